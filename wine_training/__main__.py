@@ -1,0 +1,180 @@
+"""The demonstration: ``python -m wine_training`` trains a sweep both ways and shows what came out."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import statistics
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from wine_training import (
+    ModelSpec,
+    RayStartError,
+    TrainingResult,
+    WorkerLostError,
+    forest_sweep,
+    load_wine,
+    ray_session,
+    train_ray,
+    train_sequential,
+)
+from wine_training.data import WINE_KINDS
+from wine_training.session import checked_cpus, usable_cpus, warm_workers
+
+Accuracies = Mapping[int, Sequence[float]]
+"""Accuracies of all forests with a number of trees, by that number."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demonstration; return the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        _demonstrate(options)
+    except (ValueError, ImportError, RayStartError, WorkerLostError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m wine_training",
+        description="Train random forests on the Wine Quality data one after the other and with Ray.",
+    )
+    parser.add_argument("--models", type=int, default=10, metavar="N", help="number of forests (default: 10)")
+    parser.add_argument("--cpus", type=int, metavar="N", help="CPUs for Ray (default: all usable ones)")
+    parser.add_argument("--wine", default="red", choices=WINE_KINDS, help="which wines (default: %(default)s)")
+    parser.add_argument(
+        "--source",
+        default="auto",
+        help="twin (embedded, made), openml, a CSV file, or a folder with a red and a white one (default: auto)",
+    )
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw accuracy against number of trees (.png, .svg)")
+    return parser
+
+
+def _demonstrate(options: argparse.Namespace) -> None:
+    console = Console(highlight=False)
+    cpus = checked_cpus(options.cpus, usable_cpus(), "this machine")
+    sweep = forest_sweep(options.models)
+    if options.plot:
+        _check_plot(options.plot)
+    data = load_wine(options.source, options.wine)
+    console.print(f"Data: {data.provenance}; {len(data.y_train):,} wines to train on, {len(data.y_test):,} to test.")
+
+    began = time.perf_counter()
+    looped = train_sequential(sweep, data)
+    loop_s = time.perf_counter() - began
+    began = time.perf_counter()
+    with contextlib.ExitStack() as stack:
+        with Console(stderr=True).status("Starting Ray …"):
+            session = stack.enter_context(ray_session(cpus))
+            warm_workers(session)
+        start_s = time.perf_counter() - began
+        began = time.perf_counter()
+        trained = train_ray(sweep, data)
+        ray_s = time.perf_counter() - began
+    if [result.accuracy for result in trained] != [result.accuracy for result in looped]:
+        raise ValueError("Ray and the loop did not train the same models")
+
+    accuracies = _by_trees(sweep, trained)
+    where = "on the twin's test wines" if data.is_made else "on the test wines"
+    console.print(_methods(loop_s, ray_s, cpus))
+    console.print(_accuracies(accuracies, where))
+    best = max(range(len(sweep)), key=lambda number: trained[number].accuracy)
+    console.print(f"Best model: {sweep[best]}, accuracy {trained[best].accuracy:.2%} {where}.")
+    console.print(
+        f"Starting Ray and its workers took another {start_s:.1f} s. This was one run of each; on a shared machine "
+        "such a speedup is off by 10 to 20 %. pytest bench/ measures it in pairs."
+    )
+    if options.plot:
+        _plot(accuracies, f"Random forests on {data.provenance}", options.plot)
+        console.print(f"Plot: {options.plot}")
+
+
+def _by_trees(sweep: Sequence[ModelSpec], results: Sequence[TrainingResult]) -> Accuracies:
+    accuracies: dict[int, list[float]] = defaultdict(list)
+    for spec, result in zip(sweep, results, strict=True):
+        accuracies[spec.params["n_estimators"]].append(result.accuracy)
+    return dict(sorted(accuracies.items()))
+
+
+def _methods(loop_s: float, ray_s: float, cpus: int) -> Table:
+    table = Table(box=box.SIMPLE_HEAD)
+    for heading in ("method", "wall time", "speedup"):
+        table.add_column(heading, justify="left" if heading == "method" else "right")
+    table.add_row("one after the other", f"{loop_s:.2f} s", "1.00")
+    table.add_row(f"Ray, {cpus} CPU{'s' * (cpus > 1)}", f"{ray_s:.2f} s", f"{loop_s / ray_s:.2f}")
+    return table
+
+
+def _accuracies(accuracies: Accuracies, where: str) -> Table:
+    several = any(len(values) > 1 for values in accuracies.values())
+    table = Table(box=box.SIMPLE_HEAD)
+    for heading in ("trees", f"accuracy {where}", *(("lowest", "highest", "forests") if several else ())):
+        table.add_column(heading, justify="right")
+    for trees, values in accuracies.items():
+        spread = (f"{min(values):.2%}", f"{max(values):.2%}", str(len(values))) if several else ()
+        table.add_row(str(trees), f"{statistics.mean(values):.2%}", *spread)
+    return table
+
+
+def _check_plot(file: Path) -> None:
+    """Refuse what cannot be drawn before anything is trained."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+    except ImportError:
+        raise ImportError("--plot needs matplotlib: pip install 'wine_training[plot]'") from None
+    formats = FigureCanvasAgg.get_supported_filetypes()
+    if file.suffix.lstrip(".").lower() not in formats:
+        raise ValueError(f"--plot {file}: the name must end in one of .{', .'.join(sorted(formats))}")
+    if not file.absolute().parent.is_dir():
+        raise ValueError(f"--plot {file}: there is no folder {file.parent}")
+
+
+def _plot(accuracies: Accuracies, title: str, file: Path) -> None:
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import PercentFormatter
+
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.subplots()
+    points = [(trees, accuracy) for trees, values in accuracies.items() for accuracy in values]
+    means = [statistics.mean(values) for values in accuracies.values()]
+    if len(points) > len(means):
+        axes.scatter(
+            [trees for trees, _ in points],
+            [accuracy for _, accuracy in points],
+            s=14,
+            alpha=0.4,
+            color="tab:blue",
+            label="one forest",
+        )
+    axes.plot(
+        list(accuracies),
+        means,
+        marker="o",
+        color="tab:red",
+        label="mean" if len(points) > len(means) else None,
+    )
+    axes.set(xlabel="Number of trees", ylabel="Accuracy on the test wines", xticks=list(accuracies))
+    axes.set_title(title, fontsize="medium")
+    axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=1))
+    axes.grid(alpha=0.3)
+    if len(points) > len(means):
+        axes.legend()
+    figure.savefig(file, dpi=150)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,177 @@
+"""The wine table: its columns, and the checks between any source's cells and the numbers trained on."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import compress
+
+import numpy as np
+import numpy.typing as npt
+
+FEATURES = (
+    "fixed_acidity",
+    "volatile_acidity",
+    "citric_acid",
+    "residual_sugar",
+    "chlorides",
+    "free_sulfur_dioxide",
+    "total_sulfur_dioxide",
+    "density",
+    "ph",
+    "sulphates",
+    "alcohol",
+)
+COLOURS = ("red", "white")
+WINE_KINDS = (*COLOURS, "all")
+
+GOOD_QUALITY = 6  # from this score on a wine is good: label 1
+MAX_QUALITY = 10  # tasters score from 0 to 10
+
+TARGET = "quality"
+TARGET_ALIASES = ("class",)  # what OpenML calls the target of some versions
+COLOUR_COLUMNS = ("type", "color", "colour", "wine_type")
+ROW_LABELS = (
+    "",
+    "id",
+    "index",
+    "row",
+    "row_id",
+    "rownames",
+    "unnamed_0",
+    "x",
+)  # row numbers, as exporters add them
+
+LONGEST_NAME = 40  # characters of a name or cell, and names, that a message shows
+MOST_NAMES = 12
+
+
+class WineDataError(ValueError):
+    """The wine data asked for cannot be had; the message is one line and says what to change."""
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Cells as they were found, under normalised column names."""
+
+    name: str
+    """What messages call the table, for example the path of its file."""
+    columns: Mapping[str, Sequence[object]]
+    """The cells of each column, of equal length; all of `FEATURES` and `TARGET` are there."""
+    positions: Sequence[int]
+    """Where each row stands in its source."""
+    position_word: str = "line"
+    """What a position counts: lines of a file or rows of a data set."""
+
+    @classmethod
+    def from_rows(
+        cls,
+        name: str,
+        header: Sequence[str],
+        rows: Sequence[Sequence[object]],
+        positions: Sequence[int],
+        position_word: str = "line",
+    ) -> Table:
+        """Name the columns of rows; raise `WineDataError` unless they are the columns of a wine table."""
+        names = _column_names(name, header)
+        columns = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else dict.fromkeys(names, ())
+        return cls(name, columns, positions, position_word)
+
+    def where(self, selected: npt.NDArray[np.bool_]) -> Table:
+        """Return the table of the selected rows."""
+        columns = {name: list(compress(cells, selected)) for name, cells in self.columns.items()}
+        return replace(self, columns=columns, positions=list(compress(self.positions, selected)))
+
+    def first(self, name: str, bad_rows: npt.NDArray[np.bool_]) -> str:
+        """Show the first bad cell of a column, for example ``(first: 'n/a', line 17)``."""
+        row = int(bad_rows.argmax())
+        return f"(first: {listing([self.columns[name][row]])}, {self.position_word} {self.positions[row]})"
+
+
+def measurements(table: Table) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """Turn the cells of a table into numbers.
+
+    Parameters
+    ----------
+    table : Table
+        Cells that are numbers or text.
+
+    Returns
+    -------
+    X : ndarray of shape (n_rows, 11), float64
+        The features, in the order of `FEATURES`.
+    quality : ndarray of shape (n_rows,), int64
+        The scores, 0 to 10.
+
+    Raises
+    ------
+    WineDataError
+        If there are no rows, if a value is missing, not a number or not finite in float32 (which is
+        trained on), or if a score is not a whole number from 0 to 10.
+    """
+    if not table.positions:
+        raise WineDataError(f"{table.name} has no rows")
+    names = (*FEATURES, TARGET)
+    values = np.array([[_number(cell) for cell in table.columns[name]] for name in names]).T
+    with np.errstate(over="ignore"):
+        bad = ~np.isfinite(values.astype(np.float32))
+    if bad.any():
+        found = [
+            f"{bad_rows.sum()} in {name} {table.first(name, bad_rows)}"
+            for name, bad_rows in zip(names, bad.T, strict=True)
+            if bad_rows.any()
+        ]
+        raise WineDataError(f"{table.name}: missing, non-numeric or infinite values: {'; '.join(found)}")
+    scores = values[:, -1]
+    bad_scores = (scores != np.round(scores)) | (scores < 0) | (scores > MAX_QUALITY)
+    if bad_scores.any():
+        raise WineDataError(
+            f"{table.name}: {TARGET} must be a whole number from 0 to {MAX_QUALITY}, and {bad_scores.sum()} "
+            f"of {len(scores)} are not {table.first(TARGET, bad_scores)}"
+        )
+    return np.ascontiguousarray(values[:, :-1]), scores.astype(np.int64)
+
+
+def did_you_mean(words: Sequence[str], known: Sequence[str]) -> str:
+    """Return ``; did you mean 'x'?`` for the known names that words come near to, or nothing."""
+    nearest = [match for word in words for match in difflib.get_close_matches(word.lower(), known, n=1)]
+    return f"; did you mean {listing(nearest)}?" if nearest else ""
+
+
+def listing(names: Sequence[object]) -> str:
+    """Return quoted names, cut where they would fill more than a few lines."""
+    quoted = [repr(str(name)[:LONGEST_NAME]) for name in names[:MOST_NAMES]]
+    return ", ".join([*quoted, *(["..."] if len(names) > MOST_NAMES else [])])
+
+
+def _column_names(table: str, header: Sequence[str]) -> list[str]:
+    names = [re.sub(r"[^a-z0-9]+", "_", cell.strip().lower()).strip("_") for cell in header]
+    if TARGET not in names:
+        names = [TARGET if name in TARGET_ALIASES else name for name in names]
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    if repeated:
+        raise WineDataError(f"{table} has more than one column for {listing(repeated)}")
+    known = (*FEATURES, TARGET, *COLOUR_COLUMNS, *ROW_LABELS)
+    unknown = [name for name in names if name not in known]
+    missing = [name for name in (*FEATURES, TARGET) if name not in names]
+    if missing and not np.isnan([_number(cell) for cell in header]).any():
+        raise WineDataError(f"{table} has no header: its first line holds numbers, not the names of the columns")
+    if missing:
+        found = f" and has {listing(unknown)}, which is not known" if unknown else ""
+        raise WineDataError(f"{table} lacks {listing(missing)}{found}{did_you_mean(unknown, missing)}")
+    if unknown:
+        raise WineDataError(
+            f"{table} has {listing(unknown)}, which is not known: beside the eleven features and {TARGET} "
+            "there may be a colour and a row number"
+        )
+    return names
+
+
+def _number(cell: object) -> float:
+    try:
+        return float(cell)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return float("nan")

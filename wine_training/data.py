@@ -1,0 +1,240 @@
+"""The wines to train on: from OpenML, from CSV files, or the embedded twin."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from wine_training import _csv, _openml
+from wine_training._csv import StrPath
+from wine_training._table import (
+    FEATURES,
+    GOOD_QUALITY,
+    WINE_KINDS,
+    Table,
+    WineDataError,
+    did_you_mean,
+    listing,
+    measurements,
+)
+
+__all__ = ["FEATURES", "GOOD_QUALITY", "SOURCES", "WINE_KINDS", "WineData", "WineDataError", "load_wine"]
+
+logger = logging.getLogger("wine_training")
+
+SOURCES = ("auto", "openml", "twin")  # beside paths
+
+Features = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.int64]
+SourceName = Literal["twin", "openml", "csv"]
+
+
+@dataclass(frozen=True, eq=False)
+class WineData:
+    """Wines split into a training and a test part, with their origin.
+
+    The arrays are read-only, as they are in the workers of Ray.
+    """
+
+    X_train: Features = field(repr=False)
+    """Features of the training rows, shape (n_train, 11), C-contiguous."""
+    X_test: Features = field(repr=False)
+    """Features of the test rows, shape (n_test, 11), C-contiguous."""
+    y_train: Labels = field(repr=False)
+    """Labels of the training rows, shape (n_train,): 1 for quality >= 6, else 0."""
+    y_test: Labels = field(repr=False)
+    """Labels of the test rows, shape (n_test,)."""
+    kind: str
+    """Which wines: red, white or all."""
+    source: SourceName
+    """Where the rows came from; never "auto"."""
+    provenance: str
+    """The same for people, one line."""
+    digest: str
+    """SHA-256 of names, shapes, types and bytes of the four arrays: equal digests, equal data and split."""
+    feature_names: tuple[str, ...] = field(default=FEATURES, repr=False)
+    """Names of the columns of X."""
+
+    @property
+    def is_made(self) -> bool:
+        """Whether the rows are made, not measured: say so beside every accuracy."""
+        return self.source == "twin"
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of both parts together."""
+        return len(self.y_train) + len(self.y_test)
+
+
+def load_wine(
+    source: StrPath | Sequence[StrPath] = "auto",
+    kind: str = "red",
+    *,
+    test_size: float = 0.2,
+    random_state: int = 42,
+) -> WineData:
+    """Load the wines and split them, stratified by label.
+
+    Parameters
+    ----------
+    source : {"auto", "openml", "twin"}, path, or pair of paths, default="auto"
+        - ``"twin"``: the embedded twin, made from published statistics; see `wine_training.twin`.
+        - ``"openml"``: `sklearn.datasets.fetch_openml` and its cache, data id 40691 for red, 287 for all.
+        - ``"auto"``: the OpenML cache if it is there, else the twin; never the network. Which of the two
+          is logged to the logger ``wine_training`` and stated in `WineData.provenance`.
+        - a path: a CSV file in the UCI format (``;`` or ``,``; names of columns in any case, with spaces,
+          dots or underscores), or a folder with a file named red and one named white.
+        - a pair of paths: the red file and the white file.
+
+        Beside the features and ``quality`` a file may hold a colour (``type``, ``color``, ``colour``), which
+        selects the rows of the kind, and a row number, which is ignored. Other columns are an error: a
+        table with them is not the one that results are compared on.
+    kind : {"red", "white", "all"}, default="red"
+        Which wines.
+    test_size : float, default=0.2
+        Share of the rows to test on, between 0 and 1.
+    random_state : int, default=42
+        Seed of the split; 0 to 2**32 - 1.
+
+    Returns
+    -------
+    WineData
+        Arrays of float32 features and of labels, 1 for quality >= 6.
+
+    Raises
+    ------
+    WineDataError
+        In one line, what is wrong with the request or with the data.
+
+    References
+    ----------
+    P. Cortez, A. Cerdeira, F. Almeida, T. Matos and J. Reis, "Modeling wine preferences by data mining from
+    physicochemical properties", Decision Support Systems 47(4):547-553, 2009. UCI Machine Learning
+    Repository, Wine Quality, CC BY 4.0.
+    """
+    _check_request(source, kind, test_size, random_state)
+    rows = _load_rows(source, kind)
+    X_train, X_test, y_train, y_test = _split(rows, test_size, random_state)
+    for array in (X_train, X_test, y_train, y_test):
+        array.setflags(write=False)
+    return WineData(
+        X_train=X_train,
+        X_test=X_test,
+        y_train=y_train,
+        y_test=y_test,
+        kind=kind,
+        source=rows.source,
+        provenance=rows.provenance,
+        digest=_digest(X_train=X_train, X_test=X_test, y_train=y_train, y_test=y_test),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    X: npt.NDArray[np.float64]
+    y: Labels
+    source: SourceName
+    provenance: str
+
+
+def _check_request(source: object, kind: object, test_size: object, random_state: object) -> None:
+    if kind not in WINE_KINDS:
+        hint = did_you_mean([str(kind)], WINE_KINDS)
+        raise WineDataError(f"unknown kind {kind!r}: the kinds are {listing(WINE_KINDS)}{hint}")
+    if not _is_path_or_pair(source) and source not in SOURCES:
+        hint = did_you_mean([str(source)], SOURCES)
+        raise WineDataError(
+            f"unknown source {source!r}: give {listing(SOURCES)}, the path of a CSV file or folder, "
+            f"or the pair of a red and a white file{hint}"
+        )
+    if isinstance(test_size, bool) or not isinstance(test_size, (int, float)) or not 0 < test_size < 1:
+        raise WineDataError(f"test_size must be a share between 0 and 1 (exclusive), not {test_size!r}")
+    is_integer = isinstance(random_state, (int, np.integer)) and not isinstance(random_state, bool)
+    if not is_integer or not 0 <= random_state < 2**32:  # type: ignore[operator]
+        raise WineDataError(f"random_state must be an integer from 0 to 2**32 - 1, not {random_state!r}")
+
+
+def _is_path_or_pair(source: object) -> bool:
+    if isinstance(source, str):  # a bare word is a misspelt source sooner than a file
+        return source not in SOURCES and (any(mark in source for mark in "./\\~") or _exists(source))
+    if isinstance(source, Sequence) and not isinstance(source, bytes):
+        return all(isinstance(path, (str, os.PathLike)) for path in source)
+    return isinstance(source, os.PathLike)
+
+
+def _exists(name: str) -> bool:
+    with suppress(OSError, ValueError):  # names that no file system takes
+        return name != "" and Path(name).exists()
+    return False
+
+
+def _load_rows(source: StrPath | Sequence[StrPath], kind: str) -> _Rows:
+    if source == "twin":
+        return _twin_rows(kind)
+    if source == "openml":
+        table, provenance = _openml.fetch(kind)
+        return _table_rows([table], "openml", provenance)
+    if source == "auto":
+        cached = _openml.read_cache(kind)
+        rows = _table_rows([cached[0]], "openml", cached[1]) if cached else _twin_rows(kind)
+        logger.info("source 'auto' is %s", rows.provenance)
+        return rows
+    tables = _csv.wine_tables(source, kind)
+    return _table_rows(tables, "csv", "CSV " + " and ".join(Path(table.name).name for table in tables))
+
+
+def _twin_rows(kind: str) -> _Rows:
+    from wine_training import twin  # here, because it is also a command: python -m wine_training.twin
+
+    X, y = twin.draw(kind)
+    wines = "red and white" if kind == "all" else kind
+    return _Rows(X, y, "twin", f"the embedded twin of the {wines} wines (made, not measured)")
+
+
+def _table_rows(tables: Sequence[Table], source: SourceName, provenance: str) -> _Rows:
+    parts = [measurements(table) for table in tables]
+    X = np.concatenate([features for features, _ in parts])
+    quality = np.concatenate([scores for _, scores in parts])
+    y = (quality >= GOOD_QUALITY).astype(np.int64)
+    if y.min() == y.max():
+        side = "at least" if y.all() else "below"
+        raise WineDataError(f"{provenance}: every quality is {side} {GOOD_QUALITY}: one class alone cannot be learnt")
+    return _Rows(X, y, source, provenance)
+
+
+def _split(rows: _Rows, test_size: float, random_state: int) -> tuple[Features, Features, Labels, Labels]:
+    from sklearn.model_selection import train_test_split  # here, because its import takes a second
+
+    try:
+        parts = train_test_split(
+            rows.X.astype(np.float32), rows.y, test_size=test_size, random_state=random_state, stratify=rows.y
+        )
+        both_classes = all(len(np.unique(labels)) == 2 for labels in parts[2:])
+    except ValueError:
+        both_classes = False
+    if not both_classes:
+        raise WineDataError(
+            f"{rows.provenance}: {len(rows.y)} rows, {rows.y.sum()} of them good, are too few to have both "
+            f"classes in both parts with test_size={test_size}"
+        )
+    X_train, X_test, y_train, y_test = map(np.ascontiguousarray, parts)
+    return X_train, X_test, y_train, y_test
+
+
+def _digest(**arrays: npt.NDArray[np.generic]) -> str:
+    digest = hashlib.sha256(json.dumps(FEATURES).encode())
+    for name, array in arrays.items():
+        portable = array.astype(array.dtype.newbyteorder("<"))
+        digest.update(json.dumps([name, portable.dtype.str, portable.shape]).encode())
+        digest.update(portable.tobytes())
+    return digest.hexdigest()
