@@ -1,0 +1,296 @@
+"""A Ray session with a CPU limit: started for the purpose, or part of a running cluster."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import os
+import platform
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import joblib
+import psutil
+
+OBJECT_STORE_BYTES = 200 * 2**20
+"""Ray would take 30 % of the memory; the wines and what is sent beside them need a few MiB."""
+PROBE_SECONDS = 5.0
+"""How long a cluster may take to accept a connection: Ray itself was not seen to give up in 500 s."""
+GROUP_SECONDS = 60.0
+"""How long a cluster may take to reserve the CPUs."""
+LEFTOVER_SECONDS = 15.0
+"""How long the processes of an ended session may take to go before they are ended one by one."""
+WARM_SECONDS = 0.2
+"""How long a warm-up task lasts at least."""
+WARM_WAVES = 10
+"""Waves of warm-up tasks before giving up on meeting every worker."""
+
+_SETTINGS = {
+    # Workers run at nice 15 unless told otherwise: with foreign load the loop, at 0, would win unfairly.
+    "RAY_worker_niceness": "0",
+    # Ray would repeat a task for ever that does not fit into memory.
+    "RAY_task_oom_retries": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+
+
+class RayStartError(RuntimeError):
+    """Ray cannot be started or reached, or not with that many CPUs."""
+
+
+class WorkerLostError(RuntimeError):
+    """A Ray worker, or its machine, went away in the middle of a task."""
+
+
+@dataclass
+class RaySession:
+    """A running Ray session."""
+
+    cpus: int
+    """How many CPUs tasks may use at once."""
+    address: str
+    """``local``, or the address of the cluster."""
+    placement_group: Any = None
+    """The reserved CPUs of a cluster; ``None`` in a session of our own, which has no others."""
+    leftovers: tuple[str, ...] = ()
+    """After the end: processes that did not go by themselves and had to be ended."""
+
+
+_active: RaySession | None = None
+
+
+def active_session() -> RaySession | None:
+    """Return the session that `ray_session` keeps open in this process, if any."""
+    return _active
+
+
+def usable_cpus() -> int:
+    """Return how many CPUs this process may use: affinity and container limits included."""
+    return int(joblib.cpu_count())
+
+
+def this_worker() -> str:
+    """Return the name of this process among the workers of all machines: ``pid@machine``."""
+    return f"{os.getpid()}@{platform.node()}"
+
+
+def checked_cpus(cpus: int | None, available: int, where: str) -> int:
+    """Return `cpus`, or `available` for ``None``.
+
+    Raises
+    ------
+    ValueError
+        If `cpus` is not a whole number from 1 to `available`.
+    """
+    if cpus is None:
+        return available
+    if isinstance(cpus, bool) or not isinstance(cpus, int) or cpus < 1:
+        raise ValueError(f"cpus must be a whole number of at least 1, not {cpus!r}")
+    if cpus > available:
+        raise ValueError(f"cpus={cpus}, but {where} has {available}")
+    return cpus
+
+
+@contextmanager
+def ray_session(cpus: int | None = None, *, address: str | None = None) -> Iterator[RaySession]:
+    """Start Ray with a CPU limit, and end it with everything that belongs to it.
+
+    Parameters
+    ----------
+    cpus : int, optional
+        CPU limit; all usable CPUs if it is left out.
+    address : str, optional
+        ``host:port`` or ``auto``: attach to this cluster and reserve `cpus` of its CPUs with a placement
+        group. Without it Ray is started anew and never joins a cluster that happens to run here.
+
+    Yields
+    ------
+    RaySession
+        The session. `train_ray` finds it by itself.
+
+    Raises
+    ------
+    RayStartError
+        If Ray is already running in this process, does not start, or the cluster cannot be reached or does
+        not have that many free CPUs.
+    ValueError
+        If `cpus` is not a whole number of at least 1, or more than there are.
+    """
+    global _active
+    import ray
+
+    if ray.is_initialized():
+        raise RayStartError("Ray is already running in this process; shut it down first")
+    if address is None:
+        cpus = checked_cpus(cpus, usable_cpus(), "this machine")
+    environment = dict(os.environ)
+    # A short path: the sockets of a session must stay below 107 bytes, and a TMPDIR can be long.
+    folder = None if address else tempfile.mkdtemp(prefix="ray-", dir="/tmp" if os.access("/tmp", os.W_OK) else None)
+    before = _descendants()
+    daemons: set[psutil.Process] = set()
+    session: RaySession | None = None
+    try:
+        os.environ.update({name: value for name, value in _SETTINGS.items() if name not in os.environ})
+        try:
+            session = _start(cpus, folder) if folder else _attach(cpus, str(address))
+        finally:
+            daemons = _descendants() - before
+        _active = session
+        yield session
+    finally:
+        _active = None
+        if daemons:
+            daemons |= _descendants(*daemons)
+        ray.shutdown()
+        left = _end(daemons)
+        if session is not None:
+            session.leftovers = left
+        if folder:
+            shutil.rmtree(folder, ignore_errors=True)
+        # ray.init leaves variables behind that change how a later session, or a child, starts.
+        for name in set(os.environ) - set(environment):
+            del os.environ[name]
+        os.environ.update(environment)
+
+
+def warm_workers(session: RaySession) -> frozenset[str]:
+    """Make every worker import scikit-learn and fit a small forest; return the workers, as ``pid@machine``.
+
+    The first fit in a worker pays for imports that no later one pays; a measurement wants them paid.
+
+    Raises
+    ------
+    RayStartError
+        If fewer workers than the session's CPUs answer.
+    """
+    import ray
+
+    seen: set[str] = set()
+    warm = remote(session, _warm_one)
+    for _ in range(WARM_WAVES):
+        seen.update(ray.get([warm.remote() for _ in range(session.cpus)]))
+        if len(seen) >= session.cpus:
+            return frozenset(seen)
+    raise RayStartError(f"only {len(seen)} of {session.cpus} Ray workers took a task")
+
+
+def worker_niceness(session: RaySession) -> int:
+    """Return the scheduling priority (``nice``) of the session's workers, from 0 (as the loop) to 19."""
+    import ray
+
+    return int(ray.get(remote(session, _niceness).remote()))
+
+
+def _niceness() -> int:
+    return os.nice(0)
+
+
+def remote(session: RaySession | None, function: Any) -> Any:
+    """Return `function` as a one-CPU Ray task without retries, on the session's reserved CPUs if it has some."""
+    from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+    task = _remote_function(function)
+    if session is None or session.placement_group is None:
+        return task
+    return task.options(scheduling_strategy=PlacementGroupSchedulingStrategy(session.placement_group))
+
+
+@functools.cache
+def _remote_function(function: Any) -> Any:
+    # Once per function: each new one would be exported to the workers, and imported there, again.
+    import ray
+
+    return ray.remote(num_cpus=1, max_retries=0)(function)
+
+
+def _start(cpus: int | None, folder: str) -> RaySession:
+    import ray
+
+    try:
+        ray.init(
+            address="local",
+            num_cpus=cpus,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            object_store_memory=OBJECT_STORE_BYTES,
+            _temp_dir=folder,
+        )
+    except Exception as error:
+        raise RayStartError(f"Ray did not start: {_one_line(error)}") from error
+    return RaySession(cpus=int(ray.cluster_resources()["CPU"]), address="local")
+
+
+def _attach(cpus: int | None, address: str) -> RaySession:
+    import ray
+
+    host, separator, port = address.rpartition(":")
+    if address != "auto":
+        if not separator or not port.isdigit() or "/" in host:
+            raise RayStartError(f"{address!r} is no address of a Ray cluster: host:port or auto is wanted")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=PROBE_SECONDS).close()
+        except (OSError, OverflowError) as error:
+            raise RayStartError(f"no Ray cluster answers at {address}: {_one_line(error)}") from None
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except Exception as error:
+        raise RayStartError(f"the Ray cluster at {address} cannot be joined: {_one_line(error)}") from error
+    total = int(ray.cluster_resources().get("CPU", 0))
+    cpus = checked_cpus(cpus, total, f"the Ray cluster at {address}")
+    # The workers of somebody's cluster need not have this package: send its code along.
+    import wine_training
+
+    ray.cloudpickle.register_pickle_by_value(wine_training)
+    group = ray.util.placement_group([{"CPU": 1}] * cpus, strategy="PACK")
+    if not group.wait(GROUP_SECONDS):
+        ray.util.remove_placement_group(group)
+        raise RayStartError(f"the Ray cluster at {address} did not reserve {cpus} CPUs in {GROUP_SECONDS:.0f} s")
+    return RaySession(cpus=cpus, address=address, placement_group=group)
+
+
+def _warm_one() -> str:
+    import numpy as np
+    from sklearn.ensemble import RandomForestClassifier
+
+    import wine_training.training  # noqa: F401  (what the timed tasks import)
+
+    began = time.monotonic()
+    rows = np.random.RandomState(0).rand(64, 11).astype(np.float32)
+    forest = RandomForestClassifier(n_estimators=5, random_state=0).fit(rows, rows[:, 0] > 0.5)
+    forest.score(rows, rows[:, 0] > 0.5)
+    # Hold the CPU until every worker has a task of its own; else one of them could take them all.
+    time.sleep(max(0.0, WARM_SECONDS - (time.monotonic() - began)))
+    return this_worker()
+
+
+def _descendants(*roots: psutil.Process) -> set[psutil.Process]:
+    found: set[psutil.Process] = set()
+    for root in roots or (psutil.Process(),):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found.update(root.children(recursive=True))
+    return found
+
+
+def _end(processes: set[psutil.Process]) -> tuple[str, ...]:
+    _, alive = psutil.wait_procs(list(processes), timeout=LEFTOVER_SECONDS)
+    names = []
+    for process in alive:
+        try:
+            names.append(f"{process.name()} ({process.pid})")
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue
+    psutil.wait_procs(alive, timeout=LEFTOVER_SECONDS)
+    return tuple(sorted(names))
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
