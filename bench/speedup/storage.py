@@ -1,0 +1,93 @@
+"""pytest-benchmark's file storage, made safe: a save is whole or not there, and no file in it stops a run."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pytest_benchmark.storage.file import FileStorage
+from pytest_benchmark.utils import safe_dumps
+
+_NUMBER = re.compile(r"(\d+)_.*\.json")
+
+
+class WholeFileStorage(FileStorage):
+    """The same folders, names and JSON as pytest-benchmark's own; other rules of writing and reading."""
+
+    @property
+    def location(self) -> str:
+        """The folder of the store, for messages; it may lie outside the working directory."""
+        return str(self.path)
+
+    def _folder(self) -> Path:
+        """Return the folder of this machine and Python, made if need be."""
+        return Path(self.get("-")).parent  # type: ignore[no-untyped-call]
+
+    def numbered(self) -> list[Path]:
+        """Return the saved runs of this machine and Python, the newest last."""
+        numbers = {
+            path: int(match[1]) for path in self._folder().glob("*.json") if (match := _NUMBER.fullmatch(path.name))
+        }
+        return sorted(numbers, key=lambda path: (numbers[path], path.name))
+
+    def latest(self) -> Path | None:
+        """Return the newest saved run that can be read."""
+        return next((path for path in reversed(self.numbered()) if any(self.load(str(path)))), None)
+
+    def load(self, *globs_or_files: str) -> Iterator[tuple[Path, dict[str, Any]]]:
+        """Yield the saved runs; files that are none are named in a warning and left out."""
+        for path, data in super().load(*globs_or_files):  # type: ignore[no-untyped-call]
+            if isinstance(data.get("machine_info"), dict):
+                yield path, data
+            else:
+                self.logger.warning(f"{path} in {self.path} is no saved run (it has no machine_info): left out")
+
+    def save(self, output_json: dict[str, Any], save: str) -> None:
+        """Save a run under the next free number, or say in one line why it cannot be saved."""
+        text = safe_dumps(output_json, ensure_ascii=True)
+        try:
+            path = _write_whole(self._folder(), save, text)
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            self.logger.error(f"This run is not saved: {self.path}: {reason}. (--benchmark-storage=PATH: elsewhere)")
+        else:
+            self.logger.info(f"Saved benchmark data in: {path}")
+
+
+def _write_whole(folder: Path, name: str, text: str) -> Path:
+    """Write `text` into a new file of `folder`: complete at once, and never over another run's file."""
+    handle, name_of_partial = tempfile.mkstemp(dir=folder, prefix=".", suffix=".partial")
+    partial = Path(name_of_partial)
+    try:
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        # A temporary file is private, a history is not: give it the rights of any new file.
+        umask = os.umask(0)
+        os.umask(umask)
+        partial.chmod(0o666 & ~umask)
+        number = 1 + max(
+            (int(match[1]) for path in folder.iterdir() if (match := _NUMBER.fullmatch(path.name))), default=0
+        )
+        while True:
+            path = folder / f"{number:04}_{name}.json"
+            try:
+                os.link(partial, path)  # fails if the file is there, unlike a rename
+            except FileExistsError:
+                number += 1
+            except OSError:  # no hard links on this file system
+                path = path.with_stem(f"{path.stem}_{uuid.uuid4().hex[:8]}")
+                partial.replace(path)
+                return path
+            else:
+                return path
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            partial.unlink()

@@ -1,0 +1,89 @@
+"""A fake clock, and a pytest session of its own with the plugin in it."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest_plugins = ["pytester"]
+
+CLOCK = """
+now = 0.0
+log = []
+
+def clock():
+    return now
+
+def run(name, walls, takes, cpu=0.9):
+    '''Return a run: fits of the given lengths, in so many seconds of this clock.'''
+    def call():
+        global now
+        log.append(name)
+        now += takes
+        return [(wall, cpu * wall) for wall in walls]
+    return call
+"""
+
+CONFTEST = """
+import pytest
+import fakeclock
+from bench.speedup.load import LoadMeter
+
+pytest_plugins = ["bench.speedup.plugin"]
+
+@pytest.fixture(autouse=True)
+def quiet_machine(monkeypatch):
+    fakeclock.log.clear()
+    monkeypatch.setattr(LoadMeter, "foreign_cpus", lambda self: 0.0)
+"""
+
+
+@pytest.fixture
+def session(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    """Yield a folder with a conftest that loads the plugin and has a clock that only the runs move."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[3]))
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+    # The sessions of xdist's workers are processes of their own.
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parents[3]), str(pytester.path)]))
+    # To look into the CPU, and to collect the garbage of the outer session, takes a second in every session.
+    monkeypatch.setattr(gc, "collect", lambda: 0)
+    monkeypatch.setattr("pytest_benchmark.plugin.get_cpu_info", lambda: {"brand_raw": "Abacus"})
+    pytester.syspathinsert()
+    pytester.makepyfile(fakeclock=CLOCK)
+    pytester.makeconftest(CONFTEST)
+    pytester.makeini("[pytest]\naddopts = --benchmark-timer=fakeclock.clock --strict-markers\n")
+    return pytester
+
+
+CELL = """
+from fakeclock import log, run
+
+def test_cell(speedup):
+    speedup.measure(
+        run("loop", [1.0, 1.0], takes={loop}),
+        run("engine", [1.0, 1.0], takes={engine}),
+        cpus=2, engine="threads", rounds={rounds}, workload="cell", data="{data}", data_name="{data}",
+    )
+"""
+
+
+def cell(loop: float = 2.0, engine: float = 1.25, rounds: int = 4, data: str = "digest") -> str:
+    """Return the source of a test with one cell whose runs take so many seconds."""
+    return CELL.format(loop=loop, engine=engine, rounds=rounds, data=data)
+
+
+@pytest.fixture
+def saved(session: pytest.Pytester) -> Callable[[], list[dict[str, Any]]]:
+    """Yield a function that returns the saved runs, the oldest first."""
+
+    def read() -> list[dict[str, Any]]:
+        files = sorted((session.path / ".benchmarks").glob("*/*.json"))
+        return [json.loads(file.read_text()) for file in files]
+
+    return read

@@ -1,0 +1,353 @@
+"""The plugin as its users meet it: real sessions of pytest, on a clock that only the runs advance."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from bench.speedup.tests.conftest import cell
+
+pytestmark = pytest.mark.filterwarnings("ignore::pytest_benchmark.logger.PytestBenchmarkWarning")
+
+Saved = Callable[[], list[dict[str, Any]]]
+
+
+def block(run: dict[str, Any], number: int = 0) -> dict[str, Any]:
+    speedup: dict[str, Any] = run["benchmarks"][number]["extra_info"]["speedup"]
+    return speedup
+
+
+def test_runs_alternate_and_only_they_are_timed(session: pytest.Pytester, saved: Saved) -> None:
+    session.makepyfile(cell(rounds=4) + "    assert log == 2 * ['loop', 'engine', 'engine', 'loop']\n")
+    result = session.runpytest()
+    result.assert_outcomes(passed=1)
+    (run,) = saved()
+    speedup = block(run)
+    assert [pair["order"] for pair in speedup["pairs"]] == 2 * ["sequential-first", "parallel-first"]
+    assert {pair["sequential_s"] for pair in speedup["pairs"]} == {2.0}
+    assert {pair["parallel_s"] for pair in speedup["pairs"]} == {1.25}
+    assert run["benchmarks"][0]["stats"]["mean"] == 1.25
+    assert speedup["speedup"] == pytest.approx(1.6)
+    assert speedup["ci95"] == [pytest.approx(1.6)] * 2
+    assert (speedup["ideal"], speedup["efficiency"]) == (pytest.approx(2.0), pytest.approx(0.8))
+
+
+def test_what_is_stored_is_plain_and_adds_up(session: pytest.Pytester, saved: Saved) -> None:
+    session.makepyfile(cell(loop=2.2, engine=1.3, rounds=3))
+    session.runpytest()
+    (run,) = saved()
+    assert "UNSERIALIZABLE" not in json.dumps(run)
+    speedup = block(run)
+    assert {"schema", "protocol", "workload", "engine", "models", "cpus", "fingerprint"} <= set(speedup)
+    assert (speedup["engine"], speedup["models"], speedup["cpus"]) == ("threads", 2, 2)
+    for pair in speedup["pairs"]:
+        product = math.prod(pair["factors"].values()) * speedup["cpus"]
+        assert product == pytest.approx(pair["sequential_s"] / pair["parallel_s"], rel=1e-9)
+        assert pair["sequential_fits"] == {"wall_s": [1.0, 1.0], "cpu_s": [0.9, 0.9]}
+        assert pair["parallel_fits"]["task"] == [0, 1]
+    product = math.prod(factor["value"] for factor in speedup["factors"].values()) * speedup["cpus"]
+    assert product == pytest.approx(speedup["speedup"], rel=1e-9)
+    assert run["speedup"]["versions"]["python"]
+    assert run["speedup"]["machine"]["usable_cpus"] >= 1
+
+
+def test_tables_say_what_was_measured(session: pytest.Pytester) -> None:
+    session.makepyfile(cell(loop=2.2, engine=1.3, rounds=3))
+    result = session.runpytest()
+    result.stdout.re_match_lines(
+        [
+            r".*\[1/1\] test_cell: 3 pairs, speedup 1\.69 \[1\.69, 1\.69\]",
+            r".*=+ speedup =+",
+            r"cell +loop s +threads s +speedup \[95 %\] +ideal +efficiency$",
+            r"─+",
+            r"test_cell +2\.20 +1\.30 +1\.69 \[1\.69, 1\.69\] +2\.00 +84\.6%",
+            r"factors ±95 % +loop +cpu +wait +balance +engine +× CPUs = speedup",
+            r"─+",
+            r"test_cell +1\.100±\.000 +1\.000±\.000 +1\.000±\.000 +1\.000±\.000 +0\.769±\.000 +× 2 = 1\.69",
+            r"1 cell measured\. To compare with earlier runs: --benchmark-compare",
+        ]
+    )
+    assert max(len(line) for line in result.stdout.lines if "±" in line) <= 100
+
+
+def test_the_second_run_is_compared_with_the_first(session: pytest.Pytester) -> None:
+    session.makepyfile(cell(engine=1.25))
+    first = session.runpytest("--benchmark-compare")
+    assert first.ret == 0
+    first.stdout.fnmatch_lines(["test_cell *  -  learning", "1 cell: 1 learning (0 of 10 earlier nights)"])
+    session.makepyfile(cell(engine=1.5))
+    second = session.runpytest("--benchmark-compare")
+    assert second.ret == 0
+    second.stdout.fnmatch_lines(["test_cell * -16.7%  learning", "1 cell: 1 learning (1 of 10 earlier nights)"])
+
+
+def test_a_loss_after_ten_nights_fails_the_session(session: pytest.Pytester) -> None:
+    session.makepyfile(cell())
+    for _ in range(10):
+        session.runpytest("--benchmark-compare")
+    assert session.runpytest("--benchmark-compare").ret == 0
+    session.makepyfile(cell(engine=1.3))
+    result = session.runpytest("--benchmark-compare")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["test_cell * -3.8%*regressed", "1 cell: 1 regressed"])
+    # The regressed run is saved, and is no measure for the next one.
+    assert session.runpytest("--benchmark-compare").ret == pytest.ExitCode.TESTS_FAILED
+    for gate in ("warn", "off"):
+        assert session.runpytest("--benchmark-compare", f"--speedup-gate={gate}").ret == 0
+    session.makepyfile(cell())
+    assert session.runpytest("--benchmark-compare").ret == 0
+
+
+def test_other_data_are_not_compared(session: pytest.Pytester) -> None:
+    session.makepyfile(cell(data="twin"))
+    session.runpytest("--benchmark-compare")
+    session.makepyfile(cell(data="openml"))
+    result = session.runpytest("--benchmark-compare")
+    result.stdout.fnmatch_lines(
+        ["*  -  incomparable", "test_cell: data differ: openml against twin; 0 of 10 earlier nights"]
+    )
+
+
+def test_one_number_of_an_earlier_run_can_be_named(session: pytest.Pytester) -> None:
+    for engine in (1.25, 2.0):
+        session.makepyfile(cell(engine=engine))
+        session.runpytest()
+    session.makepyfile(cell(engine=1.25))
+    session.runpytest("--benchmark-compare=0001").stdout.fnmatch_lines(["test_cell * +0.0%  learning"])
+    session.runpytest("--benchmark-compare=0002").stdout.fnmatch_lines(["test_cell * +60.0%  learning"])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("0000_broken.json", '{"benchmarks": [', "0000_broken.json left out: broken"),
+        ("0009_empty.json", "", "0009_empty.json left out: broken"),
+        ("0009_list.json", "[1, 2]", "0009_list.json left out: broken"),
+        ("0009_deep.json", "[" * 100_000, "0009_deep.json left out: broken"),
+        ("0009_bare.json", '{"benchmarks": [], "datetime": "2026"}', "0009_bare.json left out: measured without"),
+        (
+            "0009_cell.json",
+            '{"machine_info": {}, "datetime": "2026", "benchmarks": [{"name": "x", "fullname": "x", '
+            '"stats": {"min": 1}, "extra_info": {"speedup": {"schema": 1}}}]}',
+            "a cell of 0009_cell.json left out: it has no 'speedup'",
+        ),
+        (
+            "0009_newer.json",
+            '{"machine_info": {}, "datetime": "2026", "benchmarks": [{"name": "x", "fullname": "x", '
+            '"stats": {"min": 1}, "extra_info": {"speedup": {"schema": 99}}}]}',
+            "a cell of 0009_newer.json left out: its schema 99 is newer than this program's*",
+        ),
+    ],
+)
+def test_a_broken_file_is_named_and_costs_nothing_else(
+    session: pytest.Pytester, saved: Saved, name: str, content: str, said: str
+) -> None:
+    session.makepyfile(cell())
+    session.runpytest()
+    folder = next((session.path / ".benchmarks").iterdir())
+    (folder / name).write_text(content)
+    result = session.runpytest("--benchmark-compare")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines([f"{said}*", "1 cell: 1 learning (1 of 10 earlier nights)"])
+    (folder / name).unlink()
+    assert len(saved()) == 2
+
+
+def test_nothing_to_compare_with_is_no_failure(session: pytest.Pytester) -> None:
+    session.makepyfile(cell())
+    result = session.runpytest("--benchmark-compare", "--benchmark-compare-fail=mean:5%")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["--benchmark-compare-fail: no earlier run to compare with, nothing checked"])
+
+
+def test_compare_fail_still_fails(session: pytest.Pytester) -> None:
+    session.makepyfile(cell(engine=1.0))
+    session.runpytest()
+    session.makepyfile(cell(engine=1.2))
+    result = session.runpytest("--benchmark-compare", "--benchmark-compare-fail=mean:5%")
+    assert result.ret != 0
+    result.stderr.fnmatch_lines(["*Performance has regressed*"])
+
+
+def test_a_swallowed_path_is_explained(session: pytest.Pytester) -> None:
+    session.mkdir("cells")
+    result = session.runpytest("--benchmark-compare", "cells")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*write it last: pytest cells --benchmark-compare"])
+
+
+def test_a_store_that_cannot_be_written_is_named(session: pytest.Pytester) -> None:
+    session.makepyfile(cell())
+    (session.path / "file").write_text("in the way")
+    result = session.runpytest("--benchmark-storage=file://file/store", "--benchmark-compare")
+    assert result.ret == 0
+    result.stderr.fnmatch_lines(["This run is not saved: */file/store: Not a directory.*"])
+    result.stdout.fnmatch_lines(["test_cell *"])
+
+
+def test_saving_is_the_default_and_can_be_declined(session: pytest.Pytester, saved: Saved) -> None:
+    session.makepyfile(cell())
+    session.runpytest("--speedup-no-save")
+    assert saved() == []
+    session.runpytest("--benchmark-save=named")
+    assert [file.name for file in (session.path / ".benchmarks").glob("*/*")] == ["0001_named.json"]
+
+
+def test_benchmarks_without_pairs_are_left_alone(session: pytest.Pytester, saved: Saved) -> None:
+    session.makepyfile("def test_plain(benchmark):\n    benchmark.pedantic(lambda: None, rounds=2)\n")
+    result = session.runpytest("-p", "no:cacheprovider")
+    result.assert_outcomes(passed=1)
+    result.stdout.no_fnmatch_line("*= speedup =*")
+    assert saved() == []
+
+
+INTERRUPTED = """
+from fakeclock import run
+
+def test_interrupted(speedup):
+    def stop():
+        raise {error}
+    speedup.measure(run("loop", [1.0], takes=1.0), stop, cpus=2)
+"""
+
+
+@pytest.mark.parametrize("error", ["KeyboardInterrupt", "ValueError('no')", "__import__('pytest').skip.Exception('x')"])
+def test_finished_cells_survive_what_ends_another(session: pytest.Pytester, saved: Saved, error: str) -> None:
+    session.makepyfile(cell() + INTERRUPTED.format(error=error))
+    session.runpytest(no_reraise_ctrlc=True)
+    (run,) = saved()
+    assert [bench["name"] for bench in run["benchmarks"]] == ["test_cell"]
+
+
+def test_every_cell_runs_when_one_fails(session: pytest.Pytester, saved: Saved) -> None:
+    session.makepyfile(INTERRUPTED.format(error="ValueError") + cell())
+    session.runpytest().assert_outcomes(failed=1, passed=1)
+    assert len(saved()) == 1
+
+
+UNFAIR = """
+from fakeclock import run
+from bench.speedup import UnfairPair
+
+def test_unfair(speedup):
+    runs = iter({runs})
+    good = run("engine", [1.0, 1.0], takes=1.25)
+    def flaky():
+        if next(runs):
+            return good()
+        raise UnfairPair("a worker died")
+    speedup.measure(run("loop", [1.0, 1.0], takes=2.0), flaky, cpus=2, rounds=4)
+"""
+
+
+def test_a_broken_pair_is_measured_again_and_kept_on_record(session: pytest.Pytester, saved: Saved) -> None:
+    session.makepyfile(UNFAIR.format(runs=[1, 0, 1, 1, 0, 1]))
+    result = session.runpytest()
+    result.assert_outcomes(passed=1)
+    speedup = block(saved()[0])
+    assert [pair["order"] for pair in speedup["pairs"]] == 2 * ["sequential-first", "parallel-first"]
+    assert {pair["speedup"] for pair in speedup["pairs"]} == {1.6}
+    assert speedup["discarded"] == [
+        {"order": "parallel-first", "unfair": "parallel run: a worker died"},
+        {"order": "parallel-first", "unfair": "parallel run: a worker died"},
+    ] or [pair["unfair"] for pair in speedup["discarded"]] == 2 * ["parallel run: a worker died"]
+    assert saved()[0]["benchmarks"][0]["stats"]["rounds"] == 4
+    result.stdout.fnmatch_lines(["test_unfair: 2 unfair pairs measured again; the last one: *a worker died"])
+
+
+def test_a_cell_that_cannot_be_measured_fails(session: pytest.Pytester, saved: Saved) -> None:
+    session.makepyfile(UNFAIR.format(runs=9 * [0]) + cell())
+    result = session.runpytest()
+    result.assert_outcomes(failed=1, passed=1)
+    result.stdout.fnmatch_lines(["E *RuntimeError: 3 pairs broke off; the last one: parallel run: a worker died"])
+    assert [bench["name"] for bench in saved()[0]["benchmarks"]] == ["test_cell"]
+
+
+@pytest.mark.parametrize(("loads", "unfair", "again"), [([0.1, 9, 0.1, 0.1], 0, 1), (99 * [9], 2, 1)])
+def test_a_pair_under_heavy_load_is_measured_again(
+    session: pytest.Pytester, saved: Saved, loads: list[float], unfair: int, again: int
+) -> None:
+    load = f"""
+import pytest
+from bench.speedup.load import LoadMeter
+
+@pytest.fixture(autouse=True)
+def loads(quiet_machine, monkeypatch):
+    loads = iter({loads})
+    monkeypatch.setattr(LoadMeter, "foreign_cpus", lambda self: next(loads) * self.machine_cpus)
+"""
+    session.makepyfile(load + cell(rounds=2))
+    session.runpytest().assert_outcomes(passed=1)
+    speedup = block(saved()[0])
+    assert len(speedup["pairs"]) == 2
+    assert sum(bool(pair["unfair"]) for pair in speedup["pairs"]) == unfair
+    assert len(speedup["discarded"]) == again
+
+
+@pytest.mark.parametrize("option", [["--benchmark-disable"], ["-n", "1"]])
+def test_a_smoke_run_tries_both_runs_once_and_stores_nothing(
+    session: pytest.Pytester, saved: Saved, option: list[str]
+) -> None:
+    session.makepyfile(cell() + "    assert log == ['loop', 'engine']\n")
+    session.makeini("[pytest]")  # workers of xdist read the options before they can import the clock
+    result = session.runpytest(*option, "-W", "ignore")
+    result.assert_outcomes(passed=1)
+    result.stdout.no_fnmatch_line("*= speedup =*")
+    assert saved() == []
+
+
+def test_a_smoke_run_checks_what_the_runs_report(session: pytest.Pytester) -> None:
+    session.makepyfile(cell().replace("[1.0, 1.0], takes=1.25", "[1.0], takes=1.25"))
+    result = session.runpytest("--benchmark-disable")
+    result.stdout.fnmatch_lines(["E *ValueError: the sequential run reported 2 fits, the parallel one 1*"])
+
+
+def test_benchmark_skip_skips(session: pytest.Pytester, saved: Saved) -> None:
+    session.makepyfile(cell())
+    session.runpytest("--benchmark-skip").assert_outcomes(skipped=1)
+    assert saved() == []
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "1.5", "five", "", "٣"])
+def test_nonsense_rounds_are_refused(session: pytest.Pytester, value: str) -> None:
+    result = session.runpytest(f"--rounds={value}")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*argument --rounds: * is not a whole number of at least 1"])
+
+
+def test_rounds_can_be_chosen(session: pytest.Pytester, saved: Saved) -> None:
+    session.makepyfile(cell(rounds=4))
+    session.runpytest("--rounds=1").stdout.fnmatch_lines(["test_cell *1.60 [[]one pair[]]*"])
+    speedup = block(saved()[0])
+    assert (len(speedup["pairs"]), speedup["ci95"], speedup["log_se"]) == (1, [None, None], None)
+
+
+@pytest.mark.parametrize(
+    ("report", "message"),
+    [
+        ("None", "a run must return a list of *, not NoneType"),
+        ("[1.0, 2.0]", "a fit must be reported as (wall seconds, CPU seconds), not 1.0"),
+        ("[(1.0, 1.0, 1.0)]", "a fit must be reported as *, not 1.0"),
+        ("['ab']", "a fit must be reported as *, not 'ab'"),
+        ("[(0.0, 1.0), (1.0, 1.0)]", "every time must be a positive number of seconds, not 0.0"),
+    ],
+)
+def test_a_run_that_reports_nonsense_is_told_so(session: pytest.Pytester, report: str, message: str) -> None:
+    session.makepyfile(
+        f"""
+        from fakeclock import run
+
+        def test_cell(speedup):
+            speedup.measure(lambda: {report}, run("engine", [1.0, 1.0], takes=1.0), cpus=2)
+        """
+    )
+    session.runpytest("--benchmark-disable").stdout.fnmatch_lines([f"E *Error: {message}"])
+
+
+def test_options_have_a_group_of_their_own(session: pytest.Pytester) -> None:
+    session.runpytest("--help").stdout.fnmatch_lines(["speedup in pairs:", "*--rounds=N*", "*--speedup-gate=*"])
