@@ -1,0 +1,273 @@
+"""Options and fixtures of the cells: which sweeps, which data, and Ray started once per CPU limit."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from bench.speedup import Speedup, UnfairPair
+from bench.speedup.plugin import GROUP, positive
+from wine_training import (
+    ModelSpec,
+    TrainingResult,
+    WineData,
+    WineDataError,
+    WorkerLostError,
+    load_wine,
+    ray_session,
+    train_ray,
+    train_sequential,
+)
+from wine_training.data import WINE_KINDS
+from wine_training.session import RaySession, RayStartError, usable_cpus, warm_workers, worker_niceness
+
+# Tests of the machinery are not cells; name their folder to run them.
+collect_ignore = ["speedup/tests", "tests"]
+
+MODELS = (10, 100)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How much is measured."""
+
+    wines: tuple[str, ...]
+    """Kinds of wine."""
+    pairs: int
+    """Pairs of a cell with up to `FEW_MODELS` models."""
+    pairs_of_many: int
+    """Pairs of a larger cell: each is longer, and so steadier."""
+
+
+FEW_MODELS = 30
+PROFILES = {
+    "quick": Profile(wines=("red",), pairs=5, pairs_of_many=3),
+    "nightly": Profile(wines=("red", "all"), pairs=10, pairs_of_many=5),
+}
+
+
+@dataclass(frozen=True)
+class Wine:
+    """A choice of data."""
+
+    kind: str
+    source: str
+
+    @property
+    def id(self) -> str:
+        """Part of the test's id."""
+        return self.kind if not Path(self.source).suffix else Path(self.source).stem
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup(*GROUP)
+    group.addoption(
+        "--models", type=_numbers, metavar="N,…", default=MODELS, help="Numbers of models (default: 10,100)."
+    )
+    group.addoption(
+        "--cpus",
+        type=_numbers,
+        metavar="N,…",
+        help="CPU limits (default: 1, 2, 4, … and all usable CPUs).",
+    )
+    group.addoption(
+        "--wine",
+        metavar="KIND|PATH",
+        help="red, white or all wines, or several (red,all); or a CSV file in the UCI format. Default: red.",
+    )
+    group.addoption(
+        "--wine-source",
+        default="auto",
+        metavar="SOURCE",
+        help="Where the wines come from: twin (embedded, made), openml, a CSV file, or a folder with a red and a "
+        "white one. Default: auto, the cache of OpenML if it is there, else the twin.",
+    )
+    group.addoption(
+        "--profile",
+        choices=PROFILES,
+        default="quick",
+        help="nightly: all 6,497 wines too, and twice the pairs. Default: %(default)s.",
+    )
+    group.addoption(
+        "--ray-address",
+        metavar="HOST:PORT",
+        help="Measure on this Ray cluster instead of a session of our own; auto finds a local one.",
+    )
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(dict.fromkeys(positive(part.strip()) for part in text.split(",")))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    too_many = [limit for limit in config.getoption("cpus") or () if limit > usable_cpus()]
+    if too_many and not config.getoption("ray_address"):
+        raise pytest.UsageError(f"--cpus {too_many[0]}: this machine has {usable_cpus()} usable CPUs")
+    _wines(config)
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    lines = []
+    for wine in _wines(config):
+        with contextlib.suppress(WineDataError):
+            lines.append(f"wine: {_load(wine).provenance}")
+    return lines
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if metafunc.definition.path.parent != Path(__file__).parent:
+        return  # a test of the machinery, with parameters of its own
+    profile = PROFILES[metafunc.config.getoption("profile")]
+    choices = {
+        "wine": [
+            pytest.param(wine, id=wine.id, marks=_cost(5 if wine.kind == "all" else 1))
+            for wine in _wines(metafunc.config)
+        ],
+        "models": [
+            pytest.param(n, id=f"{n}-models", marks=_cost(n * _pairs(profile, n)))
+            for n in metafunc.config.getoption("models")
+        ],
+        "cpus": [
+            pytest.param(limit, id=f"{limit}-cpus", marks=_cost(1 + 1 / limit)) for limit in _limits(metafunc.config)
+        ],
+    }
+    for name, params in choices.items():
+        if name in metafunc.fixturenames:
+            metafunc.parametrize(name, params, indirect=True, scope="session")
+
+
+def _cost(cost: float) -> pytest.MarkDecorator:
+    return pytest.mark.speedup_cost(cost)
+
+
+def _pairs(profile: Profile, models: int) -> int:
+    return profile.pairs if models <= FEW_MODELS else profile.pairs_of_many
+
+
+def _limits(config: pytest.Config) -> Sequence[int]:
+    chosen: tuple[int, ...] | None = config.getoption("cpus")
+    if chosen:
+        return chosen
+    powers = [2**power for power in range(usable_cpus().bit_length())]
+    return sorted({*(limit for limit in powers if limit <= usable_cpus()), usable_cpus()})
+
+
+def _wines(config: pytest.Config) -> list[Wine]:
+    source = config.getoption("wine_source")
+    chosen = config.getoption("wine")
+    if chosen is None:
+        return [Wine(kind, source) for kind in PROFILES[config.getoption("profile")].wines]
+    kinds = list(dict.fromkeys(part.strip() for part in chosen.split(",")))
+    if all(kind in WINE_KINDS for kind in kinds):
+        return [Wine(kind, source) for kind in kinds]
+    if not Path(chosen).exists():
+        raise pytest.UsageError(f"--wine {chosen}: neither {', '.join(WINE_KINDS)} nor an existing file")
+    return [Wine("all", chosen)]
+
+
+@functools.cache
+def _load(wine: Wine) -> WineData:
+    return load_wine(wine.source, wine.kind)
+
+
+@pytest.fixture(scope="session")
+def wine(request: pytest.FixtureRequest) -> WineData:
+    """Yield the rows to train on."""
+    try:
+        return _load(request.param)
+    except WineDataError as error:
+        pytest.fail(f"wine data: {error}", pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def models(request: pytest.FixtureRequest) -> int:
+    """Yield the number of models of a sweep."""
+    return int(request.param)
+
+
+@pytest.fixture(scope="session")
+def cpus(request: pytest.FixtureRequest) -> int:
+    """Yield the CPU limit."""
+    return int(request.param)
+
+
+@dataclass
+class RayWorkers:
+    """The workers of a Ray session, all of them warm."""
+
+    session: RaySession
+    warm: set[str]
+    """Those that have imported scikit-learn and fitted a model."""
+    niceness: int
+    """Scheduling priority they run at; the loop runs at 0."""
+
+
+@pytest.fixture(scope="session")
+def ray_workers(
+    cpus: int, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RayWorkers]:
+    """Start Ray with the CPU limit, warm every worker, yield them; end Ray and check that nothing is left."""
+    config = request.config
+    with contextlib.ExitStack() as stack:
+        if hasattr(config, "workerinput"):  # under xdist: one Ray at a time on the machine
+            stack.enter_context(FileLock(tmp_path_factory.getbasetemp().parent / "ray.lock"))
+        try:
+            session = stack.enter_context(ray_session(cpus, address=config.getoption("ray_address")))
+            workers = RayWorkers(session, set(warm_workers(session)), worker_niceness(session))
+        except (RayStartError, ValueError) as error:
+            pytest.fail(str(error), pytrace=False)
+        yield workers
+    assert not session.leftovers, f"processes of Ray that did not end by themselves: {session.leftovers}"
+
+
+@pytest.fixture
+def ray_against_loop(
+    request: pytest.FixtureRequest, speedup: Speedup, wine: WineData, cpus: int, ray_workers: RayWorkers
+) -> Callable[[list[ModelSpec]], None]:
+    """Yield a function that measures a sweep: `train_sequential` and `train_ray` in pairs."""
+
+    def sequential(sweep: list[ModelSpec], accuracies: dict[str, list[float]]) -> list[tuple[float, float]]:
+        results = train_sequential(sweep, wine, progress=False)
+        accuracies["loop"] = [result.accuracy for result in results]
+        return _fit_seconds(results)
+
+    def parallel(sweep: list[ModelSpec], accuracies: dict[str, list[float]]) -> list[tuple[float, float]]:
+        try:
+            results = train_ray(sweep, wine, cpus=cpus, progress=False)
+        except WorkerLostError as error:
+            raise UnfairPair(str(error)) from error
+        accuracies["ray"] = [result.accuracy for result in results]
+        cold = {result.worker for result in results} - ray_workers.warm
+        if cold:
+            ray_workers.warm |= cold
+            raise UnfairPair(f"{len(cold)} of the workers started anew")
+        return _fit_seconds(results)
+
+    def measure(sweep: list[ModelSpec]) -> None:
+        accuracies: dict[str, list[float]] = {}
+        speedup.measure(
+            lambda: sequential(sweep, accuracies),
+            lambda: parallel(sweep, accuracies),
+            cpus=cpus,
+            engine="ray",
+            workload=f"{request.node.originalname}-{wine.kind}",
+            rounds=_pairs(PROFILES[request.config.getoption("profile")], len(sweep)),
+            data=wine.digest,
+            data_name=f"{wine.kind}, {wine.source}",
+            local=ray_workers.session.placement_group is None,
+            facts={"wine": wine.kind, "data": wine.provenance, "worker_niceness": ray_workers.niceness},
+        )
+        assert accuracies["ray"] == accuracies["loop"], "Ray and the loop did not train the same models"
+
+    return measure
+
+
+def _fit_seconds(results: list[TrainingResult]) -> list[tuple[float, float]]:
+    """Return wall and CPU seconds of each fit, in the order in which the tasks were submitted."""
+    return [(r.fit_seconds, r.cpu_seconds) for r in sorted(results, key=lambda result: result.task)]
