@@ -79,7 +79,7 @@ class TrainingResult:
     accuracy: float
     """Share of the test rows that are classified correctly, 0 to 1."""
     fit_seconds: float
-    """Wall-clock seconds of fitting and scoring, in the process that did it."""
+    """Wall-clock seconds of building, fitting and scoring the model, in the process that did it."""
     cpu_seconds: float
     """CPU seconds, user and system, that the same process spent meanwhile, all its threads together."""
     start: float
@@ -187,8 +187,8 @@ def fit_and_score(
     TrainingError
         If scikit-learn refuses a hyperparameter or the fit fails; the message names the spec.
     """
-    model = spec.build()
     start, wall, cpu = time.time(), time.perf_counter(), time.process_time()
+    model = spec.build()
     try:
         model.fit(data.X_train, data.y_train)
         accuracy = float(model.score(data.X_test, data.y_test))

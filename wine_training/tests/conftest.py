@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
+import numpy as np
 import pytest
+from filelock import FileLock
 
+from wine_training import WineData, ray_session
+from wine_training.session import RaySession, usable_cpus
 from wine_training.tests.made_up import UCI_HEADER, WriteCsv, made_up_rows
 
 
@@ -58,3 +63,33 @@ def real_wines() -> tuple[Path, Path]:
     if not (red.is_file() and white.is_file()):
         pytest.skip("the real wines are not here: point WINE_DATA_DIR to the folder of winequality-*.csv")
     return red, white
+
+
+@pytest.fixture(scope="session")
+def toy() -> WineData:
+    """Yield a few made-up rows of three features, read-only as they are in a worker."""
+    random = np.random.RandomState(0)
+    X, noise = random.rand(200, 3).astype(np.float32), random.rand(200)
+    y = (X[:, 0] + 0.3 * noise > 0.6).astype(np.int64)
+    parts = X[:150], X[150:], y[:150], y[150:]
+    for part in parts:
+        part.setflags(write=False)
+    return WineData(*parts, kind="red", source="csv", provenance="a toy", digest="toy")
+
+
+@pytest.fixture(scope="module")
+def one_ray_at_a_time(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[None]:
+    """Keep other workers of xdist from starting Ray meanwhile."""
+    folder = tmp_path_factory.getbasetemp()
+    with FileLock((folder if worker_id == "master" else folder.parent) / "ray.lock"):
+        yield
+
+
+@pytest.fixture(scope="module")
+def ray_with_two_cpus(one_ray_at_a_time: None) -> Iterator[RaySession]:
+    """Yield a Ray session with two CPUs."""
+    if usable_cpus() < 2:
+        pytest.skip("needs two usable CPUs")
+    with ray_session(2) as session:
+        yield session
+    assert not session.leftovers

@@ -1,0 +1,94 @@
+"""The cells as they are chosen on the command line, without measuring any."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import groupby, product
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+pytest_plugins = ["pytester"]
+pytestmark = pytest.mark.filterwarnings("ignore::pytest_benchmark.logger.PytestBenchmarkWarning")
+
+Collect = Callable[..., pytest.RunResult]
+
+
+@pytest.fixture
+def collect(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Collect:
+    """Yield a function that collects the cells of bench/ as on a machine with six CPUs."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr("bench.conftest.usable_cpus", lambda: 6)
+
+    def run(*options: str) -> pytest.RunResult:
+        storage = f"--benchmark-storage={pytester.path}"
+        return pytester.runpytest_inprocess(
+            "bench/", "--collect-only", "-q", "-p", "no:cacheprovider", storage, *options
+        )
+
+    return run
+
+
+def ids(result: pytest.RunResult) -> list[str]:
+    return [line.partition("[")[2].rstrip("]") for line in result.outlines if "::" in line]
+
+
+def cells(wines: tuple[str, ...], models: tuple[int, ...], cpus: tuple[int, ...]) -> set[str]:
+    return {f"{wine}-{n}-models-{limit}-cpus" for wine, n, limit in product(wines, models, cpus)}
+
+
+def test_the_headline_is_every_model_count_at_every_cpu_limit(collect: Collect) -> None:
+    assert set(ids(collect())) == cells(("red",), (10, 100), (1, 2, 4, 6))
+
+
+def test_ray_starts_once_per_cpu_limit(collect: Collect) -> None:
+    limits = [cell.rsplit("-", 2)[1] for cell in ids(collect("--wine", "red,all"))]
+    assert len(list(groupby(limits))) == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--models", "10"], cells(("red",), (10,), (1, 2, 4, 6))),
+        (["--models", "3, 50,3", "--cpus", "5"], cells(("red",), (3, 50), (5,))),
+        (["--wine", "red,white,all", "--cpus=2"], cells(("red", "white", "all"), (10, 100), (2,))),
+        (["--profile", "nightly", "--cpus=2"], cells(("red", "all"), (10, 100), (2,))),
+        (["-k", "10-models and 2-cpus"], cells(("red",), (10,), (2,))),
+        (["-k", "100-models"], cells(("red",), (100,), (1, 2, 4, 6))),
+    ],
+)
+def test_cells_can_be_chosen(collect: Collect, options: list[str], expected: set[str]) -> None:
+    result = collect(*options)
+    assert result.ret == 0
+    assert set(ids(result)) == expected
+
+
+def test_a_file_of_wines_can_be_chosen(collect: Collect, tmp_path: Path) -> None:
+    file = tmp_path / "wines.csv"
+    file.write_text("nothing yet")
+    assert set(ids(collect("--wine", str(file), "--models=10", "--cpus=1"))) == cells(("wines",), (10,), (1,))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--models", "0"], "*argument --models: '0' is not a whole number of at least 1"),
+        (["--models", "ten"], "*argument --models: 'ten' is not a whole number of at least 1"),
+        (["--models", ""], "*argument --models: '' is not a whole number of at least 1"),
+        (["--cpus", "7"], "ERROR: --cpus 7: this machine has 6 usable CPUs"),
+        (["--cpus", "1,-2"], "*argument --cpus: '-2' is not a whole number of at least 1"),
+        (["--wine", "rosé"], "ERROR: --wine rosé: neither red, white, all nor an existing file"),
+        (["--profile", "weekly"], "*argument --profile: invalid choice: 'weekly'*"),
+    ],
+)
+def test_nonsense_is_refused_in_one_line(collect: Collect, options: list[str], message: str) -> None:
+    result = collect(*options)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([message])
+
+
+def test_the_data_are_named_in_the_header(collect: Collect) -> None:
+    result = collect("--wine-source=twin", "-v")
+    result.stdout.fnmatch_lines(["wine: the embedded twin of the red wines (made, not measured)"])

@@ -1,0 +1,85 @@
+"""Starting, ending and attaching to Ray."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Any
+
+import psutil
+import pytest
+import ray
+
+from wine_training import RayStartError, WineData, ray_session, train_ray
+from wine_training.models import ModelSpec
+from wine_training.session import active_session, checked_cpus, usable_cpus
+from wine_training.tests.test_training import SWEEP, Reporter
+
+
+def test_limits_are_checked_before_anything_starts() -> None:
+    assert checked_cpus(None, 4, "here") == 4
+    assert checked_cpus(3, 4, "here") == 3
+    for cpus, message in [(5, "cpus=5, but here has 4"), (0, "not 0"), (-1, "not -1"), (True, "True"), (1.0, "1.0")]:
+        with pytest.raises(ValueError, match=message):
+            checked_cpus(cpus, 4, "here")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="this machine has"), ray_session(usable_cpus() + 1):
+        pass
+
+
+def test_a_session_leaves_nothing_behind(toy: WineData, one_ray_at_a_time: None) -> None:
+    assert not ray.is_initialized(), "this file must not share a session"
+    environment = dict(os.environ)
+    children = set(psutil.Process().children(recursive=True))
+    with ray_session(1) as session:
+        assert active_session() is session
+        daemons = set(psutil.Process().children(recursive=True)) - children
+        assert daemons
+        assert len(train_ray(SWEEP, toy)) == len(SWEEP)
+        folder = ray._private.worker._global_node.get_session_dir_path()  # type: ignore[attr-defined]
+        with pytest.raises(RayStartError, match="already running"), ray_session(1):
+            pass
+    assert active_session() is None
+    assert not ray.is_initialized()
+    assert session.leftovers == ()
+    assert not any(daemon.is_running() for daemon in daemons)
+    assert not os.path.exists(folder)  # noqa: PTH110
+    assert dict(os.environ) == environment
+
+
+def test_training_without_a_session_starts_one_and_ends_it(toy: WineData, one_ray_at_a_time: None) -> None:
+    (result,) = train_ray([ModelSpec(Reporter())], toy, cpus=1)
+    assert result.accuracy >= 0
+    assert not ray.is_initialized()
+
+
+def test_a_session_ends_when_its_block_fails(one_ray_at_a_time: None) -> None:
+    with pytest.raises(KeyboardInterrupt), ray_session(1):
+        raise KeyboardInterrupt
+    assert not ray.is_initialized()
+    assert active_session() is None
+
+
+def test_ray_that_does_not_start_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(**options: Any) -> None:
+        raise RuntimeError("no\nroom")
+
+    monkeypatch.setattr(ray, "init", fail)
+    with pytest.raises(RayStartError, match=r"^Ray did not start: no room$"), ray_session(1):
+        pass
+
+
+@pytest.mark.parametrize("address", ["nowhere", "host:port", "ray://host:1", "host:99999999"])
+def test_addresses_that_are_none(address: str) -> None:
+    with pytest.raises(RayStartError, match=r"no address of a Ray cluster|no Ray cluster answers"):
+        ray_session(1, address=address).__enter__()
+
+
+def test_a_cluster_that_does_not_answer_is_given_up_at_once() -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{closed.getsockname()[1]}"
+        with (
+            pytest.raises(RayStartError, match=f"no Ray cluster answers at {address}"),
+            ray_session(1, address=address),
+        ):
+            pass

@@ -1,0 +1,144 @@
+"""Training both ways, with real Ray."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_info
+
+from wine_training import (
+    ModelSpec,
+    TrainingError,
+    WineData,
+    WorkerLostError,
+    load_wine,
+    train_ray,
+    train_sequential,
+)
+from wine_training.session import RaySession, this_worker, warm_workers, worker_niceness
+
+FOREST = RandomForestClassifier(n_estimators=5)
+SWEEP = [
+    ModelSpec(FOREST, {"n_estimators": 3}, random_state=1),
+    ModelSpec(ExtraTreesClassifier(n_estimators=20), random_state=2),
+    ModelSpec(KNeighborsClassifier()),
+    ModelSpec(make_pipeline(StandardScaler(), LogisticRegression()), {"logisticregression__C": 0.1}),
+    ModelSpec(FOREST, {"n_estimators": 9}, random_state=1),
+]
+
+
+class Reporter(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """A classifier that does what its parameter says when it is fitted."""
+
+    def __init__(self, action: str = "") -> None:
+        self.action = action
+
+    def fit(self, X: Any, y: Any) -> Reporter:
+        self.threads_ = max((pool["num_threads"] for pool in threadpool_info()), default=1)
+        self.writeable_ = X.flags.writeable
+        self.classes_ = [0, 1]
+        if self.action == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.action == "interrupt":
+            raise KeyboardInterrupt
+        return self
+
+    def predict(self, X: Any) -> Any:
+        return [0] * len(X)
+
+
+def test_the_loop_trains_in_the_order_of_the_specs(toy: WineData) -> None:
+    results = train_sequential(SWEEP, toy, progress=False)
+    assert [result.task for result in results] == [0, 1, 2, 3, 4]
+    assert {result.worker for result in results} == {this_worker()}
+    assert all(first.end <= second.start + 1e-3 for first, second in pairwise(results))
+
+
+def test_the_loop_uses_one_thread_per_fit(toy: WineData) -> None:
+    (result,) = train_sequential([ModelSpec(Reporter())], toy, keep_models=True)
+    assert result.model.threads_ == 1
+
+
+def test_ray_trains_the_same_models(toy: WineData, ray_with_two_cpus: RaySession) -> None:
+    looped = train_sequential(SWEEP, toy)
+    trained = train_ray(SWEEP, toy, cpus=2)
+    assert [result.accuracy for result in trained] == [result.accuracy for result in looped]
+    # The longest first: 20, 9 and 3 trees, then those that say nothing of their cost, in their order.
+    assert [result.task for result in trained] == [2, 0, 3, 4, 1]
+    assert this_worker() not in {result.worker for result in trained}
+    assert all(result.fit_seconds > 0 and result.cpu_seconds > 0 for result in trained)
+
+
+def test_real_forests_are_the_same_to_the_last_bit(ray_with_two_cpus: RaySession) -> None:
+    data = load_wine("twin", "red")
+    sweep = [ModelSpec(RandomForestClassifier(), {"n_estimators": n}, random_state=n) for n in (5, 10, 15)]
+    looped, trained = train_sequential(sweep, data), train_ray(sweep, data)
+    assert [result.accuracy for result in trained] == [result.accuracy for result in looped]
+
+
+def test_workers_are_as_the_loop_is(toy: WineData, ray_with_two_cpus: RaySession) -> None:
+    (result,) = train_ray([ModelSpec(Reporter())], toy, keep_models=True)
+    assert result.model.threads_ == 1
+    assert not result.model.writeable_  # the rows of the object store, not a copy
+    assert worker_niceness(ray_with_two_cpus) == os.nice(0)
+
+
+def test_fewer_cpus_than_the_session_has(toy: WineData, ray_with_two_cpus: RaySession) -> None:
+    results = train_ray(SWEEP, toy, cpus=1)
+    spans = sorted((result.start, result.end) for result in results)
+    assert all(end <= start + 1e-3 for (_, end), (start, _) in pairwise(spans))
+
+
+def test_warm_workers_are_those_that_train(toy: WineData, ray_with_two_cpus: RaySession) -> None:
+    warm = warm_workers(ray_with_two_cpus)
+    assert len(warm) >= 2
+    assert {result.worker for result in train_ray(SWEEP * 3, toy)} <= warm
+
+
+@pytest.mark.parametrize("train", [train_sequential, train_ray])
+def test_a_refused_spec_is_named(toy: WineData, ray_with_two_cpus: RaySession, train: Any) -> None:
+    with pytest.raises(TrainingError, match=r"^spec 5, RandomForestClassifier\(n_estimators=-5\): .*Got -5 instead"):
+        train([*SWEEP, ModelSpec(FOREST, {"n_estimators": -5})], toy)
+    with pytest.raises(TrainingError, match=r"^spec 5: RandomForestClassifier\(leaves=1\): .*'leaves'"):
+        train([*SWEEP, ModelSpec(FOREST, {"leaves": 1})], toy)
+
+
+@pytest.mark.parametrize(("cpus", "message"), [(3, "cpus=3, but the running Ray session has 2"), (0, "not 0")])
+def test_cpus_that_are_not_there_are_refused(
+    toy: WineData, ray_with_two_cpus: RaySession, cpus: int, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        train_ray(SWEEP, toy, cpus=cpus)
+
+
+def test_a_killed_worker_is_reported_and_not_retried(toy: WineData, ray_with_two_cpus: RaySession) -> None:
+    sweep = [*SWEEP, ModelSpec(Reporter(), {"action": "die"})]
+    with pytest.raises(WorkerLostError, match=r"^spec 5, Reporter\(action='die'\): WorkerCrashedError: ") as caught:
+        train_ray(sweep, toy)
+    assert "\n" not in str(caught.value)
+    assert len(train_ray(SWEEP, toy)) == len(SWEEP)
+
+
+def test_a_thousand_results_leave_only_their_figures(toy: WineData, ray_with_two_cpus: RaySession) -> None:
+    results = train_ray([ModelSpec(Reporter())] * 1000, toy)
+    assert len(results) == 1000
+    assert all(result.model is None for result in results)
+    assert threading.active_count() < 50
+
+
+def test_a_progress_bar_is_shown_on_request(toy: WineData, capsys: pytest.CaptureFixture[str]) -> None:
+    train_sequential(SWEEP, toy)
+    assert capsys.readouterr().err == ""
+    train_sequential(SWEEP, toy, progress=True)
+    assert "5/5 models" in " ".join(capsys.readouterr().err.split())
