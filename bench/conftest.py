@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +27,8 @@ from wine_training import (
     train_sequential,
 )
 from wine_training.data import WINE_KINDS
-from wine_training.session import RaySession, RayStartError, usable_cpus, warm_workers, worker_niceness
+from wine_training.session import RaySession, RayStartError, usable_cpus, worker_niceness
+from wine_training.training import warm_workers
 
 # Tests of the machinery are not cells; name their folder to run them.
 collect_ignore = ["speedup/tests", "tests"]
@@ -185,10 +188,12 @@ def _load(wine: Wine) -> WineData:
 @pytest.fixture
 def wine(request: pytest.FixtureRequest) -> WineData:
     """Yield the rows to train on."""
+    failure = ""
     try:
         return _load(request.param)
     except WineDataError as error:
-        pytest.fail(f"wine data: {error}", pytrace=False)
+        failure = str(error)
+    pytest.fail(f"wine data: {failure}", pytrace=False)
 
 
 @pytest.fixture
@@ -213,6 +218,10 @@ class RayWorkers:
     niceness: int
     """Scheduling priority they run at; the loop runs at 0."""
 
+    def warm_up(self) -> None:
+        """Warm the workers there are now."""
+        self.warm |= warm_workers(self.session)
+
 
 @pytest.fixture(scope="session")
 def ray_workers(
@@ -223,11 +232,20 @@ def ray_workers(
     with contextlib.ExitStack() as stack:
         if hasattr(config, "workerinput"):  # under xdist: one Ray at a time on the machine
             stack.enter_context(FileLock(tmp_path_factory.getbasetemp().parent / "ray.lock"))
+        failure = ""
         try:
             session = stack.enter_context(ray_session(cpus, address=config.getoption("ray_address")))
             workers = RayWorkers(session, set(warm_workers(session)), worker_niceness(session))
         except (RayStartError, ValueError) as error:
-            pytest.fail(str(error), pytrace=False)
+            failure = str(error)
+        if failure:  # here, so that pytest shows this one line and no chain of exceptions
+            pytest.fail(failure, pytrace=False)
+        if workers.niceness != os.nice(0):
+            warnings.warn(
+                f"Ray's workers run at nice {workers.niceness}, the loop at {os.nice(0)}: while anything else wants "
+                "the CPUs, the loop gets them sooner (RAY_worker_niceness=0 before the cluster starts)",
+                stacklevel=1,
+            )
         yield workers
     assert not session.leftovers, f"processes of Ray that did not end by themselves: {session.leftovers}"
 
@@ -237,43 +255,41 @@ def ray_against_loop(
     request: pytest.FixtureRequest, speedup: Speedup, wine: WineData, cpus: int, ray_workers: RayWorkers
 ) -> Callable[[list[ModelSpec]], None]:
     """Yield a function that measures a sweep: `train_sequential` and `train_ray` in pairs."""
+    accuracies: dict[str, list[float]] = {}
 
-    def sequential(sweep: list[ModelSpec], accuracies: dict[str, list[float]]) -> list[tuple[float, float]]:
-        results = train_sequential(sweep, wine, progress=False)
-        accuracies["loop"] = [result.accuracy for result in results]
-        return _fit_seconds(results)
+    def seconds_of(arm: str, results: list[TrainingResult]) -> list[tuple[float, float]]:
+        """Check that both trained the same models; return the seconds of each fit, in the order of submission."""
+        accuracies[arm] = [result.accuracy for result in results]
+        assert all(other == accuracies[arm] for other in accuracies.values()), "Ray and the loop trained other models"
+        return [(r.fit_seconds, r.cpu_seconds) for r in sorted(results, key=lambda result: result.task)]
 
-    def parallel(sweep: list[ModelSpec], accuracies: dict[str, list[float]]) -> list[tuple[float, float]]:
+    def parallel(sweep: list[ModelSpec]) -> list[tuple[float, float]]:
         try:
             results = train_ray(sweep, wine, cpus=cpus, progress=False)
         except WorkerLostError as error:
+            ray_workers.warm_up()
             raise UnfairPair(str(error)) from error
-        accuracies["ray"] = [result.accuracy for result in results]
         cold = {result.worker for result in results} - ray_workers.warm
         if cold:
-            ray_workers.warm |= cold
+            ray_workers.warm_up()
             raise UnfairPair(f"{len(cold)} of the workers started anew")
-        return _fit_seconds(results)
+        return seconds_of("ray", results)
 
     def measure(sweep: list[ModelSpec]) -> None:
-        accuracies: dict[str, list[float]] = {}
+        reserved = ray_workers.session.placement_group is not None
         speedup.measure(
-            lambda: sequential(sweep, accuracies),
-            lambda: parallel(sweep, accuracies),
+            lambda: seconds_of("loop", train_sequential(sweep, wine, progress=False)),
+            lambda: parallel(sweep),
             cpus=cpus,
-            engine="ray",
+            engine="ray-cluster" if reserved else "ray",
             workload=f"{request.node.originalname}-{wine.kind}",
             rounds=PROFILES[request.config.getoption("profile")].pairs_for(len(sweep), cpus),
             data=wine.digest,
             data_name=f"{wine.kind}, {wine.source}",
-            local=ray_workers.session.placement_group is None,
+            local=not reserved,
+            # Ray ends idle workers when a placement group holds all CPUs: after a pause they would be cold.
+            prepare=ray_workers.warm_up if reserved else None,
             facts={"wine": wine.kind, "data": wine.provenance, "worker_niceness": ray_workers.niceness},
         )
-        assert accuracies["ray"] == accuracies["loop"], "Ray and the loop did not train the same models"
 
     return measure
-
-
-def _fit_seconds(results: list[TrainingResult]) -> list[tuple[float, float]]:
-    """Return wall and CPU seconds of each fit, in the order in which the tasks were submitted."""
-    return [(r.fit_seconds, r.cpu_seconds) for r in sorted(results, key=lambda result: result.task)]

@@ -27,7 +27,8 @@ from wine_training import (
     train_sequential,
 )
 from wine_training.data import WINE_KINDS
-from wine_training.session import checked_cpus, usable_cpus, warm_workers
+from wine_training.session import checked_cpus, usable_cpus
+from wine_training.training import warm_workers
 
 Accuracies = Mapping[int, Sequence[float]]
 """Accuracies of all forests with a number of trees, by that number."""

@@ -10,10 +10,10 @@ import platform
 import shutil
 import socket
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import joblib
@@ -27,10 +27,9 @@ GROUP_SECONDS = 60.0
 """How long a cluster may take to reserve the CPUs."""
 LEFTOVER_SECONDS = 15.0
 """How long the processes of an ended session may take to go before they are ended one by one."""
-WARM_SECONDS = 0.2
-"""How long a warm-up task lasts at least."""
-WARM_WAVES = 10
-"""Waves of warm-up tasks before giving up on meeting every worker."""
+
+FOLDER = "wine-ray"
+"""Beginning of the names of session folders, before the driver's process id."""
 
 _SETTINGS = {
     # Workers run at nice 15 unless told otherwise: with foreign load the loop, at 0, would win unfairly.
@@ -131,8 +130,7 @@ def ray_session(cpus: int | None = None, *, address: str | None = None) -> Itera
     if address is None:
         cpus = checked_cpus(cpus, usable_cpus(), "this machine")
     environment = dict(os.environ)
-    # A short path: the sockets of a session must stay below 107 bytes, and a TMPDIR can be long.
-    folder = None if address else tempfile.mkdtemp(prefix="ray-", dir="/tmp" if os.access("/tmp", os.W_OK) else None)
+    folder = None if address else _new_folder()
     before = _descendants()
     daemons: set[psutil.Process] = set()
     session: RaySession | None = None
@@ -158,27 +156,6 @@ def ray_session(cpus: int | None = None, *, address: str | None = None) -> Itera
         for name in set(os.environ) - set(environment):
             del os.environ[name]
         os.environ.update(environment)
-
-
-def warm_workers(session: RaySession) -> frozenset[str]:
-    """Make every worker import scikit-learn and fit a small forest; return the workers, as ``pid@machine``.
-
-    The first fit in a worker pays for imports that no later one pays; a measurement wants them paid.
-
-    Raises
-    ------
-    RayStartError
-        If fewer workers than the session's CPUs answer.
-    """
-    import ray
-
-    seen: set[str] = set()
-    warm = remote(session, _warm_one)
-    for _ in range(WARM_WAVES):
-        seen.update(ray.get([warm.remote() for _ in range(session.cpus)]))
-        if len(seen) >= session.cpus:
-            return frozenset(seen)
-    raise RayStartError(f"only {len(seen)} of {session.cpus} Ray workers took a task")
 
 
 def worker_niceness(session: RaySession) -> int:
@@ -208,6 +185,17 @@ def _remote_function(function: Any) -> Any:
     import ray
 
     return ray.remote(num_cpus=1, max_retries=0)(function)
+
+
+def _new_folder() -> str:
+    """Make a folder for the files of a session, and remove those of drivers that were killed."""
+    # A short path: the sockets of a session must stay below 107 bytes, and TMPDIR can be long.
+    base = Path("/tmp" if os.access("/tmp", os.W_OK) else tempfile.gettempdir())
+    for folder in base.glob(f"{FOLDER}-*-*"):
+        driver = folder.name.split("-")[-2]
+        if driver.isdigit() and not psutil.pid_exists(int(driver)):
+            shutil.rmtree(folder, ignore_errors=True)
+    return tempfile.mkdtemp(prefix=f"{FOLDER}-{os.getpid()}-", dir=base)
 
 
 def _start(cpus: int | None, folder: str) -> RaySession:
@@ -254,21 +242,6 @@ def _attach(cpus: int | None, address: str) -> RaySession:
         ray.util.remove_placement_group(group)
         raise RayStartError(f"the Ray cluster at {address} did not reserve {cpus} CPUs in {GROUP_SECONDS:.0f} s")
     return RaySession(cpus=cpus, address=address, placement_group=group)
-
-
-def _warm_one() -> str:
-    import numpy as np
-    from sklearn.ensemble import RandomForestClassifier
-
-    import wine_training.training  # noqa: F401  (what the timed tasks import)
-
-    began = time.monotonic()
-    rows = np.random.RandomState(0).rand(64, 11).astype(np.float32)
-    forest = RandomForestClassifier(n_estimators=5, random_state=0).fit(rows, rows[:, 0] > 0.5)
-    forest.score(rows, rows[:, 0] > 0.5)
-    # Hold the CPU until every worker has a task of its own; else one of them could take them all.
-    time.sleep(max(0.0, WARM_SECONDS - (time.monotonic() - began)))
-    return this_worker()
 
 
 def _descendants(*roots: psutil.Process) -> set[psutil.Process]:

@@ -65,6 +65,7 @@ class Speedup:
         data: str = "",
         data_name: str = "",
         local: bool = True,
+        prepare: Callable[[], object] | None = None,
         facts: Mapping[str, Plain] | None = None,
     ) -> Measurement | None:
         """Measure one cell; once per test.
@@ -95,6 +96,8 @@ class Speedup:
         local : bool
             Whether all the work is done by this process and its descendants. If not (a cluster), what others do
             on this machine is no sign of an unfair pair and is not looked at.
+        prepare : callable, optional
+            Called before every parallel run and not timed: wakes up workers that do not outlive a pause.
         facts : mapping, optional
             Further plain numbers and strings to store with the cell.
 
@@ -122,6 +125,7 @@ class Speedup:
             rounds=rounds,
             meter=self._meter() if local and self._benchmark.enabled else None,
             on_pair=lambda done: self._progress.pair(done, rounds),
+            prepare=prepare,
         )
         if self._benchmark.disabled:
             return runner.measure(self._benchmark)

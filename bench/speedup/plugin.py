@@ -118,8 +118,40 @@ class SpeedupPlugin:
             rounds=self.config.getoption("rounds"),
             machine=lambda: self.machine,
             progress=self.progress,
-            on_cell=self.cells.append,
+            on_cell=self._finished,
         )
+
+    def _finished(self, cell: Cell) -> None:
+        """Take note of a measured cell, and save it at once: Ray can end the whole process."""
+        self.cells.append(cell)
+        session, name = self.benchmarks, self._save_name()
+        if name and isinstance(session.storage, WholeFileStorage):
+            session.storage.keep(self._run_so_far(), name)
+
+    def _save_name(self) -> str | None:
+        session = self.benchmarks
+        if self.config.getoption("speedup_no_save"):
+            return None
+        return str(session.save or session.autosave or self.tag)
+
+    @functools.cached_property
+    def tag(self) -> str:
+        return str(get_tag())
+
+    def _run_so_far(self) -> dict[str, Any]:
+        session, hook = self.benchmarks, self.config.hook
+        commit_info = hook.pytest_benchmark_generate_commit_info(config=self.config)
+        hook.pytest_benchmark_update_commit_info(config=self.config, commit_info=commit_info)
+        measured = [bench for bench in session.benchmarks if bench and not bench.has_error]
+        run: dict[str, Any] = hook.pytest_benchmark_generate_json(
+            config=self.config,
+            benchmarks=measured,
+            include_data=session.save_data,
+            machine_info=session.get_machine_info(),
+            commit_info=commit_info,
+        )
+        hook.pytest_benchmark_update_json(config=self.config, benchmarks=measured, output_json=run)
+        return run
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self) -> None:
@@ -129,7 +161,7 @@ class SpeedupPlugin:
         session.compare = self.compare
         if isinstance(session.storage, FileStorage):
             old = session.storage
-            session.storage = WholeFileStorage(old.path, old.logger, old.default_machine_id)  # type: ignore[no-untyped-call]
+            session.storage = WholeFileStorage(old.path, old.logger, old.default_machine_id)
             if self.compare is True:
                 session.compare = str(session.storage.latest() or "")
         if session.compare:
@@ -155,10 +187,8 @@ class SpeedupPlugin:
         if self.cells:
             if self.compare:
                 self._judge(self._history())
-            if self.config.getoption("speedup_no_save"):
-                benchmarks.save = benchmarks.autosave = None
-            elif not benchmarks.save:
-                benchmarks.autosave = benchmarks.autosave or get_tag()
+            benchmarks.save = self._save_name()
+            benchmarks.autosave = None
         if benchmarks.compare_fail and not benchmarks.compared_mapping:
             self.notes.append("--benchmark-compare-fail: no earlier run to compare with, nothing checked")
             benchmarks.compare_fail = []
@@ -169,12 +199,11 @@ class SpeedupPlugin:
 
     def _history(self) -> History:
         storage = self.benchmarks.storage
-        if not isinstance(storage, FileStorage):
+        if not isinstance(storage, WholeFileStorage):
             self.notes.append("series are read from file storage only: nothing to compare with")
             return History()
-        if self.compare is True:
-            return read_history(stored_files(storage.path))
-        return read_history(storage.query(self.compare))
+        files = stored_files(storage.path) if self.compare is True else storage.query(self.compare)
+        return read_history(file for file in files if file != storage.written)
 
     def _judge(self, history: History) -> None:
         self.notes += history.problems

@@ -49,6 +49,7 @@ class PairedRounds:
         rounds: int,
         meter: Meter | None,
         on_pair: Callable[[int], object],
+        prepare: Callable[[], object] | None = None,
     ) -> None:
         self._sequential = sequential
         self._parallel = parallel
@@ -56,6 +57,7 @@ class PairedRounds:
         self._rounds = rounds
         self._meter = meter
         self._on_pair = on_pair
+        self._prepare = prepare
         self._repeats_left = max(1, rounds // 2)
         self._pairs: list[Pair] = []
         self._discarded: list[dict[str, Any]] = []
@@ -102,6 +104,8 @@ class PairedRounds:
         if self._order == SEQUENTIAL_FIRST:
             self._sequential_s = self._clock(self._run_sequential)
         gc.collect()
+        if self._prepare is not None:
+            self._prepare()
 
     def _after(self, benchmark: BenchmarkFixture) -> None:
         """Complete the pair, or measure it again until it is fair or there were too many repeats."""

@@ -20,6 +20,12 @@ _NUMBER = re.compile(r"(\d+)_.*\.json")
 class WholeFileStorage(FileStorage):
     """The same folders, names and JSON as pytest-benchmark's own; other rules of writing and reading."""
 
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)  # type: ignore[no-untyped-call]
+        self.written: Path | None = None
+        """The file of this session, once there is one."""
+        self._said: set[str] = set()
+
     @property
     def location(self) -> str:
         """The folder of the store, for messages; it may lie outside the working directory."""
@@ -50,18 +56,34 @@ class WholeFileStorage(FileStorage):
 
     def save(self, output_json: dict[str, Any], save: str) -> None:
         """Save a run under the next free number, or say in one line why it cannot be saved."""
+        if self.keep(output_json, save):
+            self.logger.info(f"Saved benchmark data in: {self.written}")
+
+    def keep(self, output_json: dict[str, Any], save: str) -> bool:
+        """Save what there is of a run; a later `keep` or `save` of this session takes its place.
+
+        Whatever ends the process, what was kept stays. Return whether it could be saved.
+        """
         text = safe_dumps(output_json, ensure_ascii=True)
         try:
-            path = _write_whole(self._folder(), save, text)
+            self.written = _write_whole(self.written or self._folder(), save, text)
         except OSError as error:
             reason = error.strerror or type(error).__name__
-            self.logger.error(f"This run is not saved: {self.path}: {reason}. (--benchmark-storage=PATH: elsewhere)")
-        else:
-            self.logger.info(f"Saved benchmark data in: {path}")
+            if reason not in self._said:
+                self.logger.error(
+                    f"This run is not saved: {self.path}: {reason}. (--benchmark-storage=PATH: elsewhere)"
+                )
+                self._said.add(reason)
+            return False
+        return True
 
 
-def _write_whole(folder: Path, name: str, text: str) -> Path:
-    """Write `text` into a new file of `folder`: complete at once, and never over another run's file."""
+def _write_whole(target: Path, name: str, text: str) -> Path:
+    """Write `text` into a new file of the folder `target`, or over the file `target`; complete at once.
+
+    A new file never takes the place of another run's.
+    """
+    folder = target if target.is_dir() else target.parent
     handle, name_of_partial = tempfile.mkstemp(dir=folder, prefix=".", suffix=".partial")
     partial = Path(name_of_partial)
     try:
@@ -73,6 +95,8 @@ def _write_whole(folder: Path, name: str, text: str) -> Path:
         umask = os.umask(0)
         os.umask(umask)
         partial.chmod(0o666 & ~umask)
+        if not target.is_dir():
+            return partial.replace(target)
         number = 1 + max(
             (int(match[1]) for path in folder.iterdir() if (match := _NUMBER.fullmatch(path.name))), default=0
         )

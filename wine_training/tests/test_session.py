@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -12,7 +13,7 @@ import ray
 
 from wine_training import RayStartError, WineData, ray_session, train_ray
 from wine_training.models import ModelSpec
-from wine_training.session import active_session, checked_cpus, usable_cpus
+from wine_training.session import _new_folder, active_session, checked_cpus, usable_cpus
 from wine_training.tests.test_training import SWEEP, Reporter
 
 
@@ -44,6 +45,18 @@ def test_a_session_leaves_nothing_behind(toy: WineData, one_ray_at_a_time: None)
     assert not any(daemon.is_running() for daemon in daemons)
     assert not os.path.exists(folder)  # noqa: PTH110
     assert dict(os.environ) == environment
+
+
+def test_folders_of_killed_drivers_are_removed() -> None:
+    stale = Path(_new_folder())
+    nobody = stale.with_name(stale.name.replace(str(os.getpid()), "999999999"))
+    stale.rename(nobody)
+    mine = Path(_new_folder())
+    other = Path(_new_folder())
+    assert mine.is_dir()
+    assert not nobody.exists()
+    mine.rmdir()
+    other.rmdir()
 
 
 def test_training_without_a_session_starts_one_and_ends_it(toy: WineData, one_ray_at_a_time: None) -> None:

@@ -26,7 +26,8 @@ from wine_training import (
     train_ray,
     train_sequential,
 )
-from wine_training.session import RaySession, this_worker, warm_workers, worker_niceness
+from wine_training.session import RaySession, this_worker, worker_niceness
+from wine_training.training import warm_workers
 
 FOREST = RandomForestClassifier(n_estimators=5)
 SWEEP = [

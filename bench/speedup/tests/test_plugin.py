@@ -36,6 +36,13 @@ def test_runs_alternate_and_only_they_are_timed(session: pytest.Pytester, saved:
     assert (speedup["ideal"], speedup["efficiency"]) == (pytest.approx(2.0), pytest.approx(0.8))
 
 
+def test_preparation_comes_before_every_parallel_run_and_is_not_timed(session: pytest.Pytester, saved: Saved) -> None:
+    prepared = cell(rounds=2).replace("cpus=2,", "cpus=2, prepare=run('wake', [], takes=50.0),")
+    session.makepyfile(prepared + "    assert log == ['loop', 'wake', 'engine', 'wake', 'engine', 'loop']\n")
+    session.runpytest().assert_outcomes(passed=1)
+    assert {pair["speedup"] for pair in block(saved()[0])["pairs"]} == {1.6}
+
+
 def test_what_is_stored_is_plain_and_adds_up(session: pytest.Pytester, saved: Saved) -> None:
     session.makepyfile(cell(loop=2.2, engine=1.3, rounds=3))
     session.runpytest()
@@ -222,6 +229,15 @@ def test_finished_cells_survive_what_ends_another(session: pytest.Pytester, save
     session.runpytest(no_reraise_ctrlc=True)
     (run,) = saved()
     assert [bench["name"] for bench in run["benchmarks"]] == ["test_cell"]
+
+
+def test_finished_cells_survive_the_end_of_the_process(session: pytest.Pytester, saved: Saved) -> None:
+    end = "\ndef test_end(speedup):\n    import os\n    os._exit(9)\n"
+    session.makepyfile(cell() + cell().replace("test_cell", "test_other").replace('"cell"', '"other"') + end)
+    assert session.runpytest_subprocess().ret == 9
+    (run,) = saved()
+    assert [bench["name"] for bench in run["benchmarks"]] == ["test_cell", "test_other"]
+    assert run["speedup"]["versions"]
 
 
 def test_every_cell_runs_when_one_fails(session: pytest.Pytester, saved: Saved) -> None:

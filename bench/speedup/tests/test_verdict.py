@@ -90,6 +90,6 @@ def test_false_alarms_are_as_rare_as_the_rule_says() -> None:
     generator = np.random.default_rng(4)
     rule = Rule(false_alarms=1 / 20, smallest=0.0)
     alarms = sum(
-        judge(series(list(generator.normal(0.6, 0.02, 21)), se=None), rule)[-1].state == REGRESSED for _ in range(400)
+        judge(series(list(generator.normal(0.6, 0.02, 11)), se=None), rule)[-1].state == REGRESSED for _ in range(400)
     )
     assert alarms / 400 == pytest.approx(1 / 20, abs=0.03)

@@ -1,0 +1,108 @@
+"""Series by fingerprint, and what is said when there is none."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.speedup.factors import FACTORS
+from bench.speedup.history import Fingerprint, History, read_history, stored_files
+
+HERE = Fingerprint("forests", "ray", 10, 2, "abc", "red, twin", "Abacus", 2, 1)
+
+
+def run(night: str, speedup: float = 1.8, fingerprint: Fingerprint = HERE) -> dict[str, Any]:
+    block = {
+        "schema": 1,
+        "speedup": speedup,
+        "log_se": 0.02,
+        "factors": {name: {"value": 0.9, "log_se": 0.01} for name in FACTORS},
+        "fingerprint": fingerprint.as_json(),
+        "pairs": [{"sequential_s": 3.0, "parallel_s": 1.5}],
+    }
+    return {"datetime": night, "benchmarks": [{"extra_info": {"speedup": block}}]}
+
+
+def history(tmp_path: Path, *runs: dict[str, Any]) -> History:
+    folder = tmp_path / "Linux-CPython-3.11-64bit"
+    folder.mkdir(exist_ok=True)
+    for number, content in enumerate(runs):
+        (folder / f"{number:04}_x.json").write_text(json.dumps(content))
+    return read_history(stored_files(tmp_path))
+
+
+def test_a_series_is_in_the_order_of_its_nights(tmp_path: Path) -> None:
+    read = history(tmp_path, run("2026-01-03", 1.7), run("2026-01-01", 1.9), run("2026-01-02", 1.8))
+    assert [night.night for night in read.series(HERE)] == ["2026-01-01", "2026-01-02", "2026-01-03"]
+    assert [night.value for night in read.series(HERE)] == [math.log(1.9), math.log(1.8), math.log(1.7)]
+    assert {(night.value, night.se) for night in read.series(HERE, "engine")} == {(math.log(0.9), 0.01)}
+    assert read.records[0].seconds == 4.5
+    assert read.problems == ()
+
+
+def test_runs_of_every_python_and_machine_folder_are_read(tmp_path: Path) -> None:
+    (tmp_path / "Linux-CPython-3.13-64bit").mkdir()
+    (tmp_path / "Linux-CPython-3.13-64bit" / "0001_x.json").write_text(json.dumps(run("2026-01-05")))
+    assert len(history(tmp_path, run("2026-01-01")).series(HERE)) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"data": "def", "data_name": "red, openml"}, "data differ: red, twin against red, openml"),
+        ({"data": "def"}, "data differ: abc against def"),
+        ({"cpu_model": "Enigma"}, "CPU models differ: Abacus against Enigma"),
+        ({"usable_cpus": 8}, "usable CPUs differ: 2 against 8"),
+        ({"protocol": 2}, "measurement protocols differ: 1 against 2"),
+    ],
+)
+def test_what_differs_is_no_series_and_is_named(tmp_path: Path, change: dict[str, Any], words: str) -> None:
+    other = replace(HERE, **change)
+    read = history(tmp_path, run("2026-01-01", fingerprint=other))
+    assert read.series(HERE) == []
+    assert read.nearest(HERE) == other
+    assert HERE.differences(other) == [words]
+
+
+def test_the_name_of_the_data_does_not_matter_if_they_are_the_same(tmp_path: Path) -> None:
+    read = history(tmp_path, run("2026-01-01", fingerprint=replace(HERE, data_name="another name")))
+    assert len(read.series(HERE)) == 1
+
+
+def test_the_nearest_series_has_the_fewest_differences(tmp_path: Path) -> None:
+    far, near = replace(HERE, data="x", cpu_model="y"), replace(HERE, data="x")
+    read = history(
+        tmp_path,
+        run("2026-01-01", fingerprint=near),
+        run("2026-01-02", fingerprint=far),
+        run("2026-01-03", fingerprint=replace(HERE, cpus=1)),
+    )
+    assert read.nearest(HERE) == near
+    assert read.nearest(replace(HERE, engine="dask")) is None
+
+
+def test_a_broken_cell_costs_no_other(tmp_path: Path) -> None:
+    broken = run("2026-01-01")
+    broken["benchmarks"].insert(0, {"extra_info": {"speedup": {"schema": 1, "speedup": "fast", "log_se": None}}})
+    read = history(tmp_path, broken, {"datetime": "x", "benchmarks": [{"extra_info": {}}]}, {"benchmarks": 3})
+    assert len(read.series(HERE)) == 1
+    assert read.problems == (
+        "a cell of 0000_x.json left out: it has no 'factors'",
+        "0002_x.json left out: broken, or no run of pytest-benchmark",
+        "0001_x.json left out: measured without pairs",
+    )
+
+
+@pytest.mark.parametrize("part", ["workload", "cpus", "data"])
+def test_a_fingerprint_needs_all_its_parts(part: str) -> None:
+    parts = HERE.as_json()
+    assert Fingerprint.from_json(parts) == HERE
+    with pytest.raises(ValueError, match=f"without a proper {part}"):
+        Fingerprint.from_json({name: value for name, value in parts.items() if name != part})
+    with pytest.raises(ValueError, match=f"without a proper {part}"):
+        Fingerprint.from_json({**parts, part: None})

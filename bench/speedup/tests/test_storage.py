@@ -1,0 +1,144 @@
+"""Saves are whole or not there, and stay, whoever else saves; what cannot be read is left out."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pytest_benchmark.logger import Logger
+
+from bench.speedup.storage import WholeFileStorage
+
+RUN: dict[str, Any] = {"machine_info": {}, "benchmarks": [], "datetime": "2026-01-01T00:00:00+00:00"}
+
+
+def store(path: Path) -> WholeFileStorage:
+    return WholeFileStorage(path, Logger(Logger.QUIET), "here")
+
+
+def names(path: Path) -> list[str]:
+    return sorted(file.name for file in (path / "here").iterdir())
+
+
+def test_runs_are_numbered(tmp_path: Path) -> None:
+    for _ in range(3):
+        store(tmp_path).save(RUN, "x")
+    assert names(tmp_path) == ["0001_x.json", "0002_x.json", "0003_x.json"]
+    assert json.loads((tmp_path / "here" / "0001_x.json").read_text()) == RUN
+
+
+def test_what_was_kept_is_replaced_by_what_is_saved(tmp_path: Path) -> None:
+    store(tmp_path).save(RUN, "x")
+    mine = store(tmp_path)
+    assert mine.keep({**RUN, "cells": 1}, "x")
+    store(tmp_path).save(RUN, "x")
+    assert mine.keep({**RUN, "cells": 2}, "x")
+    mine.save({**RUN, "cells": 3}, "another name")
+    assert names(tmp_path) == ["0001_x.json", "0002_x.json", "0003_x.json"]
+    assert json.loads((tmp_path / "here" / "0002_x.json").read_text())["cells"] == 3
+
+
+def test_numbers_go_on_after_four_digits(tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "9999_x.json").write_text("{}")
+    for _ in range(2):
+        store(tmp_path).save(RUN, "x")
+    assert [path.name for path in store(tmp_path).numbered()] == ["9999_x.json", "10000_x.json", "10001_x.json"]
+
+
+def test_a_number_that_another_run_took_meanwhile_is_left_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store(tmp_path).save(RUN, "x")
+    link = os.link
+
+    def late(source: Path, target: Path) -> None:
+        if target.name.startswith("0002"):
+            target.write_text("another run")
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", late)
+    store(tmp_path).save(RUN, "x")
+    assert names(tmp_path) == ["0001_x.json", "0002_x.json", "0003_x.json"]
+    assert (tmp_path / "here" / "0002_x.json").read_text() == "another run"
+
+
+def test_without_hard_links_a_name_is_made_unique(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(source: Path, target: Path) -> None:
+        raise PermissionError("no links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    store(tmp_path).save(RUN, "x")
+    store(tmp_path).save(RUN, "x")
+    assert [name[:7] for name in names(tmp_path)] == ["0001_x_", "0002_x_"]
+    assert len(list(store(tmp_path).load())) == 2
+
+
+def test_many_savers_at_once_lose_nothing(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    savers = [context.Process(target=_save_five, args=(tmp_path, number)) for number in range(4)]
+    for saver in savers:
+        saver.start()
+    for saver in savers:
+        saver.join()
+    runs = [json.loads((tmp_path / "here" / name).read_text()) for name in names(tmp_path)]
+    assert sorted((run["saver"], run["save"]) for run in runs) == [(n, i) for n in range(4) for i in range(5)]
+
+
+def _save_five(path: Path, saver: int) -> None:
+    for number in range(5):
+        store(path).save({**RUN, "saver": saver, "save": number, "filler": ["x"] * 10_000}, "x")
+
+
+def test_a_killed_save_leaves_no_run(tmp_path: Path) -> None:
+    process = multiprocessing.get_context("fork").Process(target=_die_before_the_file_is_there, args=(tmp_path,))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert not list((tmp_path / "here").glob("*.json"))
+    store(tmp_path).save(RUN, "x")
+    assert [path.name for path in store(tmp_path).numbered()] == ["0001_x.json"]
+
+
+def _die_before_the_file_is_there(path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: os.kill(os.getpid(), signal.SIGKILL))
+        store(path).save(RUN, "x")
+
+
+def test_an_interrupted_save_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(handle: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        store(tmp_path).save(RUN, "x")
+    assert names(tmp_path) == []
+
+
+def test_a_full_disk_is_said_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    store(tmp_path).save(RUN, "x")
+    assert names(tmp_path) == []
+    assert f"This run is not saved: {tmp_path}: No space left on device." in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore::pytest_benchmark.logger.PytestBenchmarkWarning")
+def test_the_latest_run_is_the_latest_that_can_be_read(tmp_path: Path) -> None:
+    assert store(tmp_path).latest() is None
+    store(tmp_path).save(RUN, "x")
+    (tmp_path / "here" / "0007_broken.json").write_text("{")
+    (tmp_path / "here" / "0008_bare.json").write_text('{"benchmarks": []}')
+    latest = store(tmp_path).latest()
+    assert latest is not None
+    assert latest.name == "0001_x.json"

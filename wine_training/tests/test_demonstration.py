@@ -1,0 +1,88 @@
+"""The demonstration, with a Ray that is only pretended."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from wine_training import WorkerLostError, __main__, train_sequential
+from wine_training.session import usable_cpus
+
+
+@pytest.fixture(autouse=True)
+def pretended_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let Ray be the loop: what is trained does not differ, by design."""
+
+    @contextlib.contextmanager
+    def session(cpus: int) -> Iterator[SimpleNamespace]:
+        yield SimpleNamespace(cpus=cpus)
+
+    monkeypatch.setattr(__main__, "ray_session", session)
+    monkeypatch.setattr(__main__, "warm_workers", lambda session: None)
+    monkeypatch.setattr(__main__, "train_ray", train_sequential)
+    monkeypatch.setenv("COLUMNS", "100")
+
+
+def test_it_shows_times_accuracies_and_the_best_model(capsys: pytest.CaptureFixture[str]) -> None:
+    assert __main__.main(["--models", "2", "--cpus", "1", "--source", "twin"]) == 0
+    output = " ".join(capsys.readouterr().out.split())
+    assert "Data: the embedded twin of the red wines (made, not measured); 1,279 wines to train on, 320" in output
+    assert "one after the other" in output
+    assert "Ray, 1 CPU " in output
+    assert "accuracy on the twin's test wines" in output
+    assert "Best model: RandomForestClassifier(n_estimators=" in output
+    for trees in ("50", "70"):
+        assert f" {trees} " in output
+
+
+def test_it_draws_a_plot(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "accuracy.png"
+    assert __main__.main(["--models", "1", "--source", "twin", "--plot", str(file)]) == 0
+    assert file.read_bytes().startswith(b"\x89PNG")
+    vector = tmp_path / "accuracy.svg"
+    __main__._plot({50: [0.8, 0.7], 70: [0.9]}, "a title", vector)
+    assert "<svg" in vector.read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--models", "0"], "the number of models must be a whole number of at least 1, not 0"),
+        (["--cpus", "0"], "cpus must be a whole number of at least 1, not 0"),
+        (["--cpus", str(usable_cpus() + 1)], f"but this machine has {usable_cpus()}"),
+        (["--source", "twn"], "unknown source 'twn'"),
+        (["--source", "none.csv"], "none.csv: there is no such file"),
+        (["--plot", "x.doc"], "the name must end in one of"),
+        (["--plot", "nowhere/x.png"], "there is no folder nowhere"),
+    ],
+)
+def test_bad_input_is_one_line(capsys: pytest.CaptureFixture[str], arguments: list[str], message: str) -> None:
+    assert __main__.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert message in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [(WorkerLostError("spec 1: gone"), 2, "error: spec 1: gone\n"), (KeyboardInterrupt(), 130, "interrupted\n")],
+)
+def test_what_ends_it_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: BaseException,
+    status: int,
+    said: str,
+) -> None:
+    def fail(*args: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(__main__, "train_ray", fail)
+    assert __main__.main(["--models", "1", "--source", "twin"]) == status
+    assert capsys.readouterr().err.endswith(said)
