@@ -2,9 +2,9 @@
 
 `twin.json` holds, for each colour and each side of quality 6, the number of rows and of distinct rows, eleven
 quantiles of each feature and the features' rank correlations: 712 numbers, and no row of the data. `draw`
-makes rows that agree with them. The command computes the file from the real data, or compares the two:
+makes rows that agree with them. The command computes the file from the real data:
 
-    python -m wine_training.twin winequality-red.csv winequality-white.csv [--check]
+    python -m wine_training.twin winequality-red.csv winequality-white.csv
 """
 
 from __future__ import annotations
@@ -173,28 +173,18 @@ def statistics_text(statistics: dict[str, Any]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Write `twin.json`, or compare the twin with the real wines."""
+    """Write `twin.json`."""
     parser = argparse.ArgumentParser(
         prog="python -m wine_training.twin",
-        description="Write twin.json, or compare the twin with the real wines.",
+        description="Compute the statistics that the twin is made from.",
     )
     parser.add_argument("red", metavar="RED.csv", help="the red wines in the UCI format")
     parser.add_argument("white", metavar="WHITE.csv", help="the white wines in the UCI format")
     parser.add_argument("--output", type=Path, default=STATISTICS_FILE, help="file to write (default: %(default)s)")
-    parser.add_argument("--check", action="store_true", help="train on both and print a table; write nothing")
-    parser.add_argument("--pairs", type=int, default=6, help="pairs of fits to compare with --check (default: 6)")
     options = parser.parse_args(arguments)
-    if options.pairs < 1:
-        parser.error("--pairs must be at least 1")
     try:
-        if options.check:
-            from wine_training._twin_check import comparison_table
-
-            for line in comparison_table(options.red, options.white, pairs=options.pairs):
-                print(line, flush=True)
-        else:
-            options.output.write_text(statistics_text(compute_statistics(options.red, options.white)), encoding="utf-8")
-            print(f"{options.output} written")
+        options.output.write_text(statistics_text(compute_statistics(options.red, options.white)), encoding="utf-8")
+        print(f"{options.output} written")
     except (WineDataError, OSError) as error:
         parser.exit(1, f"{parser.prog}: {error}\n")
 

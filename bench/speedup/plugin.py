@@ -107,6 +107,16 @@ class SpeedupPlugin:
         return machine.machine_facts(self.benchmarks.get_machine_info())
 
     @property
+    def gate(self) -> str:
+        return str(self.config.getoption("speedup_gate"))
+
+    @property
+    def _regressed(self) -> list[str]:
+        return (
+            [cell.name for cell in self.cells if self.verdicts[cell.nodeid].state == REGRESSED] if self.verdicts else []
+        )
+
+    @property
     def benchmarks(self) -> Any:
         """The session object of pytest-benchmark."""
         return self.config._benchmarksession  # type: ignore[attr-defined]
@@ -165,7 +175,10 @@ class SpeedupPlugin:
             if self.compare is True:
                 session.compare = str(session.storage.latest() or "")
         if session.compare:
-            session.handle_loading()
+            try:
+                session.handle_loading()
+            except ValueError as error:  # what is given is neither a file nor a pattern
+                raise pytest.UsageError(f"--benchmark-compare: {error}") from None
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         self.progress.plan(session.items)
@@ -193,8 +206,7 @@ class SpeedupPlugin:
             self.notes.append("--benchmark-compare-fail: no earlier run to compare with, nothing checked")
             benchmarks.compare_fail = []
         yield
-        regressed = any(verdict.state == REGRESSED for verdict in self.verdicts.values())
-        if regressed and self.config.getoption("speedup_gate") == "fail" and session.exitstatus == 0:
+        if self._regressed and self.gate == "fail" and session.exitstatus == 0:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def _history(self) -> History:
@@ -202,7 +214,7 @@ class SpeedupPlugin:
         if not isinstance(storage, WholeFileStorage):
             self.notes.append("series are read from file storage only: nothing to compare with")
             return History()
-        files = stored_files(storage.path) if self.compare is True else storage.query(self.compare)
+        files = stored_files(storage.path) if self.compare is True else storage.query(self.compare)  # type: ignore[no-untyped-call]
         return read_history(file for file in files if file != storage.written)
 
     def _judge(self, history: History) -> None:
@@ -239,6 +251,10 @@ class SpeedupPlugin:
         )
         for line in self._closing_lines():
             terminalreporter.write_line(line)
+        if self._regressed and self.gate != "off":
+            word, consequence = ("ERROR", "; exit status 1") if self.gate == "fail" else ("WARNING", "")
+            line = f"{word}: the speedup has regressed: {', '.join(self._regressed)}{consequence} (--speedup-gate)"
+            terminalreporter.write_line(line, red=self.gate == "fail", yellow=self.gate == "warn", bold=True)
 
     def _closing_lines(self) -> Iterator[str]:
         for cell in self.cells:
@@ -264,5 +280,7 @@ class SpeedupPlugin:
             yield f"{cell.name}: {verdict.reason}"
 
     def _needed(self, state: str) -> str:
-        needed = {v.reason for v in self.verdicts.values() if v.state == state == LEARNING}
-        return f" ({min(needed)})" if needed else ""
+        if state != LEARNING:
+            return ""
+        least = min((v for v in self.verdicts.values() if v.state == LEARNING), key=lambda verdict: verdict.compared)
+        return f" ({least.reason})"

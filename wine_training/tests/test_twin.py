@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from wine_training import _twin_check, twin
+from wine_training import twin, twin_check
 from wine_training._table import COLOURS, FEATURES
 from wine_training.data import load_wine
 from wine_training.tests.made_up import WriteCsv, made_up_rows
@@ -164,8 +164,8 @@ class TestCommand:
     def test_check(
         self, write_csv: WriteCsv, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        monkeypatch.setattr(_twin_check, "fit_forest", lambda data: _twin_check.Fit(len(data.X_train), 2.0, 0.8))
-        twin.main([str(write_csv("red.csv")), str(write_csv("white.csv")), "--check", "--pairs", "2"])
+        monkeypatch.setattr(twin_check, "fit_forest", lambda data: twin_check.Fit(len(data.X_train), 2.0, 0.8))
+        twin_check.main([str(write_csv("red.csv")), str(write_csv("white.csv")), "--pairs", "2"])
         lines = capsys.readouterr().out.splitlines()
         assert lines[0] == "100 trees a forest, 2 pairs"
         assert [line.split() for line in lines[3:]] == [
@@ -175,8 +175,8 @@ class TestCommand:
         ]
 
     def test_forest_is_measured(self, write_csv: WriteCsv, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(_twin_check, "N_TREES", 3)
-        fit = _twin_check.fit_forest(load_wine(write_csv()))
+        monkeypatch.setattr(twin_check, "N_TREES", 3)
+        fit = twin_check.fit_forest(load_wine(write_csv()))
         assert fit.nodes_per_tree > 3
         assert fit.cpu_seconds > 0
         assert 0 <= fit.accuracy <= 1
@@ -190,7 +190,7 @@ class TestCommand:
 
     def test_pairs_must_be_positive(self, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit):
-            twin.main(["red.csv", "white.csv", "--check", "--pairs", "0"])
+            twin_check.main(["red.csv", "white.csv", "--pairs", "0"])
         assert "--pairs must be at least 1" in capsys.readouterr().err
 
     def test_module_runs_without_warnings(self) -> None:

@@ -101,11 +101,22 @@ def test_a_loss_after_ten_nights_fails_the_session(session: pytest.Pytester) -> 
     result = session.runpytest("--benchmark-compare")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["test_cell * -3.8%*regressed", "1 cell: 1 regressed"])
+    result.stdout.fnmatch_lines(
+        [
+            "test_cell * -3.8*regressed",
+            "1 cell: 1 regressed",
+            "ERROR: the speedup has regressed: test_cell; exit status 1 (--speedup-gate)",
+        ]
+    )
     # The regressed run is saved, and is no measure for the next one.
     assert session.runpytest("--benchmark-compare").ret == pytest.ExitCode.TESTS_FAILED
-    for gate in ("warn", "off"):
-        assert session.runpytest("--benchmark-compare", f"--speedup-gate={gate}").ret == 0
+    warned = session.runpytest("--benchmark-compare", "--speedup-gate=warn")
+    assert warned.ret == 0
+    warned.stdout.fnmatch_lines(["WARNING: the speedup has regressed: test_cell (--speedup-gate)"])
+    silent = session.runpytest("--benchmark-compare", "--speedup-gate=off")
+    assert silent.ret == 0
+    silent.stdout.fnmatch_lines(["1 cell: 1 regressed"])
+    silent.stdout.no_fnmatch_line("*the speedup has regressed*")
     session.makepyfile(cell())
     assert session.runpytest("--benchmark-compare").ret == 0
 
@@ -186,6 +197,12 @@ def test_a_swallowed_path_is_explained(session: pytest.Pytester) -> None:
     result = session.runpytest("--benchmark-compare", "cells")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*write it last: pytest cells --benchmark-compare"])
+
+
+def test_a_comparison_with_no_pattern_is_refused(session: pytest.Pytester) -> None:
+    result = session.runpytest("--benchmark-compare=no/such/file")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*--benchmark-compare: 'no/such/file' isn't an existing file*"])
 
 
 def test_a_store_that_cannot_be_written_is_named(session: pytest.Pytester) -> None:
@@ -310,8 +327,9 @@ def test_a_smoke_run_tries_both_runs_once_and_stores_nothing(
     session: pytest.Pytester, saved: Saved, option: list[str]
 ) -> None:
     session.makepyfile(cell() + "    assert log == ['loop', 'engine']\n")
-    session.makeini("[pytest]")  # workers of xdist read the options before they can import the clock
-    result = session.runpytest(*option, "-W", "ignore")
+    # Workers of xdist start with the path of a process, and read the options before they can import the clock.
+    session.makeini("[pytest]")
+    result = session.runpytest_subprocess(*option)
     result.assert_outcomes(passed=1)
     result.stdout.no_fnmatch_line("*= speedup =*")
     assert saved() == []

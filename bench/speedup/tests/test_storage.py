@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -80,35 +82,32 @@ def test_without_hard_links_a_name_is_made_unique(tmp_path: Path, monkeypatch: p
 
 
 def test_many_savers_at_once_lose_nothing(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("fork")
-    savers = [context.Process(target=_save_five, args=(tmp_path, number)) for number in range(4)]
-    for saver in savers:
-        saver.start()
-    for saver in savers:
-        saver.join()
+    def save_five(saver: int) -> None:
+        for number in range(5):
+            store(tmp_path).save({**RUN, "saver": saver, "save": number, "filler": ["x"] * 10_000}, "x")
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(save_five, range(4)))
     runs = [json.loads((tmp_path / "here" / name).read_text()) for name in names(tmp_path)]
     assert sorted((run["saver"], run["save"]) for run in runs) == [(n, i) for n in range(4) for i in range(5)]
 
 
-def _save_five(path: Path, saver: int) -> None:
-    for number in range(5):
-        store(path).save({**RUN, "saver": saver, "save": number, "filler": ["x"] * 10_000}, "x")
+KILLED = """
+import os, pathlib, signal, sys
+from pytest_benchmark.logger import Logger
+from bench.speedup.storage import WholeFileStorage
+
+os.fsync = lambda handle: os.kill(os.getpid(), signal.SIGKILL)
+WholeFileStorage(pathlib.Path(sys.argv[1]), Logger(), "here").save({}, "x")
+"""
 
 
 def test_a_killed_save_leaves_no_run(tmp_path: Path) -> None:
-    process = multiprocessing.get_context("fork").Process(target=_die_before_the_file_is_there, args=(tmp_path,))
-    process.start()
-    process.join()
-    assert process.exitcode == -signal.SIGKILL
+    killed = subprocess.run([sys.executable, "-c", KILLED, tmp_path], cwd=Path(__file__).parents[3], check=False)
+    assert killed.returncode == -signal.SIGKILL
     assert not list((tmp_path / "here").glob("*.json"))
     store(tmp_path).save(RUN, "x")
     assert [path.name for path in store(tmp_path).numbered()] == ["0001_x.json"]
-
-
-def _die_before_the_file_is_there(path: Path) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "fsync", lambda handle: os.kill(os.getpid(), signal.SIGKILL))
-        store(path).save(RUN, "x")
 
 
 def test_an_interrupted_save_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,16 +1,20 @@
-"""How the twin compares with the real wines: size of the trees, cost of the fits, accuracy."""
+"""How the twin compares with the real wines: size of the trees, cost of the fits, accuracy.
+
+python -m wine_training.twin_check winequality-red.csv winequality-white.csv [--pairs 12]
+"""
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sklearn.ensemble import RandomForestClassifier
 
 from wine_training._csv import StrPath
-from wine_training.data import WineData, load_wine
+from wine_training.data import WineData, WineDataError, load_wine
 
 N_TREES = 100  # fits long enough to time
 FIRST_SPLIT = 42  # pair i is split with this random state + i: one split's test rows say little of an accuracy
@@ -79,3 +83,25 @@ def _paired_fits(paths: tuple[StrPath, StrPath], kind: str, pairs: int) -> tuple
         for fits, data in arms if pair % 2 == 0 else reversed(arms):
             fits.append(fit_forest(data))
     return real, twin
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train on the real wines and on their twin, and print the table."""
+    parser = argparse.ArgumentParser(
+        prog="python -m wine_training.twin_check", description="Compare the twin with the real wines."
+    )
+    parser.add_argument("red", metavar="RED.csv", help="the red wines in the UCI format")
+    parser.add_argument("white", metavar="WHITE.csv", help="the white wines in the UCI format")
+    parser.add_argument("--pairs", type=int, default=6, help="pairs of fits to compare (default: 6)")
+    options = parser.parse_args(arguments)
+    if options.pairs < 1:
+        parser.error("--pairs must be at least 1")
+    try:
+        for line in comparison_table(options.red, options.white, pairs=options.pairs):
+            print(line, flush=True)
+    except (WineDataError, OSError) as error:
+        parser.exit(1, f"{parser.prog}: {error}\n")
+
+
+if __name__ == "__main__":
+    main()
