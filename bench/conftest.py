@@ -121,7 +121,17 @@ def pytest_configure(config: pytest.Config) -> None:
     too_many = [limit for limit in config.getoption("cpus") or () if limit > usable_cpus()]
     if too_many and not config.getoption("ray_address"):
         raise pytest.UsageError(f"--cpus {too_many[0]}: this machine has {usable_cpus()} usable CPUs")
-    _wines(config)
+    _wines(config)  # refuses what is neither a kind nor a file
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Refuse bad data before Ray is started for them."""
+    if any("wine" in getattr(item, "fixturenames", ()) for item in items):
+        try:
+            for wine in _wines(config):
+                _load(wine)
+        except WineDataError as error:
+            raise pytest.UsageError(f"wine data: {error}") from None
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
@@ -188,12 +198,7 @@ def _load(wine: Wine) -> WineData:
 @pytest.fixture
 def wine(request: pytest.FixtureRequest) -> WineData:
     """Yield the rows to train on."""
-    failure = ""
-    try:
-        return _load(request.param)
-    except WineDataError as error:
-        failure = str(error)
-    pytest.fail(f"wine data: {failure}", pytrace=False)
+    return _load(request.param)
 
 
 @pytest.fixture

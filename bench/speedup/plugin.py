@@ -133,6 +133,9 @@ class SpeedupPlugin:
 
     def _finished(self, cell: Cell) -> None:
         """Take note of a measured cell, and save it at once: Ray can end the whole process."""
+        twins = [other.name for other in self.cells if other.fingerprint.key == cell.fingerprint.key]
+        if twins:
+            self.notes.append(f"{cell.name} and {twins[0]} are one series: give them a workload or data of their own")
         self.cells.append(cell)
         session, name = self.benchmarks, self._save_name()
         if name and isinstance(session.storage, WholeFileStorage):

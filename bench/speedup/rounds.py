@@ -18,6 +18,9 @@ Run = Callable[[], Sequence[Any]]
 """Trains the whole sweep and returns `FitSeconds`: one for each task in the order of submission, or a list of
 them for a task that does several fits."""
 
+TOLERANCE = 1.01
+"""Fits cannot take longer than the run that they are part of; the clocks of the two may differ a little."""
+
 Tasks = tuple[tuple[FitSeconds, ...], ...]
 
 DIGITS = 9
@@ -137,6 +140,12 @@ class PairedRounds:
         return True
 
     def _pair(self, parallel_s: float) -> Pair:
+        fits_s = sum(fit.wall_s for fit in self._fits())
+        if fits_s > TOLERANCE * self._sequential_s:
+            raise ValueError(
+                f"the fits of the sequential run add up to {fits_s:.3g} s, and the whole run took "
+                f"{self._sequential_s:.3g} s: it is not sequential, or its fits are not timed in seconds"
+            )
         foreign, unfair = None, ""
         if self._meter is not None:
             foreign = round(self._meter.foreign_cpus(), 3)

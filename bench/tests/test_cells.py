@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from wine_training.tests.made_up import UCI_HEADER, made_up_rows
+
 ROOT = Path(__file__).parents[2]
 
 pytest_plugins = ["pytester"]
@@ -67,8 +69,17 @@ def test_cells_can_be_chosen(collect: Collect, options: list[str], expected: set
 
 def test_a_file_of_wines_can_be_chosen(collect: Collect, tmp_path: Path) -> None:
     file = tmp_path / "wines.csv"
-    file.write_text("nothing yet")
+    lines = [UCI_HEADER, *made_up_rows(40)]
+    file.write_text("\n".join(";".join(cells) for cells in lines))
     assert set(ids(collect("--wine", str(file), "--models=10", "--cpus=1"))) == cells(("wines",), (10,), (1,))
+
+
+def test_a_broken_file_is_refused_before_ray_starts(collect: Collect, tmp_path: Path) -> None:
+    file = tmp_path / "broken.csv"
+    file.write_text("nothing;here")
+    result = collect("--wine", str(file))
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: wine data: {file}*"])
 
 
 @pytest.mark.parametrize(

@@ -383,5 +383,15 @@ def test_a_run_that_reports_nonsense_is_told_so(session: pytest.Pytester, report
     session.runpytest("--benchmark-disable").stdout.fnmatch_lines([f"E *Error: {message}"])
 
 
+def test_fits_longer_than_their_run_are_refused(session: pytest.Pytester) -> None:
+    session.makepyfile(cell(loop=1.5))
+    session.runpytest().stdout.fnmatch_lines(["E *ValueError: the fits of the sequential run add up to 2 s, and *"])
+
+
+def test_two_cells_of_one_series_are_named(session: pytest.Pytester) -> None:
+    session.makepyfile(cell() + cell().replace("test_cell", "test_other"))
+    session.runpytest().stdout.fnmatch_lines(["test_other and test_cell are one series: *"])
+
+
 def test_options_have_a_group_of_their_own(session: pytest.Pytester) -> None:
     session.runpytest("--help").stdout.fnmatch_lines(["speedup in pairs:", "*--rounds=N*", "*--speedup-gate=*"])
