@@ -104,7 +104,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--profile",
         choices=PROFILES,
         default="quick",
-        help="nightly: all 6,497 wines too, and twice the pairs. Default: %(default)s.",
+        help="nightly: all 6,497 wines too, and more pairs. Default: %(default)s.",
     )
     group.addoption(
         "--ray-address",

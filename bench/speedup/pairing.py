@@ -106,6 +106,16 @@ class Measurement:
         return geometric_mean([pair.speedup for pair in self.pairs])
 
     @property
+    def sequential_s(self) -> float:
+        """Wall-clock seconds of the sequential runs, geometric mean."""
+        return geometric_mean([pair.sequential_s for pair in self.pairs]).value
+
+    @property
+    def parallel_s(self) -> float:
+        """Wall-clock seconds of the parallel runs, geometric mean."""
+        return geometric_mean([pair.parallel_s for pair in self.pairs]).value
+
+    @property
     def ideal(self) -> float:
         """The speedup that no schedule can beat, over all pairs."""
         return geometric_mean([pair.ideal for pair in self.pairs]).value
@@ -131,8 +141,8 @@ class Measurement:
             "log_se": speedup.log_se,
             "ideal": self.ideal,
             "efficiency": self.efficiency,
-            "sequential_s": geometric_mean([pair.sequential_s for pair in self.pairs]).value,
-            "parallel_s": geometric_mean([pair.parallel_s for pair in self.pairs]).value,
+            "sequential_s": self.sequential_s,
+            "parallel_s": self.parallel_s,
             "factors": {
                 name: {"value": factor.value, "ci95": [factor.low, factor.high], "log_se": factor.log_se}
                 for name, factor in self.factors.items()

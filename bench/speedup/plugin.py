@@ -151,11 +151,15 @@ class SpeedupPlugin:
     def tag(self) -> str:
         return str(get_tag())
 
+    def _whole_benchmarks(self) -> list[Any]:
+        """Return the benchmarks that ended: one without a round would make pytest-benchmark lose the whole save."""
+        return [bench for bench in self.benchmarks.benchmarks if bench and not bench.has_error]
+
     def _run_so_far(self) -> dict[str, Any]:
         session, hook = self.benchmarks, self.config.hook
         commit_info = hook.pytest_benchmark_generate_commit_info(config=self.config)
         hook.pytest_benchmark_update_commit_info(config=self.config, commit_info=commit_info)
-        measured = [bench for bench in session.benchmarks if bench and not bench.has_error]
+        measured = self._whole_benchmarks()
         run: dict[str, Any] = hook.pytest_benchmark_generate_json(
             config=self.config,
             benchmarks=measured,
@@ -198,8 +202,7 @@ class SpeedupPlugin:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None]:
         benchmarks = self.benchmarks
-        # A benchmark without a round, or broken off, would make pytest-benchmark lose the whole save.
-        benchmarks.benchmarks[:] = [bench for bench in benchmarks.benchmarks if bench and not bench.has_error]
+        benchmarks.benchmarks[:] = self._whole_benchmarks()
         if self.cells:
             if self.compare:
                 self._judge(self._history())

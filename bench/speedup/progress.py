@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -32,7 +32,7 @@ class Schedule:
     """Index of the cell that is being measured."""
     _seconds: float = 0.0
     _cost: float = 0.0
-    _began: float = field(default=0.0)
+    _began: float = 0.0
 
     def begin(self, index: int) -> None:
         """Begin to measure the cell with this index."""
@@ -78,7 +78,6 @@ class Progress:
         """Say that a cell begins."""
         index = self._items.index(nodeid) if nodeid in self._items else 0
         if not self._items:
-            self.plan([])
             self._items, self._schedule = [nodeid], Schedule([1.0])
         self._schedule.begin(index)
         self._label = f"[{index + 1}/{len(self._items)}] {name}"

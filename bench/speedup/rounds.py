@@ -140,7 +140,8 @@ class PairedRounds:
         return True
 
     def _pair(self, parallel_s: float) -> Pair:
-        fits_s = sum(fit.wall_s for fit in self._fits())
+        fits = self._fits()
+        fits_s = sum(fit.wall_s for fit in fits)
         if fits_s > TOLERANCE * self._sequential_s:
             raise ValueError(
                 f"the fits of the sequential run add up to {fits_s:.3g} s, and the whole run took "
@@ -156,7 +157,7 @@ class PairedRounds:
             cpus=self._cpus,
             sequential_s=round(self._sequential_s, DIGITS),
             parallel_s=parallel_s,
-            fits=self._fits(),
+            fits=fits,
             tasks=as_tasks(self._parallel_report),
             foreign_cpus=foreign,
             unfair=unfair,

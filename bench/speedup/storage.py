@@ -37,9 +37,7 @@ class WholeFileStorage(FileStorage):
 
     def numbered(self) -> list[Path]:
         """Return the saved runs of this machine and Python, the newest last."""
-        numbers = {
-            path: int(match[1]) for path in self._folder().glob("*.json") if (match := _NUMBER.fullmatch(path.name))
-        }
+        numbers = _numbers(self._folder())
         return sorted(numbers, key=lambda path: (numbers[path], path.name))
 
     def latest(self) -> Path | None:
@@ -78,6 +76,10 @@ class WholeFileStorage(FileStorage):
         return True
 
 
+def _numbers(folder: Path) -> dict[Path, int]:
+    return {path: int(match[1]) for path in folder.glob("*.json") if (match := _NUMBER.fullmatch(path.name))}
+
+
 def _write_whole(target: Path, name: str, text: str) -> Path:
     """Write `text` into a new file of the folder `target`, or over the file `target`; complete at once.
 
@@ -97,9 +99,7 @@ def _write_whole(target: Path, name: str, text: str) -> Path:
         partial.chmod(0o666 & ~umask)
         if not target.is_dir():
             return partial.replace(target)
-        number = 1 + max(
-            (int(match[1]) for path in folder.iterdir() if (match := _NUMBER.fullmatch(path.name))), default=0
-        )
+        number = 1 + max(_numbers(folder).values(), default=0)
         while True:
             path = folder / f"{number:04}_{name}.json"
             try:

@@ -84,11 +84,10 @@ def _speedups(rows: Sequence[Row], style: box.Box, *, compared: bool, whole: boo
         table.add_column("verdict", no_wrap=True)
     for row in rows:
         measured = row.measurement
-        figures = measured.as_json()
         table.add_row(
             Text(row.name),
-            seconds(figures["sequential_s"]),
-            seconds(figures["parallel_s"]),
+            seconds(measured.sequential_s),
+            seconds(measured.parallel_s),
             with_interval(measured.speedup, 2),
             *((f"{measured.ideal:.2f}", f"{measured.efficiency:.1%}") if whole else ()),
             *(_comparison(row.verdict) if compared else ()),
