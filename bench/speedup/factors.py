@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 CONFIDENCE = 0.95
 
@@ -192,5 +192,5 @@ def geometric_mean(values: Sequence[float]) -> Estimate:
     if len(logs) == 1:
         return Estimate(math.exp(mean), None, None, None)
     log_se = float(logs.std(ddof=1) / math.sqrt(len(logs)))
-    margin = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(logs) - 1)) * log_se
+    margin = float(special.stdtrit(len(logs) - 1, (1 + CONFIDENCE) / 2)) * log_se
     return Estimate(math.exp(mean), math.exp(mean - margin), math.exp(mean + margin), log_se)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from bench.speedup.history import BLOCK, Fingerprint
+from bench.speedup.history import AGAIN, BLOCK, Fingerprint
 from bench.speedup.load import LoadMeter
 from bench.speedup.pairing import PROTOCOL, Measurement
 from bench.speedup.progress import Progress
@@ -26,9 +27,19 @@ class Cell:
     """A measured cell."""
 
     nodeid: str
+    function: str
+    """Name of the test function."""
     name: str
+    """Its parameters, as they are typed after ``-k``; of a test without any, its name."""
     fingerprint: Fingerprint
     measurement: Measurement
+    """The first one."""
+    block: Mapping[str, Any]
+    """What is stored."""
+    again: Measurement | None = None
+    """The second one, if the first was suspect."""
+    suspicion: str = ""
+    """Why it was measured again."""
 
 
 class Speedup:
@@ -42,7 +53,7 @@ class Speedup:
         rounds: int | None,
         machine: Callable[[], Mapping[str, str | int]],
         progress: Progress,
-        on_cell: Callable[[Cell], None],
+        on_cell: Callable[[Cell], str],
         meter: Callable[[], Meter] = LoadMeter,
     ) -> None:
         self._node = node
@@ -152,8 +163,9 @@ class Speedup:
             usable_cpus=int(machine["usable_cpus"]),
             protocol=PROTOCOL,
         )
-        self._benchmark.extra_info[BLOCK] = {
+        self._benchmark.extra_info[BLOCK] = block = {
             **(facts or {}),
+            "facts": list(facts or {}),
             "workload": fingerprint.workload,
             "engine": engine,
             "models": fingerprint.models,
@@ -161,5 +173,13 @@ class Speedup:
             "fingerprint": fingerprint.as_json(),
             **measurement.as_json(),
         }
-        self._on_cell(Cell(self._node.nodeid, name, fingerprint, measurement))
+        function = getattr(self._node, "originalname", None) or self._node.name
+        cell = Cell(self._node.nodeid, function, name, fingerprint, measurement, block)
+        suspicion = self._on_cell(cell)
+        if suspicion:
+            self._progress.again(rounds, suspicion)
+            again = runner.measure_again(self._benchmark)
+            self._progress.end(f"again {len(again.pairs)} pairs, speedup {with_interval(again.speedup, 2)}")
+            block[AGAIN] = {"suspicion": suspicion, **again.as_json()}
+            self._on_cell(replace(cell, again=again, suspicion=suspicion))
         return measurement

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,13 @@ from bench.speedup.verdict import Night
 
 BLOCK = "speedup"
 """Key of our figures in the ``extra_info`` of a benchmark, and of our facts at the top of a saved run."""
+
+SPEEDUP = "speedup"
+"""Name of the quantity that the factors make."""
+QUANTITIES = (SPEEDUP, *FACTORS)
+"""What is judged of each cell."""
+AGAIN = "again"
+"""Key in that block of the second measurement of a suspect cell."""
 
 
 @dataclass(frozen=True)
@@ -80,11 +88,22 @@ class Fingerprint:
         return found
 
     @property
+    def label(self) -> str:
+        """The cell in one word, such as ``forests-red-10-models-2-cpus-ray``."""
+        return f"{self.workload}-{self.models}-models-{self.cpus}-cpus-{self.engine}"
+
+    @property
+    def id(self) -> str:
+        """Eight hexadecimal digits that tell this series from all others."""
+        return hashlib.sha256(json.dumps(self.key).encode()).hexdigest()[:8]
+
+    @property
     def key(self) -> tuple[Any, ...]:
         """The parts that count, to look a series up with."""
         return (*self.cell, self.data, self.cpu_model, self.usable_cpus, self.protocol)
 
 
+_IN_FINGERPRINT = {"cpu_model", "usable_cpus"}
 _WORDS = {"cpu_model": "CPU models", "usable_cpus": "usable CPUs", "protocol": "measurement protocols"}
 
 
@@ -95,15 +114,36 @@ class Record:
     night: str
     """When the run was saved: date and time, ISO 8601, UTC."""
     file: str
-    """File in the store."""
+    """Path of the file."""
     fingerprint: Fingerprint
     """What it may be compared with."""
     logs: Mapping[str, float]
     """Log of the speedup and of each factor, by name."""
     log_ses: Mapping[str, float | None]
     """Standard error of each of `logs` within the run; ``None`` for a single pair."""
-    seconds: float
-    """Wall-clock seconds of all its pairs."""
+    sequential_s: float
+    """Wall-clock seconds of the sequential runs, geometric mean."""
+    parallel_s: float
+    """Wall-clock seconds of the parallel runs, geometric mean."""
+    again_logs: Mapping[str, float] | None = None
+    """`logs` of the second measurement, where the first was suspect."""
+    again_ses: Mapping[str, float | None] | None = None
+    """`log_ses` of the second measurement."""
+    setting: Mapping[str, str] = field(default_factory=dict)
+    """What else was recorded of the run and the cell, by name: versions, machine, facts. As text."""
+    commit: str = ""
+    """Commit of the measured project, if it is known."""
+
+    def point(self, quantity: str) -> Night:
+        """Return the night of one quantity: ``speedup`` or the name of a factor."""
+        again, ses = self.again_logs, self.again_ses
+        return Night(
+            self.night,
+            self.logs[quantity],
+            self.log_ses[quantity],
+            again[quantity] if again else None,
+            ses[quantity] if ses else None,
+        )
 
 
 @dataclass(frozen=True)
@@ -114,6 +154,8 @@ class History:
     """In the order of their nights."""
     problems: tuple[str, ...] = ()
     """One line for each file that was left out, wholly or in part."""
+    damaged: frozenset[str] = frozenset()
+    """Paths of these files."""
 
     def series(self, fingerprint: Fingerprint, quantity: str = "speedup") -> list[Night]:
         """Return the nights with this fingerprint, the oldest first.
@@ -125,11 +167,18 @@ class History:
         quantity : str
             ``speedup`` or the name of a factor.
         """
-        return [
-            Night(record.night, record.logs[quantity], record.log_ses[quantity])
-            for record in self.records
-            if record.fingerprint.key == fingerprint.key
-        ]
+        return [record.point(quantity) for record in self.of(fingerprint)]
+
+    def of(self, fingerprint: Fingerprint) -> list[Record]:
+        """Return the records with this fingerprint, the oldest first."""
+        return [record for record in self.records if record.fingerprint.key == fingerprint.key]
+
+    @property
+    def fingerprints(self) -> list[Fingerprint]:
+        """All fingerprints, the one that was measured last at the end; each with its latest name of the data."""
+        latest = {record.fingerprint.key: record.fingerprint for record in self.records}
+        order = {record.fingerprint.key: number for number, record in enumerate(self.records)}
+        return sorted(latest.values(), key=lambda fingerprint: order[fingerprint.key])
 
     def nearest(self, fingerprint: Fingerprint) -> Fingerprint | None:
         """Return the latest fingerprint of the same cell with the fewest differences, or ``None``."""
@@ -150,11 +199,12 @@ def read_history(files: Iterable[Path]) -> History:
     records: list[Record] = []
     problems: list[str] = []
     foreign = []
+    damaged = set()
     for file in files:
         try:
             run = json.loads(file.read_text(encoding="utf-8"))
             cells = [cell for cell in run["benchmarks"] if BLOCK in cell["extra_info"]]
-            night = run["datetime"] + ""
+            run["datetime"] + ""
         except OSError as error:
             problems.append(f"{file.name} left out: {error.strerror}")
         except (ValueError, TypeError, KeyError, RecursionError):
@@ -164,30 +214,76 @@ def read_history(files: Iterable[Path]) -> History:
                 foreign.append(file.name)
             for cell in cells:
                 try:
-                    records.append(_record(cell["extra_info"][BLOCK], night, file.name))
+                    records.append(record_of(cell["extra_info"][BLOCK], run, str(file)))
                 except (ValueError, TypeError, KeyError, AttributeError) as error:
+                    damaged.add(str(file))
                     problems.append(f"a cell of {file.name} left out: {_reason(error)}")
     if foreign:
         more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
         problems.append(f"{foreign[0]}{more} left out: measured without pairs")
     records.sort(key=lambda record: record.night)
-    return History(tuple(records), tuple(problems))
+    return History(tuple(records), tuple(problems), frozenset(damaged))
 
 
-def _record(block: Mapping[str, Any], night: str, file: str) -> Record:
+def record_of(block: Mapping[str, Any], run: Mapping[str, Any], file: str) -> Record:
+    """Return one cell of a run as a record.
+
+    Parameters
+    ----------
+    block : mapping
+        Our block of the cell.
+    run : mapping
+        The run: ``datetime``, and where they are known ``speedup`` (our block) and ``commit_info``.
+    file : str
+        Where it is stored.
+
+    Raises
+    ------
+    ValueError, TypeError, KeyError, AttributeError
+        If the block is broken, or newer than this program.
+    """
     if block["schema"] > SCHEMA:
         raise ValueError(f"its schema {block['schema']} is newer than this program's ({SCHEMA})")
-    quantities: dict[str, tuple[float, float | None]] = {"speedup": (block["speedup"], block["log_se"])}
-    for name in FACTORS:
-        quantities[name] = (block["factors"][name]["value"], block["factors"][name]["log_se"])
+    logs, ses = _logs(block)
+    again = _logs(block[AGAIN]) if AGAIN in block else (None, None)
     return Record(
-        night=night,
+        night=run["datetime"],
         file=file,
         fingerprint=Fingerprint.from_json(block["fingerprint"]),
-        logs={name: math.log(value) for name, (value, _) in quantities.items()},
-        log_ses={name: None if log_se is None else float(log_se) for name, (_, log_se) in quantities.items()},
-        seconds=sum(pair["sequential_s"] + pair["parallel_s"] for pair in block["pairs"]),
+        logs=logs,
+        log_ses=ses,
+        sequential_s=float(block["sequential_s"]),
+        parallel_s=float(block["parallel_s"]),
+        again_logs=again[0],
+        again_ses=again[1],
+        setting=setting_of(run.get(BLOCK) or {}, block),
+        commit=str((run.get("commit_info") or {}).get("id") or ""),
     )
+
+
+def _logs(figures: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, float | None]]:
+    found: dict[str, tuple[float, float | None]] = {SPEEDUP: (figures["speedup"], figures["log_se"])}
+    for name in FACTORS:
+        found[name] = (figures["factors"][name]["value"], figures["factors"][name]["log_se"])
+    return (
+        {name: math.log(value) for name, (value, _) in found.items()},
+        {name: None if log_se is None else float(log_se) for name, (_, log_se) in found.items()},
+    )
+
+
+def setting_of(run: Mapping[str, Any], block: Mapping[str, Any]) -> dict[str, str]:
+    """Return what was recorded beside the figures, by name: versions, machine, and the cell's own facts.
+
+    Parameters
+    ----------
+    run : mapping
+        Our block at the top of a run.
+    block : mapping
+        Our block of one of its cells.
+    """
+    versions, facts = dict(run.get("versions") or {}), dict(run.get("machine") or {})
+    facts |= {name: block[name] for name in block.get("facts", ()) if name in block}
+    return {name: str(value) for name, value in (versions | facts).items() if name not in _IN_FINGERPRINT}
 
 
 def _reason(error: Exception) -> str:

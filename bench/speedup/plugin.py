@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import functools
-import math
 from collections import Counter
 from collections.abc import Generator, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,15 +16,21 @@ from pytest_benchmark.storage.file import FileStorage
 from pytest_benchmark.utils import get_tag
 
 from bench.speedup import machine, terminal
+from bench.speedup.changes import in_words, what_changed
+from bench.speedup.decisions import Decisions, read_decisions
 from bench.speedup.fixture import Cell, Speedup
-from bench.speedup.history import BLOCK, History, read_history, stored_files
-from bench.speedup.pairing import PROTOCOL, SCHEMA
+from bench.speedup.history import BLOCK, History, Record, read_history, record_of, stored_files
+from bench.speedup.options import chance, positive, share
+from bench.speedup.pairing import PROTOCOL, SCHEMA, Measurement
 from bench.speedup.progress import COST_MARK, Progress
 from bench.speedup.storage import WholeFileStorage
-from bench.speedup.verdict import INCOMPARABLE, LEARNING, REGRESSED, Night, Verdict, incomparable, judge
+from bench.speedup.suite import CellVerdict, SuiteRule, judge_cell, judge_suite
+from bench.speedup.verdict import IMPROVED, INCOMPARABLE, LEARNING, RECOVERED, REGRESSED, SUSPECT, incomparable
 
 GROUP = "speedup", "speedup in pairs"
 GATES = ("fail", "warn", "off")
+TOLD = (REGRESSED, SUSPECT, IMPROVED, RECOVERED)
+"""States of which more is said than the word."""
 DISTRIBUTIONS = (
     "ray",
     "scikit-learn",
@@ -41,13 +46,6 @@ DISTRIBUTIONS = (
 _PLUGIN = pytest.StashKey["SpeedupPlugin"]()
 
 
-def positive(text: str) -> int:
-    """Return `text` as a number of at least 1, for an option."""
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return int(text)
-
-
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup(*GROUP)
     group.addoption("--rounds", type=positive, metavar="N", help="Pairs per cell (default: the test's own).")
@@ -57,6 +55,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="fail",
         help="What a regressed cell does to a run with --benchmark-compare: exit status 1, a warning, or nothing "
         "(the verdict is shown all the same). Default: %(default)s.",
+    )
+    group.addoption(
+        "--speedup-false-alarms",
+        type=chance,
+        default=SuiteRule().false_alarms,
+        metavar="N/NIGHTS",
+        help="How often a run may fail although nothing changed, all cells taken together. Default: 1/1000, one night "
+        "in a thousand.",
+    )
+    group.addoption(
+        "--speedup-smallest",
+        type=share,
+        default=SuiteRule().smallest,
+        metavar="PERCENT",
+        help="The smallest loss of speedup that is a failure, such as 2%% or 0.02. Default: 1%%.",
     )
     group.addoption(
         "--speedup-no-save",
@@ -87,7 +100,9 @@ class SpeedupPlugin:
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
         self.cells: list[Cell] = []
-        self.verdicts: dict[str, Verdict] = {}
+        self.verdicts: dict[str, CellVerdict] = {}
+        self.together: CellVerdict | None = None
+        self.changes: dict[str, list[str]] = {}
         self.notes: list[str] = []
         # pytest-benchmark would load what it compares with right now, and stop at the first odd file.
         self.compare: str | bool = config.option.benchmark_compare or False
@@ -112,8 +127,25 @@ class SpeedupPlugin:
 
     @property
     def _regressed(self) -> list[str]:
-        return (
-            [cell.name for cell in self.cells if self.verdicts[cell.nodeid].state == REGRESSED] if self.verdicts else []
+        names = [name for name, verdict in self._said() if verdict.state == REGRESSED]
+        together = self.together
+        return [*names, "all cells together"] if together and together.state == REGRESSED else names
+
+    def _said(self) -> Iterator[tuple[str, CellVerdict]]:
+        for cell in self.cells:
+            if cell.nodeid in self.verdicts:
+                yield self._name(cell), self.verdicts[cell.nodeid]
+
+    def _name(self, cell: Cell) -> str:
+        """Return the cell's name; with that of its function where several functions have such a cell."""
+        same = {other.function for other in self.cells if other.name == cell.name}
+        return cell.name if len(same) == 1 else f"{cell.function.removeprefix('test_')}-{cell.name}"
+
+    @functools.cached_property
+    def rule(self) -> SuiteRule:
+        return SuiteRule(
+            false_alarms=self.config.getoption("speedup_false_alarms"),
+            smallest=self.config.getoption("speedup_smallest"),
         )
 
     @property
@@ -131,15 +163,28 @@ class SpeedupPlugin:
             on_cell=self._finished,
         )
 
-    def _finished(self, cell: Cell) -> None:
-        """Take note of a measured cell, and save it at once: Ray can end the whole process."""
+    def _finished(self, cell: Cell) -> str:
+        """Take note of a measured cell, and save it at once: Ray can end the whole process.
+
+        Return why it should be measured again, if it should.
+        """
+        self.cells = [other for other in self.cells if other.nodeid != cell.nodeid]
         twins = [other.name for other in self.cells if other.fingerprint.key == cell.fingerprint.key]
-        if twins:
+        if twins and cell.again is None:
             self.notes.append(f"{cell.name} and {twins[0]} are one series: give them a workload or data of their own")
         self.cells.append(cell)
         session, name = self.benchmarks, self._save_name()
         if name and isinstance(session.storage, WholeFileStorage):
             session.storage.keep(self._run_so_far(), name)
+        if not self.compare or cell.again is not None or not self.history.of(cell.fingerprint):
+            return ""
+        verdict, _ = judge_cell(self._records(cell), self.rule.for_each_of(1), self.decisions.of(cell.fingerprint))
+        return verdict.suspicion
+
+    def _records(self, cell: Cell) -> list[Record]:
+        """Return the series of a cell, tonight's record last."""
+        run = {"datetime": self.now, BLOCK: self._facts(), "commit_info": self.commit_info}
+        return [*self.history.of(cell.fingerprint), record_of(cell.block, run, "")]
 
     def _save_name(self) -> str | None:
         session = self.benchmarks
@@ -151,21 +196,38 @@ class SpeedupPlugin:
     def tag(self) -> str:
         return str(get_tag())
 
+    @functools.cached_property
+    def now(self) -> str:
+        return datetime.now(UTC).isoformat()
+
+    @functools.cached_property
+    def commit_info(self) -> dict[str, Any]:
+        hook = self.config.hook
+        info: dict[str, Any] = hook.pytest_benchmark_generate_commit_info(config=self.config)
+        hook.pytest_benchmark_update_commit_info(config=self.config, commit_info=info)
+        return info
+
+    def _facts(self) -> dict[str, Any]:
+        return {
+            "schema": SCHEMA,
+            "protocol": PROTOCOL,
+            "machine": dict(self.machine),
+            "versions": machine.versions(DISTRIBUTIONS),
+        }
+
     def _whole_benchmarks(self) -> list[Any]:
         """Return the benchmarks that ended: one without a round would make pytest-benchmark lose the whole save."""
         return [bench for bench in self.benchmarks.benchmarks if bench and not bench.has_error]
 
     def _run_so_far(self) -> dict[str, Any]:
         session, hook = self.benchmarks, self.config.hook
-        commit_info = hook.pytest_benchmark_generate_commit_info(config=self.config)
-        hook.pytest_benchmark_update_commit_info(config=self.config, commit_info=commit_info)
         measured = self._whole_benchmarks()
         run: dict[str, Any] = hook.pytest_benchmark_generate_json(
             config=self.config,
             benchmarks=measured,
             include_data=session.save_data,
             machine_info=session.get_machine_info(),
-            commit_info=commit_info,
+            commit_info=self.commit_info,
         )
         hook.pytest_benchmark_update_json(config=self.config, benchmarks=measured, output_json=run)
         return run
@@ -192,12 +254,7 @@ class SpeedupPlugin:
 
     def pytest_benchmark_update_json(self, output_json: dict[str, Any]) -> None:
         if self.cells:
-            output_json[BLOCK] = {
-                "schema": SCHEMA,
-                "protocol": PROTOCOL,
-                "machine": dict(self.machine),
-                "versions": machine.versions(DISTRIBUTIONS),
-            }
+            output_json[BLOCK] = self._facts()
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None]:
@@ -205,7 +262,7 @@ class SpeedupPlugin:
         benchmarks.benchmarks[:] = self._whole_benchmarks()
         if self.cells:
             if self.compare:
-                self._judge(self._history())
+                self._judge()
             benchmarks.save = self._save_name()
             benchmarks.autosave = None
         if benchmarks.compare_fail and not benchmarks.compared_mapping:
@@ -215,27 +272,42 @@ class SpeedupPlugin:
         if self._regressed and self.gate == "fail" and session.exitstatus == 0:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
-    def _history(self) -> History:
+    @functools.cached_property
+    def history(self) -> History:
+        """Earlier runs to compare with."""
         storage = self.benchmarks.storage
         if not isinstance(storage, WholeFileStorage):
             self.notes.append("series are read from file storage only: nothing to compare with")
             return History()
         files = stored_files(storage.path) if self.compare is True else storage.query(self.compare)  # type: ignore[no-untyped-call]
-        return read_history(file for file in files if file != storage.written)
-
-    def _judge(self, history: History) -> None:
+        history = read_history(file for file in files if file != storage.written)
         self.notes += history.problems
-        now = datetime.now(UTC).isoformat()
-        for cell in self.cells:
-            estimate = cell.measurement.speedup
-            tonight = Night(now, math.log(estimate.value), estimate.log_se)
-            series = history.series(cell.fingerprint)
-            verdict = judge([*series, tonight])[-1]
-            nearest = history.nearest(cell.fingerprint)
-            if not series and nearest is not None:
+        return history
+
+    @functools.cached_property
+    def decisions(self) -> Decisions:
+        storage = self.benchmarks.storage
+        if not isinstance(storage, WholeFileStorage):
+            return Decisions()
+        decisions = read_decisions(Path(storage.path))
+        self.notes += decisions.problems
+        return decisions
+
+    def _judge(self) -> None:
+        series = [self._records(cell) for cell in self.cells]
+        verdict = judge_suite(series, self.rule, [self.decisions.of(cell.fingerprint) for cell in self.cells])
+        self.together = verdict.together
+        for cell, said, records in zip(self.cells, verdict.cells, series, strict=True):
+            nearest = self.history.nearest(cell.fingerprint)
+            if len(records) == 1 and nearest is not None:
                 differences = "; ".join(cell.fingerprint.differences(nearest))
-                verdict = incomparable(now, f"{differences}; {verdict.reason}")
-            self.verdicts[cell.nodeid] = verdict
+                night = incomparable(self.now, f"{differences}; {said.reason}")
+                said = replace(said, state=INCOMPARABLE, leading=night, reason=night.reason)
+            self.verdicts[cell.nodeid] = said
+            if said.leading.since and said.state in TOLD:
+                change = what_changed(records, said.leading.since, said.leading.compared)
+                if change:
+                    self.changes[cell.nodeid] = in_words(change, cell.fingerprint.engine, self.config.rootpath)
 
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
@@ -243,7 +315,7 @@ class SpeedupPlugin:
             return
         terminalreporter.section("speedup")
         rows = [
-            terminal.Row(cell.name, cell.fingerprint.engine, cell.measurement, self.verdicts.get(cell.nodeid))
+            terminal.Row(self._name(cell), cell.fingerprint.engine, self._counts(cell), self.verdicts.get(cell.nodeid))
             for cell in self.cells
         ]
         writer = terminalreporter._tw
@@ -257,14 +329,30 @@ class SpeedupPlugin:
         )
         for line in self._closing_lines():
             terminalreporter.write_line(line)
+        states = {verdict.state for verdict in self.verdicts.values()}
+        if states == {INCOMPARABLE}:
+            line = "WARNING: nothing was compared: every cell is incomparable with the earlier runs, see above"
+            terminalreporter.write_line(line, yellow=True, bold=True)
+        suspect = [name for name, verdict in self._said() if verdict.state == SUSPECT]
+        if suspect and self.gate != "off":
+            line = f"WARNING: suspect, to be seen tomorrow: {', '.join(suspect)}"
+            terminalreporter.write_line(line, yellow=True, bold=True)
         if self._regressed and self.gate != "off":
             word, consequence = ("ERROR", "; exit status 1") if self.gate == "fail" else ("WARNING", "")
             line = f"{word}: the speedup has regressed: {', '.join(self._regressed)}{consequence} (--speedup-gate)"
             terminalreporter.write_line(line, red=self.gate == "fail", yellow=self.gate == "warn", bold=True)
 
+    def _counts(self, cell: Cell) -> Measurement:
+        """Return the measurement that counts: the second one if it cleared the first of suspicion."""
+        verdict = self.verdicts.get(cell.nodeid)
+        bad = verdict is not None and verdict.state in (REGRESSED, SUSPECT)
+        return cell.measurement if cell.again is None or bad else cell.again
+
     def _closing_lines(self) -> Iterator[str]:
         for cell in self.cells:
             yield from self._remarks(cell)
+        if self.together and self.together.state in TOLD:
+            yield f"all cells together: {terminal.sentence(self.together)}"
         yield from self.notes
         states = Counter(verdict.state for verdict in self.verdicts.values())
         count = f"{len(self.cells)} cell{'s' * (len(self.cells) != 1)}"
@@ -274,19 +362,31 @@ class SpeedupPlugin:
         yield f"{count}: " + ", ".join(f"{n} {state}{self._needed(state)}" for state, n in states.most_common())
 
     def _remarks(self, cell: Cell) -> Iterator[str]:
-        pairs, discarded = cell.measurement.pairs, cell.measurement.discarded
-        if discarded:
-            times = f"{len(discarded)} unfair pair{'s' * (len(discarded) > 1)} measured again"
-            yield f"{cell.name}: {times}; the last one: {discarded[-1]['unfair']}"
-        unfair = [pair.unfair for pair in pairs if pair.unfair]
-        if unfair:
-            yield f"{cell.name}: {len(unfair)} of its {len(pairs)} pairs are unfair: {unfair[-1]}"
+        name = self._name(cell)
+        for measurement in (cell.measurement, *([cell.again] if cell.again else [])):
+            pairs, discarded = measurement.pairs, measurement.discarded
+            if discarded:
+                times = f"{len(discarded)} unfair pair{'s' * (len(discarded) > 1)} measured again"
+                yield f"{name}: {times}; the last one: {discarded[-1]['unfair']}"
+            unfair = [pair.unfair for pair in pairs if pair.unfair]
+            if unfair:
+                yield f"{name}: {len(unfair)} of its {len(pairs)} pairs are unfair: {unfair[-1]}"
+        if cell.again is not None:
+            first, second = cell.measurement.speedup.value, cell.again.speedup.value
+            yield f"{name}: measured again, because {cell.suspicion}: speedup {first:.2f}, then {second:.2f}"
         verdict = self.verdicts.get(cell.nodeid)
-        if verdict and verdict.state == INCOMPARABLE:
-            yield f"{cell.name}: {verdict.reason}"
+        if verdict is None:
+            return
+        if verdict.state == INCOMPARABLE:
+            yield f"{name}: {verdict.reason}"
+        if verdict.state in TOLD:
+            yield f"{name}: {terminal.sentence(verdict)}"
+            yield from (f"  {line}" for line in self.changes.get(cell.nodeid, ()))
+        for quantity, noted in verdict.noted.items():
+            yield f"{name}: {quantity} {terminal.change_since(noted)}: too little to fail"
 
     def _needed(self, state: str) -> str:
         if state != LEARNING:
             return ""
-        least = min((v for v in self.verdicts.values() if v.state == LEARNING), key=lambda verdict: verdict.compared)
+        least = min((v for v in self.verdicts.values() if v.state == LEARNING), key=lambda v: v.leading.compared)
         return f" ({least.reason})"

@@ -84,6 +84,14 @@ class Progress:
         if self._moving:
             self._write(f"{self._label}: pair 1 of {rounds}{self._left(0.0)}")
 
+    def again(self, rounds: int, reason: str) -> None:
+        """Say that the cell that just ended is measured once more, and why."""
+        self._schedule.begin(self._schedule.current)
+        if self._shown:
+            self._write(f"{self._label}: measured again, because {reason}", last=True)
+        if self._moving:
+            self._write(f"{self._label}: again, pair 1 of {rounds}")
+
     def pair(self, done: int, rounds: int) -> None:
         """Say that a pair is measured."""
         if self._moving and done < rounds:

@@ -61,15 +61,18 @@ class PairedRounds:
         self._meter = meter
         self._on_pair = on_pair
         self._prepare = prepare
-        self._repeats_left = max(1, rounds // 2)
-        self._pairs: list[Pair] = []
-        self._discarded: list[dict[str, Any]] = []
+        self._begin()
         self._timer: Callable[[], float] = time.perf_counter
         self._disable_gc = False
         self._broken = ""
         self._sequential_s = 0.0
         self._sequential_report: Sequence[Any] = ()
         self._parallel_report: Sequence[Any] = ()
+
+    def _begin(self) -> None:
+        self._repeats_left = max(1, self._rounds // 2)
+        self._pairs: list[Pair] = []
+        self._discarded: list[dict[str, Any]] = []
 
     def measure(self, benchmark: BenchmarkFixture) -> Measurement | None:
         """Run all rounds; ``None`` if benchmarks are disabled and each run was only tried once."""
@@ -92,6 +95,14 @@ class PairedRounds:
             return None
         return Measurement(tuple(self._pairs), tuple(self._discarded))
 
+    def measure_again(self, benchmark: BenchmarkFixture) -> Measurement:
+        """Run all rounds once more, after `measure`; the figures of pytest-benchmark stay those of the first time."""
+        self._begin()
+        for _ in range(self._rounds):
+            self._before(benchmark)
+            self._finish_pair(benchmark, [self._clock(self._run_parallel)])
+        return Measurement(tuple(self._pairs), tuple(self._discarded))
+
     @property
     def _order(self) -> str:
         return PARALLEL_FIRST if len(self._pairs) % 2 else SEQUENTIAL_FIRST
@@ -111,9 +122,11 @@ class PairedRounds:
             self._prepare()
 
     def _after(self, benchmark: BenchmarkFixture) -> None:
-        """Complete the pair, or measure it again until it is fair or there were too many repeats."""
         assert benchmark.stats is not None  # there is a round
-        seconds: list[float] = benchmark.stats.stats.data
+        self._finish_pair(benchmark, benchmark.stats.stats.data)
+
+    def _finish_pair(self, benchmark: BenchmarkFixture, seconds: list[float]) -> None:
+        """Complete the pair, or measure it again until it is fair or there were too many repeats."""
         while not self._complete(seconds):
             seconds.pop()
             self._before(benchmark)

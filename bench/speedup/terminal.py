@@ -14,7 +14,8 @@ from rich.text import Text
 
 from bench.speedup.factors import FACTORS, Estimate
 from bench.speedup.pairing import Measurement
-from bench.speedup.verdict import IMPROVED, INCOMPARABLE, OK, REGRESSED, Verdict
+from bench.speedup.suite import CellVerdict
+from bench.speedup.verdict import IMPROVED, INCOMPARABLE, OK, RECOVERED, REGRESSED, SUSPECT, Verdict
 
 WIDTH = 100
 """Columns where standard output is no terminal, and those that the whole tables need."""
@@ -23,7 +24,14 @@ LEAST_NAME = 21
 """Columns for the name of a cell, such as ``red-100-models-2-cpus``."""
 ASCII = str.maketrans({"×": "x", "±": "~"})
 
-_STYLES = {REGRESSED: "bold red", IMPROVED: "bold green", OK: "green", INCOMPARABLE: "yellow"}
+_STYLES = {
+    REGRESSED: "bold red",
+    SUSPECT: "bold yellow",
+    RECOVERED: "bold green",
+    IMPROVED: "bold green",
+    OK: "green",
+    INCOMPARABLE: "yellow",
+}
 
 
 @dataclass(frozen=True)
@@ -34,7 +42,7 @@ class Row:
     """What to call it: the part of the test's id that can be typed after ``-k``."""
     engine: str
     measurement: Measurement
-    verdict: Verdict | None = None
+    verdict: CellVerdict | None = None
     """``None`` if the run is not compared."""
 
 
@@ -95,17 +103,48 @@ def _speedups(rows: Sequence[Row], style: box.Box, *, compared: bool, whole: boo
     return table
 
 
-def _comparison(verdict: Verdict | None) -> tuple[str, Text]:
+def _comparison(verdict: CellVerdict | None) -> tuple[str, Text]:
     if verdict is None:
         return "", Text("")
-    change = "-"
-    if verdict.change is not None:
-        change = f"{math.expm1(verdict.change):+.1%}"
-        if verdict.interval is not None:
-            low, high = (math.expm1(end) for end in verdict.interval)
-            margin = f"{(high - low) / 2:.1%}" if high - low < 2 else ">100%"
-            change = f"{change.removesuffix('%')}±{margin}"
-    return change, Text(verdict.state, style=_STYLES.get(verdict.state, ""))
+    return change_of(verdict.leading), Text(verdict.state, style=_STYLES.get(verdict.state, ""))
+
+
+def change_of(verdict: Verdict) -> str:
+    """Return the change of a level, or of tonight, in percent with the margin of its 95 % interval."""
+    if verdict.change is None:
+        return "-"
+    change = f"{round(math.expm1(verdict.change), 3) + 0.0:+.1%}"  # no minus before 0.0
+    if verdict.interval is None:
+        return change
+    low, high = (math.expm1(end) for end in verdict.interval)
+    margin = f"{(high - low) / 2:.1%}" if high - low < 2 else ">100%"
+    return f"{change.removesuffix('%')}±{margin}"
+
+
+def change_since(verdict: Verdict) -> str:
+    """Return a change of level with its margin and its date, such as ``−1.3 % ± 0.2 since 2026-11-20``."""
+    change = round(math.expm1(verdict.change or 0.0), 3)
+    text = f"{'−' if change < 0 else '+'}{abs(change):.1%}".replace("%", " %")
+    if verdict.interval is not None:
+        low, high = (100 * math.expm1(end) for end in verdict.interval)
+        text += f" ± {(high - low) / 2:.1f}"
+    return f"{text} since {night_of(verdict.since)}" if verdict.since else f"{text} tonight"
+
+
+def night_of(name: str) -> str:
+    """Return the date of a night, without the time."""
+    return name.partition("T")[0]
+
+
+def sentence(verdict: CellVerdict) -> str:
+    """Return what is said of a cell whose level has changed: how much, since when, what lost, what that means."""
+    leading = verdict.leading
+    text = f"{verdict.state}, {verdict.quantity} {change_since(leading)}"
+    if leading.since:
+        text += f" ({leading.nights} night{'s' * (leading.nights != 1)} against {leading.compared})"
+    if verdict.reason and verdict.culprit and verdict.state in (REGRESSED, SUSPECT):
+        text += f"; {verdict.reason}"
+    return text
 
 
 def _factors(rows: Sequence[Row], style: box.Box, *, whole: bool) -> Table:

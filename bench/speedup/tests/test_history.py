@@ -23,7 +23,8 @@ def run(night: str, speedup: float = 1.8, fingerprint: Fingerprint = HERE) -> di
         "log_se": 0.02,
         "factors": {name: {"value": 0.9, "log_se": 0.01} for name in FACTORS},
         "fingerprint": fingerprint.as_json(),
-        "pairs": [{"sequential_s": 3.0, "parallel_s": 1.5}],
+        "sequential_s": 3.0,
+        "parallel_s": 1.5,
     }
     return {"datetime": night, "benchmarks": [{"extra_info": {"speedup": block}}]}
 
@@ -41,8 +42,23 @@ def test_a_series_is_in_the_order_of_its_nights(tmp_path: Path) -> None:
     assert [night.night for night in read.series(HERE)] == ["2026-01-01", "2026-01-02", "2026-01-03"]
     assert [night.value for night in read.series(HERE)] == [math.log(1.9), math.log(1.8), math.log(1.7)]
     assert {(night.value, night.se) for night in read.series(HERE, "engine")} == {(math.log(0.9), 0.01)}
-    assert read.records[0].seconds == 4.5
+    assert (read.records[0].sequential_s, read.records[0].parallel_s) == (3.0, 1.5)
     assert read.problems == ()
+
+
+def test_a_second_measurement_and_the_setting_are_read(tmp_path: Path) -> None:
+    again = run("2026-01-01")
+    block = again["benchmarks"][0]["extra_info"]["speedup"]
+    block["again"] = {**block, "speedup": 1.7}
+    block |= {"facts": ["nice"], "nice": 15}
+    again["speedup"] = {"versions": {"ray": "2.60.0"}, "machine": {"cpu_model": "Abacus", "memory_bytes": 8}}
+    again["commit_info"] = {"id": "abc"}
+    (record,) = history(tmp_path, again).records
+    assert record.again_logs is not None
+    assert record.point("speedup").remeasured == math.log(1.7)
+    assert record.point("engine").remeasured == math.log(0.9)
+    assert record.setting == {"ray": "2.60.0", "memory_bytes": "8", "nice": "15"}
+    assert record.commit == "abc"
 
 
 def test_runs_of_every_python_and_machine_folder_are_read(tmp_path: Path) -> None:

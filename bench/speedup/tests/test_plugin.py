@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from bench.__main__ import main
 from bench.speedup.tests.conftest import cell
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest_benchmark.logger.PytestBenchmarkWarning")
@@ -92,33 +93,129 @@ def test_the_second_run_is_compared_with_the_first(session: pytest.Pytester) -> 
     second.stdout.fnmatch_lines(["test_cell * -16.7%  learning", "1 cell: 1 learning (1 of 10 earlier nights)"])
 
 
-def test_a_loss_after_ten_nights_fails_the_session(session: pytest.Pytester) -> None:
+@pytest.fixture
+def lost(session: pytest.Pytester) -> pytest.Pytester:
+    """Yield a folder with ten nights and two more that are 3.8 % slower, and a test that will be so again."""
     session.makepyfile(cell())
     for _ in range(10):
         session.runpytest("--benchmark-compare")
     assert session.runpytest("--benchmark-compare").ret == 0
     session.makepyfile(cell(engine=1.3))
-    result = session.runpytest("--benchmark-compare")
+    for _ in range(2):
+        result = session.runpytest("--benchmark-compare")
+        assert result.ret == 0
+        result.stdout.fnmatch_lines(
+            [
+                "test_cell * -3.8*suspect",
+                "test_cell: measured again, because * are low: speedup 1.54, then 1.54",
+                "test_cell: suspect, engine −3.8 % ± 0.0 tonight; engine: threads's own cost",
+                "1 cell: 1 suspect",
+                "WARNING: suspect, to be seen tomorrow: test_cell",
+            ]
+        )
+    return session
+
+
+def test_a_loss_that_stays_fails_the_session(lost: pytest.Pytester, saved: Saved) -> None:
+    result = lost.runpytest("--benchmark-compare")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(
         [
             "test_cell * -3.8*regressed",
+            "test_cell: regressed, engine −3.8 % ± 0.0 since 20* (3 nights against 11); engine: threads's own cost",
+            "  loop +0.0%, threads +4.0%",
             "1 cell: 1 regressed",
             "ERROR: the speedup has regressed: test_cell; exit status 1 (--speedup-gate)",
         ]
     )
-    # The regressed run is saved, and is no measure for the next one.
-    assert session.runpytest("--benchmark-compare").ret == pytest.ExitCode.TESTS_FAILED
-    warned = session.runpytest("--benchmark-compare", "--speedup-gate=warn")
+    # Both measurements of a suspect night are stored and marked.
+    again = block(saved()[11])["again"]
+    assert again["suspicion"].endswith("are low")
+    assert len(again["pairs"]) == 4
+    assert "again" not in block(saved()[10])
+    # The regressed runs are saved, and are no measure for the next one.
+    assert lost.runpytest("--benchmark-compare").ret == pytest.ExitCode.TESTS_FAILED
+    warned = lost.runpytest("--benchmark-compare", "--speedup-gate=warn")
     assert warned.ret == 0
     warned.stdout.fnmatch_lines(["WARNING: the speedup has regressed: test_cell (--speedup-gate)"])
-    silent = session.runpytest("--benchmark-compare", "--speedup-gate=off")
+    silent = lost.runpytest("--benchmark-compare", "--speedup-gate=off")
     assert silent.ret == 0
     silent.stdout.fnmatch_lines(["1 cell: 1 regressed"])
     silent.stdout.no_fnmatch_line("*the speedup has regressed*")
+    lost.makepyfile(cell())
+    results = [lost.runpytest("--benchmark-compare") for _ in range(3)]
+    assert [result.ret for result in results] == [1, 1, 0]
+    results[-1].stdout.fnmatch_lines(["test_cell * +0.0*recovered", "1 cell: 1 recovered"])
+
+
+def test_a_loss_below_the_smallest_is_no_failure(lost: pytest.Pytester) -> None:
+    result = lost.runpytest("--benchmark-compare", "--speedup-smallest=5%")
+    assert result.ret == 0
+    result.stdout.no_fnmatch_line("*ERROR*")
+
+
+def test_an_accepted_loss_fails_no_more(lost: pytest.Pytester, saved: Saved) -> None:
+    assert lost.runpytest("--benchmark-compare").ret == pytest.ExitCode.TESTS_FAILED
+    since = saved()[11]["datetime"]
+    assert (
+        main(["accept", "all", "--storage", str(lost.path / ".benchmarks"), "--since", since, "--reason", "new"]) == 0
+    )
+    assert lost.runpytest("--benchmark-compare").ret == 0
+
+
+SECOND = """
+from fakeclock import run
+
+def test_cell(speedup):
+    runs = iter([run("engine", [1.0, 1.0], takes=1.5)] * 4 + {second})
+    speedup.measure(
+        run("loop", [1.0, 1.0], takes=2.0), lambda: next(runs)(),
+        cpus=2, engine="threads", rounds=4, workload="cell", data="digest", data_name="digest",
+    )
+"""
+
+
+def after_eleven_nights(session: pytest.Pytester, second: str) -> pytest.RunResult:
+    """Return a night that is low at first, and whose second measurement is `second`."""
     session.makepyfile(cell())
-    assert session.runpytest("--benchmark-compare").ret == 0
+    for _ in range(11):
+        session.runpytest("--benchmark-compare")
+    session.makepyfile(SECOND.format(second=second))
+    return session.runpytest("--benchmark-compare", no_reraise_ctrlc=True)
+
+
+def test_a_second_measurement_clears_a_bad_first_one(session: pytest.Pytester, saved: Saved) -> None:
+    result = after_eleven_nights(session, '[run("engine", [1.0, 1.0], takes=1.25)] * 4')
+    result.stdout.fnmatch_lines(
+        [
+            "test_cell * 1.60 * +0.0*ok",
+            "test_cell: measured again, because * low: speedup 1.33, then 1.60",
+            "1 cell: 1 ok",
+        ]
+    )
+    stored = block(saved()[-1])
+    assert (round(stored["speedup"], 2), round(stored["again"]["speedup"], 2)) == (1.33, 1.6)
+
+
+@pytest.mark.parametrize("error", ["KeyboardInterrupt", "ValueError('no')"])
+def test_what_ends_a_second_measurement_costs_not_the_first(session: pytest.Pytester, saved: Saved, error: str) -> None:
+    result = after_eleven_nights(session, f"[lambda: (_ for _ in ()).throw({error})]")
+    assert result.ret != 0
+    stored = block(saved()[-1])
+    assert round(stored["speedup"], 2) == 1.33
+    assert "again" not in stored
+    assert len(saved()) == 12
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["--speedup-false-alarms=0", "--speedup-false-alarms=often", "--speedup-smallest=-1%", "--speedup-smallest=x"],
+)
+def test_nonsense_limits_are_refused(session: pytest.Pytester, option: str) -> None:
+    result = session.runpytest(option)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"*argument {option.partition('=')[0]}: *"])
 
 
 def test_other_data_are_not_compared(session: pytest.Pytester) -> None:
@@ -127,7 +224,11 @@ def test_other_data_are_not_compared(session: pytest.Pytester) -> None:
     session.makepyfile(cell(data="openml"))
     result = session.runpytest("--benchmark-compare")
     result.stdout.fnmatch_lines(
-        ["*  -  incomparable", "test_cell: data differ: openml against twin; 0 of 10 earlier nights"]
+        [
+            "*  -  incomparable",
+            "test_cell: data differ: openml against twin; 0 of 10 earlier nights",
+            "WARNING: nothing was compared: every cell is incomparable with the earlier runs, see above",
+        ]
     )
 
 

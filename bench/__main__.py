@@ -1,0 +1,85 @@
+"""The history and the verdict on the command line: ``python -m bench --help``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.speedup import commands
+from bench.speedup.options import chance, positive, share
+from bench.speedup.suite import SuiteRule
+from bench.speedup.verdict import ACCEPT, DISMISS, Rule
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    top = argparse.ArgumentParser(prog="python -m bench", description="The history of the speedups, and the verdict.")
+    add = top.add_subparsers(dest="command", required=True, metavar="COMMAND").add_parser
+
+    store = argparse.ArgumentParser(add_help=False)
+    store.add_argument("--storage", type=_folder, default=Path(".benchmarks"), help="the store (default: .benchmarks)")
+    rule = argparse.ArgumentParser(add_help=False)
+    rule.add_argument("--smallest", type=share, default=Rule().smallest, help="smallest loss that fails (default: 1%%)")
+
+    history = add("history", parents=[store, rule], help="the series, their nights and states")
+    history.add_argument("cell", nargs="?", metavar="CELL", help="one series, night by night: its name, part or id")
+    history.add_argument("--false-alarms", type=chance, default=SuiteRule().false_alarms, help="default: 1/1000")
+    history.add_argument("--json", action="store_true", help="as JSON")
+    history.set_defaults(run=commands.history)
+
+    for kind, what in ((ACCEPT, "a change is the new level"), (DISMISS, "a change is noise")):
+        decide = add(kind, parents=[store], help=what)
+        decide.add_argument("cell", metavar="CELL", help="name of a series, part of it, its id, or all")
+        decide.add_argument(
+            "--since", required=kind == ACCEPT, metavar="NIGHT", help="first night of the change, such as 2026-11-20"
+        )
+        decide.add_argument("--reason", required=True, help="why; it is kept in the history")
+        decide.set_defaults(run=commands.decide, kind=kind)
+
+    prune = add("prune", parents=[store], help="delete old runs")
+    prune.add_argument("--keep", type=positive, required=True, metavar="N", help="the newest nights of each series")
+    prune.add_argument("--dry-run", action="store_true", help="only say what would be deleted")
+    prune.set_defaults(run=commands.prune)
+
+    replay = add("replay", parents=[rule], help="the rule for one series, on numbers from a CSV file")
+    replay.add_argument("file", metavar="FILE.csv", type=Path, help="columns: night,log_speedup,se[,remeasured]")
+    replay.add_argument("--false-alarms", type=chance, default=Rule().false_alarms, help="default: 1/2000")
+    replay.set_defaults(run=commands.replay)
+
+    # These two have parsers of their own: what they need is not loaded for the others.
+    add("simulate", help="how often the rule is wrong and how soon it is right, beside other tools", add_help=False)
+    add("nights", help="real nights with regressions made on purpose", add_help=False)
+    return top
+
+
+def _folder(text: str) -> Path:
+    return Path(text.removeprefix("file://"))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return the exit status."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["simulate"]:
+        from bench.evidence import simulation
+
+        return simulation.main(given[1:])
+    if given[:1] == ["nights"]:
+        from bench.evidence import nights
+
+        return nights.main(given[1:])
+    chosen = parser().parse_args(given)
+    try:
+        chosen.run(chosen)
+    except commands.CommandError as error:
+        print(f"python -m bench {chosen.command}: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # somebody read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

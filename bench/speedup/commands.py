@@ -1,0 +1,298 @@
+"""What ``python -m bench`` does with a store: show the series, decide on changes, delete old runs, replay numbers."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import math
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.speedup import terminal
+from bench.speedup.changes import in_words, what_changed
+from bench.speedup.decisions import Decisions, read_decisions
+from bench.speedup.decisions import decide as write_decisions
+from bench.speedup.history import QUANTITIES, SPEEDUP, Fingerprint, History, Record, read_history, stored_files
+from bench.speedup.suite import CellVerdict, SuiteRule, fair, judge_cell
+from bench.speedup.verdict import DISMISS, REGRESSED, SUSPECT, Night, Rule, Verdict, judge
+
+ALL = "all"
+COLUMNS = ("night", "log_speedup", "se")
+REMEASURED = "remeasured"
+
+
+class CommandError(Exception):
+    """A command that cannot be carried out; the message says why, in one line."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """One series of a store, judged."""
+
+    fingerprint: Fingerprint
+    records: list[Record]
+    verdict: CellVerdict
+    nights: dict[str, list[Verdict]]
+    """All verdicts, by quantity."""
+
+
+def history(options: argparse.Namespace) -> None:
+    """Show all series of a store, or one of them night by night."""
+    read, decisions = _read(options.storage)
+    rule = SuiteRule(false_alarms=options.false_alarms, smallest=options.smallest)
+    chosen = _find(read, options.cell) if options.cell else read.fingerprints
+    judged = [one for one in _judged(read, decisions, rule) if one.fingerprint in chosen]
+    if options.json:
+        print(json.dumps([_as_json(one, decisions) for one in judged], indent=1))
+        return
+    if options.cell and len(judged) == 1:
+        _show_nights(judged[0], decisions)
+    else:
+        _show_series(judged)
+
+
+def decide(options: argparse.Namespace) -> None:
+    """Accept a change as the new level, or dismiss it as noise."""
+    if not options.reason.strip():
+        raise CommandError("--reason must say something")
+    read, decisions = _read(options.storage)
+    everything = options.cell == ALL
+    chosen = read.fingerprints if everything else _find(read, options.cell)
+    if not everything and len(chosen) > 1:
+        names = ", ".join(f"{one.label} ({one.id})" for one in chosen)
+        raise CommandError(f"{options.cell!r} is in the names of several series: {names}; give an id, or {ALL!r}")
+    since = options.since
+    if since is None:
+        opened = {one.leading.since for one in (_latest(read, decisions, fingerprint) for fingerprint in chosen)}
+        known = sorted(night for night in opened if night)
+        if not known:
+            raise CommandError("nothing has changed there: there is nothing to dismiss (--since NIGHT, if there is)")
+        since = known[0]
+    since = since.strip().replace(" ", "T")  # as `history` prints it
+    nights = [record.night for fingerprint in chosen for record in read.of(fingerprint)]
+    if not min(nights) < since <= max(nights):
+        raise CommandError(f"--since {since}: the nights there go from {min(nights)} to {max(nights)}")
+    try:
+        write_decisions(
+            options.storage, options.kind, chosen, since=since, until=max(nights), reason=options.reason.strip()
+        )
+    except OSError as error:
+        raise CommandError(f"{options.storage} cannot be written: {error.strerror}") from None
+    what = "noise" if options.kind == DISMISS else "the new level"
+    for fingerprint in chosen:
+        print(f"{fingerprint.label} ({fingerprint.id}): the change since {since} is {what}")
+
+
+def prune(options: argparse.Namespace) -> None:
+    """Delete the runs of which no cell is among the newest nights of its series."""
+    read, _ = _read(options.storage)
+    kept = {record.file for one in read.fingerprints for record in read.of(one)[-options.keep :]}
+    ours = {record.file for record in read.records} - read.damaged
+    gone = [file for file in stored_files(options.storage) if str(file) in ours - kept]
+    for file in gone:
+        if not options.dry_run:
+            try:
+                file.unlink(missing_ok=True)
+            except OSError as error:
+                raise CommandError(f"{file} cannot be deleted: {error.strerror}") from None
+        print(file)
+    verb = "would be deleted" if options.dry_run else "deleted"
+    print(f"{len(gone)} of {len(ours)} runs {verb}", file=sys.stderr)
+
+
+def replay(options: argparse.Namespace) -> None:
+    """Judge the nights of a CSV file; print one JSON object a line."""
+    rule = Rule(false_alarms=options.false_alarms, smallest=options.smallest)
+    for verdict in judge(read_csv(options.file), rule):
+        print(json.dumps(verdict_as_json(verdict)))
+
+
+def read_csv(file: Path) -> list[Night]:
+    """Return the nights of a CSV file with the columns night, log_speedup, se and optionally remeasured.
+
+    Parameters
+    ----------
+    file : Path
+        UTF-8 text with a header. Empty cells: no figure that night (``log_speedup``), a single pair (``se``), not
+        measured again (``remeasured``). Other columns are left alone.
+
+    Raises
+    ------
+    CommandError
+        If the file cannot be read, lacks a column, or has a cell that is no number.
+    """
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as lines:
+            rows = csv.DictReader(lines)
+            missing = [name for name in COLUMNS if name not in (rows.fieldnames or ())]
+            if missing:
+                raise CommandError(f"{file} has no column {', '.join(missing)}; {','.join(COLUMNS)} are wanted")
+            return [_night(row, f"{file}, line {rows.line_num}") for row in rows]
+    except OSError as error:
+        raise CommandError(f"{file} cannot be read: {error.strerror}") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise CommandError(f"{file} is no CSV file: {error}") from None
+
+
+def _night(row: dict[str, Any], where: str) -> Night:
+    def number(name: str) -> float | None:
+        text = (row.get(name) or "").strip()
+        if not text:
+            return None
+        try:
+            return float(text)
+        except ValueError:
+            raise CommandError(f"{where}: {name} is {text!r}, and a number is wanted") from None
+
+    name = (row["night"] or "").strip()
+    if not name:
+        raise CommandError(f"{where}: a night without a name")
+    value, se, again = number("log_speedup"), number("se"), number(REMEASURED)
+    if se is not None and not (math.isfinite(se) and se >= 0):
+        se = None
+    return Night(name, math.nan if value is None or not math.isfinite(value) else value, se, again)
+
+
+def verdict_as_json(verdict: Verdict) -> dict[str, Any]:
+    """Return a verdict as plain numbers and strings."""
+    return {
+        "night": verdict.night,
+        "verdict": verdict.state,
+        "since": verdict.since,
+        "z": None if verdict.z is None else round(verdict.z, 4),
+        "change": verdict.change,
+        "interval": None if verdict.interval is None else list(verdict.interval),
+        "compared": verdict.compared,
+        "nights": verdict.nights,
+        "noted": verdict.noted,
+        "suspicious": verdict.suspicious,
+        "remeasured": verdict.remeasured,
+        "reason": verdict.reason,
+    }
+
+
+def _read(store: Path) -> tuple[History, Decisions]:
+    if not store.is_dir():
+        raise CommandError(f"{store} is no folder; --storage names the one that pytest saves to")
+    read, decisions = read_history(stored_files(store)), read_decisions(store)
+    for problem in (*read.problems, *decisions.problems):
+        print(problem, file=sys.stderr)
+    if not read.records:
+        raise CommandError(f"{store} has no saved run with a speedup")
+    return read, decisions
+
+
+def _find(read: History, text: str) -> list[Fingerprint]:
+    """Return the series with this id or name, else those with this text in their names."""
+    known = read.fingerprints
+    exact = [one for one in known if text in (one.id, one.label)]
+    found = exact or [one for one in known if text in one.label]
+    if not found:
+        raise CommandError(f"no series {text!r}; there are {', '.join(sorted({one.label for one in known}))}")
+    return found
+
+
+def _latest(read: History, decisions: Decisions, fingerprint: Fingerprint) -> CellVerdict:
+    verdict, _ = judge_cell(read.of(fingerprint), SuiteRule().for_each_of(1), decisions.of(fingerprint))
+    return verdict
+
+
+def _judged(read: History, decisions: Decisions, rule: SuiteRule) -> list[Series]:
+    """Judge every series; those of one machine share its false alarms."""
+
+    def machine(one: Fingerprint) -> tuple[str, int, int]:
+        return one.cpu_model, one.usable_cpus, one.protocol
+
+    found = []
+    for _, group in groupby(sorted(read.fingerprints, key=machine), key=machine):
+        members = list(group)
+        each = rule.for_each_of(len(members))
+        for fingerprint in members:
+            records = read.of(fingerprint)
+            verdict, nights = judge_cell(records, each, decisions.of(fingerprint))
+            found.append(Series(fingerprint, records, fair(verdict), nights))
+    return found
+
+
+def _show_series(judged: Sequence[Series]) -> None:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("id", "series", "nights", "latest", "speedup", "change", "state"):
+        right = heading in ("nights", "speedup", "change")
+        table.add_column(heading, justify="right" if right else "left", overflow="fold")
+    for one in judged:
+        last = one.records[-1]
+        state = one.verdict.state
+        if one.verdict.leading.since and state in (REGRESSED, SUSPECT):
+            state += f", {one.verdict.quantity}, since {terminal.night_of(one.verdict.leading.since)}"
+        table.add_row(
+            one.fingerprint.id,
+            one.fingerprint.label,
+            str(len(one.records)),
+            terminal.night_of(last.night),
+            f"{math.exp(last.logs[SPEEDUP]):.2f}",
+            terminal.change_of(one.verdict.leading),
+            state,
+        )
+    _console().print(table)
+
+
+def _show_nights(one: Series, decisions: Decisions) -> None:
+    console = _console()
+    fingerprint = one.fingerprint
+    console.print(f"{fingerprint.label} ({fingerprint.id}): {fingerprint.data_name}; {fingerprint.cpu_model}")
+    table = Table(box=None, pad_edge=False)
+    for heading in ("night", *QUANTITIES, "state"):
+        table.add_column(heading, justify="left" if heading in ("night", "state") else "right", overflow="fold")
+    by_night = {name: {verdict.night: verdict for verdict in one.nights[name]} for name in QUANTITIES}
+    for record in one.records:
+        said = {name: by_night[name][record.night].state for name in QUANTITIES}
+        told = [f"{name} {state}" for name, state in said.items() if state not in ("ok", "learning")]
+        table.add_row(
+            record.night[:16].replace("T", " "),
+            *(f"{math.exp(record.logs[name]):.{2 if name == SPEEDUP else 3}f}" for name in QUANTITIES),
+            ", ".join(told) or said[SPEEDUP],
+        )
+    console.print(table)
+    if one.verdict.leading.since:
+        console.print(terminal.sentence(one.verdict))
+        change = what_changed(one.records, one.verdict.leading.since, one.verdict.leading.compared)
+        for line in in_words(change, fingerprint.engine, Path.cwd()) if change else ():
+            console.print(f"  {line}")
+    for made in decisions.of(fingerprint):
+        console.print(f"{made.kind}ed, since {made.since}: {made.reason}")
+
+
+def _as_json(one: Series, decisions: Decisions) -> dict[str, Any]:
+    verdict = one.verdict
+    values = {record.night: {name: math.exp(log) for name, log in record.logs.items()} for record in one.records}
+    return {
+        "id": one.fingerprint.id,
+        "series": one.fingerprint.label,
+        "fingerprint": one.fingerprint.as_json(),
+        "state": verdict.state,
+        "quantity": verdict.quantity,
+        "culprit": verdict.culprit,
+        "reason": verdict.reason,
+        "latest": verdict_as_json(verdict.leading),
+        "decisions": [
+            {"kind": made.kind, "since": made.since, "reason": made.reason} for made in decisions.of(one.fingerprint)
+        ],
+        "nights": {
+            name: [{"value": values[said.night][name], **verdict_as_json(said)} for said in one.nights[name]]
+            for name in QUANTITIES
+        },
+    }
+
+
+def _console() -> Console:
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 140
+    return Console(width=width, highlight=False, markup=False, emoji=False)

@@ -1,0 +1,249 @@
+"""``python -m bench`` as its users type it, on stores made here."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.__main__ import main
+from bench.speedup.decisions import FILE, Decisions, read_decisions
+from bench.speedup.factors import FACTORS
+from bench.speedup.history import Fingerprint
+
+HERE = Fingerprint("forests-red", "ray", 10, 2, "abc", "red, twin", "Abacus", 2, 1)
+OTHER = Fingerprint("forests-red", "ray", 100, 2, "abc", "red, twin", "Abacus", 2, 1)
+RARE = Fingerprint("rare", "ray", 1, 2, "abc", "red, twin", "Abacus", 2, 1)
+
+Out = pytest.CaptureFixture[str]
+Bench = Callable[..., tuple[int, str, str]]
+
+
+def run(night: str, speedup: float, fingerprints: Sequence[Fingerprint] = (HERE,)) -> dict[str, Any]:
+    factor = (speedup / 2) ** 0.2
+    block = {
+        "schema": 1,
+        "speedup": speedup,
+        "log_se": 0.005,
+        "sequential_s": 3.0,
+        "parallel_s": 3.0 / speedup,
+        "factors": {name: {"value": factor, "log_se": 0.002} for name in FACTORS},
+        "pairs": [],
+    }
+    return {
+        "datetime": night,
+        "machine_info": {},
+        "speedup": {"versions": {"ray": "2.60.0" if speedup > 1.75 else "2.61.0"}},
+        "benchmarks": [
+            {"name": "x", "extra_info": {"speedup": {**block, "fingerprint": one.as_json()}}} for one in fingerprints
+        ],
+    }
+
+
+def nights(lost_from: int = 99, count: int = 25, seed: int = 3) -> list[tuple[str, float]]:
+    rng = np.random.default_rng(seed)
+    return [
+        (f"2026-10-{n + 1:02}T02:17:00", 1.8 * (0.93 if n >= lost_from else 1) * float(np.exp(rng.normal(0, 0.005))))
+        for n in range(count)
+    ]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """Yield a store of two series of 25 nights that lost 7 % on the 21st."""
+    folder = tmp_path / "store" / "Linux-CPython-3.11-64bit"
+    folder.mkdir(parents=True)
+    for number, (night, speedup) in enumerate(nights(lost_from=20), start=1):
+        (folder / f"{number:04}_x.json").write_text(json.dumps(run(night, speedup, (HERE, OTHER))))
+    return folder.parent
+
+
+@pytest.fixture
+def bench(capsys: Out) -> Bench:
+    """Yield a function that runs a command and returns its status and what it printed."""
+
+    def call(*arguments: str | Path) -> tuple[int, str, str]:
+        status = main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return call
+
+
+def test_history_lists_the_series_and_their_states(bench: Bench, store: Path) -> None:
+    status, out, _ = bench("history", "--storage", store)
+    assert status == 0
+    lines = out.splitlines()
+    assert len(lines) == 3
+    for line, fingerprint in zip(lines[1:], (HERE, OTHER), strict=True):
+        assert fingerprint.id in line
+        assert fingerprint.label in line
+        assert "regressed" in line
+        assert "since 2026-10-21" in line
+
+
+def test_history_of_one_series_is_night_by_night(bench: Bench, store: Path) -> None:
+    _, out, _ = bench("history", "--storage", store, HERE.id)
+    assert sum(line.startswith("2026-10-") for line in out.splitlines()) == 25
+    assert "regressed, " in out
+    assert "ray 2.60.0 → 2.61.0" in out
+
+
+def test_history_as_json(bench: Bench, store: Path) -> None:
+    _, out, _ = bench("history", "--storage", store, "10-models", "--json")
+    (series,) = json.loads(out)
+    assert (series["series"], series["state"]) == (HERE.label, "regressed")
+    assert len(series["nights"]["engine"]) == 25
+    assert {"night", "verdict", "since", "z", "value"} <= set(series["nights"]["speedup"][0])
+
+
+def test_an_accepted_change_is_kept_and_heeded(bench: Bench, store: Path) -> None:
+    status, out, _ = bench("accept", HERE.label, "--storage", store, "--since", "2026-10-21", "--reason", "new Ray")
+    assert status == 0
+    assert "the change since 2026-10-21 is the new level" in out
+    _, out, _ = bench("history", "--storage", store)
+    mine, other = (next(line for line in out.splitlines() if one.label in line) for one in (HERE, OTHER))
+    assert "regressed" not in mine
+    assert "regressed" in other
+    _, out, _ = bench("history", HERE.label, "--storage", store)
+    assert "accepted, since 2026-10-21: new Ray" in out
+    (entry,) = read_decisions(store).entries
+    assert (entry.kind, entry.reason, entry.until) == ("accept", "new Ray", "2026-10-25T02:17:00")
+
+
+def test_a_dismissed_change_is_closed(bench: Bench, store: Path) -> None:
+    assert bench("dismiss", "all", "--storage", store, "--reason", "a busy neighbour")[0] == 0
+    assert len(read_decisions(store).entries) == 2
+    folder = store / "Linux-CPython-3.11-64bit"
+    (folder / "0026_x.json").write_text(json.dumps(run("2026-10-26T02:17:00", 1.8, (HERE, OTHER))))
+    _, out, _ = bench("history", "--storage", store)
+    assert "regressed" not in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["accept", "forests", "--since", "2026-10-21", "--reason", "x"], "'forests' is in the names of several"),
+        (["accept", "oaks", "--since", "2026-10-21", "--reason", "x"], "no series 'oaks'; there are forests-red-10"),
+        (["accept", HERE.id, "--since", "2027-01-01", "--reason", "x"], "--since 2027-01-01: the nights there go from"),
+        (["accept", HERE.id, "--since", "1999", "--reason", "x"], "--since 1999: the nights there go from"),
+        (["accept", HERE.id, "--since", "2026-10-21", "--reason", " "], "--reason must say something"),
+    ],
+)
+def test_nonsense_decisions_are_refused(bench: Bench, store: Path, arguments: list[str], message: str) -> None:
+    status, _, err = bench(*arguments, "--storage", store)
+    assert status == 2
+    assert message in err
+    assert not (store / FILE).exists()
+
+
+def test_nothing_to_dismiss_is_said(bench: Bench, tmp_path: Path) -> None:
+    folder = tmp_path / "machine"
+    folder.mkdir()
+    for number, (night, speedup) in enumerate(nights(), start=1):
+        (folder / f"{number:04}_x.json").write_text(json.dumps(run(night, speedup)))
+    status, _, err = bench("dismiss", "all", "--storage", tmp_path, "--reason", "x")
+    assert status == 2
+    assert "there is nothing to dismiss" in err
+
+
+def test_a_store_that_is_none_is_named(bench: Bench, tmp_path: Path) -> None:
+    assert "is no folder" in bench("history", "--storage", tmp_path / "none")[2]
+    assert "has no saved run" in bench("history", "--storage", tmp_path)[2]
+
+
+def test_broken_decisions_are_named_and_left_out(store: Path, bench: Bench) -> None:
+    bench("accept", HERE.id, "--storage", store, "--since", "2026-10-21", "--reason", "x")
+    with (store / FILE).open("a") as lines:
+        lines.write('{"kind": "acc\n[1]\n{}\n\n{"kind": "accept", "series": {}, "schema": 9}\n')
+    read = read_decisions(store)
+    assert len(read.entries) == 1
+    assert len(read.problems) == 4
+    assert read.problems[0] == f"line 2 of {FILE} left out: broken"
+    assert read_decisions(store / "none") == Decisions()
+    status, _, err = bench("history", "--storage", store)
+    assert status == 0
+    assert err.count("left out") == 4
+
+
+def test_prune_keeps_the_newest_nights_and_all_that_is_not_ours(bench: Bench, store: Path) -> None:
+    folder = store / "Linux-CPython-3.11-64bit"
+    (folder / "0001_foreign.json").write_text(json.dumps({"datetime": "2020", "benchmarks": []}))
+    (folder / "0001_broken.json").write_text("{")
+    damaged = run("2020-01-01", 1.8)
+    damaged["benchmarks"].append({"extra_info": {"speedup": {"schema": 1}}})
+    (folder / "0001_damaged.json").write_text(json.dumps(damaged))
+    (folder / "0000_old.json").write_text(json.dumps(run("2019-01-01", 1.8, [RARE])))
+    status, out, err = bench("prune", "--storage", store, "--keep", "20", "--dry-run")
+    assert status == 0
+    assert "5 of 26 runs would be deleted" in err
+    assert len(list(folder.iterdir())) == 29
+    status, again, err = bench("prune", "--storage", store, "--keep", "20")
+    assert again == out
+    assert "5 of 26 runs deleted" in err
+    assert len(list(folder.iterdir())) == 24
+    assert not (folder / "0005_x.json").exists()
+    assert (folder / "0006_x.json").exists()
+
+
+def replayed(bench: Bench, file: Path, *options: str) -> list[dict[str, Any]]:
+    status, out, err = bench("replay", file, *options)
+    assert status == 0, err
+    return [json.loads(line) for line in out.splitlines()]
+
+
+def test_replay_prints_a_line_a_night(bench: Bench, tmp_path: Path) -> None:
+    file = tmp_path / "nights.csv"
+    rows = [f"{n},{math.log(speedup):.6f},0.005" for n, (_, speedup) in enumerate(nights(lost_from=20))]
+    file.write_text("night,log_speedup,se\n" + "\n".join(rows))
+    lines = replayed(bench, file)
+    assert [line["night"] for line in lines] == [str(n) for n in range(25)]
+    assert all({"night", "verdict", "since", "z"} <= set(line) for line in lines)
+    assert lines[0]["verdict"] == "learning"
+    assert (lines[-1]["verdict"], lines[-1]["since"]) == ("regressed", "20")
+    assert replayed(bench, file, "--smallest", "20%")[-1]["verdict"] != "regressed"
+
+
+def test_replay_looks_at_second_measurements_and_gaps(bench: Bench, tmp_path: Path) -> None:
+    file = tmp_path / "nights.csv"
+    rows = [f"{n},{0.6 + 0.001 * (n % 3)},," for n in range(20)]
+    file.write_text("night,log_speedup,se,remeasured\n" + "\n".join([*rows, "20,0.4,,0.6", "21,,,", "22,0.4,,0.4"]))
+    lines = replayed(bench, file)
+    assert [line["verdict"] for line in lines[-3:]] == ["ok", "ok", "suspect"]
+    assert lines[-3]["remeasured"]
+    assert lines[-2]["reason"] == "no figure tonight"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("night,se\n1,2\n", "has no column log_speedup"),
+        ("", "has no column night, log_speedup, se"),
+        ("night,log_speedup,se\n1,fast,0.1\n", "line 2: log_speedup is 'fast', and a number is wanted"),
+        ("night,log_speedup,se\n,0.1,0.1\n", "line 2: a night without a name"),
+        (b"\xff\xfe\x00", "is no CSV file"),
+        (None, "cannot be read: No such file or directory"),
+    ],
+)
+def test_replay_refuses_what_is_no_series(
+    bench: Bench, tmp_path: Path, content: str | bytes | None, message: str
+) -> None:
+    file = tmp_path / "nights.csv"
+    if content is not None:
+        file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    status, _, err = bench("replay", file)
+    assert status == 2
+    assert message in err
+
+
+@pytest.mark.parametrize("option", ["--false-alarms=0", "--false-alarms=2", "--false-alarms=1/0", "--smallest=-1%"])
+def test_nonsense_options_are_refused(bench: Bench, tmp_path: Path, option: str, capsys: Out) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["replay", "x.csv", option])
+    assert ended.value.code == 2
+    assert "argument" in capsys.readouterr().err

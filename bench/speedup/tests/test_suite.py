@@ -1,0 +1,180 @@
+"""The verdict on cells: the culprit, what is fair, evidence from all cells, and what changed beside them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.speedup.changes import Change, commits_between, in_words, what_changed
+from bench.speedup.factors import FACTORS
+from bench.speedup.history import QUANTITIES, SPEEDUP, Fingerprint, Record
+from bench.speedup.suite import CellVerdict, SuiteRule, fair, judge_cell, judge_suite
+from bench.speedup.verdict import IMPROVED, LEARNING, OK, REGRESSED, SUSPECT
+
+SDS = {"loop": 0.0003, "cpu": 0.02, "wait": 0.005, "balance": 0.003, "engine": 0.002}
+RULE = SuiteRule()
+
+
+def records(
+    nights: int = 40,
+    losses: Mapping[str, float] | None = None,
+    since: int = 30,
+    seed: int = 1,
+    cell: str = "forests",
+    again: bool = True,
+) -> list[Record]:
+    """Return a cell whose factors lose so much of their logs from a night on."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for night in range(nights):
+        logs = {name: -0.02 + rng.normal(0, SDS[name]) for name in FACTORS}
+        for name, loss in (losses or {}).items():
+            logs[name] -= loss if night >= since else 0.0
+        logs = {SPEEDUP: math.log(2) + sum(logs.values()), **logs}
+        found.append(
+            Record(
+                night=f"2026-{night:04}",
+                file="",
+                fingerprint=Fingerprint(cell, "ray", 10, 2, "d", "twin", "Abacus", 2, 1),
+                logs=logs,
+                log_ses=dict.fromkeys(QUANTITIES, 0.0005),
+                sequential_s=3.0,
+                parallel_s=3.0 / math.exp(logs[SPEEDUP]),
+                again_logs=logs if again else None,
+                again_ses=dict.fromkeys(QUANTITIES, 0.0005) if again else None,
+            )
+        )
+    return found
+
+
+def said(found: list[Record]) -> CellVerdict:
+    return judge_cell(found, RULE.for_each_of(1))[0]
+
+
+def test_the_culprit_is_the_factor_that_lost() -> None:
+    for name in ("wait", "balance", "engine"):
+        verdict = said(records(losses={name: 0.03}))
+        assert (verdict.state, verdict.culprit, verdict.quantity) == (REGRESSED, name, name)
+        assert verdict.leading.change == pytest.approx(-0.03, abs=0.01)
+        assert verdict.shares[name] == pytest.approx(-0.03, abs=0.01)
+        assert verdict.reason.startswith(f"{name}: ")
+    assert "ray's own cost" in said(records(losses={"engine": 0.03})).reason
+
+
+def test_a_loss_of_one_and_a_half_percent_of_the_engine_takes_two_nights() -> None:
+    assert said(records(31, {"engine": 0.015}, seed=2)).state == SUSPECT
+    verdict = said(records(32, {"engine": 0.015}, seed=2))
+    assert (verdict.state, verdict.culprit, verdict.leading.since) == (REGRESSED, "engine", "2026-0030")
+
+
+def test_half_a_percent_is_noted() -> None:
+    verdict = said(records(45, {"engine": 0.005}))
+    assert verdict.state == OK
+    assert list(verdict.noted) == ["engine"]
+
+
+def test_a_cell_learns_and_is_well() -> None:
+    assert said(records(5)).state == LEARNING
+    verdict = said(records(30))
+    assert (verdict.state, verdict.quantity, verdict.suspicion) == (OK, SPEEDUP, "")
+
+
+def test_what_is_low_tonight_is_named_for_the_second_measurement() -> None:
+    verdict = said(records(31, {"engine": 0.03}, again=False))
+    assert "engine" in verdict.suspicion
+    assert said(records(31, {"engine": 0.03})).suspicion == ""
+
+
+def test_an_improvement_is_said() -> None:
+    assert said(records(36, {"balance": -0.03})).state in (IMPROVED, OK)
+    nights = [said(records(n, {"balance": -0.03})).state for n in range(31, 36)]
+    assert IMPROVED in nights
+
+
+def test_the_cpu_factor_alone_is_the_machines_until_nights_or_cells_say_otherwise() -> None:
+    two, three = (said(records(n, {"cpu": 0.4})) for n in (32, 33))
+    assert two.state == REGRESSED
+    assert fair(two).state == SUSPECT
+    assert "it may be the machine" in fair(two).reason
+    assert fair(two, widespread=True).state == REGRESSED
+    assert fair(three).state == REGRESSED
+    assert fair(said(records(32, {"engine": 0.03}, seed=2))).state == REGRESSED
+    cells = [records(32, {"cpu": 0.4}, seed=seed, cell=f"cell-{seed}") for seed in (3, 4)]
+    assert {verdict.state for verdict in judge_suite(cells, RULE).cells} == {REGRESSED}
+
+
+def test_false_alarms_are_shared_out_among_all_series() -> None:
+    assert RULE.for_each_of(1).false_alarms == pytest.approx(1 / 6000)
+    assert RULE.for_each_of(4).false_alarms == pytest.approx(1 / 30000)
+
+
+def test_a_loss_in_all_cells_is_found_though_no_cell_shows_it() -> None:
+    def cells(nights: int, loss: float) -> list[list[Record]]:
+        return [
+            [
+                replace(record, logs={**record.logs, "wait": record.logs["wait"] + float(extra)})
+                for record, extra in zip(
+                    records(nights, {"wait": loss}, seed=seed, cell=f"cell-{seed}"),
+                    np.random.default_rng(50 + seed).normal(0, 0.02, nights),
+                    strict=True,
+                )
+            ]
+            for seed in range(12)
+        ]
+
+    verdict = judge_suite(cells(36, 0.022), RULE)
+    assert verdict.together is not None
+    assert (verdict.together.state, verdict.together.culprit) == (REGRESSED, "wait")
+    quiet = judge_suite(cells(36, 0.0), RULE)
+    assert quiet.together is not None
+    assert quiet.together.state == OK
+
+
+def test_a_single_cell_is_no_suite() -> None:
+    assert judge_suite([records(30)], RULE).together is None
+
+
+def test_young_cells_are_no_suite_yet() -> None:
+    assert judge_suite([records(5), records(5, seed=2, cell="b")], RULE).together is None
+
+
+def test_cells_of_different_ages_are_one_suite() -> None:
+    verdict = judge_suite([records(30), records(30, seed=2, cell="b")[15:]], RULE)
+    assert verdict.together is not None
+    assert verdict.together.state == OK
+
+
+def test_what_changed_names_arms_versions_facts_and_commits() -> None:
+    before = [replace(record, setting={"ray": "2.60.0", "numpy": "2.4"}, commit="a" * 40) for record in records(20)]
+    after = [
+        replace(record, night=f"2027-{i}", setting={"ray": "2.61.0", "numpy": "2.4", "nice": "15"}, commit="b" * 40)
+        for i, record in enumerate(records(3, losses={"engine": 0.05}, since=0, seed=2))
+    ]
+    change = what_changed([*before, *after], "2027-0", 20)
+    assert change is not None
+    assert change.sequential == pytest.approx(0.0)
+    assert change.parallel == pytest.approx(0.05, abs=0.03)
+    assert change.settings == ("ray 2.60.0 → 2.61.0", "nice none → 15")
+    assert change.commits == ("a" * 40, "b" * 40)
+    lines = in_words(change, "ray", Path("/nowhere"))
+    assert lines[0].startswith("loop +0.0%, ray +")
+    assert lines[1:] == ["ray 2.60.0 → 2.61.0, nice none → 15", "commits aaaaaaaa..bbbbbbbb"]
+    assert what_changed(before, "2025", 20) is None
+    assert what_changed(before, "2027", 20) is None
+
+
+def test_a_loop_that_got_faster_is_said_so() -> None:
+    lines = in_words(Change(-0.1, -0.02, (), None), "ray", Path())
+    assert lines == ["the loop got faster: loop −9.5%, ray −2.0%"]
+    assert not Change(0.0, 0.05, (), None).loop_got_faster
+    assert not Change(-0.1, -0.1, (), None).loop_got_faster
+
+
+def test_commits_that_git_does_not_know_are_none(tmp_path: Path) -> None:
+    assert commits_between(tmp_path, "aaaa", "bbbb") == []
+    assert commits_between(Path(__file__).parent, "--output=x", "HEAD") == []
