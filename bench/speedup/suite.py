@@ -40,6 +40,7 @@ from bench.speedup.verdict import (
     Night,
     Rule,
     Verdict,
+    in_order,
     judge,
 )
 
@@ -221,28 +222,36 @@ def pooled(cells: Sequence[Sequence[Night]], verdicts: Sequence[Sequence[Verdict
     verdicts : sequence of sequences of Verdict
         The verdicts on these nights.
     """
-    sums: dict[str, list[tuple[float, float, float]]] = {}
+    parts: dict[str, list[tuple[float, float, float]]] = {}
     for nights, said in zip(cells, verdicts, strict=True):
-        segment = said[-1].segment
-        present = {verdict.night for verdict in said if verdict.segment == segment}
-        level = [night for night in nights if night.night in present and math.isfinite(night.value)]
+        by_night = {verdict.night: verdict for verdict in said if verdict.segment == said[-1].segment}
+        level = [
+            (night, _counted(night, by_night[night.night]))
+            for night in in_order(nights)
+            if night.night in by_night and math.isfinite(night.value)
+        ]
         if len(level) <= Rule().learn:
             continue
-        middle = median(night.value for night in level)
-        spread = max(1.4826 * median(abs(night.value - middle) for night in level), LEAST_SPREAD)
-        for night in level:
-            sums.setdefault(night.night, []).append((night.value - middle, spread**-2, night.se or 0.0))
-    if len({name for name in sums if len(sums[name]) > 1}) == 0:
+        middle = median(value for _, value in level)
+        spread = max(1.4826 * median(abs(value - middle) for _, value in level), LEAST_SPREAD)
+        for night, value in level:
+            parts.setdefault(night.night, []).append((value - middle, spread**-2, night.se or 0.0))
+    if all(len(one) < 2 for one in parts.values()):
         return []
-    return [
-        Night(
-            name,
-            math.fsum(weight * value for value, weight, _ in parts) / math.fsum(weight for _, weight, _ in parts),
-            math.sqrt(math.fsum((weight * se) ** 2 for _, weight, se in parts))
-            / math.fsum(weight for _, weight, _ in parts),
-        )
-        for name, parts in sums.items()
-    ]
+    return [_weighted_mean(name, one) for name, one in parts.items()]
+
+
+def _counted(night: Night, verdict: Verdict) -> float:
+    """Return the measurement that counts: the second one, where it cleared the first."""
+    if night.remeasured is not None and verdict.remeasured and verdict.state == OK:
+        return night.remeasured
+    return night.value
+
+
+def _weighted_mean(name: str, parts: Sequence[tuple[float, float, float]]) -> Night:
+    total = math.fsum(weight for _, weight, _ in parts)
+    mean = math.fsum(weight * value for value, weight, _ in parts) / total
+    return Night(name, mean, math.sqrt(math.fsum((weight * se) ** 2 for _, weight, se in parts)) / total)
 
 
 def _judged(

@@ -72,6 +72,6 @@ def test_both_workflows_are_there() -> None:
 
 def test_constraints_are_versions_without_addresses() -> None:
     files = sorted(ROOT.glob("constraints*.txt"))
-    assert len(files) == 4
+    assert len(files) == 5
     for line in (line for file in files for line in file.read_text(encoding="utf-8").splitlines()):
         assert re.match(r"#|-c constraints-common\.txt$|[a-z0-9-]+==[\w.]+( ; .*)?$", line), line

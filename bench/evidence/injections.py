@@ -1,0 +1,77 @@
+"""Cells with a regression in them as soon as ``--inject`` is given: run by ``python -m bench nights run``.
+
+Not collected by ``pytest bench/``; the order is that of the file, and what cannot be undone comes last.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+from bench.evidence.regressions import (
+    Change,
+    Injection,
+    foreign_process,
+    late,
+    nice,
+    shortest_first,
+    task,
+    with_busy_thread,
+)
+from wine_training import ModelSpec, forest_sweep
+
+Measure = Callable[[Injection], None]
+
+LOW = 15
+"""The niceness that Ray gives its workers if nobody says otherwise."""
+
+
+def test_nothing_small(ray_against_loop: Callable[[list[ModelSpec]], None]) -> None:
+    """Nothing changes, ever: four forests."""
+    ray_against_loop(forest_sweep(4))
+
+
+def test_nothing(ray_against_loop: Callable[[list[ModelSpec]], None], models: int) -> None:
+    """Nothing changes, ever: as many forests as in the cells below."""
+    ray_against_loop(forest_sweep(models))
+
+
+def _dispatch(measure: Measure, share: float, ray_seconds: float, models: int, cpus: int) -> None:
+    # Each CPU has models / cpus tasks, one after the other, and waits before each of them.
+    measure(lambda: task(late(share * ray_seconds * cpus / models)))
+
+
+def test_dispatch_0_5_percent(measure: Measure, ray_seconds: float, models: int, cpus: int) -> None:
+    """Every task begins later: 0.5 % of Ray's time in all."""
+    _dispatch(measure, 0.005, ray_seconds, models, cpus)
+
+
+def test_dispatch_1_5_percent(measure: Measure, ray_seconds: float, models: int, cpus: int) -> None:
+    """Every task begins later: 1.5 % of Ray's time in all."""
+    _dispatch(measure, 0.015, ray_seconds, models, cpus)
+
+
+def test_dispatch_3_percent(measure: Measure, ray_seconds: float, models: int, cpus: int) -> None:
+    """Every task begins later: 3 % of Ray's time in all."""
+    _dispatch(measure, 0.03, ray_seconds, models, cpus)
+
+
+def test_shortest_first(measure: Measure) -> None:
+    """The short models are submitted first."""
+    measure(shortest_first)
+
+
+def test_threads(measure: Measure) -> None:
+    """A second thread is busy in every worker."""
+    measure(lambda: task(with_busy_thread()))
+
+
+def test_nice(measure: Measure) -> None:
+    """The workers run at nice 15, and a foreign process wants a CPU."""
+
+    @contextlib.contextmanager
+    def injection() -> Iterator[Change]:
+        with foreign_process(), task(nice(LOW)) as change:
+            yield change
+
+    measure(injection)

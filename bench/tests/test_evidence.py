@@ -1,0 +1,168 @@
+"""The evidence: the simulation counts right, and the real nights are judged as the page says."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.__main__ import main
+from bench.evidence import nights, simulation, suites
+from bench.evidence.simulation import Setting, Tally, add, make
+from bench.evidence.tools import NEEDS, TOOLS, Alarms, History, conbench, github_action_benchmark, pytest_benchmark
+from bench.evidence.tools import this_project as ours
+from bench.speedup.suite import CellVerdict, SuiteRule
+from bench.speedup.verdict import OK, REGRESSED
+
+FLAT = np.full(40, 0.6)
+SES = np.full(40, 0.004)
+
+
+def history(drop: float, at: int = 30, nights: int = 40) -> History:
+    logs = np.random.default_rng(1).normal(0.6, 0.002, nights)
+    logs[at:] -= drop
+    return History(logs, np.full(nights, 0.001), logs)
+
+
+def test_a_made_history_is_what_its_setting_says() -> None:
+    rng = np.random.default_rng(1)
+    made = make(Setting(0.02, 0.01, "ar1", before=4000), rng)
+    noise = made.logs - made.logs.mean()
+    assert noise.std() == pytest.approx(0.0205, rel=0.1)
+    assert (noise[1:] * noise[:-1]).mean() / noise.var() == pytest.approx(0.3 * 0.04 / 0.042, abs=0.06)
+    assert made.ses.mean() == pytest.approx(0.01 / 5**0.5, rel=0.1)
+    assert np.corrcoef(made.logs, made.again)[0, 1] > 0.9
+    lower = make(Setting(0.001, 0.001, "clean", 0.1, "ramp", before=50), rng).logs
+    assert lower[:50].mean() - lower[-10:].mean() == pytest.approx(0.105, abs=0.002)
+    assert lower[50] > lower[60] > lower[69]
+    wild = make(Setting(0.001, 0.001, "outlier", before=4000), rng).logs
+    assert (wild < -0.04).mean() == pytest.approx(0.05, abs=0.015)
+
+
+def test_the_tally_counts_false_failures_delays_and_dates() -> None:
+    tally = Tally(Setting(0.01, 0.01, "clean", 0.05, before=30), "x", delays=[], dating_errors=[])
+    red = np.zeros(60, dtype=bool)
+    red[[12, 35, 36]] = True
+    add(tally, Alarms(red, ((12, 12), (35, 32))))
+    add(tally, Alarms(np.zeros(60, dtype=bool), ()))
+    assert (tally.series, tally.nights, tally.false_failures, tally.red_nights) == (2, 40, 1, 1)
+    assert (tally.delays, tally.dating_errors) == ([6, None], [2])
+    assert (tally.found_within(5), tally.found_within(7)) == (0.0, 0.5)
+
+
+def test_every_rule_finds_what_it_can_and_nothing_in_nothing() -> None:
+    large, none = history(0.8), history(0.0)
+    for tool in (ours, pytest_benchmark, conbench, github_action_benchmark):
+        assert [t for t, _ in tool(large).onsets if t < 30] == []
+        assert any(30 <= t <= 33 for t, _ in tool(large).onsets)
+        assert tool(none).onsets == ()
+    assert pytest_benchmark(history(0.03)).onsets == ()
+    assert ours(history(0.03)).onsets[0][1] == 30
+
+
+@pytest.mark.parametrize("name", ["Apache Otava", "asv, 5 %", "asv, 1 %"])
+def test_peers_that_are_installed_find_a_large_step(name: str) -> None:
+    module = NEEDS[name]
+    pytest.importorskip(module, reason=f"{module} is in the optional extra 'peers'")
+    found = TOOLS[name](history(0.4))
+    assert [t for t, _ in found.onsets if t < 30] == []
+    assert found.onsets
+
+
+def test_the_simulation_writes_what_it_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--series=1", "--quiet=30", "--quiet-series=1", "--before=15", "--processes=1"]
+    status = main(["simulate", *options, "--json", str(tmp_path / "x.json"), "--markdown", str(tmp_path / "x.md")])
+    assert status == 0
+    out = capsys.readouterr().out
+    assert "| clean | 2.0% | 1% " in out
+    assert (tmp_path / "x.md").read_text("utf-8") == out
+    counts = json.loads((tmp_path / "x.json").read_text())
+    assert len(counts) == 4 * 2 * 3 * 9 + 3 * 5
+    assert {count["series"] for count in counts} == {1}
+
+
+def test_the_plot_can_be_drawn(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    tallies = []
+    for night_sd, drop in ((0.01, 0.0), (0.02, 0.0), (0.01, 0.03), (0.02, 0.03), (0.02, 0.05)):
+        tallies.append(simulation.run(Setting(night_sd, 0.01, "clean", drop, before=20), "this project", 1, 1))
+    simulation.plot(tallies, tmp_path / "x.png", 20)
+    assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_made_suite_is_judged_as_a_whole() -> None:
+    rng = np.random.default_rng(2)
+    quiet = suites.make(2, 40, rng)
+    assert [True in red for red in suites.red_nights(quiet, SuiteRule())] == [False, False]
+    lost = suites.make(2, 50, rng, loss=0.03, since=40)
+    alone, together = suites.red_nights(lost, SuiteRule())
+    assert 40 < alone.index(True) < 46
+    assert 40 < together.index(True) < 46
+    one, other = ([night.value for night in cell["engine"]] for cell in suites.make(2, 4000, rng))
+    assert np.corrcoef([one, other])[0, 1] == pytest.approx(0.5, abs=0.05)
+
+
+REAL = nights.read()
+
+
+@functools.cache
+def night_by_night(series: str) -> list[CellVerdict]:
+    return nights.night_by_night(REAL[series])
+
+
+def first(series: str) -> tuple[int, str | None] | None:
+    """Return the first night that failed in a series, and the factor that was named."""
+    said = zip(REAL[series], night_by_night(series), strict=True)
+    return next(((point.night, verdict.culprit) for point, verdict in said if verdict.state == REGRESSED), None)
+
+
+def test_forty_real_nights_without_a_change_never_fail() -> None:
+    quiet = [REAL[name] for name in nights.QUIET]
+    assert [len(points) for points in quiet] == [40, 40]
+    for night in nights.suite_by_night(quiet):
+        assert REGRESSED not in [one.state for one in night.cells]
+        assert night.together is None or night.together.state != REGRESSED
+
+
+@pytest.mark.parametrize(
+    ("series", "factor", "within"),
+    [
+        ("dispatch_1_5_percent", "engine", 2),
+        ("dispatch_3_percent", "engine", 2),
+        ("shortest_first", "balance", 3),
+        ("threads", "cpu", 3),
+        ("nice", "wait", 3),
+    ],
+)
+def test_real_regressions_are_found_soon_and_named(series: str, factor: str, within: int) -> None:
+    found = first(series)
+    assert found is not None
+    night, named = found
+    assert nights.INJECTED_FROM <= night < nights.INJECTED_FROM + within
+    assert named == factor
+
+
+def test_half_a_percent_of_dispatch_is_noted_and_does_not_fail() -> None:
+    points = REAL["dispatch_0_5_percent"]
+    said = night_by_night("dispatch_0_5_percent")
+    assert REGRESSED not in [verdict.state for verdict in said]
+    noted = [p.night for p, v in zip(points, said, strict=True) if v.state == OK and "engine" in v.noted]
+    assert noted
+    assert min(noted) >= nights.INJECTED_FROM
+
+
+def test_nights_survive_being_written(tmp_path: Path) -> None:
+    points = sorted((point for series in REAL.values() for point in series), key=lambda point: point.night)
+    nights._write(tmp_path / "x.csv", points)
+    assert (tmp_path / "x.csv").read_text("utf-8") == nights.DATA.read_text("utf-8")
+
+
+def test_the_report_names_every_series(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["nights", "report"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"^40 nights of 2 cells without a change: 0 failed", out)
+    assert all(f"| {name} |" in out for name in REAL if name not in nights.QUIET)
