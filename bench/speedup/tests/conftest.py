@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,8 @@ def session(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytes
     # To look into the CPU, and to collect the garbage of the outer session, takes a second in every session.
     monkeypatch.setattr(gc, "collect", lambda: 0)
     monkeypatch.setattr("pytest_benchmark.plugin.get_cpu_info", lambda: {"brand_raw": "Abacus"})
+    # A test file that is written anew within a second, as long as before, would be taken from the cache.
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
     pytester.syspathinsert()
     pytester.makepyfile(fakeclock=CLOCK)
     pytester.makeconftest(CONFTEST)
