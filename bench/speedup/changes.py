@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import subprocess
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ _COMMIT = re.compile(r"[0-9a-f]{7,64}")
 GIT_SECONDS = 10.0
 SUBJECTS = 3
 """Commits that are shown by their subject."""
+SUBJECT_COLUMNS = 72
 
 
 @dataclass(frozen=True)
@@ -73,11 +75,11 @@ def what_changed(records: Sequence[Record], since: str, nights: int) -> Change |
         return now - then
 
     last, first = before[-1], after[0]
-    names = [*last.setting, *(name for name in first.setting if name not in last.setting)]
+    # What only one of them recorded tells nothing: an earlier version of this program did not record all of it.
     settings = tuple(
-        f"{name} {last.setting.get(name, 'none')} → {first.setting.get(name, 'none')}"
-        for name in names
-        if last.setting.get(name) != first.setting.get(name)
+        f"{name} {value} → {first.setting[name]}"
+        for name, value in last.setting.items()
+        if first.setting.get(name, value) != value
     )
     differ = last.commit and first.commit and last.commit != first.commit
     return Change(
@@ -114,7 +116,7 @@ def in_words(change: Change, engine: str, root: Path) -> list[str]:
     if change.commits:
         older, newer = change.commits
         commits = commits_between(root, older, newer)
-        shown = "; ".join(commits[:SUBJECTS])
+        shown = "; ".join(textwrap.shorten(commit, SUBJECT_COLUMNS, placeholder=" …") for commit in commits[:SUBJECTS])
         more = f"; and {len(commits) - SUBJECTS} more" if len(commits) > SUBJECTS else ""
         lines.append(f"commits {older[:8]}..{newer[:8]}" + (f": {shown}{more}" if commits else ""))
     return lines

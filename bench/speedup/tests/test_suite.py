@@ -150,20 +150,28 @@ def test_cells_of_different_ages_are_one_suite() -> None:
 
 
 def test_what_changed_names_arms_versions_facts_and_commits() -> None:
-    before = [replace(record, setting={"ray": "2.60.0", "numpy": "2.4"}, commit="a" * 40) for record in records(20)]
+    before = [
+        replace(record, setting={"ray": "2.60.0", "numpy": "2.4", "nice": "0"}, commit="a" * 40)
+        for record in records(20)
+    ]
     after = [
-        replace(record, night=f"2027-{i}", setting={"ray": "2.61.0", "numpy": "2.4", "nice": "15"}, commit="b" * 40)
+        replace(
+            record,
+            night=f"2027-{i}",
+            setting={"ray": "2.61.0", "numpy": "2.4", "nice": "15", "new": "1"},
+            commit="b" * 40,
+        )
         for i, record in enumerate(records(3, losses={"engine": 0.05}, since=0, seed=2))
     ]
     change = what_changed([*before, *after], "2027-0", 20)
     assert change is not None
     assert change.sequential == pytest.approx(0.0)
     assert change.parallel == pytest.approx(0.05, abs=0.03)
-    assert change.settings == ("ray 2.60.0 → 2.61.0", "nice none → 15")
+    assert change.settings == ("ray 2.60.0 → 2.61.0", "nice 0 → 15")
     assert change.commits == ("a" * 40, "b" * 40)
     lines = in_words(change, "ray", Path("/nowhere"))
     assert lines[0].startswith("loop +0.0%, ray +")
-    assert lines[1:] == ["ray 2.60.0 → 2.61.0, nice none → 15", "commits aaaaaaaa..bbbbbbbb"]
+    assert lines[1:] == ["ray 2.60.0 → 2.61.0, nice 0 → 15", "commits aaaaaaaa..bbbbbbbb"]
     assert what_changed(before, "2025", 20) is None
     assert what_changed(before, "2027", 20) is None
 
