@@ -292,13 +292,12 @@ class _Series:
         marks = {"remeasured": looked, "suspicious": suspicious}
         down, up, noted = self.segment.splits(self.rule.learn, self.rule.smallest)
         z = noted.z if noted else 0.0
-        if down and down.evidence > self.limit:
-            size = self.segment.loss(down.index)
-            if math.expm1(-size) < -self.rule.smallest:
-                return self._regressed(night.night, down, marks)
+        least = -math.log1p(-self.rule.smallest)
+        if down and down.evidence > self.limit and self.segment.loss(down.index) > least:
+            return self._regressed(night.night, down, marks)
         if run:
             return self._regressed(night.night, Split(len(self.segment) - run, z, 0.0), marks)
-        if up and up.evidence > self.limit and math.expm1(-self.segment.loss(up.index)) > self.rule.smallest:
+        if up and up.evidence > self.limit and -self.segment.loss(up.index) > math.log1p(self.rule.smallest):
             return self._improved(night.night, up, marks)
         if noted and noted.evidence > self.limit and not confirmed:
             size, margin = self._sized(noted.index)

@@ -188,9 +188,11 @@ def test_a_constant_series_has_no_noise_but_what_the_pairs_tell() -> None:
     assert last([0.6] * 20 + [0.57] * 2, se=0.05).state == OK
 
 
-def test_a_wild_series_is_no_error() -> None:
-    values = np.random.default_rng(5).standard_cauchy(200)
-    assert len(judge(series(list(values)))) == 200
+@pytest.mark.parametrize("scale", [1e-9, 1.0, 1e6])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_wild_series_is_no_error(scale: float, seed: int) -> None:
+    values = scale * np.random.default_rng(seed).standard_cauchy(120)
+    assert len(judge(series(list(values), se=None))) == 120
 
 
 def test_a_night_without_a_figure_changes_nothing() -> None:
