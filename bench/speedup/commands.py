@@ -72,7 +72,8 @@ def decide(options: argparse.Namespace) -> None:
         raise CommandError(f"{options.cell!r} is in the names of several series: {names}; give an id, or {ALL!r}")
     since = options.since
     if since is None:
-        opened = {one.leading.since for one in (_latest(read, decisions, fingerprint) for fingerprint in chosen)}
+        judged = _judged(read, decisions, SuiteRule())
+        opened = {one.verdict.leading.since for one in judged if one.fingerprint in chosen}
         known = sorted(night for night in opened if night)
         if not known:
             raise CommandError("nothing has changed there: there is nothing to dismiss (--since NIGHT, if there is)")
@@ -199,11 +200,6 @@ def _find(read: History, text: str) -> list[Fingerprint]:
     if not found:
         raise CommandError(f"no series {text!r}; there are {', '.join(sorted({one.label for one in known}))}")
     return found
-
-
-def _latest(read: History, decisions: Decisions, fingerprint: Fingerprint) -> CellVerdict:
-    verdict, _ = judge_cell(read.of(fingerprint), SuiteRule().for_each_of(1), decisions.of(fingerprint))
-    return verdict
 
 
 def _judged(read: History, decisions: Decisions, rule: SuiteRule) -> list[Series]:

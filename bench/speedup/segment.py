@@ -114,7 +114,7 @@ class Segment:
         return max(1, len(self) - 1 + self.carried_degrees)
 
     @property
-    def spread(self) -> float:
+    def night_variance(self) -> float:
         """Variance of a night around the mean of all."""
         n = len(self)
         return self.variance(max(0.0, self.squares[-1] - self.sums[-1] ** 2 / n), n - 1)
@@ -186,7 +186,7 @@ class Segment:
         """Return half the 95 % interval of the difference between the means of so many nights before and after."""
         counts = np.array([float(before)])
         rho = self.autocorrelation(counts)
-        variance = self.spread if before == len(self) else self._residual(before)
+        variance = self.night_variance if before == len(self) else self._residual(before)
         means = variance_of_mean(counts, rho) + variance_of_mean(np.array([float(after)]), rho)
         error = math.sqrt(variance * float(means[0]))
         degrees = max(1, before + after - 2 + self.carried_degrees)

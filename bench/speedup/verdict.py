@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
@@ -41,6 +41,8 @@ CARRIED_NIGHTS = 30
 """Nights of an earlier segment that its noise counts for in the next one, at most."""
 REGAINED = math.log(200)
 """Log of the odds for the old level against the lower one at which a series has recovered."""
+OPEN_CLIP = 2.5
+"""Standard deviations beyond both levels to which a night of an open regression is clipped."""
 REGAINED_NIGHTS = 3
 """Nights that these odds come from, at least."""
 LEAST_DEGREES = 2
@@ -211,7 +213,6 @@ class _Open:
     """A regression that has neither recovered nor been decided on."""
 
     since: str
-    z: float
     level: float
     """The lower level, when it was found."""
     nights: list[tuple[str, float, float | None]]
@@ -231,6 +232,8 @@ class _Series:
         self.segment = Segment()
         self.number = 0
         self.open: _Open | None = None
+        self._likeliest_z = 0.0
+        """Normal deviate of the likeliest loss of any size that ends with the latest night."""
         self.lows: list[bool] = []
         """The suspect nights in a row up to now: whether each was confirmed by a second measurement."""
 
@@ -266,7 +269,7 @@ class _Series:
         moved = old.cut(index)
         self.segment, self.number = Segment(), self.number + 1
         if len(old) > 1:
-            self.segment.carried_variance = old.spread
+            self.segment.carried_variance = old.night_variance
             self.segment.carried_degrees = min(CARRIED_NIGHTS, old.degrees)
         for night in (*moved, *further):
             self._append(*night)
@@ -282,43 +285,40 @@ class _Series:
             return self._still_open(night, self.open)
         n = len(self.segment)
         if n < self.rule.learn:
-            verdict = self._learning(night)
+            learning = self._learning(night)
             self._append(night.night, night.value, night.se)
-            return verdict
+            return learning
         value, se, suspicious, confirmed, looked = self._tonight(night)
         change, interval = self._prediction(value)
         self._append(night.night, value, se)
-        run = self._run(suspicious and (confirmed or not looked), confirmed)
-        marks = {"remeasured": looked, "suspicious": suspicious}
-        down, up, noted = self.segment.splits(self.rule.learn, self.rule.smallest)
-        z = noted.z if noted else 0.0
-        least = -math.log1p(-self.rule.smallest)
-        if down and down.evidence > self.limit and self.segment.loss(down.index) > least:
-            return self._regressed(night.night, down, marks)
+        low = suspicious and (confirmed or not looked)
+        verdict = self._changed(night.night, low=low, confirmed=confirmed)
+        if verdict is None:
+            reason = f"{n} nights"
+            if low:
+                reason = "low, and low again" if confirmed else "low tonight; one night decides nothing"
+            z = self._likeliest_z
+            verdict = Verdict(night.night, SUSPECT if low else OK, None, change, interval, z, n, reason=reason)
+        return replace(verdict, remeasured=looked, suspicious=suspicious)
+
+    def _changed(self, name: str, *, low: bool, confirmed: bool) -> Verdict | None:
+        """Return the verdict on a night that ends a change of level, ``None`` if there is no change."""
+        rule, segment = self.rule, self.segment
+        run = self._run(low, confirmed)
+        down, up, noted = segment.splits(rule.learn, rule.smallest)
+        self._likeliest_z = noted.z if noted else 0.0
+        if down and down.evidence > self.limit and segment.loss(down.index) > -math.log1p(-rule.smallest):
+            return self._regressed(name, down)
         if run:
-            return self._regressed(night.night, Split(len(self.segment) - run, z, 0.0), marks)
-        if up and up.evidence > self.limit and -self.segment.loss(up.index) > math.log1p(self.rule.smallest):
-            return self._improved(night.night, up, marks)
+            return self._regressed(name, Split(len(segment) - run, self._likeliest_z, 0.0))
+        if up and up.evidence > self.limit and -segment.loss(up.index) > math.log1p(rule.smallest):
+            return self._improved(name, up)
         if noted and noted.evidence > self.limit and not confirmed:
             size, margin = self._sized(noted.index)
-            return Verdict(
-                night.night,
-                OK,
-                self.segment.names[noted.index],
-                -size,
-                (-size - margin, -size + margin),
-                noted.z,
-                noted.index,
-                len(self.segment) - noted.index,
-                noted=True,
-                reason="a loss too small for a failure",
-                **marks,
-            )
-        state = SUSPECT if suspicious and (confirmed or not looked) else OK
-        reason = f"{n} nights"
-        if state == SUSPECT:
-            reason = "low, and low again" if confirmed else "low tonight; one night decides nothing"
-        return Verdict(night.night, state, None, change, interval, z, n, reason=reason, **marks)
+            since, nights = segment.names[noted.index], len(segment) - noted.index
+            verdict = _of_change(name, OK, since, size, margin, noted.z, noted.index, nights)
+            return replace(verdict, noted=True, reason="a loss too small for a failure")
+        return None
 
     def _run(self, low: bool, confirmed: bool) -> int:
         """Return how many suspect nights in a row there are, if they are enough for a loss, else 0."""
@@ -352,7 +352,7 @@ class _Series:
         segment = self.segment
         n = len(segment)
         change = value - segment.mean
-        variance = segment.spread
+        variance = segment.night_variance
         degrees = segment.degrees
         if n - 1 + segment.carried_degrees < LEAST_DEGREES:
             degrees = LEAST_DEGREES * max(1, segment.se_counts[-1])
@@ -363,7 +363,7 @@ class _Series:
         """Return the normal deviate of Student's prediction test, positive if `value` is low."""
         segment = self.segment
         # Clipping makes the noise of a short series look smaller than it is; its median deviation does not.
-        variance = max(segment.spread, segment.position(value)[1] ** 2)
+        variance = max(segment.night_variance, segment.position(value)[1] ** 2)
         t = (segment.mean - value) / math.sqrt(variance * (1 + 1 / len(segment)))
         return normal_deviate(t, segment.degrees)
 
@@ -407,41 +407,21 @@ class _Series:
     def _sized(self, index: int) -> tuple[float, float]:
         return self.segment.loss(index), self.segment.margin(index, len(self.segment) - index)
 
-    def _regressed(self, name: str, split: Split, marks: Mapping[str, bool]) -> Verdict:
+    def _regressed(self, name: str, split: Split) -> Verdict:
         segment = self.segment
         size, margin = self._sized(split.index)
         nights = segment.cut(split.index)
         self.lows = []
-        self.open = _Open(nights[0][0], split.z, segment.mean - size, nights)
-        return Verdict(
-            name,
-            REGRESSED,
-            self.open.since,
-            -size,
-            (-size - margin, -size + margin),
-            split.z,
-            len(segment),
-            len(nights),
-            reason=f"{len(nights)} nights against {len(segment)}",
-            **marks,
-        )
+        since = nights[0][0]
+        self.open = _Open(since, segment.mean - size, nights)
+        return _of_change(name, REGRESSED, since, size, margin, split.z, len(segment), len(nights))
 
-    def _improved(self, name: str, split: Split, marks: Mapping[str, bool]) -> Verdict:
+    def _improved(self, name: str, split: Split) -> Verdict:
         size, margin = self._sized(split.index)
         since, before, nights = self.segment.names[split.index], split.index, len(self.segment) - split.index
         self._start_anew(split.index)
-        return Verdict(
-            name,
-            IMPROVED,
-            since,
-            -size,
-            (-size - margin, -size + margin),
-            split.z,
-            before,
-            nights,
-            reason=f"{nights} nights against {before}; they are the new level",
-            **marks,
-        )
+        verdict = _of_change(name, IMPROVED, since, size, margin, split.z, before, nights)
+        return replace(verdict, reason=f"{verdict.reason}; they are the new level")
 
     def _still_open(self, night: Night, opened: _Open) -> Verdict:
         segment = self.segment
@@ -449,9 +429,9 @@ class _Series:
         opened.nights.append((night.night, value, se))
         loss = segment.mean - opened.level
         rho = float(segment.autocorrelation(np.array([float(len(segment))]))[0])
-        variance = segment.spread
+        variance = segment.night_variance
         spread = math.sqrt(variance)
-        x = min(segment.mean + 2.5 * spread, max(opened.level - 2.5 * spread, value))
+        x = min(segment.mean + OPEN_CLIP * spread, max(opened.level - OPEN_CLIP * spread, value))
         gain = (x - (segment.mean - loss / 2)) * loss / (variance * (1 + rho) / (1 - rho))
         gain = min(gain, REGAINED / (REGAINED_NIGHTS - 0.5))  # no single night tells that it is over
         if opened.odds + gain <= 0:
@@ -467,28 +447,18 @@ class _Series:
                 self._append(*one)
             segment.floor = n
             size, margin = segment.mean - centre([one[1] for one in back]), segment.margin(n, len(back))
-            return Verdict(
-                night.night,
-                RECOVERED,
-                back[0][0],
-                -size,
-                (-size - margin, -size + margin),
-                0.0,
-                n,
-                len(back),
-                reason=f"back on the old level after {lost} nights",
-            )
+            verdict = _of_change(night.night, RECOVERED, back[0][0], size, margin, 0.0, n, len(back))
+            return replace(verdict, reason=f"back on the old level after {lost} nights")
         values = [one[1] for one in opened.nights]
         size, margin = segment.mean - centre(values), segment.margin(n, len(values))
         error = margin / float(special.stdtrit(max(1, n + len(values) - 2 + segment.carried_degrees), 0.975))
-        return Verdict(
-            night.night,
-            REGRESSED,
-            opened.since,
-            -size,
-            (-size - margin, -size + margin),
-            normal_deviate(size / error, float(segment.degrees)),
-            n,
-            len(values),
-            reason=f"{len(values)} nights against {n}",
-        )
+        z = normal_deviate(size / error, float(segment.degrees))
+        return _of_change(night.night, REGRESSED, opened.since, size, margin, z, n, len(values))
+
+
+def _of_change(
+    name: str, state: str, since: str, loss: float, margin: float, z: float, before: int, nights: int
+) -> Verdict:
+    """Return the verdict on a night that ends so many `nights` on a level that is lower by `loss`."""
+    interval = (-loss - margin, -loss + margin)
+    return Verdict(name, state, since, -loss, interval, z, before, nights, reason=f"{nights} nights against {before}")
