@@ -49,8 +49,9 @@ def parser() -> argparse.ArgumentParser:
     replay.add_argument("--false-alarms", type=chance, default=Rule().false_alarms, help="default: 1/2000")
     replay.set_defaults(run=commands.replay)
 
-    # These two have parsers of their own: what they need is not loaded for the others.
+    # These have parsers of their own: what they need is not loaded for the others.
     add("simulate", help="how often the rule is wrong and how soon it is right, beside other tools", add_help=False)
+    add("scale", help="how far the speedup goes on more CPUs: a model of the makespan", add_help=False)
     add("nights", help="real nights with regressions made on purpose", add_help=False)
     return top
 
@@ -66,6 +67,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from bench.evidence import simulation
 
         return simulation.main(given[1:])
+    if given[:1] == ["scale"]:
+        from bench import scale
+
+        return scale.main(given[1:])
     if given[:1] == ["nights"]:
         from bench.evidence import nights
 

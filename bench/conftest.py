@@ -9,11 +9,15 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, cast
 
 import pytest
 from filelock import FileLock
 
+from bench.engines import ENGINES, Engine, Tasks, Trained, by_task
+from bench.overheads import COUNTED, TASKS, bare_cold_seconds, bare_dispatch, cold_seconds, ray_dispatch_seconds
 from bench.speedup import Speedup, UnfairPair
+from bench.speedup.contest import Contestant, Trainer
 from bench.speedup.options import positive
 from bench.speedup.plugin import GROUP
 from wine_training import (
@@ -22,6 +26,7 @@ from wine_training import (
     WineData,
     WineDataError,
     WorkerLostError,
+    forest_sweep,
     load_wine,
     ray_session,
     train_ray,
@@ -29,12 +34,14 @@ from wine_training import (
 )
 from wine_training.data import WINE_KINDS
 from wine_training.session import RaySession, RayStartError, usable_cpus, worker_niceness
-from wine_training.training import warm_workers
+from wine_training.training import LONGEST_FIRST, warm_workers
 
 # Tests of the machinery are not cells; name their folder to run them.
 collect_ignore = ["speedup/tests", "tests"]
 
 MODELS = (10, 100)
+WARM_UPS = 2
+"""Small sweeps that an engine trains before it is measured."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,10 @@ class Profile:
     pairs_of_many_on_one: int
     """Pairs of a larger cell on one CPU: the longest to measure, and what it tells, the engine's own cost, is the
     steadiest of all figures."""
+    rounds: int
+    """Rounds of the engines side by side, and of what is started from nothing."""
+    engine_models: tuple[int, ...]
+    """Numbers of models that the engines are compared on."""
 
     def pairs_for(self, models: int, cpus: int) -> int:
         """Return how many pairs a cell gets."""
@@ -59,10 +70,22 @@ class Profile:
 
 
 FEW_MODELS = 30
+WIDEST = "widest"
+"""Marker of cells that are measured at the largest CPU limit only."""
 PROFILES = {
-    "quick": Profile(wines=("red",), pairs=5, pairs_of_many=3, pairs_of_many_on_one=2),
-    "nightly": Profile(wines=("red", "all"), pairs=10, pairs_of_many=5, pairs_of_many_on_one=3),
+    "quick": Profile(wines=("red",), pairs=5, pairs_of_many=3, pairs_of_many_on_one=2, rounds=1, engine_models=(10,)),
+    "nightly": Profile(
+        wines=("red", "all"), pairs=10, pairs_of_many=5, pairs_of_many_on_one=3, rounds=5, engine_models=(10, 100)
+    ),
 }
+
+
+class Measure(Protocol):
+    """What the fixture `ray_against_loop` yields."""
+
+    def __call__(
+        self, sweep: list[ModelSpec], *, keep_predictions: bool = False, order: str = LONGEST_FIRST
+    ) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -81,7 +104,7 @@ class Wine:
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup(*GROUP)
     group.addoption(
-        "--models", type=_numbers, metavar="N,…", default=MODELS, help="Numbers of models (default: 10,100)."
+        "--models", type=_numbers, metavar="N,…", help="Numbers of models (default: 10,100; engines: see --profile)."
     )
     group.addoption(
         "--cpus",
@@ -105,7 +128,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--profile",
         choices=PROFILES,
         default="quick",
-        help="nightly: all 6,497 wines too, and more pairs. Default: %(default)s.",
+        help="nightly: all 6,497 wines too, more pairs, and the engines side by side on 100 models too. "
+        "Default: %(default)s.",
     )
     group.addoption(
         "--ray-address",
@@ -119,14 +143,17 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", f"{WIDEST}: measured at the largest CPU limit only.")
     too_many = [limit for limit in config.getoption("cpus") or () if limit > usable_cpus()]
     if too_many and not config.getoption("ray_address"):
         raise pytest.UsageError(f"--cpus {too_many[0]}: this machine has {usable_cpus()} usable CPUs")
     _wines(config)  # refuses what is neither a kind nor a file
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Refuse bad data before Ray is started for them."""
+    """Refuse bad data before Ray is started for them; put the cells that Ray must not be running for last."""
+    items.sort(key=lambda item: "no_ray" in getattr(item, "fixturenames", ()))
     if any("wine" in getattr(item, "fixturenames", ()) for item in items):
         try:
             for wine in _wines(config):
@@ -147,6 +174,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if metafunc.definition.path.parent.name == "tests":
         return  # a test of the machinery, with parameters of its own
     profile = PROFILES[metafunc.config.getoption("profile")]
+    models = MODELS if "engine" not in metafunc.fixturenames else profile.engine_models
+    limits = _limits(metafunc.config)
+    if metafunc.definition.get_closest_marker(WIDEST):
+        limits = [max(limits)]
     choices = {
         "wine": [
             pytest.param(wine, id=wine.id, marks=_cost(5 if wine.kind == "all" else 1))
@@ -154,11 +185,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         ],
         "models": [
             pytest.param(n, id=f"{n}-models", marks=_cost(n * profile.pairs_for(n, cpus=2)))
-            for n in metafunc.config.getoption("models")
+            for n in metafunc.config.getoption("models") or models
         ],
-        "cpus": [
-            pytest.param(limit, id=f"{limit}-cpus", marks=_cost(1 + 1 / limit)) for limit in _limits(metafunc.config)
-        ],
+        "cpus": [pytest.param(limit, id=f"{limit}-cpus", marks=_cost(1 + 1 / limit)) for limit in limits],
+        "engine": [pytest.param(engine, id=engine.name) for engine in ENGINES],
     }
     for name, params in choices.items():
         if name in metafunc.fixturenames:
@@ -229,66 +259,108 @@ class RayWorkers:
         self.warm |= warm_workers(self.session)
 
 
+class RayKeeper:
+    """Keeps Ray running from one cell to the next, as long as they want the same CPU limit."""
+
+    def __init__(self, address: str | None) -> None:
+        self._address = address
+        self._stack = contextlib.ExitStack()
+        self._running: tuple[int, RayWorkers] | None = None
+
+    def workers(self, cpus: int) -> RayWorkers:
+        """Return the warm workers of a session with this CPU limit; end the one before, if it had another."""
+        if self._running is None or self._running[0] != cpus:
+            self.stop()
+            session = self._stack.enter_context(ray_session(cpus, address=self._address))
+            try:
+                workers = RayWorkers(session, set(warm_workers(session)), worker_niceness(session))
+            except BaseException:
+                self._stack.close()
+                raise
+            self._running = cpus, workers
+        return self._running[1]
+
+    def stop(self) -> None:
+        """End Ray, if it is running, and check that nothing is left."""
+        if self._running is None:
+            return
+        session, self._running = self._running[1].session, None
+        self._stack.close()
+        assert not session.leftovers, f"processes of Ray that did not end by themselves: {session.leftovers}"
+
+
 @pytest.fixture(scope="session")
-def ray_workers(
-    cpus: int, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[RayWorkers]:
-    """Start Ray with the CPU limit, warm every worker, yield them; end Ray and check that nothing is left."""
-    config = request.config
+def ray_keeper(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayKeeper]:
+    """Yield what keeps Ray running between cells; end Ray after the last one."""
     with contextlib.ExitStack() as stack:
-        if hasattr(config, "workerinput"):  # under xdist: one Ray at a time on the machine
+        if hasattr(request.config, "workerinput"):  # under xdist: one Ray at a time on the machine
             stack.enter_context(FileLock(tmp_path_factory.getbasetemp().parent / "ray.lock"))
-        failure = ""
-        try:
-            session = stack.enter_context(ray_session(cpus, address=config.getoption("ray_address")))
-            workers = RayWorkers(session, set(warm_workers(session)), worker_niceness(session))
-        except (RayStartError, ValueError) as error:
-            failure = str(error)
-        if failure:  # here, so that pytest shows this one line and no chain of exceptions
-            pytest.fail(failure, pytrace=False)
-        if workers.niceness != os.nice(0):
-            warnings.warn(
-                f"Ray's workers run at nice {workers.niceness}, the loop at {os.nice(0)}: while anything else wants "
-                "the CPUs, the loop gets them sooner (RAY_worker_niceness=0 before the cluster starts)",
-                stacklevel=1,
-            )
-        yield workers
-    assert not session.leftovers, f"processes of Ray that did not end by themselves: {session.leftovers}"
+        keeper = RayKeeper(request.config.getoption("ray_address"))
+        stack.callback(keeper.stop)
+        yield keeper
+
+
+@pytest.fixture
+def ray_workers(cpus: int, ray_keeper: RayKeeper) -> RayWorkers:
+    """Yield the warm workers of a Ray session with the CPU limit."""
+    failure = ""
+    try:
+        workers = ray_keeper.workers(cpus)
+    except (RayStartError, ValueError) as error:
+        failure = str(error)
+    if failure:  # here, so that pytest shows this one line and no chain of exceptions
+        pytest.fail(failure, pytrace=False)
+    if workers.niceness != os.nice(0):
+        warnings.warn(
+            f"Ray's workers run at nice {workers.niceness}, the loop at {os.nice(0)}: while anything else wants "
+            "the CPUs, the loop gets them sooner (RAY_worker_niceness=0 before the cluster starts)",
+            stacklevel=1,
+        )
+    return workers
+
+
+@pytest.fixture
+def no_ray(ray_keeper: RayKeeper) -> None:
+    """End Ray, if an earlier cell left it running: what it keeps running beside the workers disturbs other engines."""
+    ray_keeper.stop()
 
 
 @pytest.fixture
 def ray_against_loop(
     request: pytest.FixtureRequest, speedup: Speedup, wine: WineData, cpus: int, ray_workers: RayWorkers
-) -> Callable[[list[ModelSpec]], None]:
+) -> Measure:
     """Yield a function that measures a sweep: `train_sequential` and `train_ray` in pairs."""
-    accuracies: dict[str, list[float]] = {}
+    trained: dict[str, list[object]] = {}
 
-    def seconds_of(arm: str, results: list[TrainingResult]) -> list[tuple[float, float]]:
+    def seconds_of(arm: str, results: list[TrainingResult]) -> Tasks:
         """Check that both trained the same models; return the seconds of each fit, in the order of submission."""
-        accuracies[arm] = [result.accuracy for result in results]
-        assert all(other == accuracies[arm] for other in accuracies.values()), "Ray and the loop trained other models"
-        return [(r.fit_seconds, r.cpu_seconds) for r in sorted(results, key=lambda result: result.task)]
+        trained[arm] = [(r.accuracy, None if r.predictions is None else r.predictions.tobytes()) for r in results]
+        assert all(other == trained[arm] for other in trained.values()), "Ray and the loop trained other models"
+        return by_task(results)[0]
 
-    def parallel(sweep: list[ModelSpec]) -> list[tuple[float, float]]:
+    def parallel(sweep: list[ModelSpec], keep_predictions: bool, order: str) -> Tasks:
         try:
-            results = train_ray(sweep, wine, cpus=cpus, progress=False)
+            results = train_ray(sweep, wine, cpus=cpus, progress=False, keep_predictions=keep_predictions, order=order)
         except WorkerLostError as error:
             ray_workers.warm_up()
             raise UnfairPair(str(error)) from error
-        cold = {result.worker for result in results} - ray_workers.warm
+        cold = {worker for result in results for worker in result.workers} - ray_workers.warm
         if cold:
             ray_workers.warm_up()
             raise UnfairPair(f"{len(cold)} of the workers started anew")
         return seconds_of("ray", results)
 
-    def measure(sweep: list[ModelSpec]) -> None:
+    def measure(sweep: list[ModelSpec], *, keep_predictions: bool = False, order: str = LONGEST_FIRST) -> None:
         reserved = ray_workers.session.placement_group is not None
+        workload = f"{request.node.originalname}-{wine.kind}"
         speedup.measure(
-            lambda: seconds_of("loop", train_sequential(sweep, wine, progress=False)),
-            lambda: parallel(sweep),
+            lambda: seconds_of(
+                "loop", train_sequential(sweep, wine, progress=False, keep_predictions=keep_predictions)
+            ),
+            lambda: parallel(sweep, keep_predictions, order),
             cpus=cpus,
             engine="ray-cluster" if reserved else "ray",
-            workload=f"{request.node.originalname}-{wine.kind}",
+            workload=workload if order == LONGEST_FIRST else f"{workload}-{order}",
             rounds=PROFILES[request.config.getoption("profile")].pairs_for(len(sweep), cpus),
             data=wine.digest,
             data_name=f"{wine.kind}, {wine.source}",
@@ -296,6 +368,128 @@ def ray_against_loop(
             # Ray ends idle workers when a placement group holds all CPUs: after a pause they would be cold.
             prepare=ray_workers.warm_up if reserved else None,
             facts={"wine": wine.kind, "data": wine.provenance, "worker_niceness": ray_workers.niceness},
+        )
+
+    return measure
+
+
+@pytest.fixture
+def engine(request: pytest.FixtureRequest) -> Engine:
+    """Yield an engine; skip if the package that it comes with is not installed."""
+    chosen: Engine = request.param
+    if not chosen.is_here:
+        pytest.skip(f"{chosen.name}: {chosen.needs} is not installed (pip install 'wine-training[engines]')")
+    return chosen
+
+
+@pytest.fixture
+def side_by_side(
+    request: pytest.FixtureRequest,
+    speedup: Speedup,
+    engine: Engine,
+    wine: WineData,
+    cpus: int,
+    no_ray: None,  # noqa: ARG001 -- for what it does
+) -> Callable[[list[ModelSpec]], None]:
+    """Yield a function that measures a sweep: `train_sequential` and the engine, in turn with all chosen engines."""
+    config = request.config
+    if config.getoption("ray_address"):
+        pytest.skip("the engines are compared on this machine, and --ray-address names another")
+    expected: list[list[float]] = []
+
+    def checked(trained: Trained) -> Tasks:
+        tasks, accuracies = trained
+        expected.append(accuracies)
+        assert accuracies == expected[0], "an engine and the loop trained other models"
+        return tasks
+
+    def measure(sweep: list[ModelSpec]) -> None:
+        small = forest_sweep(2 * cpus)
+
+        @contextlib.contextmanager
+        def started(one: Engine) -> Iterator[Trainer]:
+            with one.start(wine, cpus) as train:
+                yield Trainer(
+                    first=lambda: train(small[:1]),
+                    warm_up=lambda: [train(small) for _ in range(WARM_UPS)],
+                    run=lambda: checked(train(sweep)),
+                )
+
+        group = request.node.callspec.id.removesuffix(f"-{engine.name}").removeprefix(f"{engine.name}-")
+        chosen = {
+            cast("Engine", item.callspec.params["engine"]).name
+            for item in request.session.items
+            if isinstance(item, pytest.Function) and item.originalname == request.node.originalname
+        }
+        speedup.compete(
+            engine.name,
+            [
+                Contestant(one.name, functools.partial(started, one))
+                for one in ENGINES
+                if one.is_here and one.name in chosen
+            ],
+            lambda: checked(by_task(train_sequential(sweep, wine, progress=False))),
+            cpus=cpus,
+            group=group,
+            workload=f"{request.node.originalname}-{wine.kind}",
+            rounds=PROFILES[config.getoption("profile")].rounds,
+            data=wine.digest,
+            data_name=f"{wine.kind}, {wine.source}",
+            facts={"wine": wine.kind, "data": wine.provenance},
+        )
+
+    return measure
+
+
+@pytest.fixture
+def ray_dispatch(
+    request: pytest.FixtureRequest, speedup: Speedup, wine: WineData, cpus: int, ray_workers: RayWorkers
+) -> Callable[[str], None]:
+    """Yield a function that measures a cost of dispatch, beside a pool of processes."""
+
+    def measure(step: str) -> None:
+        with bare_dispatch(cpus) as bare:
+            speedup.cost(
+                step,
+                lambda: ray_dispatch_seconds(ray_workers.session, wine),
+                bare,
+                against=f"one of {TASKS} tasks in a ProcessPoolExecutor",
+                cpus=cpus,
+                engine="ray" if ray_workers.session.placement_group is None else "ray-cluster",
+                workload=f"{request.node.originalname}-{wine.kind}",
+                rounds=PROFILES[request.config.getoption("profile")].pairs,
+                data=wine.digest,
+                data_name=f"{wine.kind}, {wine.source}",
+            )
+
+    return measure
+
+
+@pytest.fixture
+def ray_from_nothing(
+    request: pytest.FixtureRequest,
+    speedup: Speedup,
+    wine: WineData,
+    cpus: int,
+    no_ray: None,  # noqa: ARG001 -- for what it does
+) -> Callable[[str], None]:
+    """Yield a function that measures a cost of starting Ray, beside bare processes."""
+    if request.config.getoption("ray_address"):
+        pytest.skip("what it costs to start Ray, and --ray-address names one that runs")
+
+    def measure(step: str) -> None:
+        speedup.cost(
+            step,
+            lambda: cold_seconds(cpus, wine.kind, request.node.callspec.params["wine"].source),
+            lambda: bare_cold_seconds(cpus, wine),
+            against=f"{cpus} bare processes, from nothing to their end",
+            cpus=cpus,
+            engine="ray",
+            workload=f"{request.node.originalname}-{wine.kind}",
+            rounds=max(2, PROFILES[request.config.getoption("profile")].rounds),
+            data=wine.digest,
+            data_name=f"{wine.kind}, {wine.source}",
+            counted=COUNTED,
         )
 
     return measure

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from bench.conftest import Measure
+from wine_training import forest_sweep
 
-from wine_training import ModelSpec, forest_sweep
 
-
-def test_forests(ray_against_loop: Callable[[list[ModelSpec]], None], models: int) -> None:
+def test_forests(ray_against_loop: Measure, models: int) -> None:
     """Random forests of 50, 70, … 230 trees, fitted and scored, Ray against the loop.
 
     1. The rows go into Ray's object store.
-    2. Each forest is a task of one CPU; the largest are submitted first.
-    3. Its accuracy and its seconds come back, the forest itself does not.
+    2. Several forests make a task of one CPU; long tasks are submitted first, and the last ones are short, if need be
+       some trees of a forest.
+    3. Accuracies and seconds come back, the forests themselves do not.
 
     Slow if dispatch or gathering costs more (engine), if the sweep does not divide evenly (balance: few models,
     many CPUs), if the workers do not get their CPUs (wait), or if the fits disturb each other (cpu).

@@ -6,12 +6,19 @@
 >>> results[0].accuracy, results[0].fit_seconds  # doctest: +SKIP
 """
 
-from wine_training.data import WineData, WineDataError, load_wine
-from wine_training.models import ModelSpec, TrainingError, TrainingResult, forest_sweep
-from wine_training.session import RayStartError, WorkerLostError, ray_session
-from wine_training.training import train_ray, train_sequential
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from wine_training.data import WineData, WineDataError, load_wine
+    from wine_training.models import Fold, ModelSpec, TrainingError, TrainingResult, forest_sweep
+    from wine_training.session import RayStartError, WorkerLostError, ray_session
+    from wine_training.training import train_ray, train_sequential
 
 __all__ = [
+    "Fold",
     "ModelSpec",
     "RayStartError",
     "TrainingError",
@@ -25,3 +32,22 @@ __all__ = [
     "train_ray",
     "train_sequential",
 ]
+
+_MODULES = {
+    "data": ("WineData", "WineDataError", "load_wine"),
+    "models": ("Fold", "ModelSpec", "TrainingError", "TrainingResult", "forest_sweep"),
+    "session": ("RayStartError", "WorkerLostError", "ray_session"),
+    "training": ("train_ray", "train_sequential"),
+}
+
+
+def __getattr__(name: str) -> object:
+    # At first use: Ray can then start its workers while this process imports scikit-learn, which takes 1 to 4 s.
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -8,7 +8,7 @@ import logging
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -74,6 +74,22 @@ class WineData:
     def n_rows(self) -> int:
         """Rows of both parts together."""
         return len(self.y_train) + len(self.y_test)
+
+    def columns(self, names: Sequence[str]) -> WineData:
+        """Return the same rows with some of the features, in the order of `names`.
+
+        Raises
+        ------
+        ValueError
+            If there is none of that name, or none is asked for.
+        """
+        unknown = [name for name in names if name not in self.feature_names]
+        if unknown or not names:
+            asked = repr(unknown[0]) if unknown else "none"
+            raise ValueError(f"{asked} is no feature; there are {listing(self.feature_names)}")
+        chosen = [self.feature_names.index(name) for name in names]
+        X_train, X_test = (np.ascontiguousarray(X[:, chosen]) for X in (self.X_train, self.X_test))
+        return replace(self, X_train=X_train, X_test=X_test, feature_names=tuple(names))
 
 
 def load_wine(

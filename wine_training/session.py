@@ -37,7 +37,17 @@ _SETTINGS = {
     # Ray would repeat a task for ever that does not fit into memory.
     "RAY_task_oom_retries": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
+    # Workers import scikit-learn as they start, while the driver prepares the data.
+    "RAY_preload_python_modules": "wine_training.training",
+    # Nobody looks at these, and together they take a CPU for 0.5 % of the time while it could train.
+    "RAY_enable_metrics_collection": "0",
+    "RAY_enable_open_telemetry": "0",
+    "RAY_event_stats": "0",
+    "RAY_task_events_report_interval_ms": "0",
 }
+
+_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+"""As the loop has it. Ray says so to its workers too, but only after they have imported what is preloaded."""
 
 
 class RayStartError(RuntimeError):
@@ -136,10 +146,12 @@ def ray_session(cpus: int | None = None, *, address: str | None = None) -> Itera
     session: RaySession | None = None
     try:
         os.environ.update({name: value for name, value in _SETTINGS.items() if name not in os.environ})
+        os.environ.update(_ONE_THREAD)
         try:
             session = _start(cpus, folder) if folder else _attach(cpus, str(address))
         finally:
             daemons = _descendants() - before
+        _end_log_monitor(daemons)
         _active = session
         yield session
     finally:
@@ -250,6 +262,17 @@ def _descendants(*roots: psutil.Process) -> set[psutil.Process]:
         with contextlib.suppress(psutil.NoSuchProcess):
             found.update(root.children(recursive=True))
     return found
+
+
+def _end_log_monitor(daemons: set[psutil.Process]) -> None:
+    """End the process that reads all log files ten times a second to show them to the driver, which wants none.
+
+    ``log_to_driver=False`` leaves it running: 0.6 % of a CPU, more than all else that Ray runs beside the workers.
+    """
+    for process in daemons:
+        with contextlib.suppress(psutil.Error):
+            if any(Path(part).name == "log_monitor.py" for part in process.cmdline()):
+                process.terminate()
 
 
 def _end(processes: set[psutil.Process]) -> tuple[str, ...]:

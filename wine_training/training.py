@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -13,14 +15,17 @@ from sklearn.ensemble import RandomForestClassifier
 from threadpoolctl import threadpool_limits
 
 from wine_training.data import WineData
+from wine_training.forests import Votes, fit_trees, joined, trees_of
 from wine_training.models import (
     ModelSpec,
     TrainingError,
     TrainingResult,
+    are_foreseen,
     checked,
     estimated_cost,
     fit_and_score,
 )
+from wine_training.plan import FACTORING, FORESEEN, Work, plan
 from wine_training.progress import progress_bar
 from wine_training.session import (
     RaySession,
@@ -30,11 +35,13 @@ from wine_training.session import (
     checked_cpus,
     ray_session,
     remote,
+    this_worker,
 )
 
 WINDOW = 4
 """Tasks per CPU among which the next finished one is looked for. Tasks finish nearly in the order of their
 submission; to ask after a thousand at a time would cost the driver, and so the workers, CPU time."""
+LONGEST_FIRST, AS_GIVEN = ORDERS = "longest-first", "as-given"
 WARM_SECONDS = 0.2
 """How long a warm-up task lasts at least: one that ends sooner leaves the next to the same worker."""
 WARM_WAVES = 10
@@ -42,7 +49,12 @@ WARM_WAVES = 10
 
 
 def train_sequential(
-    specs: Iterable[ModelSpec], data: WineData, *, progress: bool | None = None, keep_models: bool = False
+    specs: Iterable[ModelSpec],
+    data: WineData,
+    *,
+    progress: bool | None = None,
+    keep_models: bool = False,
+    keep_predictions: bool = False,
 ) -> list[TrainingResult]:
     """Train one model after the other in this process, with one BLAS and OpenMP thread.
 
@@ -56,6 +68,8 @@ def train_sequential(
         Whether to show a progress bar; by default only if standard error is a terminal.
     keep_models : bool
         Whether each result carries the fitted classifier.
+    keep_predictions : bool
+        Whether each result carries the predicted label of every test row.
 
     Returns
     -------
@@ -71,7 +85,16 @@ def train_sequential(
     with threadpool_limits(1), progress_bar("One after the other", len(sweep), progress) as advance:
         results = []
         for number, spec in enumerate(sweep):
-            results.append(fit_and_score(spec, data, number=number, task=number, keep_model=keep_models))
+            results.append(
+                fit_and_score(
+                    spec,
+                    data,
+                    number=number,
+                    task=number,
+                    keep_model=keep_models,
+                    keep_predictions=keep_predictions,
+                )
+            )
             advance()
     return results
 
@@ -83,11 +106,15 @@ def train_ray(
     cpus: int | None = None,
     progress: bool | None = None,
     keep_models: bool = False,
+    keep_predictions: bool = False,
+    order: str = LONGEST_FIRST,
 ) -> list[TrainingResult]:
     """Train the models as Ray tasks of one CPU each, the longest first.
 
-    The rows go into Ray's object store once. In a Ray session that is already running (`ray_session`, or the
-    caller's own ``ray.init``) the models are trained there; else one is started, and ended afterwards.
+    A task trains several models, and a forest may be trained in parts, so that there are few tasks and all CPUs end
+    together; `wine_training.plan` says how. The rows go into Ray's object store once. In a Ray session that is
+    already running (`ray_session`, or the caller's own ``ray.init``) the models are trained there; else one is
+    started, and ended afterwards.
 
     Parameters
     ----------
@@ -101,6 +128,10 @@ def train_ray(
         Whether to show a progress bar; by default only if standard error is a terminal.
     keep_models : bool
         Whether each result carries the fitted classifier, which takes time and memory to send.
+    keep_predictions : bool
+        Whether each result carries the predicted label of every test row.
+    order : {"longest-first", "as-given"}, default="longest-first"
+        ``as-given``: every model is a task of its own, in the order of the specs; to see what the other one brings.
 
     Returns
     -------
@@ -112,15 +143,21 @@ def train_ray(
     TrainingError
         If a spec cannot be trained; the message says which, and why.
     ValueError
-        If `cpus` is not a whole number of at least 1, or more than there are.
+        If `cpus` is not a whole number of at least 1, or more than there are, or there is no such order.
     RayStartError
         If Ray cannot be started.
     WorkerLostError
         If a worker dies. Tasks are not retried: a retry would be a slow run that looks like any other.
     """
     sweep = checked(specs)
-    with _capacity(cpus) as (limit, whole), progress_bar("With Ray", len(sweep), progress) as advance:
-        return _train_as_tasks(sweep, data, limit, whole, keep_models, advance)
+    if order not in ORDERS:
+        raise ValueError(f"order must be one of {', '.join(ORDERS)}, not {order!r}")
+    with _capacity(cpus) as (limit, all_cpus), progress_bar("With Ray", len(sweep), progress) as advance:
+        if order == LONGEST_FIRST:
+            tasks = tasks_of(sweep, limit, whole=keep_models)
+        else:
+            tasks = [[Work(number, 1.0)] for number in range(len(sweep))]
+        return _train_as_tasks(sweep, data, tasks, limit, all_cpus, keep_models, keep_predictions, advance)
 
 
 def warm_workers(session: RaySession) -> frozenset[str]:
@@ -151,9 +188,9 @@ def warm_workers(session: RaySession) -> frozenset[str]:
 
 def _warm_one(spec: ModelSpec, rows: WineData) -> str:
     began = time.monotonic()
-    worker = fit_and_score(spec, rows).worker
+    fit_and_score(spec, rows)
     time.sleep(max(0.0, WARM_SECONDS - (time.monotonic() - began)))
-    return worker
+    return this_worker()
 
 
 @contextmanager
@@ -171,45 +208,108 @@ def _capacity(cpus: int | None) -> Iterator[tuple[int, bool]]:
     yield limit, limit == total
 
 
+def tasks_of(sweep: Sequence[ModelSpec], cpus: int, *, whole: bool = False) -> list[list[Work]]:
+    """Return what each Ray task of a sweep trains, in the order of submission.
+
+    Parameters
+    ----------
+    sweep : sequence of ModelSpec
+        The models.
+    cpus : int
+        How many tasks run at once.
+    whole : bool
+        Whether every forest must be trained by one worker.
+    """
+    estimators = {id(spec.estimator): spec.estimator for spec in sweep}
+    params = {key: estimator.get_params() for key, estimator in estimators.items()}
+    trees = [None if whole else trees_of(spec, params[id(spec.estimator)]) for spec in sweep]
+    costs = [estimated_cost(spec, params[id(spec.estimator)]) for spec in sweep]
+    work = [Work(number, cost, trees[number]) for number, cost in enumerate(costs)]
+    if are_foreseen(sweep):
+        tasks = plan(work, cpus, share=FORESEEN)
+    elif len({type(spec.estimator) for spec in sweep}) == 1:
+        tasks = plan(work, cpus, share=FACTORING)
+    else:  # what models of several kinds cost is not on one scale: a task each
+        tasks = [[one] for one in sorted(work, key=lambda one: -one.cost)]
+    return [[replace(one, trees=None) if one.trees == trees[one.number] else one for one in task] for task in tasks]
+
+
+def train_task(
+    work: Sequence[tuple[ModelSpec, Work]], data: WineData, *, task: int, keep_models: bool, keep_predictions: bool
+) -> list[TrainingResult | Votes]:
+    """Train the models, or trees, of one task: what a worker does."""
+    return [
+        fit_and_score(
+            spec,
+            data,
+            number=one.number,
+            task=task,
+            keep_model=keep_models,
+            keep_predictions=keep_predictions,
+        )
+        if one.trees is None
+        else fit_trees(spec, data, one.trees, number=one.number, task=task)
+        for spec, one in work
+    ]
+
+
 def _train_as_tasks(
     sweep: list[ModelSpec],
     data: WineData,
+    tasks: list[list[Work]],
     limit: int,
-    whole: bool,
+    all_cpus: bool,
     keep_models: bool,
+    keep_predictions: bool,
     advance: Callable[[], None],
 ) -> list[TrainingResult]:
     import ray
 
     rows = ray.put(data)
-    train = remote(active_session(), fit_and_score)
-    longest_first = sorted(range(len(sweep)), key=lambda number: -estimated_cost(sweep[number]))
-    queue = iter(enumerate(longest_first))
-    numbers: dict[Any, int] = {}  # the specs of the tasks that run or wait, in the order of submission
+    train = remote(active_session(), train_task)
+    missing = Counter(one.number for task in tasks for one in task)  # parts of each model that are not there yet
+    votes: dict[int, list[Votes]] = defaultdict(list)
     results: dict[int, TrainingResult] = {}
+    queue = iter(enumerate(tasks))
+    running: dict[Any, list[Work]] = {}  # tasks that run or wait, in the order of submission
 
     def submit(count: int) -> None:
-        for task, number in islice(queue, count):
-            ref = train.remote(sweep[number], rows, number=number, task=task, keep_model=keep_models)
-            numbers[ref] = number
+        for number, task in islice(queue, count):
+            named = [(sweep[one.number], one) for one in task]
+            ref = train.remote(named, rows, task=number, keep_models=keep_models, keep_predictions=keep_predictions)
+            running[ref] = task
 
-    submit(len(sweep) if whole else limit)
-    number = 0
-    try:
-        while numbers:
-            (ready,), _ = ray.wait(list(islice(numbers, WINDOW * limit)), num_returns=1)
-            number = numbers.pop(ready)
-            results[number] = ray.get(ready)
+    def take(number: int, result: TrainingResult | Votes) -> None:
+        missing[number] -= 1
+        if isinstance(result, TrainingResult):
+            results[number] = result
+        else:
+            votes[number].append(result)
+            if not missing[number]:
+                results[number] = joined(votes.pop(number), keep_predictions=keep_predictions)
+        if not missing[number]:
             advance()
+
+    submit(len(tasks) if all_cpus else limit)
+    task: list[Work] = []
+    try:
+        while running:
+            (ready,), _ = ray.wait(list(islice(running, WINDOW * limit)), num_returns=1)
+            task = running.pop(ready)
+            for one, result in zip(task, ray.get(ready), strict=True):
+                take(one.number, result)
             submit(1)
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, TrainingError):
             raise TrainingError(str(error.cause)) from None
         raise
     except ray.exceptions.RayError as error:
+        lost = f"spec {task[0].number}, {sweep[task[0].number]}"
+        if len(task) > 1:
+            lost += f", and {len(task) - 1} more in its task"
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise WorkerLostError(f"spec {number}, {sweep[number]}: {type(error).__name__}: {reason}") from error
+        raise WorkerLostError(f"{lost}: {type(error).__name__}: {reason}") from error
     finally:
-        for ref in numbers:
+        for ref in running:
             ray.cancel(ref)
     return [results[number] for number in range(len(sweep))]

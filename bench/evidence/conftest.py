@@ -26,7 +26,7 @@ def measure(
 ) -> Callable[[Injection], None]:
     """Yield a function that measures a sweep with a regression in Ray's runs, if ``--inject`` says so."""
 
-    def measure(injection: Injection) -> None:
+    def measured(injection: Injection) -> None:
         if not request.config.getoption("inject"):
             ray_against_loop(forest_sweep(models))
             return
@@ -36,7 +36,7 @@ def measure(
             monkeypatch.setattr("bench.conftest.train_ray", train)
             ray_against_loop(forest_sweep(models))
 
-    return measure
+    return measured
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from bench.evidence.regressions import (
     with_busy_thread,
 )
 from wine_training import ModelSpec, forest_sweep
+from wine_training.training import tasks_of
 
 Measure = Callable[[Injection], None]
 
@@ -37,8 +38,9 @@ def test_nothing(ray_against_loop: Callable[[list[ModelSpec]], None], models: in
 
 
 def _dispatch(measure: Measure, share: float, ray_seconds: float, models: int, cpus: int) -> None:
-    # Each CPU has models / cpus tasks, one after the other, and waits before each of them.
-    measure(lambda: task(late(share * ray_seconds * cpus / models)))
+    # Each CPU has its part of the tasks, one after the other, and waits before each of them.
+    tasks = len(tasks_of(forest_sweep(models), cpus)) / cpus
+    measure(lambda: task(late(share * ray_seconds / tasks)))
 
 
 def test_dispatch_0_5_percent(measure: Measure, ray_seconds: float, models: int, cpus: int) -> None:
@@ -57,7 +59,7 @@ def test_dispatch_3_percent(measure: Measure, ray_seconds: float, models: int, c
 
 
 def test_shortest_first(measure: Measure) -> None:
-    """The short models are submitted first."""
+    """The short tasks are submitted first."""
     measure(shortest_first)
 
 

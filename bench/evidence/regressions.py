@@ -15,10 +15,10 @@ from contextlib import AbstractContextManager
 
 import pytest
 
-from wine_training import TrainingResult, training
-from wine_training.models import estimated_cost, fit_and_score
+from wine_training import training
+from wine_training.training import tasks_of, train_task
 
-Task = Callable[..., TrainingResult]
+Task = Callable[..., object]
 Change = Callable[[pytest.MonkeyPatch], None]
 Injection = Callable[[], AbstractContextManager[Change]]
 
@@ -29,21 +29,21 @@ FOREIGN_SECONDS = 600
 @contextlib.contextmanager
 def task(function: Task) -> Iterator[Change]:
     """Let `function` be what every Ray task runs."""
-    yield lambda patch: patch.setattr(training, "fit_and_score", function)
+    yield lambda patch: patch.setattr(training, "train_task", function)
 
 
 @contextlib.contextmanager
 def shortest_first() -> Iterator[Change]:
-    """Submit the short models first."""
-    yield lambda patch: patch.setattr(training, "estimated_cost", lambda spec: -estimated_cost(spec))
+    """Submit the short tasks first."""
+    yield lambda patch: patch.setattr(training, "tasks_of", lambda *args, **kwargs: tasks_of(*args, **kwargs)[::-1])
 
 
 def late(seconds: float) -> Task:
-    """Return a task that begins its fit later."""
+    """Return a task that begins later."""
 
-    def task(*args: object, **kwargs: object) -> TrainingResult:
+    def task(*args: object, **kwargs: object) -> object:
         time.sleep(seconds)
-        return fit_and_score(*args, **kwargs)  # type: ignore[arg-type]
+        return train_task(*args, **kwargs)  # type: ignore[arg-type]
 
     return task
 
@@ -51,7 +51,7 @@ def late(seconds: float) -> Task:
 def with_busy_thread() -> Task:
     """Return a task that keeps a second thread of its worker busy while it fits."""
 
-    def task(*args: object, **kwargs: object) -> TrainingResult:
+    def task(*args: object, **kwargs: object) -> object:
         done = threading.Event()
 
         def busy() -> None:
@@ -62,7 +62,7 @@ def with_busy_thread() -> Task:
         thread = threading.Thread(target=busy)
         thread.start()
         try:
-            return fit_and_score(*args, **kwargs)  # type: ignore[arg-type]
+            return train_task(*args, **kwargs)  # type: ignore[arg-type]
         finally:
             done.set()
             thread.join()
@@ -73,9 +73,9 @@ def with_busy_thread() -> Task:
 def nice(level: int) -> Task:
     """Return a task that gives its worker a low priority, and leaves it so."""
 
-    def task(*args: object, **kwargs: object) -> TrainingResult:
+    def task(*args: object, **kwargs: object) -> object:
         os.nice(level - os.nice(0))
-        return fit_and_score(*args, **kwargs)  # type: ignore[arg-type]
+        return train_task(*args, **kwargs)  # type: ignore[arg-type]
 
     return task
 

@@ -21,7 +21,7 @@ from bench.speedup import terminal
 from bench.speedup.changes import in_words, what_changed
 from bench.speedup.decisions import Decisions, read_decisions
 from bench.speedup.decisions import decide as write_decisions
-from bench.speedup.history import QUANTITIES, SPEEDUP, Fingerprint, History, Record, read_history, stored_files
+from bench.speedup.history import SPEEDUP, Fingerprint, History, Record, read_history, stored_files
 from bench.speedup.suite import CellVerdict, SuiteRule, fair, judge_cell
 from bench.speedup.verdict import DISMISS, REGRESSED, SUSPECT, Night, Rule, Verdict, judge
 
@@ -211,9 +211,10 @@ def _judged(read: History, decisions: Decisions, rule: SuiteRule) -> list[Series
     found = []
     for _, group in groupby(sorted(read.fingerprints, key=machine), key=machine):
         members = list(group)
-        each = rule.for_each_of(len(members))
-        for fingerprint in members:
-            records = read.of(fingerprint)
+        series = {fingerprint: read.of(fingerprint) for fingerprint in members}
+        counted = [len(records[-1].quantities) > 1 for records in series.values() if not records[-1].side_by_side]
+        each = rule.for_each_of(sum(counted), costs=len(counted) - sum(counted))
+        for fingerprint, records in series.items():
             verdict, nights = judge_cell(records, each, decisions.of(fingerprint))
             found.append(Series(fingerprint, records, fair(verdict), nights))
     return found
@@ -234,7 +235,7 @@ def _show_series(judged: Sequence[Series]) -> None:
             one.fingerprint.label,
             str(len(one.records)),
             terminal.night_of(last.night),
-            f"{math.exp(last.logs[SPEEDUP]):.2f}",
+            terminal.seconds(math.exp(last.logs[SPEEDUP])),
             terminal.change_of(one.verdict.leading),
             state,
         )
@@ -246,15 +247,16 @@ def _show_nights(one: Series, decisions: Decisions) -> None:
     fingerprint = one.fingerprint
     console.print(f"{fingerprint.label} ({fingerprint.id}): {fingerprint.data_name}; {fingerprint.cpu_model}")
     table = Table(box=None, pad_edge=False)
-    for heading in ("night", *QUANTITIES, "state"):
+    quantities = one.records[-1].quantities
+    for heading in ("night", *quantities, "state"):
         table.add_column(heading, justify="left" if heading in ("night", "state") else "right", overflow="fold")
-    by_night = {name: {verdict.night: verdict for verdict in one.nights[name]} for name in QUANTITIES}
+    by_night = {name: {verdict.night: verdict for verdict in one.nights[name]} for name in quantities}
     for record in one.records:
-        said = {name: by_night[name][record.night].state for name in QUANTITIES}
+        said = {name: by_night[name][record.night].state for name in quantities}
         told = [f"{name} {state}" for name, state in said.items() if state not in ("ok", "learning")]
         table.add_row(
             record.night[:16].replace("T", " "),
-            *(f"{math.exp(record.logs[name]):.{2 if name == SPEEDUP else 3}f}" for name in QUANTITIES),
+            *(f"{math.exp(record.logs[name]):.{2 if name == SPEEDUP else 3}f}" for name in quantities),
             ", ".join(told) or said[SPEEDUP],
         )
     console.print(table)
@@ -284,7 +286,7 @@ def _as_json(one: Series, decisions: Decisions) -> dict[str, Any]:
         ],
         "nights": {
             name: [{"value": values[said.night][name], **verdict_as_json(said)} for said in one.nights[name]]
-            for name in QUANTITIES
+            for name in one.records[-1].quantities
         },
     }
 

@@ -132,7 +132,8 @@ def five_factors(
     fits : sequence of FitSeconds
         The fits of the sequential run.
     tasks : sequence of sequences of FitSeconds
-        The fits of the parallel run, one sequence per task, in the order of submission.
+        The fits of the parallel run, one sequence per task, in the order of submission. A fit that several tasks
+        share is in each of them, with what that one did of it.
     cpus : int
         The CPU limit of the parallel run.
 
@@ -144,10 +145,10 @@ def five_factors(
     Raises
     ------
     ValueError
-        If the runs differ in the number of fits, or a time is not a positive number.
+        If the parallel run reports fewer fits than the sequential one, or a time is not a positive number.
     """
     parallel = [fit for task in tasks for fit in task]
-    if len(fits) != len(parallel):
+    if len(fits) > len(parallel):
         raise ValueError(
             f"the sequential run reported {len(fits)} fits, the parallel one {len(parallel)}: "
             "both must train the same models and report every fit"

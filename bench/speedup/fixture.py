@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from bench.speedup.contest import Contestant, Showing, compete
+from bench.speedup.costs import SECONDS, CostPair, Costs
 from bench.speedup.history import AGAIN, BLOCK, Fingerprint
 from bench.speedup.load import LoadMeter
 from bench.speedup.pairing import PROTOCOL, Measurement
 from bench.speedup.progress import Progress
 from bench.speedup.rounds import Meter, PairedRounds, Run
-from bench.speedup.terminal import with_interval
+from bench.speedup.terminal import with_interval, with_unit
 
 ROUNDS = 5
 """Pairs of a cell where nothing else is said: enough for an interval, not too many to wait for."""
@@ -32,7 +34,7 @@ class Cell:
     name: str
     """Its parameters, as they are typed after ``-k``; of a test without any, its name."""
     fingerprint: Fingerprint
-    measurement: Measurement
+    measurement: Measurement | Costs
     """The first one."""
     block: Mapping[str, Any]
     """What is stored."""
@@ -40,6 +42,10 @@ class Cell:
     """The second one, if the first was suspect."""
     suspicion: str = ""
     """Why it was measured again."""
+    group: str = ""
+    """What it was measured side by side with; such a cell is shown beside the others, and not judged."""
+    showing: Showing | None = None
+    """What else was seen of an engine there."""
 
 
 class Speedup:
@@ -54,6 +60,8 @@ class Speedup:
         machine: Callable[[], Mapping[str, str | int]],
         progress: Progress,
         on_cell: Callable[[Cell], str],
+        contests: dict[tuple[str, str], dict[str, Showing]],
+        runs: dict[str, list[tuple[Mapping[str, float], float]]],
         meter: Callable[[], Meter] = LoadMeter,
     ) -> None:
         self._node = node
@@ -62,6 +70,8 @@ class Speedup:
         self._machine = machine
         self._progress = progress
         self._on_cell = on_cell
+        self._contests = contests
+        self._runs = runs
         self._meter = meter
 
     def measure(
@@ -127,8 +137,6 @@ class Speedup:
         rounds = self._rounds or rounds
         if cpus < 1 or rounds < 1:
             raise ValueError(f"cpus={cpus} and rounds={rounds}: at least 1 is wanted of each")
-        callspec = getattr(self._node, "callspec", None)
-        name = callspec.id if callspec else self._node.name
         runner = PairedRounds(
             sequential,
             parallel,
@@ -140,7 +148,7 @@ class Speedup:
         )
         if self._benchmark.disabled:
             return runner.measure(self._benchmark)
-        self._progress.begin(self._node.nodeid, name, rounds)
+        self._progress.begin(self._node.nodeid, self._name, rounds)
         measurement = None
         try:
             measurement = runner.measure(self._benchmark)
@@ -151,11 +159,218 @@ class Speedup:
         if measurement is None:
             return None
         self._progress.end(f"{len(measurement.pairs)} pairs, speedup {with_interval(measurement.speedup, 2)}")
+        cell = self._cell(
+            measurement,
+            cpus=cpus,
+            engine=engine,
+            workload=workload,
+            data=data,
+            data_name=data_name,
+            facts=facts,
+        )
+        suspicion = self._on_cell(cell)
+        if suspicion:
+            self._progress.again(rounds, suspicion)
+            again = runner.measure_alone(self._benchmark)
+            self._progress.end(f"again {len(again.pairs)} pairs, speedup {with_interval(again.speedup, 2)}")
+            self._benchmark.extra_info[BLOCK][AGAIN] = {"suspicion": suspicion, **again.as_json()}
+            self._on_cell(replace(cell, again=again, suspicion=suspicion))
+        return measurement
+
+    def compete(
+        self,
+        engine: str,
+        contestants: Sequence[Contestant],
+        sequential: Run,
+        *,
+        cpus: int,
+        group: str,
+        workload: str,
+        rounds: int,
+        data: str = "",
+        data_name: str = "",
+        facts: Mapping[str, Plain] | None = None,
+    ) -> Measurement | None:
+        """Measure an engine side by side with others; once per test, with the same arguments but for `engine`.
+
+        The first test of a group measures all of them, in turn (`bench.speedup.contest`); each of the others takes
+        what was seen of its own. These cells are stored, and not judged.
+
+        Parameters
+        ----------
+        engine : str
+            Name of the contestant that this test is about.
+        contestants : sequence of Contestant
+            All that take part.
+        sequential : callable
+            Trains the sweep one after the other, as for `measure`.
+        cpus : int
+            CPU limit of all of them.
+        group : str
+            What they have in common, as it is shown.
+        workload, data, data_name, facts
+            As for `measure`.
+        rounds : int
+            How often each is started, with `bench.speedup.contest.PAIRS` pairs each time, unless ``--rounds`` says
+            otherwise.
+
+        Returns
+        -------
+        Measurement or None
+            Of the engine; ``None`` under ``--benchmark-disable`` or xdist, where it was tried once, untimed.
+        """
+        rounds = self._rounds or rounds
+        if self._benchmark.disabled:
+            (contestant,) = (one for one in contestants if one.name == engine)
+            with contestant.start() as trainer:
+                return PairedRounds(
+                    sequential, trainer.run, cpus=cpus, rounds=1, meter=None, on_pair=lambda _: None
+                ).measure(self._benchmark)
+        self._progress.begin(self._node.nodeid, self._name, rounds)
+        key = workload, group
+        if key not in self._contests:
+            self._contests[key] = compete(
+                contestants,
+                sequential,
+                cpus=cpus,
+                rounds=rounds,
+                meter=self._meter,
+                clock=self._benchmark._timer,
+                on_visit=lambda name, number: self._progress.note(f"{name}, round {number} of {rounds}"),
+            )
+        showing = self._contests[key][engine]
+        measurement = showing.measurement
+        self._report([pair.parallel_s for pair in measurement.pairs])
+        self._progress.end(f"{len(measurement.pairs)} pairs, speedup {with_interval(measurement.speedup, 2)}")
+        cell = self._cell(
+            measurement,
+            cpus=cpus,
+            engine=engine,
+            workload=workload,
+            data=data,
+            data_name=data_name,
+            facts=facts,
+        )
+        self._benchmark.extra_info[BLOCK]["side_by_side"] = {"group": group, **showing.facts}
+        self._on_cell(replace(cell, group=group, showing=showing))
+        return measurement
+
+    def cost(
+        self,
+        step: str,
+        own: Callable[[], Mapping[str, float]],
+        bare: Callable[[], float],
+        *,
+        against: str,
+        cpus: int,
+        engine: str,
+        workload: str,
+        rounds: int = ROUNDS,
+        data: str = "",
+        data_name: str = "",
+        counted: Mapping[str, str] | None = None,
+        facts: Mapping[str, Plain] | None = None,
+    ) -> Costs | None:
+        """Measure what an engine costs beside the training, in pairs with the bare means of the system.
+
+        `own` may time several steps at once; the tests of the others, with the same workload, take theirs from the
+        runs of the first.
+
+        Parameters
+        ----------
+        step : str
+            Name of the cost that this test is about.
+        own : callable
+            Does it once; returns the seconds of each step, by name.
+        bare : callable
+            Does the same without the engine; returns seconds.
+        against : str
+            What `bare` does, in words.
+        cpus, engine, workload, data, data_name, facts
+            As for `measure`.
+        rounds : int
+            Pairs, unless ``--rounds`` says otherwise.
+        counted : mapping, optional
+            Steps that are no seconds: their units by name. They are not compared with `bare`.
+
+        Returns
+        -------
+        Costs or None
+            ``None`` under ``--benchmark-disable`` or xdist, where both were tried once.
+        """
+        rounds = self._rounds or rounds
+        counted = counted or {}
+        if self._benchmark.disabled:
+            if workload not in self._runs:
+                self._runs[workload] = [(self._benchmark(own), bare())]
+            else:
+                self._benchmark(lambda: None)
+            if step not in {**self._runs[workload][0][0], **counted}:
+                raise ValueError(f"there is no step {step!r}")
+            return None
+        self._progress.begin(self._node.nodeid, self._name, rounds)
+        if workload not in self._runs:
+            done: list[tuple[Mapping[str, float], float]] = []
+            for number in range(rounds):
+                self._progress.pair(number, rounds)
+                if number % 2:
+                    took = own()
+                    done.append((took, bare()))
+                else:
+                    compared = bare()
+                    done.append((own(), compared))
+            self._runs[workload] = done
+        pairs = tuple(
+            CostPair(took[step], 1.0 if step in counted else compared)
+            for took, compared in self._runs[workload]
+            if step in took
+        )
+        if not pairs:
+            raise ValueError(f"there is no {step} to be measured here")
+        costs = Costs(pairs, counted.get(step, SECONDS), "" if step in counted else against)
+        self._report([pair.own for pair in pairs])
+        self._progress.end(f"{len(pairs)} pairs, {with_unit(costs)}")
+        self._on_cell(
+            self._cell(
+                costs,
+                cpus=cpus,
+                engine=engine,
+                workload=f"{workload}-{step}",
+                data=data,
+                data_name=data_name,
+                facts=facts,
+            )
+        )
+        return costs
+
+    def _report(self, seconds: list[float]) -> None:
+        """Give pytest-benchmark the rounds that were measured together with those of other tests."""
+        self._benchmark.pedantic(lambda: None, rounds=len(seconds))
+        assert self._benchmark.stats is not None  # there is a round
+        self._benchmark.stats.stats.data[:] = seconds
+
+    @property
+    def _name(self) -> str:
+        callspec = getattr(self._node, "callspec", None)
+        return str(callspec.id if callspec else self._node.name)
+
+    def _cell(
+        self,
+        measurement: Measurement | Costs,
+        *,
+        cpus: int,
+        engine: str,
+        workload: str | None,
+        data: str,
+        data_name: str,
+        facts: Mapping[str, Plain] | None,
+    ) -> Cell:
+        """Return the cell, and store it with its benchmark."""
         machine = self._machine()
         fingerprint = Fingerprint(
             workload=workload or self._node.nodeid,
             engine=engine,
-            models=len(measurement.pairs[0].fits),
+            models=len(measurement.pairs[0].fits) if isinstance(measurement, Measurement) else 0,
             cpus=cpus,
             data=data,
             data_name=data_name,
@@ -174,12 +389,4 @@ class Speedup:
             **measurement.as_json(),
         }
         function = getattr(self._node, "originalname", None) or self._node.name
-        cell = Cell(self._node.nodeid, function, name, fingerprint, measurement, block)
-        suspicion = self._on_cell(cell)
-        if suspicion:
-            self._progress.again(rounds, suspicion)
-            again = runner.measure_again(self._benchmark)
-            self._progress.end(f"again {len(again.pairs)} pairs, speedup {with_interval(again.speedup, 2)}")
-            block[AGAIN] = {"suspicion": suspicion, **again.as_json()}
-            self._on_cell(replace(cell, again=again, suspicion=suspicion))
-        return measurement
+        return Cell(self._node.nodeid, function, self._name, fingerprint, measurement, block)

@@ -21,6 +21,8 @@ SPEEDUP = "speedup"
 """Name of the quantity that the factors make."""
 QUANTITIES = (SPEEDUP, *FACTORS)
 """What is judged of each cell."""
+COST = "cost"
+"""Key in our block of a benchmark that is no speedup, but a cost."""
 AGAIN = "again"
 """Key in that block of the second measurement of a suspect cell."""
 
@@ -133,6 +135,13 @@ class Record:
     """What else was recorded of the run and the cell, by name: versions, machine, facts. As text."""
     commit: str = ""
     """Commit of the measured project, if it is known."""
+    side_by_side: bool = False
+    """Whether it is one of several engines, of which most are not ours: no failure of the suite."""
+
+    @property
+    def quantities(self) -> tuple[str, ...]:
+        """What is judged of it: the speedup and its factors, or of a cost only how it compares."""
+        return tuple(name for name in QUANTITIES if name in self.logs)
 
     def point(self, quantity: str) -> Night:
         """Return the night of one quantity: ``speedup`` or the name of a factor."""
@@ -258,12 +267,13 @@ def record_of(block: Mapping[str, Any], run: Mapping[str, Any], file: str) -> Re
         again_ses=again[1],
         setting=setting_of(run.get(BLOCK) or {}, block),
         commit=str((run.get("commit_info") or {}).get("id") or ""),
+        side_by_side="side_by_side" in block,
     )
 
 
 def _logs(figures: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, float | None]]:
     found: dict[str, tuple[float, float | None]] = {SPEEDUP: (figures["speedup"], figures["log_se"])}
-    for name in FACTORS:
+    for name in () if COST in figures else FACTORS:
         found[name] = (figures["factors"][name]["value"], figures["factors"][name]["log_se"])
     return (
         {name: math.log(value) for name, (value, _) in found.items()},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -17,6 +17,8 @@ from pytest_benchmark.utils import get_tag
 
 from bench.speedup import machine, terminal
 from bench.speedup.changes import in_words, what_changed
+from bench.speedup.contest import Showing
+from bench.speedup.costs import Costs
 from bench.speedup.decisions import Decisions, read_decisions
 from bench.speedup.fixture import Cell, Speedup
 from bench.speedup.history import BLOCK, History, Record, read_history, record_of, stored_files
@@ -100,6 +102,8 @@ class SpeedupPlugin:
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
         self.cells: list[Cell] = []
+        self.contests: dict[tuple[str, str], dict[str, Showing]] = {}
+        self.runs: dict[str, list[tuple[Mapping[str, float], float]]] = {}
         self.verdicts: dict[str, CellVerdict] = {}
         self.together: CellVerdict | None = None
         self.changes: dict[str, list[str]] = {}
@@ -131,6 +135,11 @@ class SpeedupPlugin:
         together = self.together
         return [*names, "all cells together"] if together and together.state == REGRESSED else names
 
+    @property
+    def judged(self) -> list[Cell]:
+        """The cells that a verdict is asked for: not those of engines side by side, of which most are not ours."""
+        return [cell for cell in self.cells if not cell.group]
+
     def _said(self) -> Iterator[tuple[str, CellVerdict]]:
         for cell in self.cells:
             if cell.nodeid in self.verdicts:
@@ -161,6 +170,8 @@ class SpeedupPlugin:
             machine=lambda: self.machine,
             progress=self.progress,
             on_cell=self._finished,
+            contests=self.contests,
+            runs=self.runs,
         )
 
     def _finished(self, cell: Cell) -> str:
@@ -176,7 +187,13 @@ class SpeedupPlugin:
         session, name = self.benchmarks, self._save_name()
         if name and isinstance(session.storage, WholeFileStorage):
             session.storage.keep(self._run_so_far(), name)
-        if not self.compare or cell.again is not None or not self.history.of(cell.fingerprint):
+        if (
+            not self.compare
+            or cell.group
+            or isinstance(cell.measurement, Costs)
+            or cell.again is not None
+            or not self.history.of(cell.fingerprint)
+        ):
             return ""
         verdict, _ = judge_cell(self._records(cell), self.rule.for_each_of(1), self.decisions.of(cell.fingerprint))
         return verdict.suspicion
@@ -294,10 +311,13 @@ class SpeedupPlugin:
         return decisions
 
     def _judge(self) -> None:
-        series = [self._records(cell) for cell in self.cells]
-        verdict = judge_suite(series, self.rule, [self.decisions.of(cell.fingerprint) for cell in self.cells])
+        cells = self.judged
+        if not cells:
+            return
+        series = [self._records(cell) for cell in cells]
+        verdict = judge_suite(series, self.rule, [self.decisions.of(cell.fingerprint) for cell in cells])
         self.together = verdict.together
-        for cell, said, records in zip(self.cells, verdict.cells, series, strict=True):
+        for cell, said, records in zip(cells, verdict.cells, series, strict=True):
             nearest = self.history.nearest(cell.fingerprint)
             if len(records) == 1 and nearest is not None:
                 differences = "; ".join(cell.fingerprint.differences(nearest))
@@ -316,17 +336,26 @@ class SpeedupPlugin:
         terminalreporter.section("speedup")
         rows = [
             terminal.Row(self._name(cell), cell.fingerprint.engine, self._counts(cell), self.verdicts.get(cell.nodeid))
-            for cell in self.cells
+            for cell in self.judged
+            if isinstance(cell.measurement, Measurement)
+        ]
+        costs = [
+            terminal.CostRow(self._name(cell), cell.measurement, self.verdicts.get(cell.nodeid))
+            for cell in self.judged
+            if isinstance(cell.measurement, Costs)
         ]
         writer = terminalreporter._tw
-        terminalreporter.write_line(
-            terminal.render(
-                rows,
-                width=max(80, writer.fullwidth) if terminalreporter.isatty else terminal.WIDTH,
-                color=writer.hasmarkup,
-                unicode=(writer._file.encoding or "").lower().replace("-", "") == "utf8",
-            )
+        style = terminal.Style(
+            width=max(80, writer.fullwidth) if terminalreporter.isatty else terminal.WIDTH,
+            color=writer.hasmarkup,
+            unicode=(writer._file.encoding or "").lower().replace("-", "") == "utf8",
         )
+        if rows:
+            terminalreporter.write_line(terminal.render(rows, style))
+        if costs:
+            terminalreporter.write_line(terminal.costs(costs, style))
+        for group, contest in self._groups():
+            terminalreporter.write_line(terminal.side_by_side(group, contest, style))
         for line in self._closing_lines():
             terminalreporter.write_line(line)
         states = {verdict.state for verdict in self.verdicts.values()}
@@ -342,8 +371,17 @@ class SpeedupPlugin:
             line = f"{word}: the speedup has regressed: {', '.join(self._regressed)}{consequence} (--speedup-gate)"
             terminalreporter.write_line(line, red=self.gate == "fail", yellow=self.gate == "warn", bold=True)
 
+    def _groups(self) -> Iterator[tuple[str, dict[str, Showing]]]:
+        """Return the engines that were measured side by side, by what they have in common."""
+        groups: dict[str, dict[str, Showing]] = defaultdict(dict)
+        for cell in self.cells:
+            if cell.showing is not None:
+                groups[cell.group][cell.fingerprint.engine] = cell.showing
+        yield from groups.items()
+
     def _counts(self, cell: Cell) -> Measurement:
         """Return the measurement that counts: the second one if it cleared the first of suspicion."""
+        assert isinstance(cell.measurement, Measurement)
         verdict = self.verdicts.get(cell.nodeid)
         bad = verdict is not None and verdict.state in (REGRESSED, SUSPECT)
         return cell.measurement if cell.again is None or bad else cell.again
@@ -364,6 +402,8 @@ class SpeedupPlugin:
     def _remarks(self, cell: Cell) -> Iterator[str]:
         name = self._name(cell)
         for measurement in (cell.measurement, *([cell.again] if cell.again else [])):
+            if isinstance(measurement, Costs):
+                continue
             pairs, discarded = measurement.pairs, measurement.discarded
             if discarded:
                 times = f"{len(discarded)} unfair pair{'s' * (len(discarded) > 1)} measured again"
@@ -371,7 +411,7 @@ class SpeedupPlugin:
             unfair = [pair.unfair for pair in pairs if pair.unfair]
             if unfair:
                 yield f"{name}: {len(unfair)} of its {len(pairs)} pairs are unfair: {unfair[-1]}"
-        if cell.again is not None:
+        if cell.again is not None and isinstance(cell.measurement, Measurement):
             first, second = cell.measurement.speedup.value, cell.again.speedup.value
             yield f"{name}: measured again, because {cell.suspicion}: speedup {first:.2f}, then {second:.2f}"
         verdict = self.verdicts.get(cell.nodeid)

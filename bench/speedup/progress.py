@@ -92,6 +92,11 @@ class Progress:
         if self._moving:
             self._write(f"{self._label}: again, pair 1 of {rounds}")
 
+    def note(self, text: str) -> None:
+        """Say what is being measured of the current cell."""
+        if self._moving:
+            self._write(f"{self._label}: {text}")
+
     def pair(self, done: int, rounds: int) -> None:
         """Say that a pair is measured."""
         if self._moving and done < rounds:

@@ -53,6 +53,7 @@ class PairedRounds:
         meter: Meter | None,
         on_pair: Callable[[int], object],
         prepare: Callable[[], object] | None = None,
+        timer: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._sequential = sequential
         self._parallel = parallel
@@ -62,7 +63,7 @@ class PairedRounds:
         self._on_pair = on_pair
         self._prepare = prepare
         self._begin()
-        self._timer: Callable[[], float] = time.perf_counter
+        self._timer = timer
         self._disable_gc = False
         self._broken = ""
         self._sequential_s = 0.0
@@ -95,8 +96,8 @@ class PairedRounds:
             return None
         return Measurement(tuple(self._pairs), tuple(self._discarded))
 
-    def measure_again(self, benchmark: BenchmarkFixture) -> Measurement:
-        """Run all rounds once more, after `measure`; the figures of pytest-benchmark stay those of the first time."""
+    def measure_alone(self, benchmark: BenchmarkFixture | None = None) -> Measurement:
+        """Run all rounds without pytest-benchmark; after `measure` with its clock, and its figures stay as they are."""
         self._begin()
         for _ in range(self._rounds):
             self._before(benchmark)
@@ -107,8 +108,8 @@ class PairedRounds:
     def _order(self) -> str:
         return PARALLEL_FIRST if len(self._pairs) % 2 else SEQUENTIAL_FIRST
 
-    def _before(self, benchmark: BenchmarkFixture) -> None:
-        if benchmark.stats is not None:
+    def _before(self, benchmark: BenchmarkFixture | None) -> None:
+        if benchmark is not None and benchmark.stats is not None:
             # The clock and the rules of the measured run hold for the other one too.
             self._timer = benchmark.stats.options["timer"]
             self._disable_gc = benchmark.stats.options["disable_gc"]
@@ -125,7 +126,7 @@ class PairedRounds:
         assert benchmark.stats is not None  # there is a round
         self._finish_pair(benchmark, benchmark.stats.stats.data)
 
-    def _finish_pair(self, benchmark: BenchmarkFixture, seconds: list[float]) -> None:
+    def _finish_pair(self, benchmark: BenchmarkFixture | None, seconds: list[float]) -> None:
         """Complete the pair, or measure it again until it is fair or there were too many repeats."""
         while not self._complete(seconds):
             seconds.pop()

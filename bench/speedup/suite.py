@@ -21,6 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import compress
 from statistics import median
 
 from scipy import special
@@ -74,9 +75,9 @@ class SuiteRule:
     smallest: float = 0.01
     """A loss of a smaller share of the speedup is no failure."""
 
-    def for_each_of(self, cells: int) -> Rule:
-        """Return the rule for each series of a suite with so many cells."""
-        series = len(QUANTITIES) * max(1, cells + (cells > 1))
+    def for_each_of(self, cells: int, costs: int = 0) -> Rule:
+        """Return the rule for each series of a suite with so many cells, and so many costs beside them."""
+        series = len(QUANTITIES) * max(1, cells + (cells > 1)) + costs
         return Rule(
             false_alarms=self.false_alarms / series,
             smallest=self.smallest,
@@ -146,7 +147,7 @@ def judge_cell(
     dict of str to list of Verdict
         All nights of each quantity.
     """
-    points = {name: [record.point(name) for record in records] for name in QUANTITIES}
+    points = {name: [record.point(name) for record in records] for name in records[-1].quantities}
     return _judged(points, rule, decisions, records[-1].fingerprint.engine)
 
 
@@ -164,21 +165,22 @@ def judge_suite(
     decisions : sequence of sequences of Decision
         What people made of the changes of each cell, in the order of the cells.
     """
-    each = rule.for_each_of(len(cells))
+    whole = [len(records[-1].quantities) > 1 for records in cells]
+    each = rule.for_each_of(sum(whole), costs=len(cells) - sum(whole))
     made = list(decisions) or [()] * len(cells)
     judged = [judge_cell(records, each, one) for records, one in zip(cells, made, strict=True)]
     verdicts = [verdict for verdict, _ in judged]
     together = None
-    if len(cells) > 1:
+    if sum(whole) > 1:
         points = {
             name: pooled(
-                [[record.point(name) for record in records] for records in cells],
-                [nights[name] for _, nights in judged],
+                [[record.point(name) for record in records] for records in compress(cells, whole)],
+                [nights[name] for _, nights in compress(judged, whole)],
             )
             for name in QUANTITIES
         }
         if points[SPEEDUP]:
-            engines = {records[-1].fingerprint.engine for records in cells}
+            engines = {records[-1].fingerprint.engine for records in compress(cells, whole)}
             engine = engines.pop() if len(engines) == 1 else "the engine"
             common = [decision for decision in made[0] if all(decision in others for others in made)]
             together, _ = _judged(points, each, common, engine)
@@ -260,7 +262,7 @@ def _judged(
     nights = {name: judge(series, rule, decisions) for name, series in points.items()}
     tonight = {name: verdicts[-1] for name, verdicts in nights.items()}
     state = min((verdict.state for verdict in tonight.values()), key=_URGENCY.index)
-    concerned = [name for name in QUANTITIES if tonight[name].state == state]
+    concerned = [name for name in points if tonight[name].state == state]
     factors = [name for name in concerned if name != SPEEDUP]
     quantity, culprit, shares = concerned[0], None, {}
     if state in (REGRESSED, IMPROVED, RECOVERED, SUSPECT):
@@ -283,6 +285,8 @@ def _judged(
 def _shares(points: Mapping[str, Sequence[Night]], verdict: Verdict) -> dict[str, float]:
     """Return by how much the log of each factor changed with the level that `verdict` speaks of."""
     since = verdict.since or verdict.night
+    if not points.keys() >= set(FACTORS):
+        return {}
     changes = {}
     for name in FACTORS:
         known = [night for night in points[name] if math.isfinite(night.value)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rich import box
@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from bench.speedup.contest import FLOOR, Showing, steady
+from bench.speedup.costs import SECONDS, Costs
 from bench.speedup.factors import FACTORS, Estimate
 from bench.speedup.pairing import Measurement
 from bench.speedup.suite import CellVerdict
@@ -46,39 +48,148 @@ class Row:
     """``None`` if the run is not compared."""
 
 
-def render(rows: Sequence[Row], *, width: int, color: bool, unicode: bool = True) -> str:
+@dataclass(frozen=True)
+class CostRow:
+    """What an engine costs beside the training, as it is shown."""
+
+    name: str
+    costs: Costs
+    verdict: CellVerdict | None = None
+    """``None`` if the run is not compared."""
+
+
+@dataclass(frozen=True)
+class Style:
+    """How tables may be drawn."""
+
+    width: int
+    """Columns."""
+    color: bool
+    """Whether escape codes may be used. Colour says nothing that the text does not."""
+    unicode: bool = True
+    """Whether more than ASCII may be used."""
+
+    @property
+    def box(self) -> box.Box:
+        return box.SIMPLE_HEAD if self.unicode else box.ASCII2
+
+    @property
+    def whole(self) -> bool:
+        """Whether there is room for all columns."""
+        return self.width >= WIDTH
+
+    def draw(self, *tables: Table) -> str:
+        """Return the tables as text, without empty lines."""
+        console = Console(
+            file=io.StringIO(),
+            width=self.width,
+            force_terminal=self.color,
+            color_system="standard" if self.color else None,
+            no_color=not self.color,
+            highlight=False,
+            emoji=False,
+            markup=False,
+        )
+        console.print(*tables)
+        assert isinstance(console.file, io.StringIO)
+        text = console.file.getvalue()
+        if not self.unicode:
+            text = text.translate(ASCII)
+        return "\n".join(line.rstrip() for line in text.splitlines() if line.strip())
+
+
+def render(rows: Sequence[Row], style: Style) -> str:
     """Return the two tables: the speedup of each cell, and the factors that make it.
 
     Parameters
     ----------
     rows : sequence of Row
         The cells.
-    width : int
-        Columns. With fewer than 100 the ideal, the efficiency and the margins of the factors are left out.
-    color : bool
-        Whether escape codes may be used. Colour says nothing that the text does not.
-    unicode : bool
-        Whether more than ASCII may be used.
+    style : Style
+        With fewer than 100 columns the ideal, the efficiency and the margins of the factors are left out.
     """
-    console = Console(
-        file=io.StringIO(),
-        width=width,
-        force_terminal=color,
-        color_system="standard" if color else None,
-        no_color=not color,
-        highlight=False,
-        emoji=False,
-        markup=False,
-    )
-    style = box.SIMPLE_HEAD if unicode else box.ASCII2
     compared = any(row.verdict for row in rows)
-    whole = width >= WIDTH
-    console.print(_speedups(rows, style, compared=compared, whole=whole))
-    console.print(_factors(rows, style, whole=whole))
-    output = console.file
-    assert isinstance(output, io.StringIO)
-    text = output.getvalue() if unicode else output.getvalue().translate(ASCII)
-    return "\n".join(line.rstrip() for line in text.splitlines() if line.strip())
+    return style.draw(
+        _speedups(rows, style.box, compared=compared, whole=style.whole),
+        _factors(rows, style.box, whole=style.whole),
+    )
+
+
+def side_by_side(group: str, contest: Mapping[str, Showing], style: Style) -> str:
+    """Return the table of engines that were measured side by side, those that lose least first.
+
+    Parameters
+    ----------
+    group : str
+        What they have in common.
+    contest : mapping of str to Showing
+        What was seen of each, by name; the floor, if it was there, is the last line, and all are compared with it.
+    style : Style
+        With fewer than 100 columns start-up and memory are left out.
+    """
+    table = _table(f"{group}, side by side", style.box)
+    shares = FLOOR in contest
+    headings = ["s", "speedup [95 %]", *(["of floor"] if shares else []), "wait×bal.×engine"]
+    for heading in [*headings, *(["start s", "first s", "MiB"] if style.whole else [])]:
+        table.add_column(heading, justify="right", no_wrap=True)
+    order = sorted(contest, key=lambda name: (name == FLOOR, -steady(contest[name].measurement).value))
+    for name in order:
+        seen, measured = contest[name], contest[name].measurement
+        facts = seen.facts
+        table.add_row(
+            Text(name),
+            seconds(measured.parallel_s),
+            with_interval(measured.speedup, 2),
+            *([f"{measured.speedup.value / contest[FLOOR].measurement.speedup.value:.1%}"] if shares else []),
+            with_margin(steady(measured)),
+            *(
+                (seconds(facts["start_s"]), seconds(facts["first_result_s"]), f"{facts['memory_bytes'] / 2**20:.0f}")
+                if style.whole
+                else ()
+            ),
+        )
+    return style.draw(table)
+
+
+def costs(rows: Sequence[CostRow], style: Style) -> str:
+    """Return the table of what the engine costs beside the training.
+
+    Parameters
+    ----------
+    rows : sequence of CostRow
+        The costs.
+    style : Style
+        How it may be drawn.
+    """
+    compared = any(row.verdict for row in rows)
+    table = _table("beside the training", style.box)
+    for heading in ("cost [95 %]", "× bare"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    if compared:
+        table.add_column("1/× change", justify="right", no_wrap=True)
+        table.add_column("verdict", no_wrap=True)
+    for row in rows:
+        times = f"{1 / row.costs.ratio.value:.3g}" if row.costs.against else "-"
+        table.add_row(
+            Text(row.name),
+            with_unit(row.costs),
+            times,
+            *(_comparison(row.verdict) if compared else ()),
+        )
+    against: dict[str, list[str]] = {}
+    for row in rows:
+        if row.costs.against:
+            against.setdefault(row.costs.against, []).append(row.name)
+    lines = [f"× bare, {names[0]} to {names[-1]}: compared with {what}" for what, names in against.items()]
+    return "\n".join([style.draw(table), *(line if style.unicode else line.translate(ASCII) for line in lines)])
+
+
+def with_unit(costs: Costs) -> str:
+    """Return a cost with its interval and its unit: seconds, milliseconds, or what is counted."""
+    own, unit = costs.own, costs.unit
+    scale, unit = (1e3, "ms") if unit == SECONDS and own.value < 0.1 else (1.0, unit)
+    ends = "" if own.low is None or own.high is None else f" [{own.low * scale:.3g}, {own.high * scale:.3g}]"
+    return f"{own.value * scale:.3g}{ends} {unit}"
 
 
 def _speedups(rows: Sequence[Row], style: box.Box, *, compared: bool, whole: bool) -> Table:
@@ -170,7 +281,7 @@ def _table(first_heading: str, style: box.Box) -> Table:
 
 def seconds(value: float) -> str:
     """Return seconds with three significant digits."""
-    return f"{value:.{max(0, 2 - math.floor(math.log10(value)))}f}" if value < 100 else f"{value:.0f}"
+    return f"{value:.{min(6, max(0, 2 - math.floor(math.log10(value))))}f}" if 0 < value < 100 else f"{value:.0f}"
 
 
 def with_interval(estimate: Estimate, digits: int) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from itertools import groupby, product
 from pathlib import Path
 
 import pytest
 
+from bench.engines import ENGINES
 from wine_training.tests.made_up import UCI_HEADER, made_up_rows
 
 ROOT = Path(__file__).parents[2]
@@ -33,8 +35,8 @@ def collect(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Colle
     return run
 
 
-def ids(result: pytest.RunResult) -> list[str]:
-    return [line.partition("[")[2].rstrip("]") for line in result.outlines if "::" in line]
+def ids(result: pytest.RunResult, file: str = "test_forests.py") -> list[str]:
+    return [line.partition("[")[2].rstrip("]") for line in result.outlines if f"/{file}::" in line]
 
 
 def cells(wines: tuple[str, ...], models: tuple[int, ...], cpus: tuple[int, ...]) -> set[str]:
@@ -46,8 +48,34 @@ def test_the_headline_is_every_model_count_at_every_cpu_limit(collect: Collect) 
 
 
 def test_ray_starts_once_per_cpu_limit(collect: Collect) -> None:
-    limits = [cell.rsplit("-", 2)[1] for cell in ids(collect("--wine", "red,all"))]
-    assert len(list(groupby(limits))) == 4
+    lines = [line for line in collect("--wine", "red,all").outlines if "::" in line]
+    limits = [re.search(r"(\d)-cpus", line)[1] for line in lines]  # type: ignore[index]
+    assert [limit for limit, _ in groupby(limits)] in (["1", "2", "4", "6"], ["6", "1", "2", "4", "6"])
+
+
+def test_what_disturbs_others_comes_last(collect: Collect) -> None:
+    tests = [line.partition("::")[2].partition("[")[0] for line in collect().outlines if "::" in line]
+    without_ray = [name in ("test_engines", "test_cold") for name in tests]
+    assert without_ray == sorted(without_ray)
+    assert any(without_ray)
+
+
+@pytest.mark.parametrize("file", ["test_engines.py", "test_overheads.py", "test_applications.py"])
+def test_other_cells_are_measured_at_the_largest_limit(collect: Collect, file: str) -> None:
+    found = ids(collect(), file)
+    assert found
+    assert all("6-cpus" in cell for cell in found)
+
+
+@pytest.mark.parametrize(
+    ("options", "models"), [((), {"10"}), (("--profile=nightly",), {"10", "100"}), (("--models=1000",), {"1000"})]
+)
+def test_engines_are_compared_on_a_few_models_unless_asked(
+    collect: Collect, options: tuple[str, ...], models: set[str]
+) -> None:
+    cells = ids(collect(*options), "test_engines.py")
+    assert {re.search(r"(\d+)-models", cell)[1] for cell in cells} == models  # type: ignore[index]
+    assert {cell.partition("cpus-")[2] for cell in cells} == {engine.name for engine in ENGINES}
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ def test_the_product_of_the_factors_is_the_speedup() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"fits": fits(1)}, "1 fits, the parallel one 2"),
+        ({"fits": fits(1, 1, 1)}, "3 fits, the parallel one 2"),
         ({"fits": [], "tasks": []}, "no fits"),
         ({"parallel_s": 0.0}, "positive number of seconds, not 0.0"),
         ({"sequential_s": math.nan}, "not nan"),

@@ -496,3 +496,100 @@ def test_two_cells_of_one_series_are_named(session: pytest.Pytester) -> None:
 
 def test_options_have_a_group_of_their_own(session: pytest.Pytester) -> None:
     session.runpytest("--help").stdout.fnmatch_lines(["speedup in pairs:", "*--rounds=N*", "*--speedup-gate=*"])
+
+
+COST = """
+import pytest
+import fakeclock
+
+def own():
+    fakeclock.log.append("own")
+    return {{"start": {start}, "stop": 1.0, "enough": 40.0}}
+
+def bare():
+    fakeclock.log.append("bare")
+    return 2.0
+
+@pytest.mark.parametrize("step", ["start", "stop", "enough"])
+def test_cost(speedup, step):
+    speedup.cost(
+        step, own, bare, against="two spoons", cpus=2, engine="threads", workload="cost", rounds=3,
+        counted={{"enough": "models"}},
+    )
+"""
+
+
+def test_costs_are_measured_once_for_all_their_steps(session: pytest.Pytester, saved: Saved) -> None:
+    session.makepyfile(COST.format(start=4.0) + "    assert fakeclock.log == 'bare own own bare bare own'.split()\n")
+    session.makeconftest(
+        'import pytest\nimport fakeclock\npytest_plugins = ["bench.speedup.plugin"]\n'
+        "def pytest_sessionfinish(session): assert fakeclock.log.count('own') == 3\n"
+    )
+    result = session.runpytest("--benchmark-compare")
+    result.assert_outcomes(passed=3)
+    result.stdout.re_match_lines(
+        [
+            r"beside the training +cost \[95 %\] +× bare +1/× change +verdict",
+            r"start +4 \[4, 4\] s +2 +- +learning",
+            r"stop +1 \[1, 1\] s +0\.5 +- +learning",
+            r"enough +40 \[40, 40\] models +- +- +learning",
+            r"× bare, start to stop: compared with two spoons",
+            r"3 cells: 3 learning \(0 of 10 earlier nights\)",
+        ]
+    )
+    (run,) = saved()
+    assert [block(run, number)["speedup"] for number in range(3)] == [0.5, 2.0, 1 / 40]
+    assert run["benchmarks"][0]["stats"]["mean"] == 4.0
+
+
+def test_a_cost_that_grows_is_a_regression(session: pytest.Pytester) -> None:
+    session.makepyfile(COST.format(start="4.0 + 0.001 * fakeclock.night"))
+    for night in range(12):
+        (session.path / "fakeclock.py").write_text(
+            f"log = []\nnow = 0.0\nnight = {night % 3}\ndef clock(): return now\n"
+        )
+        assert session.runpytest("--benchmark-compare").ret == 0
+    (session.path / "fakeclock.py").write_text("log = []\nnow = 0.0\nnight = 400\ndef clock(): return now\n")
+    results = [session.runpytest("--benchmark-compare") for _ in range(3)]
+    assert results[-1].ret == 1
+    results[-1].stdout.re_match_lines(
+        [r"start: regressed, speedup −9\.\d %.*", r"ERROR: the speedup has regressed: start.*"]
+    )
+
+
+CONTEST = """
+import contextlib
+import pytest
+from bench.speedup.contest import Contestant, Trainer
+from fakeclock import log, run
+
+def contestant(name, takes):
+    @contextlib.contextmanager
+    def start():
+        yield Trainer(lambda: None, lambda: None, run(name, [1.0, 1.0], takes=takes))
+    return Contestant(name, start)
+
+@pytest.mark.parametrize("engine", ["ours", "floor"])
+def test_race(speedup, engine):
+    speedup.compete(
+        engine, [contestant("ours", 1.25), contestant("floor", 1.0)], run("loop", [1.0, 1.0], takes=2.0),
+        cpus=2, group="red", workload="race", rounds=2,
+    )
+"""
+
+
+def test_engines_side_by_side_are_shown_and_stored_and_not_judged(session: pytest.Pytester, saved: Saved) -> None:
+    session.makepyfile(CONTEST)
+    for _ in range(2):
+        result = session.runpytest("--benchmark-compare")
+        result.assert_outcomes(passed=2)
+        result.stdout.re_match_lines(
+            [
+                r"red, side by side +s +speedup \[95 %\] +of floor +wait×bal\.×engine +start s +first s +MiB",
+                r"ours +1\.25 +1\.60 \[1\.60, 1\.60\] +80\.0% +0\.800±\.000 .*",
+                r"floor +1\.00 +2\.00 \[2\.00, 2\.00\] +100\.0% +1\.000±\.000 .*",
+            ]
+        )
+        result.stdout.no_fnmatch_line("*verdict*")
+    assert [block(run)["side_by_side"]["group"] for run in saved()] == ["red", "red"]
+    assert session.runpytest("--benchmark-disable").ret == 0

@@ -1,0 +1,134 @@
+"""What Ray costs beside the training, and the same done with the bare means of the system."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import pickle
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+from bench.cold import STEPS
+from wine_training import WineData
+from wine_training.session import RaySession, remote
+
+ROOT = Path(__file__).parents[1]
+ROUND_TRIPS = 200
+TASKS = 1000
+PUTS = 20
+COLD_SECONDS = 300.0
+"""A cold start that takes longer is given up."""
+
+DISPATCH_STEPS = ("round-trip", "task", "put")
+COLD_STEPS = (*STEPS, "first-result", "break-even")
+COUNTED = {"break-even": "models"}
+"""Steps that are no seconds, and their units."""
+
+
+def nothing(value: object = None) -> None:
+    """Do nothing, elsewhere."""
+
+
+def ray_dispatch_seconds(session: RaySession, data: WineData) -> dict[str, float]:
+    """Return the seconds of a round trip, of one of many tasks, and of a `put`, with a Ray that is warm."""
+    import ray
+
+    task = remote(session, nothing)
+    ray.get([task.remote() for _ in range(4 * session.cpus)])
+    began = time.perf_counter()
+    for _ in range(ROUND_TRIPS):
+        ray.get(task.remote())
+    round_trip = (time.perf_counter() - began) / ROUND_TRIPS
+    began = time.perf_counter()
+    ray.get([task.remote() for _ in range(TASKS)])
+    each = (time.perf_counter() - began) / TASKS
+    began = time.perf_counter()
+    for _ in range(PUTS):
+        ray.put(data)
+    return {"round-trip": round_trip, "task": each, "put": (time.perf_counter() - began) / PUTS}
+
+
+@contextmanager
+def bare_dispatch(cpus: int) -> Iterator[Callable[[], float]]:
+    """Yield a function that returns the seconds of one of many tasks in a warm pool of processes."""
+    with ProcessPoolExecutor(cpus, mp_context=multiprocessing.get_context("forkserver")) as pool:
+        list(pool.map(nothing, range(4 * cpus)))
+
+        def seconds() -> float:
+            began = time.perf_counter()
+            list(pool.map(nothing, range(TASKS)))
+            return (time.perf_counter() - began) / TASKS
+
+        yield seconds
+
+
+def cold_seconds(cpus: int, wine: str, source: str) -> dict[str, float]:
+    """Return the seconds of each step of `bench.cold` in a new process, and what follows from them.
+
+    Raises
+    ------
+    RuntimeError
+        If it fails, with the last line of what it says.
+    """
+    ray = _cold("--cpus", str(cpus), "--wine", wine, "--source", source)
+    return {**ray, **derived(ray, own_imports_alone=_cold("--without-ray")["own imports"])}
+
+
+def _cold(*options: str) -> dict[str, float]:
+    ran = subprocess.run(
+        [sys.executable, "-m", "bench.cold", *options],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=COLD_SECONDS,
+        check=False,
+    )
+    if ran.returncode:
+        lines = ran.stderr.strip().splitlines() or ["it said nothing"]
+        raise RuntimeError(f"starting Ray in a new process failed: {lines[-1]}")
+    seconds: dict[str, float] = json.loads(ran.stdout.splitlines()[-1])
+    return seconds
+
+
+def derived(seconds: dict[str, float], *, own_imports_alone: float) -> dict[str, float]:
+    """Return what follows from the seconds of the steps: the first result, and the break-even if there is one.
+
+    Parameters
+    ----------
+    seconds : dict of str to float
+        What `bench.cold` printed.
+    own_imports_alone : float
+        Seconds of the program's own imports where no Ray is starting meanwhile: what they take longer is Ray's cost.
+    """
+    until_first = ("import", "init", "own imports", "data", "first-wave")
+    found = {"first-result": sum(seconds[step] for step in until_first)}
+    gain = (seconds["loop"] - seconds["ray"]) / seconds["models"]
+    if gain > 0:
+        cost = sum(seconds[step] for step in STEPS) + seconds["own imports"] - own_imports_alone
+        found["break-even"] = max(1.0, cost / gain)
+    return found
+
+
+def bare_cold_seconds(cpus: int, data: WineData) -> float:
+    """Return the seconds from nothing to the first results of as many bare processes, and to their end."""
+    rows = pickle.dumps((data.X_train, data.y_train))
+    program = (
+        "import sys, pickle; X, y = pickle.load(sys.stdin.buffer)\n"
+        "from sklearn.ensemble import RandomForestClassifier\n"
+        "RandomForestClassifier(5, n_jobs=1).fit(X, y)"
+    )
+    began = time.perf_counter()
+    processes = [subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE) for _ in range(cpus)]
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write(rows)
+        process.stdin.close()
+    statuses = [process.wait(COLD_SECONDS) for process in processes]
+    if any(statuses):
+        raise RuntimeError("a bare process failed to train a forest")
+    return time.perf_counter() - began

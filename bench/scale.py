@@ -1,0 +1,308 @@
+"""How far the speedup goes on more CPUs than there are here: a model of the makespan, from what was measured.
+
+The tasks that `wine_training.plan` makes for p CPUs are list-scheduled (`bench.speedup.factors.makespan`), with
+
+- the measured durations of the fits, times the contention that was seen at the largest measured limit: it is assumed to
+  stay as it is there, as on a cluster of such machines;
+- the driver, which hands out one task after the other, at the measured seconds per task;
+- a gap between two tasks of a worker, the measured round trip;
+- the rows, which every further machine fetches once from the driver's object store, one after the other.
+
+What limits the speedup is what is left without it: each of the four is taken away in turn.
+"""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.speedup.history import BLOCK, COST, stored_files
+from bench.speedup.options import positive
+from wine_training import ModelSpec, forest_sweep, load_wine
+from wine_training.plan import Work
+from wine_training.training import tasks_of
+
+CPUS = tuple(2**power for power in range(11))
+"""1, 2, 4, … 1,024."""
+MACHINE_CPUS = 32
+"""CPUs of one machine of the imagined cluster."""
+NETWORK_BYTES_PER_S = 125e6
+"""A gigabit per second: what each machine fetches the rows with."""
+LIMITS = ("dispatch", "tail", "contention", "object store")
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What a task costs beside its fits, and what the fits cost beside each other."""
+
+    task_s: float
+    """Driver's seconds for each task: the time between two of many."""
+    gap_s: float
+    """Seconds between two tasks of a worker."""
+    contention: float
+    """Seconds of a fit beside others over its seconds alone, at least 1."""
+    data_bytes: float
+    """Size of the rows."""
+
+    def fetch_s(self, cpus: int) -> float:
+        """Return the seconds until the last machine has the rows; the driver's own has them."""
+        return max(0, math.ceil(cpus / MACHINE_CPUS) - 1) * self.data_bytes / NETWORK_BYTES_PER_S
+
+
+@dataclass(frozen=True)
+class Point:
+    """The model at one number of CPUs."""
+
+    cpus: int
+    speedup: float
+    tasks: int
+    gains: Mapping[str, float]
+    """By how much the speedup would grow without each of `LIMITS`, as a ratio of at least 1."""
+
+    @property
+    def limit(self) -> str:
+        """What costs most."""
+        return max(self.gains, key=lambda name: self.gains[name])
+
+
+def simulated_s(tasks: Sequence[float], cpus: int, costs: Costs) -> float:
+    """Return the seconds until the last result is there.
+
+    Parameters
+    ----------
+    tasks : sequence of float
+        Seconds of each task alone, in the order of submission.
+    cpus : int
+        How many run at once.
+    costs : Costs
+        Of dispatch, contention and data.
+    """
+    free = [0.0] * min(cpus, len(tasks))
+    fetched = costs.fetch_s(cpus)
+    end = 0.0
+    for number, seconds in enumerate(tasks):
+        # The first tasks find idle workers, the others one that has just ended one.
+        submitted = (number + 1) * costs.task_s
+        start = max(free[0] + costs.gap_s, submitted, fetched)
+        done = start + seconds * (costs.contention if cpus > 1 else 1.0)
+        heapq.heapreplace(free, done)
+        end = max(end, done)
+    return end + costs.gap_s
+
+
+def durations(tasks: Sequence[Sequence[Work]], seconds: Sequence[float], trees: Sequence[int]) -> list[float]:
+    """Return the seconds of each task, from those of each model."""
+    return [
+        math.fsum(
+            seconds[one.number] * (1.0 if one.trees is None else len(one.trees) / trees[one.number]) for one in task
+        )
+        for task in tasks
+    ]
+
+
+def model(sweep: Sequence[ModelSpec], seconds: Sequence[float], costs: Costs, cpus: int) -> Point:
+    """Return what the model says of a sweep at one number of CPUs.
+
+    Parameters
+    ----------
+    sweep : sequence of ModelSpec
+        Forests.
+    seconds : sequence of float
+        What each of them takes alone.
+    costs : Costs
+        Of dispatch, contention and data.
+    cpus : int
+        Number of CPUs.
+    """
+    trees = [spec.params["n_estimators"] for spec in sweep]
+    tasks = durations(tasks_of(sweep, cpus), seconds, trees)
+    total = math.fsum(seconds)
+
+    def speedup(costs: Costs, tasks: Sequence[float] = tasks) -> float:
+        return total / simulated_s(tasks, cpus, costs)
+
+    here = speedup(costs)
+    even = math.ceil(len(tasks) / cpus) * cpus
+    without = {
+        "dispatch": speedup(replace(costs, task_s=0.0, gap_s=0.0)),
+        "tail": speedup(costs, [total / even] * even),
+        "contention": speedup(replace(costs, contention=1.0)),
+        "object store": speedup(replace(costs, data_bytes=0.0)),
+    }
+    return Point(cpus, here, len(tasks), {name: max(1.0, without[name] / here) for name in LIMITS})
+
+
+def whole_models(seconds: Sequence[float], costs: Costs, cpus: int, models: int) -> float:
+    """Return the speedup if every task trained so many whole models, the longest first."""
+    longest = sorted(seconds, reverse=True)
+    tasks = [math.fsum(longest[first : first + models]) for first in range(0, len(longest), models)]
+    return math.fsum(seconds) / simulated_s(tasks, cpus, costs)
+
+
+class ScaleError(Exception):
+    """What the model needs was not measured; the message says what, in one line."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a store knows of a sweep of forests."""
+
+    wine: str
+    pairs: Mapping[int, Sequence[Mapping[str, Any]]]
+    """The pairs of the latest run at each CPU limit, raw."""
+    costs: Costs
+
+    @property
+    def seconds(self) -> list[float]:
+        """What each model takes alone: the geometric mean over all pairs."""
+        runs = [pair["sequential_fits"]["wall_s"] for pairs in self.pairs.values() for pair in pairs]
+        return [math.exp(math.fsum(map(math.log, fits)) / len(runs)) for fits in zip(*runs, strict=True)]
+
+
+def measured(store: Path, models: int, wine: str) -> Measured:
+    """Return what the latest runs in a store say of the forests and of dispatch.
+
+    Raises
+    ------
+    ScaleError
+        If one of them is not there.
+    """
+    pairs: dict[int, Sequence[Mapping[str, Any]]] = {}
+    factors: dict[int, Mapping[str, Any]] = {}
+    costs: dict[str, float] = {}
+    runs = []
+    for file in stored_files(store):
+        try:
+            run = json.loads(file.read_text(encoding="utf-8"))
+            runs.append((run["datetime"], [bench["extra_info"].get(BLOCK) for bench in run["benchmarks"]]))
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # `python -m bench history` names it
+    for _, blocks in sorted(runs, key=lambda run: str(run[0])):
+        for block in filter(None, blocks):
+            if block["engine"] != "ray" or "side_by_side" in block:
+                continue
+            if block["workload"] == f"test_forests-{wine}" and block["models"] == models:
+                pairs[block["cpus"]], factors[block["cpus"]] = block["pairs"], block["factors"]
+            elif COST in block and block["workload"].startswith(f"test_dispatch-{wine}-"):
+                costs[block["workload"].removeprefix(f"test_dispatch-{wine}-")] = block["parallel_s"]
+    widest = max(pairs, default=0)
+    if widest < 2 or not costs.keys() >= {"task", "round-trip"}:
+        missing = f"{models} forests on 2 CPUs or more" if widest < 2 else "dispatch"
+        raise ScaleError(
+            f"{store} has no run of {missing} on {wine} wines: "
+            f"pytest bench/test_forests.py bench/test_overheads.py --wine {wine} --models {models}"
+        )
+    data = load_wine("twin", wine)
+    return Measured(
+        wine,
+        pairs,
+        Costs(
+            task_s=costs["task"],
+            gap_s=costs["round-trip"],
+            contention=max(1.0, 1 / (factors[widest]["cpu"]["value"] * factors[widest]["wait"]["value"])),
+            data_bytes=float(data.X_train.nbytes + data.X_test.nbytes + data.y_train.nbytes + data.y_test.nbytes),
+        ),
+    )
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run ``python -m bench scale``; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m bench scale", description="How far the speedup goes on more CPUs.")
+    parser.add_argument("--storage", type=Path, default=Path(".benchmarks"), help="the store (default: .benchmarks)")
+    parser.add_argument("--models", type=positive, default=100, help="of the sweep (default: %(default)s)")
+    parser.add_argument("--wine", default="red", choices=("red", "white", "all"), help="default: %(default)s")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw it (.png, .svg)")
+    options = parser.parse_args(arguments)
+    try:
+        seen = measured(options.storage, options.models, options.wine)
+    except ScaleError as error:
+        print(f"python -m bench scale: {error}", file=sys.stderr)
+        return 2
+    sweep = forest_sweep(options.models)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
+    costs = seen.costs
+    console.print(
+        f"{options.models} forests, {options.wine} wines: {math.fsum(seen.seconds):.1f} s alone; measured: "
+        f"{1e3 * costs.task_s:.2f} ms of dispatch per task, {1e3 * costs.gap_s:.1f} ms between tasks, fits "
+        f"{costs.contention - 1:.1%} longer beside each other"
+    )
+    for cpus, pairs in sorted(seen.pairs.items()):
+        console.print(_check(sweep, pairs, costs, cpus))
+    points = [model(sweep, seen.seconds, costs, cpus) for cpus in CPUS]
+    console.print(_table(points, seen.seconds, costs))
+    if options.plot:
+        _plot(points, seen.seconds, costs, options)
+        console.print(f"Plot: {options.plot}")
+    return 0
+
+
+def _check(sweep: Sequence[ModelSpec], pairs: Sequence[Mapping[str, Any]], costs: Costs, cpus: int) -> str:
+    trees = [spec.params["n_estimators"] for spec in sweep]
+    tasks = tasks_of(sweep, cpus)
+    ratios = [
+        simulated_s(durations(tasks, pair["sequential_fits"]["wall_s"], trees), cpus, costs) / pair["parallel_s"]
+        for pair in pairs
+    ]
+    mean = math.exp(math.fsum(map(math.log, ratios)) / len(ratios))
+    return (
+        f"check on {cpus} CPU{'s' * (cpus > 1)}: modelled over measured time {mean:.3f} "
+        f"({min(ratios):.3f} to {max(ratios):.3f}, {len(ratios)} pairs)"
+    )
+
+
+def _table(points: Sequence[Point], seconds: Sequence[float], costs: Costs) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("CPUs", "tasks", "speedup", "efficiency", "limited by", "without it", "one model a task", "ten"):
+        table.add_column(heading, justify="left" if heading == "limited by" else "right")
+    for point in points:
+        gain = point.gains[point.limit]
+        table.add_row(
+            f"{point.cpus:,}",
+            f"{point.tasks:,}",
+            f"{point.speedup:.1f}",
+            f"{point.speedup / point.cpus:.1%}",
+            point.limit if gain > 1 else "",
+            f"{point.speedup * gain:.1f}",
+            *(f"{whole_models(seconds, costs, point.cpus, n):.1f}" for n in (1, 10)),
+        )
+    return table
+
+
+def _plot(points: Sequence[Point], seconds: Sequence[float], costs: Costs, options: argparse.Namespace) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(CPUS, CPUS, color="0.6", linestyle="--", label="ideal")
+    axes.plot(CPUS, [point.speedup for point in points], marker="o", color="tab:blue", label="as planned")
+    for n, color in ((1, "tab:orange"), (10, "tab:green")):
+        label = "one model a task" if n == 1 else "ten models a task"
+        axes.plot(CPUS, [whole_models(seconds, costs, cpus, n) for cpus in CPUS], marker=".", color=color, label=label)
+    previous = ""
+    for point in points:
+        if point.limit != previous and point.gains[point.limit] > 1.01:
+            axes.annotate(
+                point.limit, (point.cpus, point.speedup), textcoords="offset points", xytext=(6, -14), fontsize="small"
+            )
+            previous = point.limit
+    axes.set(xscale="log", yscale="log", xlabel="CPUs (a model from 2 on)", ylabel="Speedup")
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log", base=2)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.set_title(
+        f"{options.models} forests, {options.wine} wines: modelled speedup and what limits it", fontsize="medium"
+    )
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(options.plot, dpi=150)

@@ -1,0 +1,127 @@
+"""Engines side by side, on a clock that only they move."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from bench.speedup.contest import PAIRS, Contestant, Showing, Trainer, compete, peak_memory, steady
+from bench.speedup.pairing import Measurement
+from bench.speedup.rounds import PairedRounds
+from bench.speedup.terminal import Style, side_by_side
+from bench.speedup.tests.test_factors import fits
+
+
+class Quiet:
+    machine_cpus = 2
+
+    def start(self) -> None: ...
+
+    def foreign_cpus(self) -> float:
+        return 0.0
+
+
+class World:
+    """A clock, and what happened on it."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.log: list[str] = []
+
+    def run(self, name: str, takes: float) -> Callable[[], list[object]]:
+        def call() -> list[object]:
+            self.log.append(name)
+            self.now += takes
+            return list(fits(2))
+
+        return call
+
+    def contestant(self, name: str, starts: float, takes: float) -> Contestant:
+        @contextlib.contextmanager
+        def start() -> Iterator[Trainer]:
+            self.log.append(f"start {name}")
+            self.now += starts
+            yield Trainer(first=self.run(f"first {name}", 0.5), warm_up=lambda: None, run=self.run(name, takes))
+            self.log.append(f"end {name}")
+
+        return Contestant(name, start)
+
+
+@pytest.fixture
+def world() -> World:
+    """Yield a clock that stands still unless something runs."""
+    return World()
+
+
+def contest(world: World, rounds: int = 2) -> dict[str, Showing]:
+    return compete(
+        [world.contestant("a", starts=1.0, takes=1.25), world.contestant("floor", starts=2.0, takes=1.1)],
+        world.run("loop", 2.0),
+        cpus=2,
+        rounds=rounds,
+        meter=Quiet,
+        on_visit=lambda name, number: world.log.append(f"visit {name} {number}"),
+        clock=lambda: world.now,
+    )
+
+
+def test_one_engine_is_there_at_a_time_and_each_round_begins_with_another(world: World) -> None:
+    contest(world)
+    visits = [entry for entry in world.log if entry.startswith("visit")]
+    assert visits == ["visit a 1", "visit floor 1", "visit floor 2", "visit a 2"]
+    running = None
+    for entry in world.log:
+        if entry.startswith("start "):
+            assert running is None
+            running = entry.removeprefix("start ")
+        elif entry.startswith("end "):
+            assert entry == f"end {running}"
+            running = None
+
+
+def test_every_engine_is_measured_beside_the_loop(world: World) -> None:
+    seen = contest(world)
+    pairs = seen["a"].measurement.pairs
+    assert len(pairs) == 2 * PAIRS
+    assert [pair.order for pair in pairs[:PAIRS]] == ["sequential-first", "parallel-first"]
+    assert {(pair.sequential_s, pair.parallel_s) for pair in pairs} == {(2.0, 1.25)}
+    assert seen["a"].facts["start_s"] == 1.0
+    assert seen["a"].facts["first_result_s"] == 1.5
+    assert seen["floor"].facts["memory_bytes"] > 1e6
+    factors = pairs[0].factors
+    assert steady(seen["a"].measurement).value == pytest.approx(factors.wait * factors.balance * factors.engine)
+
+
+def test_the_table_has_the_floor_last_and_compares_with_it(world: World) -> None:
+    lines = side_by_side("red", contest(world), Style(width=100, color=False)).splitlines()
+    assert lines[0].split()[:4] == ["red,", "side", "by", "side"]
+    assert [line.split()[0] for line in lines[2:]] == ["a", "floor"]
+    assert "88.0%" in lines[2]
+    assert "100.0%" in lines[3]
+    narrow = side_by_side("red", contest(world), Style(width=80, color=False, unicode=False))
+    assert "MiB" not in narrow
+    assert narrow.isascii()
+    assert max(map(len, narrow.splitlines())) <= 80
+
+
+def test_the_peak_of_the_memory_is_seen() -> None:
+    with peak_memory() as peak:
+        before = peak()
+    assert peak() >= before > 1e6
+
+
+def test_a_measurement_alone_needs_no_pytest(world: World) -> None:
+    rounds = PairedRounds(
+        world.run("loop", 2.0),
+        world.run("a", 1.0),
+        cpus=2,
+        rounds=3,
+        meter=None,
+        on_pair=lambda _: None,
+        timer=lambda: world.now,
+    )
+    measurement = rounds.measure_alone()
+    assert isinstance(measurement, Measurement)
+    assert measurement.speedup.value == pytest.approx(2.0)

@@ -1,0 +1,23 @@
+"""Ray beside what people use instead, and the floor beneath them all: the same sweep, the same fits, in one run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from wine_training import ModelSpec, forest_sweep
+
+pytestmark = pytest.mark.widest
+
+
+def test_engines(side_by_side: Callable[[list[ModelSpec]], None], models: int) -> None:
+    """Random forests of 50, 70, … 230 trees, with one engine after the other, each in pairs with the loop.
+
+    1. An engine is started from nothing; how long until it has its first result?
+    2. When all its workers are warm, it trains the sweep, beside the loop.
+    3. It is ended before the next one is started: what an idle one keeps running would disturb the others.
+
+    How much of the speedup is the engine's doing is wait × balance × engine: the other factors are the machine's.
+    """
+    side_by_side(forest_sweep(models))

@@ -1,0 +1,41 @@
+"""What Ray costs beside the training. A slower Ray shows here before it shows in the speedup."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from bench.overheads import COLD_STEPS, DISPATCH_STEPS
+
+pytestmark = pytest.mark.widest
+
+
+@pytest.mark.parametrize("step", DISPATCH_STEPS)
+def test_dispatch(ray_dispatch: Callable[[str], None], step: str) -> None:
+    """What a running Ray costs.
+
+    round-trip
+        One task that does nothing, from the call to its result.
+    task
+        One of a thousand such tasks, submitted at once: what each of them adds.
+    put
+        The wines into the object store.
+    """
+    ray_dispatch(step)
+
+
+@pytest.mark.parametrize("step", COLD_STEPS)
+def test_cold(ray_from_nothing: Callable[[str], None], step: str) -> None:
+    """What it costs to start Ray in a new process.
+
+    import, init, shutdown
+        ``import ray``; entering and leaving `wine_training.ray_session`.
+    first-wave
+        One small model per CPU, when the program has its own imports and the data: what the workers still miss.
+    first-result
+        From nothing to the end of that wave, all imports included.
+    break-even
+        The smallest number of models for which Ray, from nothing to its end, is as fast as the loop.
+    """
+    ray_from_nothing(step)

@@ -1,0 +1,90 @@
+"""The engines' common ground, the costs of starting, and the model of the makespan."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+
+import pytest
+
+from bench.engines import best_split, by_task, longest_first
+from bench.overheads import derived
+from bench.scale import Costs, main, model, simulated_s, whole_models
+from bench.speedup.factors import makespan
+from wine_training import TrainingResult, forest_sweep
+from wine_training.models import Part
+
+FREE = Costs(task_s=0.0, gap_s=0.0, contention=1.0, data_bytes=0.0)
+
+
+def test_the_best_split_is_the_best() -> None:
+    costs = [float(trees) for trees in range(50, 231, 20)]
+    split = best_split(costs, 2)
+    assert sorted(itertools.chain(*split)) == list(range(10))
+    assert max(sum(costs[i] for i in part) for part in split) == 700  # no list schedule of whole forests gets there
+    assert best_split([1.0], 3).count((0,)) == 1
+    few = [3.0, 1.0, 4.0, 1.0, 5.0, 9.0]
+    brute = min(
+        max(sum(c for c, k in zip(few, where, strict=True) if k == part) for part in range(3))
+        for where in itertools.product(range(3), repeat=6)
+    )
+    assert max(sum(few[i] for i in part) for part in best_split(few, 3)) == brute
+
+
+def test_results_are_sorted_by_task() -> None:
+    def part(task: int, seconds: float) -> Part:
+        return Part(seconds, seconds, 0.0, "1@here", task)
+
+    results = [TrainingResult(0.5, (part(1, 1.0), part(2, 2.0))), TrainingResult(0.7, (part(0, 3.0),))]
+    assert by_task(results) == ([[(3.0, 3.0)], [(1.0, 1.0)], [(2.0, 2.0)]], [0.5, 0.7])
+    assert longest_first(forest_sweep(3)) == [2, 1, 0]
+
+
+def test_the_break_even_is_where_ray_from_nothing_has_caught_up() -> None:
+    seconds = {"import": 1.0, "init": 3.0, "own imports": 2.5, "data": 0.1, "first-wave": 0.5, "shutdown": 1.0}
+    found = derived({**seconds, "loop": 3.0, "ray": 1.0, "models": 10}, own_imports_alone=2.0)
+    assert found["first-result"] == pytest.approx(7.1)
+    n = found["break-even"]
+    assert n * 0.3 == pytest.approx(6.0 + n * 0.1)
+    assert "break-even" not in derived({**seconds, "loop": 1.0, "ray": 1.0, "models": 10}, own_imports_alone=2.0)
+
+
+def test_without_costs_the_model_is_list_scheduling() -> None:
+    tasks = [3.0, 2.5, 2.0, 1.0, 1.0, 0.5]
+    for cpus in (1, 2, 3, 16):
+        assert simulated_s(tasks, cpus, FREE) == pytest.approx(makespan(tasks, cpus))
+
+
+def test_each_cost_of_the_model_by_hand() -> None:
+    dispatch = Costs(task_s=0.1, gap_s=0.0, contention=1.0, data_bytes=0.0)
+    assert simulated_s([1.0] * 100, 100, dispatch) == pytest.approx(100 * 0.1 + 1.0)
+    gaps = Costs(task_s=0.0, gap_s=0.1, contention=1.0, data_bytes=0.0)
+    assert simulated_s([1.0] * 4, 1, gaps) == pytest.approx(4 + 5 * 0.1)
+    contention = Costs(task_s=0.0, gap_s=0.0, contention=1.5, data_bytes=0.0)
+    assert simulated_s([1.0, 1.0], 2, contention) == pytest.approx(1.5)
+    assert simulated_s([1.0, 1.0], 1, contention) == pytest.approx(2.0)
+    rows = Costs(task_s=0.0, gap_s=0.0, contention=1.0, data_bytes=125e6)
+    assert simulated_s([1.0] * 64, 64, rows) == pytest.approx(2.0)
+    assert simulated_s([1.0] * 32, 32, rows) == pytest.approx(1.0)
+
+
+def test_the_limit_is_what_costs_most() -> None:
+    sweep, seconds = forest_sweep(100), [0.3] * 100
+    busy = model(sweep, seconds, Costs(task_s=0.05, gap_s=0.0, contention=1.05, data_bytes=0.0), 64)
+    assert busy.limit == "dispatch"
+    crowded = model(sweep, seconds, Costs(task_s=1e-5, gap_s=1e-5, contention=1.5, data_bytes=0.0), 2)
+    assert crowded.limit == "contention"
+    far = model(sweep, seconds, Costs(task_s=1e-5, gap_s=1e-5, contention=1.0, data_bytes=1e9), 1024)
+    assert far.limit == "object store"
+    assert all(gain >= 1 for gain in far.gains.values())
+    assert whole_models(seconds, FREE, 2, models=100) == pytest.approx(1.0)
+
+
+def test_what_was_not_measured_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "0001_x.json").write_text(json.dumps({"datetime": "2026", "benchmarks": [{"extra_info": {}}]}))
+    (tmp_path / "0002_x.json").write_text("{broken")
+    assert main(["--storage", str(tmp_path)]) == 2
+    assert (
+        "no run of 100 forests on 2 CPUs or more on red wines: pytest bench/test_forests.py" in capsys.readouterr().err
+    )

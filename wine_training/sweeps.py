@@ -1,0 +1,190 @@
+"""What sweeps are good for: five uses of the same two functions.
+
+Each function returns specs for `train_sequential` and `train_ray`; what to make of the results is one line more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.ensemble import ExtraTreesClassifier, GradientBoostingClassifier, RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score
+from sklearn.model_selection import ParameterGrid
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from wine_training.data import FEATURES, WineData
+from wine_training.models import RANDOM_STATE, Fold, ModelSpec, TrainingResult
+
+ALGORITHMS: dict[str, tuple[BaseEstimator, Mapping[str, Sequence[Any]], float]] = {
+    "logistic regression": (
+        make_pipeline(StandardScaler(), LogisticRegression()),
+        {"logisticregression__C": [0.1, 1.0, 10.0]},
+        0.02,
+    ),
+    "k-NN": (
+        make_pipeline(StandardScaler(), KNeighborsClassifier()),
+        {"kneighborsclassifier__n_neighbors": [5, 15, 45]},
+        0.04,
+    ),
+    "extra trees": (ExtraTreesClassifier(n_jobs=1), {"n_estimators": [100, 200, 300]}, 0.6),
+    "random forest": (RandomForestClassifier(n_jobs=1), {"n_estimators": [100, 200, 300]}, 1.0),
+    "gradient boosting": (GradientBoostingClassifier(), {"n_estimators": [100, 200, 300]}, 1.3),
+}
+"""Estimator, settings to try, and training time of the first setting relative to a forest of 100 trees on red wines."""
+
+
+def grid_sweep(
+    estimator: BaseEstimator, grid: Mapping[str, Sequence[Any]], *, random_state: int | None = RANDOM_STATE
+) -> list[ModelSpec]:
+    """Search hyperparameters: one model for each combination of values.
+
+    Parameters
+    ----------
+    estimator : BaseEstimator
+        An unfitted classifier.
+    grid : mapping of str to sequence
+        Values to try of each hyperparameter, as for `sklearn.model_selection.ParameterGrid`.
+    random_state : int, optional
+        Of every model.
+
+    Examples
+    --------
+    >>> from sklearn.ensemble import RandomForestClassifier
+    >>> from wine_training import load_wine, train_sequential
+    >>> sweep = grid_sweep(RandomForestClassifier(n_estimators=10), {"max_depth": [2, 8], "max_features": [2, 4]})
+    >>> results = train_sequential(sweep, load_wine("twin"))
+    >>> best = max(range(len(sweep)), key=lambda number: results[number].accuracy)
+    >>> sweep[best].params["max_depth"]
+    8
+    """
+    return [ModelSpec(estimator, params, random_state=random_state) for params in ParameterGrid(grid)]
+
+
+def fold_sweep(specs: Iterable[ModelSpec], folds: int = 5) -> list[ModelSpec]:
+    """Cross-validate: each spec once for each fold, its folds one after the other.
+
+    Parameters
+    ----------
+    specs : iterable of ModelSpec
+        What to validate.
+    folds : int
+        Number of folds, at least 2; stratified and shuffled, the same for all specs.
+
+    Examples
+    --------
+    >>> from sklearn.ensemble import RandomForestClassifier
+    >>> from wine_training import ModelSpec, load_wine, train_sequential
+    >>> sweep = fold_sweep([ModelSpec(RandomForestClassifier(n_estimators=10), random_state=0)], folds=4)
+    >>> results = train_sequential(sweep, load_wine("twin"))
+    >>> 0.7 < sum(result.accuracy for result in results) / 4 < 0.9
+    True
+    """
+    return [replace(spec, fold=Fold(number, folds)) for spec in specs for number in range(folds)]
+
+
+def ensemble_sweep(members: int, trees: int = 50) -> list[ModelSpec]:
+    """Build an ensemble: forests that differ in their random states, and vote (`majority`).
+
+    Parameters
+    ----------
+    members : int
+        How many forests.
+    trees : int
+        In each.
+
+    Examples
+    --------
+    >>> from wine_training import load_wine, train_sequential
+    >>> data = load_wine("twin")
+    >>> results = train_sequential(ensemble_sweep(3, trees=5), data, keep_predictions=True)
+    >>> majority(results).shape == data.y_test.shape
+    True
+    """
+    forest = RandomForestClassifier(n_jobs=1)
+    return [ModelSpec(forest, {"n_estimators": trees}, random_state=RANDOM_STATE + i) for i in range(members)]
+
+
+def majority(results: Sequence[TrainingResult]) -> Any:
+    """Return what most members predict for each test row, shape (n_test,); the smaller label where they are even.
+
+    Parameters
+    ----------
+    results : sequence of TrainingResult
+        Trained with ``keep_predictions=True``, on the same data.
+
+    Raises
+    ------
+    ValueError
+        If there is no result, or one without predictions.
+    """
+    votes = [result.predictions for result in results if result.predictions is not None]
+    if not votes or len(votes) < len(results):
+        raise ValueError("a vote needs the members' predictions: train them with keep_predictions=True")
+    labels = np.unique(np.concatenate(votes))
+    counts = np.stack([np.sum([vote == label for vote in votes], axis=0) for label in labels])
+    return labels[counts.argmax(axis=0)]
+
+
+def majority_accuracy(results: Sequence[TrainingResult], data: WineData) -> float:
+    """Return the share of the test rows that the members, voting, classify correctly."""
+    return float(accuracy_score(data.y_test, majority(results)))
+
+
+def feature_sweep(spec: ModelSpec, features: Sequence[str] = FEATURES) -> list[ModelSpec]:
+    """Leave features out: the spec on all features, and on all but each one of them.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        The model.
+    features : sequence of str
+        Names of the columns, at least 2.
+
+    Examples
+    --------
+    >>> from sklearn.ensemble import RandomForestClassifier
+    >>> from wine_training import ModelSpec, load_wine, train_sequential
+    >>> spec = ModelSpec(RandomForestClassifier(n_estimators=10), random_state=0)
+    >>> everything, *without = train_sequential(feature_sweep(spec), load_wine("twin"))
+    >>> losses = {name: everything.accuracy - one.accuracy for name, one in zip(FEATURES, without)}
+    >>> len(losses)
+    11
+    """
+    if len(features) < 2:
+        raise ValueError("at least two features are wanted, to leave one out")
+    subsets = [tuple(features), *(tuple(other for other in features if other != name) for name in features)]
+    return [replace(spec, features=subset) for subset in subsets]
+
+
+def algorithm_sweep(*, random_state: int = RANDOM_STATE) -> list[ModelSpec]:
+    """Compare algorithms: three settings of each of five, from a hundredth of a second to one.
+
+    They say what they cost relative to each other, so that the longest are submitted first.
+
+    Parameters
+    ----------
+    random_state : int
+        Of every model that has one.
+
+    Examples
+    --------
+    >>> from wine_training import load_wine, train_sequential
+    >>> sweep = algorithm_sweep()
+    >>> results = train_sequential(sweep[:6], load_wine("twin"))
+    >>> best = max(range(6), key=lambda number: results[number].accuracy)
+    >>> sweep[best].params
+    {'logisticregression__C': 0.1}
+    """
+    sweep = []
+    for estimator, grid, cost in ALGORITHMS.values():
+        for params in ParameterGrid(grid):
+            repetitions = params.get("n_estimators", 100) / 100
+            sweep.append(ModelSpec(estimator, params, random_state, cost=cost * repetitions))
+    return sweep

@@ -1,0 +1,124 @@
+"""The five uses: their sweeps, and that Ray and the loop train the same."""
+
+from __future__ import annotations
+
+import doctest
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.ensemble import RandomForestClassifier
+
+from wine_training import Fold, ModelSpec, TrainingError, WineData, load_wine, sweeps, train_ray, train_sequential
+from wine_training.data import FEATURES
+from wine_training.models import TrainingResult, fit_and_score
+from wine_training.session import RaySession
+from wine_training.sweeps import (
+    algorithm_sweep,
+    ensemble_sweep,
+    feature_sweep,
+    fold_sweep,
+    grid_sweep,
+    majority,
+    majority_accuracy,
+)
+from wine_training.training import ORDERS
+
+FOREST = RandomForestClassifier(n_estimators=5)
+SPEC = ModelSpec(FOREST, random_state=1)
+
+
+@pytest.fixture(scope="module")
+def few() -> WineData:
+    """Yield a few rows of the twin."""
+    data = load_wine("twin")
+    return WineData(
+        data.X_train[:200], data.X_test[:60], data.y_train[:200], data.y_test[:60], "red", "twin", "few", "few"
+    )
+
+
+def test_the_examples_work() -> None:
+    assert doctest.testmod(sweeps).failed == 0
+    assert doctest.testmod(sweeps).attempted > 15
+
+
+def test_a_grid_is_every_combination() -> None:
+    sweep = grid_sweep(FOREST, {"max_depth": [2, 8], "max_features": [1, 2, 3]})
+    assert len({str(spec) for spec in sweep}) == 6
+
+
+def test_every_row_is_tested_on_once(few: WineData) -> None:
+    folds = [spec.rows(few) for spec in fold_sweep([SPEC], folds=4)]
+    tested = np.concatenate([fold.X_test for fold in folds])
+    assert sorted(map(tuple, tested)) == sorted(map(tuple, few.X_train))
+    for fold in folds:
+        assert len(fold.X_train) + len(fold.X_test) == len(few.X_train)
+        assert fold.y_test.mean() == pytest.approx(few.y_train.mean(), abs=0.03)
+
+
+@pytest.mark.parametrize(("number", "folds"), [(5, 5), (-1, 5), (0, 0)])
+def test_folds_that_are_not_there(number: int, folds: int) -> None:
+    with pytest.raises(ValueError, match="counted from 0"):
+        Fold(number, folds)
+
+
+def test_a_model_sees_its_features_only(few: WineData) -> None:
+    subset = ("alcohol", "pH")
+    names = tuple(name for name in FEATURES if name.lower() in ("alcohol", "ph"))
+    rows = ModelSpec(FOREST, features=names).rows(few)
+    assert rows.X_train.shape == (200, len(subset))
+    assert rows.X_train.flags.c_contiguous
+    assert np.array_equal(rows.X_test[:, 0], few.X_test[:, FEATURES.index(names[0])])
+    sweep = feature_sweep(SPEC)
+    assert [len(spec.features or ()) for spec in sweep] == [11] + 11 * [10]
+
+
+@pytest.mark.parametrize("features", [("alcohol", "colour"), ()])
+def test_unknown_features_are_named(few: WineData, features: tuple[str, ...]) -> None:
+    with pytest.raises(
+        TrainingError, match=r"^spec 2, RandomForestClassifier\(\) on .*is no feature; there are 'fixed"
+    ):
+        fit_and_score(ModelSpec(FOREST, features=features), few, number=2)
+
+
+def test_members_vote(few: WineData) -> None:
+    def member(*labels: int) -> TrainingResult:
+        return TrainingResult(0.0, (), predictions=np.array(labels))
+
+    assert majority([member(1, 0, 3), member(1, 1, 2), member(0, 1, 3)]).tolist() == [1, 1, 3]
+    assert majority([member(1, 0), member(0, 1)]).tolist() == [0, 0]
+    with pytest.raises(ValueError, match="keep_predictions=True"):
+        majority(train_sequential(ensemble_sweep(2, trees=2), few))
+    results = train_sequential(ensemble_sweep(3, trees=5), few, keep_predictions=True)
+    assert majority_accuracy(results, few) == np.mean(majority(results) == few.y_test)
+
+
+SWEEPS: dict[str, list[ModelSpec]] = {
+    "tuning": grid_sweep(FOREST, {"max_depth": [2, None], "n_estimators": [4, 12]}),
+    "validation": fold_sweep([SPEC], folds=3),
+    "ensemble": ensemble_sweep(4, trees=11),
+    "features": feature_sweep(SPEC)[:4],
+    "algorithms": algorithm_sweep()[:9],
+}
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+@pytest.mark.parametrize("order", ORDERS)
+def test_ray_and_the_loop_agree_to_the_last_bit(
+    few: WineData, ray_with_two_cpus: RaySession, name: str, order: str
+) -> None:
+    looped = train_sequential(SWEEPS[name], few, keep_predictions=True)
+    trained = train_ray(SWEEPS[name], few, keep_predictions=True, order=order)
+    assert [one.accuracy for one in looped] == [one.accuracy for one in trained]
+    assert all(np.array_equal(a.predictions, b.predictions) for a, b in zip(looped, trained, strict=True))  # type: ignore[arg-type]
+
+
+def test_an_order_that_is_not_there(few: WineData) -> None:
+    with pytest.raises(ValueError, match="order must be one of longest-first, as-given, not 'random'"):
+        train_ray([SPEC], few, order="random")
+
+
+@pytest.mark.parametrize("cost", [-1.0, float("nan"), float("inf")])
+def test_a_cost_must_be_a_number(few: WineData, cost: Any) -> None:
+    with pytest.raises(TrainingError, match=r"^spec 0: .*its cost must be a number of at least 0"):
+        train_sequential([ModelSpec(FOREST, cost=cost)], few)
