@@ -6,19 +6,18 @@ import contextlib
 import functools
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Protocol, cast
 
 import pytest
 from filelock import FileLock
 
+from bench.choices import MODELS, PROFILES, WIDEST, limits, load, numbers, wines
 from bench.engines import ENGINES, Engine, Tasks, Trained, by_task
 from bench.overheads import COUNTED, TASKS, bare_cold_seconds, bare_dispatch, cold_seconds, ray_dispatch_seconds
+from bench.ray_keeper import RayKeeper, RayWorkers
 from bench.speedup import Speedup, UnfairPair
 from bench.speedup.contest import Contestant, Trainer
-from bench.speedup.options import positive
 from bench.speedup.plugin import GROUP
 from wine_training import (
     ModelSpec,
@@ -27,57 +26,17 @@ from wine_training import (
     WineDataError,
     WorkerLostError,
     forest_sweep,
-    load_wine,
-    ray_session,
     train_ray,
     train_sequential,
 )
-from wine_training.data import WINE_KINDS
-from wine_training.session import RaySession, RayStartError, usable_cpus, worker_niceness
-from wine_training.training import LONGEST_FIRST, warm_workers
+from wine_training.session import RayStartError, usable_cpus
+from wine_training.training import LONGEST_FIRST
 
 # Tests of the machinery are not cells; name their folder to run them.
 collect_ignore = ["speedup/tests", "tests"]
 
-MODELS = (10, 100)
 WARM_UPS = 2
 """Small sweeps that an engine trains before it is measured."""
-
-
-@dataclass(frozen=True)
-class Profile:
-    """How much is measured."""
-
-    wines: tuple[str, ...]
-    """Kinds of wine."""
-    pairs: int
-    """Pairs of a cell with up to `FEW_MODELS` models."""
-    pairs_of_many: int
-    """Pairs of a larger cell: each is longer, and so steadier."""
-    pairs_of_many_on_one: int
-    """Pairs of a larger cell on one CPU: the longest to measure, and what it tells, the engine's own cost, is the
-    steadiest of all figures."""
-    rounds: int
-    """Rounds of the engines side by side, and of what is started from nothing."""
-    engine_models: tuple[int, ...]
-    """Numbers of models that the engines are compared on."""
-
-    def pairs_for(self, models: int, cpus: int) -> int:
-        """Return how many pairs a cell gets."""
-        if models <= FEW_MODELS:
-            return self.pairs
-        return self.pairs_of_many if cpus > 1 else self.pairs_of_many_on_one
-
-
-FEW_MODELS = 30
-WIDEST = "widest"
-"""Marker of cells that are measured at the largest CPU limit only."""
-PROFILES = {
-    "quick": Profile(wines=("red",), pairs=5, pairs_of_many=3, pairs_of_many_on_one=2, rounds=1, engine_models=(10,)),
-    "nightly": Profile(
-        wines=("red", "all"), pairs=10, pairs_of_many=5, pairs_of_many_on_one=3, rounds=5, engine_models=(10, 100)
-    ),
-}
 
 
 class Measure(Protocol):
@@ -88,27 +47,14 @@ class Measure(Protocol):
     ) -> None: ...
 
 
-@dataclass(frozen=True)
-class Wine:
-    """A choice of data."""
-
-    kind: str
-    source: str
-
-    @property
-    def id(self) -> str:
-        """Part of the test's id."""
-        return self.kind if not Path(self.source).suffix else Path(self.source).stem
-
-
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup(*GROUP)
     group.addoption(
-        "--models", type=_numbers, metavar="N,…", help="Numbers of models (default: 10,100; engines: see --profile)."
+        "--models", type=numbers, metavar="N,…", help="Numbers of models (default: 10,100; engines: see --profile)."
     )
     group.addoption(
         "--cpus",
-        type=_numbers,
+        type=numbers,
         metavar="N,…",
         help="CPU limits (default: 1, 2, 4, … and all usable CPUs).",
     )
@@ -138,16 +84,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(dict.fromkeys(positive(part.strip()) for part in text.split(",")))
-
-
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", f"{WIDEST}: measured at the largest CPU limit only.")
     too_many = [limit for limit in config.getoption("cpus") or () if limit > usable_cpus()]
     if too_many and not config.getoption("ray_address"):
         raise pytest.UsageError(f"--cpus {too_many[0]}: this machine has {usable_cpus()} usable CPUs")
-    _wines(config)  # refuses what is neither a kind nor a file
+    wines(config)  # refuses what is neither a kind nor a file
 
 
 @pytest.hookimpl(trylast=True)
@@ -156,17 +98,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=lambda item: "no_ray" in getattr(item, "fixturenames", ()))
     if any("wine" in getattr(item, "fixturenames", ()) for item in items):
         try:
-            for wine in _wines(config):
-                _load(wine)
+            for wine in wines(config):
+                load(wine)
         except WineDataError as error:
             raise pytest.UsageError(f"wine data: {error}") from None
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
     lines = []
-    for wine in _wines(config):
+    for wine in wines(config):
         with contextlib.suppress(WineDataError):
-            lines.append(f"wine: {_load(wine).provenance}")
+            lines.append(f"wine: {load(wine).provenance}")
     return lines
 
 
@@ -175,19 +117,19 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return  # a test of the machinery, with parameters of its own
     profile = PROFILES[metafunc.config.getoption("profile")]
     models = MODELS if "engine" not in metafunc.fixturenames else profile.engine_models
-    limits = _limits(metafunc.config)
+    cpus = limits(metafunc.config)
     if metafunc.definition.get_closest_marker(WIDEST):
-        limits = [max(limits)]
+        cpus = [max(cpus)]
     choices = {
         "wine": [
             pytest.param(wine, id=wine.id, marks=_cost(5 if wine.kind == "all" else 1))
-            for wine in _wines(metafunc.config)
+            for wine in wines(metafunc.config)
         ],
         "models": [
             pytest.param(n, id=f"{n}-models", marks=_cost(n * profile.pairs_for(n, cpus=2)))
             for n in metafunc.config.getoption("models") or models
         ],
-        "cpus": [pytest.param(limit, id=f"{limit}-cpus", marks=_cost(1 + 1 / limit)) for limit in limits],
+        "cpus": [pytest.param(limit, id=f"{limit}-cpus", marks=_cost(1 + 1 / limit)) for limit in cpus],
         "engine": [pytest.param(engine, id=engine.name) for engine in ENGINES],
     }
     for name, params in choices.items():
@@ -200,36 +142,10 @@ def _cost(cost: float) -> pytest.MarkDecorator:
     return pytest.mark.speedup_cost(cost)
 
 
-def _limits(config: pytest.Config) -> Sequence[int]:
-    chosen: tuple[int, ...] | None = config.getoption("cpus")
-    if chosen:
-        return chosen
-    powers = [2**power for power in range(usable_cpus().bit_length())]
-    return sorted({*(limit for limit in powers if limit <= usable_cpus()), usable_cpus()})
-
-
-def _wines(config: pytest.Config) -> list[Wine]:
-    source = config.getoption("wine_source")
-    chosen = config.getoption("wine")
-    if chosen is None:
-        return [Wine(kind, source) for kind in PROFILES[config.getoption("profile")].wines]
-    kinds = list(dict.fromkeys(part.strip() for part in chosen.split(",")))
-    if all(kind in WINE_KINDS for kind in kinds):
-        return [Wine(kind, source) for kind in kinds]
-    if not Path(chosen).exists():
-        raise pytest.UsageError(f"--wine {chosen}: neither {', '.join(WINE_KINDS)} nor an existing file")
-    return [Wine("all", chosen)]
-
-
-@functools.cache
-def _load(wine: Wine) -> WineData:
-    return load_wine(wine.source, wine.kind)
-
-
 @pytest.fixture
 def wine(request: pytest.FixtureRequest) -> WineData:
     """Yield the rows to train on."""
-    return _load(request.param)
+    return load(request.param)
 
 
 @pytest.fixture
@@ -242,51 +158,6 @@ def models(request: pytest.FixtureRequest) -> int:
 def cpus(request: pytest.FixtureRequest) -> int:
     """Yield the CPU limit."""
     return int(request.param)
-
-
-@dataclass
-class RayWorkers:
-    """The workers of a Ray session, all of them warm."""
-
-    session: RaySession
-    warm: set[str]
-    """Those that have imported scikit-learn and fitted a model."""
-    niceness: int
-    """Scheduling priority they run at; the loop runs at 0."""
-
-    def warm_up(self) -> None:
-        """Warm the workers there are now."""
-        self.warm |= warm_workers(self.session)
-
-
-class RayKeeper:
-    """Keeps Ray running from one cell to the next, as long as they want the same CPU limit."""
-
-    def __init__(self, address: str | None) -> None:
-        self._address = address
-        self._stack = contextlib.ExitStack()
-        self._running: tuple[int, RayWorkers] | None = None
-
-    def workers(self, cpus: int) -> RayWorkers:
-        """Return the warm workers of a session with this CPU limit; end the one before, if it had another."""
-        if self._running is None or self._running[0] != cpus:
-            self.stop()
-            session = self._stack.enter_context(ray_session(cpus, address=self._address))
-            try:
-                workers = RayWorkers(session, set(warm_workers(session)), worker_niceness(session))
-            except BaseException:
-                self._stack.close()
-                raise
-            self._running = cpus, workers
-        return self._running[1]
-
-    def stop(self) -> None:
-        """End Ray, if it is running, and check that nothing is left."""
-        if self._running is None:
-            return
-        session, self._running = self._running[1].session, None
-        self._stack.close()
-        assert not session.leftovers, f"processes of Ray that did not end by themselves: {session.leftovers}"
 
 
 @pytest.fixture(scope="session")
@@ -411,7 +282,8 @@ def side_by_side(
             with one.start(wine, cpus) as train:
                 yield Trainer(
                     first=lambda: train(small[:1]),
-                    warm_up=lambda: [train(small) for _ in range(WARM_UPS)],
+                    # The loop too: a process that has started others starts its OpenBLAS threads anew.
+                    warm_up=lambda: [(train(small), train_sequential(small, wine)) for _ in range(WARM_UPS)],
                     run=lambda: checked(train(sweep)),
                 )
 

@@ -44,6 +44,11 @@ class Series:
     nights: dict[str, list[Verdict]]
     """All verdicts, by quantity."""
 
+    @property
+    def is_cost(self) -> bool:
+        """Whether it is a cost, and no speedup."""
+        return len(self.records[-1].quantities) == 1
+
 
 def history(options: argparse.Namespace) -> None:
     """Show all series of a store, or one of them night by night."""
@@ -236,7 +241,7 @@ def _show_series(judged: Sequence[Series]) -> None:
             str(len(one.records)),
             terminal.night_of(last.night),
             terminal.seconds(math.exp(last.logs[SPEEDUP])),
-            terminal.change_of(one.verdict.leading),
+            terminal.change_of(one.verdict.leading, cost=one.is_cost),
             state,
         )
     _console().print(table)
@@ -261,7 +266,7 @@ def _show_nights(one: Series, decisions: Decisions) -> None:
         )
     console.print(table)
     if one.verdict.leading.since:
-        console.print(terminal.sentence(one.verdict))
+        console.print(terminal.sentence(one.verdict, cost=one.is_cost))
         change = what_changed(one.records, one.verdict.leading.since, one.verdict.leading.compared)
         for line in in_words(change, fingerprint.engine, Path.cwd()) if change else ():
             console.print(f"  {line}")

@@ -59,6 +59,8 @@ class Showing:
     """Seconds until it was started, one per visit."""
     first_s: list[float] = field(default_factory=list)
     """Seconds from nothing to the first result, one per visit."""
+    failure: Exception | None = None
+    """What ended its part in the contest."""
     memory_bytes: int = 0
     """Peak memory of this process and all its descendants while a sweep was trained, each page counted once."""
 
@@ -112,14 +114,19 @@ def compete(
     Returns
     -------
     dict of str to Showing
-        By name.
+        By name. One that failed has its `failure`, and takes no further part.
     """
     seen = {one.name: Showing() for one in contestants}
     for number in range(rounds):
         turn = number % len(contestants)
         for one in [*contestants[turn:], *contestants[:turn]]:
+            if seen[one.name].failure is not None:
+                continue
             on_visit(one.name, number + 1)
-            _visit(one, seen[one.name], sequential, cpus, meter, clock)
+            try:
+                _visit(one, seen[one.name], sequential, cpus, meter, clock)
+            except Exception as error:  # one that fails must not cost the others their turn
+                seen[one.name].failure = error
     return seen
 
 

@@ -239,6 +239,8 @@ class Speedup:
                 on_visit=lambda name, number: self._progress.note(f"{name}, round {number} of {rounds}"),
             )
         showing = self._contests[key][engine]
+        if showing.failure is not None:
+            raise showing.failure
         measurement = showing.measurement
         self._report([pair.parallel_s for pair in measurement.pairs])
         self._progress.end(f"{len(measurement.pairs)} pairs, speedup {with_interval(measurement.speedup, 2)}")
@@ -310,6 +312,7 @@ class Speedup:
             return None
         self._progress.begin(self._node.nodeid, self._name, rounds)
         if workload not in self._runs:
+            self._runs[workload] = []  # should it fail, the other tests need not try it again
             done: list[tuple[Mapping[str, float], float]] = []
             for number in range(rounds):
                 self._progress.pair(number, rounds)
@@ -320,6 +323,8 @@ class Speedup:
                     compared = bare()
                     done.append((own(), compared))
             self._runs[workload] = done
+        elif not self._runs[workload]:
+            raise RuntimeError(f"{workload} failed before, see there")
         pairs = tuple(
             CostPair(took[step], 1.0 if step in counted else compared)
             for took, compared in self._runs[workload]

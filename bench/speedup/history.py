@@ -92,7 +92,8 @@ class Fingerprint:
     @property
     def label(self) -> str:
         """The cell in one word, such as ``forests-red-10-models-2-cpus-ray``."""
-        return f"{self.workload}-{self.models}-models-{self.cpus}-cpus-{self.engine}"
+        models = f"-{self.models}-models" if self.models else ""  # a cost is of none
+        return f"{self.workload}{models}-{self.cpus}-cpus-{self.engine}"
 
     @property
     def id(self) -> str:

@@ -400,7 +400,7 @@ class SpeedupPlugin:
         yield f"{count}: " + ", ".join(f"{n} {state}{self._needed(state)}" for state, n in states.most_common())
 
     def _remarks(self, cell: Cell) -> Iterator[str]:
-        name = self._name(cell)
+        name, cost = self._name(cell), isinstance(cell.measurement, Costs)
         for measurement in (cell.measurement, *([cell.again] if cell.again else [])):
             if isinstance(measurement, Costs):
                 continue
@@ -420,10 +420,11 @@ class SpeedupPlugin:
         if verdict.state == INCOMPARABLE:
             yield f"{name}: {verdict.reason}"
         if verdict.state in TOLD:
-            yield f"{name}: {terminal.sentence(verdict)}"
+            yield f"{name}: {terminal.sentence(verdict, cost=cost)}"
             yield from (f"  {line}" for line in self.changes.get(cell.nodeid, ()))
         for quantity, noted in verdict.noted.items():
-            yield f"{name}: {quantity} {terminal.change_since(noted)}: too little to fail"
+            what = "cost" if cost else quantity
+            yield f"{name}: {what} {terminal.change_since(noted, cost=cost)}: too little to fail"
 
     def _needed(self, state: str) -> str:
         if state != LEARNING:

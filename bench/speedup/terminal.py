@@ -166,7 +166,7 @@ def costs(rows: Sequence[CostRow], style: Style) -> str:
     for heading in ("cost [95 %]", "× bare"):
         table.add_column(heading, justify="right", no_wrap=True)
     if compared:
-        table.add_column("1/× change", justify="right", no_wrap=True)
+        table.add_column("change", justify="right", no_wrap=True)
         table.add_column("verdict", no_wrap=True)
     for row in rows:
         times = f"{1 / row.costs.ratio.value:.3g}" if row.costs.against else "-"
@@ -174,7 +174,7 @@ def costs(rows: Sequence[CostRow], style: Style) -> str:
             Text(row.name),
             with_unit(row.costs),
             times,
-            *(_comparison(row.verdict) if compared else ()),
+            *(_comparison(row.verdict, cost=True) if compared else ()),
         )
     against: dict[str, list[str]] = {}
     for row in rows:
@@ -214,30 +214,35 @@ def _speedups(rows: Sequence[Row], style: box.Box, *, compared: bool, whole: boo
     return table
 
 
-def _comparison(verdict: CellVerdict | None) -> tuple[str, Text]:
+def _comparison(verdict: CellVerdict | None, *, cost: bool = False) -> tuple[str, Text]:
     if verdict is None:
         return "", Text("")
-    return change_of(verdict.leading), Text(verdict.state, style=_STYLES.get(verdict.state, ""))
+    return change_of(verdict.leading, cost=cost), Text(verdict.state, style=_STYLES.get(verdict.state, ""))
 
 
-def change_of(verdict: Verdict) -> str:
-    """Return the change of a level, or of tonight, in percent with the margin of its 95 % interval."""
+def change_of(verdict: Verdict, *, cost: bool = False) -> str:
+    """Return the change of a level, or of tonight, in percent with the margin of its 95 % interval.
+
+    Of a cost (`cost`) it is the inverse that is judged, so that lower is worse; what is shown is the cost itself.
+    """
+    sign = -1.0 if cost else 1.0
     if verdict.change is None:
         return "-"
-    change = f"{round(math.expm1(verdict.change), 3) + 0.0:+.1%}"  # no minus before 0.0
+    change = f"{round(math.expm1(sign * verdict.change), 3) + 0.0:+.1%}"  # no minus before 0.0
     if verdict.interval is None:
         return change
-    low, high = (math.expm1(end) for end in verdict.interval)
+    low, high = sorted(math.expm1(sign * end) for end in verdict.interval)
     margin = f"{(high - low) / 2:.1%}" if high - low < 2 else ">100%"
     return f"{change.removesuffix('%')}±{margin}"
 
 
-def change_since(verdict: Verdict) -> str:
+def change_since(verdict: Verdict, *, cost: bool = False) -> str:
     """Return a change of level with its margin and its date, such as ``−1.3 % ± 0.2 since 2026-11-20``."""
-    change = round(math.expm1(verdict.change or 0.0), 3)
+    sign = -1.0 if cost else 1.0
+    change = round(math.expm1(sign * (verdict.change or 0.0)), 3)
     text = f"{'−' if change < 0 else '+'}{abs(change):.1%}".replace("%", " %")
     if verdict.interval is not None:
-        low, high = (100 * math.expm1(end) for end in verdict.interval)
+        low, high = sorted(100 * math.expm1(sign * end) for end in verdict.interval)
         text += f" ± {(high - low) / 2:.1f}"
     return f"{text} since {night_of(verdict.since)}" if verdict.since else f"{text} tonight"
 
@@ -247,10 +252,10 @@ def night_of(name: str) -> str:
     return name.partition("T")[0]
 
 
-def sentence(verdict: CellVerdict) -> str:
+def sentence(verdict: CellVerdict, *, cost: bool = False) -> str:
     """Return what is said of a cell whose level has changed: how much, since when, what lost, what that means."""
     leading = verdict.leading
-    text = f"{verdict.state}, {verdict.quantity} {change_since(leading)}"
+    text = f"{verdict.state}, {'cost' if cost else verdict.quantity} {change_since(leading, cost=cost)}"
     if leading.since:
         text += f" ({leading.nights} night{'s' * (leading.nights != 1)} against {leading.compared})"
     if verdict.reason and verdict.culprit and verdict.state in (REGRESSED, SUSPECT):

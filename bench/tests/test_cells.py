@@ -24,7 +24,8 @@ Collect = Callable[..., pytest.RunResult]
 def collect(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Collect:
     """Yield a function that collects the cells of bench/ as on a machine with six CPUs."""
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr("bench.conftest.usable_cpus", lambda: 6)
+    for module in ("conftest", "choices"):
+        monkeypatch.setattr(f"bench.{module}.usable_cpus", lambda: 6)
 
     def run(*options: str) -> pytest.RunResult:
         storage = f"--benchmark-storage={pytester.path}"

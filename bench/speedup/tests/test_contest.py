@@ -81,6 +81,28 @@ def test_one_engine_is_there_at_a_time_and_each_round_begins_with_another(world:
             running = None
 
 
+def test_one_that_fails_does_not_cost_the_others_their_turn(world: World) -> None:
+    def fail() -> list[object]:
+        raise RuntimeError("no worker left")
+
+    @contextlib.contextmanager
+    def start() -> Iterator[Trainer]:
+        yield Trainer(first=lambda: None, warm_up=lambda: None, run=fail)
+
+    seen = compete(
+        [Contestant("broken", start), world.contestant("a", starts=1.0, takes=1.25)],
+        world.run("loop", 2.0),
+        cpus=2,
+        rounds=2,
+        meter=Quiet,
+        on_visit=lambda name, _: world.log.append(f"visit {name}"),
+        clock=lambda: world.now,
+    )
+    assert str(seen["broken"].failure) == "no worker left"
+    assert world.log.count("visit broken") == 1
+    assert len(seen["a"].measurement.pairs) == 2 * PAIRS
+
+
 def test_every_engine_is_measured_beside_the_loop(world: World) -> None:
     seen = contest(world)
     pairs = seen["a"].measurement.pairs
