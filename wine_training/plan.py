@@ -17,7 +17,7 @@ FACTORING = 0.5
 """Share of the rest that a round hands out where nobody knows how long the fits take."""
 FORESEEN = 0.85
 """The same where their lengths follow from the specs: what is left only has to make up for noise."""
-LEAST = 1 / 100
+LEAST = 1 / 200
 """No task is planned to be shorter than this share of one CPU's work, nor a forest split for less."""
 FEWEST_TREES = 5
 """Trees in a part of a forest, at least: fewer take no longer than it takes to send them on their way."""
