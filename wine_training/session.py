@@ -37,8 +37,9 @@ _SETTINGS = {
     # Ray would repeat a task for ever that does not fit into memory.
     "RAY_task_oom_retries": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
-    # Workers import scikit-learn as they start, while the driver prepares the data.
-    "RAY_preload_python_modules": "wine_training.training",
+    # Workers import scikit-learn as they start, while the driver prepares the data. Not this package: they do not know
+    # the driver's path yet, and would take an installed one where the driver runs from a checkout.
+    "RAY_preload_python_modules": "sklearn.ensemble,sklearn.model_selection",
     # Nobody looks at these, and together they take a CPU for 0.5 % of the time while it could train.
     "RAY_enable_metrics_collection": "0",
     "RAY_enable_open_telemetry": "0",
