@@ -26,7 +26,7 @@ from threadpoolctl import threadpool_limits
 
 from bench.speedup.contest import FLOOR
 from wine_training import ModelSpec, TrainingResult, WineData, ray_session, train_ray
-from wine_training.models import estimated_cost, fit_and_score
+from wine_training.models import defaults_of, estimated_cost, fit_and_score
 
 Sweep = Sequence[ModelSpec]
 Tasks = list[list[tuple[float, float]]]
@@ -68,7 +68,12 @@ def by_task(results: Sequence[TrainingResult]) -> Trained:
 
 def longest_first(sweep: Sweep) -> list[int]:
     """Return the numbers of the specs, those of the longest models first."""
-    return sorted(range(len(sweep)), key=lambda number: -estimated_cost(sweep[number]))
+    costs = _costs(sweep)
+    return sorted(range(len(sweep)), key=lambda number: -costs[number])
+
+
+def _costs(sweep: Sweep) -> list[float]:
+    return [estimated_cost(spec, defaults) for spec, defaults in zip(sweep, defaults_of(sweep), strict=True)]
 
 
 def _trained(sweep: Sweep, run: Callable[[list[ModelSpec]], Sequence[TrainingResult]]) -> Trained:
@@ -195,7 +200,7 @@ def bare_processes(data: WineData, cpus: int) -> Iterator[Train]:
             pipes.append(ours)
 
         def train(sweep: Sweep) -> Trained:
-            parts = [part for part in best_split([estimated_cost(spec) for spec in sweep], cpus) if part]
+            parts = [part for part in best_split(_costs(sweep), cpus) if part]
             for pipe, part in zip(pipes, parts, strict=False):
                 pipe.send([sweep[number] for number in part])
             accuracies, tasks = [0.0] * len(sweep), []

@@ -42,7 +42,7 @@ LIMITS = ("dispatch", "tail", "contention", "object store")
 
 
 @dataclass(frozen=True)
-class Costs:
+class Overheads:
     """What a task costs beside its fits, and what the fits cost beside each other."""
 
     task_s: float
@@ -75,7 +75,7 @@ class Point:
         return max(self.gains, key=lambda name: self.gains[name])
 
 
-def simulated_s(tasks: Sequence[float], cpus: int, costs: Costs) -> float:
+def simulated_s(tasks: Sequence[float], cpus: int, costs: Overheads) -> float:
     """Return the seconds until the last result is there.
 
     Parameters
@@ -84,7 +84,7 @@ def simulated_s(tasks: Sequence[float], cpus: int, costs: Costs) -> float:
         Seconds of each task alone, in the order of submission.
     cpus : int
         How many run at once.
-    costs : Costs
+    costs : Overheads
         Of dispatch, contention and data.
     """
     free = [0.0] * min(cpus, len(tasks))
@@ -110,7 +110,7 @@ def durations(tasks: Sequence[Sequence[Work]], seconds: Sequence[float], trees: 
     ]
 
 
-def model(sweep: Sequence[ModelSpec], seconds: Sequence[float], costs: Costs, cpus: int) -> Point:
+def model(sweep: Sequence[ModelSpec], seconds: Sequence[float], costs: Overheads, cpus: int) -> Point:
     """Return what the model says of a sweep at one number of CPUs.
 
     Parameters
@@ -119,7 +119,7 @@ def model(sweep: Sequence[ModelSpec], seconds: Sequence[float], costs: Costs, cp
         Forests.
     seconds : sequence of float
         What each of them takes alone.
-    costs : Costs
+    costs : Overheads
         Of dispatch, contention and data.
     cpus : int
         Number of CPUs.
@@ -128,7 +128,7 @@ def model(sweep: Sequence[ModelSpec], seconds: Sequence[float], costs: Costs, cp
     tasks = durations(tasks_of(sweep, cpus), seconds, trees)
     total = math.fsum(seconds)
 
-    def speedup(costs: Costs, tasks: Sequence[float] = tasks) -> float:
+    def speedup(costs: Overheads, tasks: Sequence[float] = tasks) -> float:
         return total / simulated_s(tasks, cpus, costs)
 
     here = speedup(costs)
@@ -142,7 +142,7 @@ def model(sweep: Sequence[ModelSpec], seconds: Sequence[float], costs: Costs, cp
     return Point(cpus, here, len(tasks), {name: max(1.0, without[name] / here) for name in LIMITS})
 
 
-def whole_models(seconds: Sequence[float], costs: Costs, cpus: int, models: int) -> float:
+def whole_models(seconds: Sequence[float], costs: Overheads, cpus: int, models: int) -> float:
     """Return the speedup if every task trained so many whole models, the longest first."""
     longest = sorted(seconds, reverse=True)
     tasks = [math.fsum(longest[first : first + models]) for first in range(0, len(longest), models)]
@@ -160,7 +160,7 @@ class Measured:
     wine: str
     pairs: Mapping[int, Sequence[Mapping[str, Any]]]
     """The pairs of the latest run at each CPU limit, raw."""
-    costs: Costs
+    costs: Overheads
 
     @property
     def seconds(self) -> list[float]:
@@ -206,7 +206,7 @@ def measured(store: Path, models: int, wine: str) -> Measured:
     return Measured(
         wine,
         pairs,
-        Costs(
+        Overheads(
             task_s=costs["task"],
             gap_s=costs["round-trip"],
             contention=max(1.0, 1 / (factors[widest]["cpu"]["value"] * factors[widest]["wait"]["value"])),
@@ -246,7 +246,7 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _check(sweep: Sequence[ModelSpec], pairs: Sequence[Mapping[str, Any]], costs: Costs, cpus: int) -> str:
+def _check(sweep: Sequence[ModelSpec], pairs: Sequence[Mapping[str, Any]], costs: Overheads, cpus: int) -> str:
     trees = [spec.params["n_estimators"] for spec in sweep]
     tasks = tasks_of(sweep, cpus)
     ratios = [
@@ -260,7 +260,7 @@ def _check(sweep: Sequence[ModelSpec], pairs: Sequence[Mapping[str, Any]], costs
     )
 
 
-def _table(points: Sequence[Point], seconds: Sequence[float], costs: Costs) -> Table:
+def _table(points: Sequence[Point], seconds: Sequence[float], costs: Overheads) -> Table:
     table = Table(box=None, pad_edge=False)
     for heading in ("CPUs", "tasks", "speedup", "efficiency", "limited by", "without it", "one model a task", "ten"):
         table.add_column(heading, justify="left" if heading == "limited by" else "right")
@@ -278,7 +278,7 @@ def _table(points: Sequence[Point], seconds: Sequence[float], costs: Costs) -> T
     return table
 
 
-def _plot(points: Sequence[Point], seconds: Sequence[float], costs: Costs, options: argparse.Namespace) -> None:
+def _plot(points: Sequence[Point], seconds: Sequence[float], costs: Overheads, options: argparse.Namespace) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 5), layout="constrained")

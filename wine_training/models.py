@@ -244,6 +244,13 @@ def estimated_cost(spec: ModelSpec, defaults: Mapping[str, Any] | None = None) -
     )
 
 
+def defaults_of(specs: Sequence[ModelSpec]) -> list[Mapping[str, Any]]:
+    """Return ``get_params()`` of the estimator of each spec, asked once of each estimator: most sweeps have but one."""
+    estimators = {id(spec.estimator): spec.estimator for spec in specs}
+    params = {key: estimator.get_params() for key, estimator in estimators.items()}
+    return [params[id(spec.estimator)] for spec in specs]
+
+
 def are_foreseen(specs: Sequence[ModelSpec]) -> bool:
     """Return whether `estimated_cost` tells how long each spec will train in proportion to the others.
 

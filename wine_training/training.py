@@ -22,6 +22,7 @@ from wine_training.models import (
     TrainingResult,
     are_foreseen,
     checked,
+    defaults_of,
     estimated_cost,
     fit_and_score,
 )
@@ -220,10 +221,9 @@ def tasks_of(sweep: Sequence[ModelSpec], cpus: int, *, whole: bool = False) -> l
     whole : bool
         Whether every forest must be trained by one worker.
     """
-    estimators = {id(spec.estimator): spec.estimator for spec in sweep}
-    params = {key: estimator.get_params() for key, estimator in estimators.items()}
-    trees = [None if whole else trees_of(spec, params[id(spec.estimator)]) for spec in sweep]
-    costs = [estimated_cost(spec, params[id(spec.estimator)]) for spec in sweep]
+    known = list(zip(sweep, defaults_of(sweep), strict=True))
+    trees = [None if whole else trees_of(spec, defaults) for spec, defaults in known]
+    costs = [estimated_cost(spec, defaults) for spec, defaults in known]
     work = [Work(number, cost, trees[number]) for number, cost in enumerate(costs)]
     if are_foreseen(sweep):
         tasks = plan(work, cpus, share=FORESEEN)

@@ -10,12 +10,12 @@ import pytest
 
 from bench.engines import best_split, by_task, longest_first
 from bench.overheads import derived
-from bench.scale import Costs, main, model, simulated_s, whole_models
+from bench.scale import Overheads, main, model, simulated_s, whole_models
 from bench.speedup.factors import makespan
 from wine_training import TrainingResult, forest_sweep
 from wine_training.models import Part
 
-FREE = Costs(task_s=0.0, gap_s=0.0, contention=1.0, data_bytes=0.0)
+FREE = Overheads(task_s=0.0, gap_s=0.0, contention=1.0, data_bytes=0.0)
 
 
 def test_the_best_split_is_the_best() -> None:
@@ -57,25 +57,25 @@ def test_without_costs_the_model_is_list_scheduling() -> None:
 
 
 def test_each_cost_of_the_model_by_hand() -> None:
-    dispatch = Costs(task_s=0.1, gap_s=0.0, contention=1.0, data_bytes=0.0)
+    dispatch = Overheads(task_s=0.1, gap_s=0.0, contention=1.0, data_bytes=0.0)
     assert simulated_s([1.0] * 100, 100, dispatch) == pytest.approx(100 * 0.1 + 1.0)
-    gaps = Costs(task_s=0.0, gap_s=0.1, contention=1.0, data_bytes=0.0)
+    gaps = Overheads(task_s=0.0, gap_s=0.1, contention=1.0, data_bytes=0.0)
     assert simulated_s([1.0] * 4, 1, gaps) == pytest.approx(4 + 5 * 0.1)
-    contention = Costs(task_s=0.0, gap_s=0.0, contention=1.5, data_bytes=0.0)
+    contention = Overheads(task_s=0.0, gap_s=0.0, contention=1.5, data_bytes=0.0)
     assert simulated_s([1.0, 1.0], 2, contention) == pytest.approx(1.5)
     assert simulated_s([1.0, 1.0], 1, contention) == pytest.approx(2.0)
-    rows = Costs(task_s=0.0, gap_s=0.0, contention=1.0, data_bytes=125e6)
+    rows = Overheads(task_s=0.0, gap_s=0.0, contention=1.0, data_bytes=125e6)
     assert simulated_s([1.0] * 64, 64, rows) == pytest.approx(2.0)
     assert simulated_s([1.0] * 32, 32, rows) == pytest.approx(1.0)
 
 
 def test_the_limit_is_what_costs_most() -> None:
     sweep, seconds = forest_sweep(100), [0.3] * 100
-    busy = model(sweep, seconds, Costs(task_s=0.05, gap_s=0.0, contention=1.05, data_bytes=0.0), 64)
+    busy = model(sweep, seconds, Overheads(task_s=0.05, gap_s=0.0, contention=1.05, data_bytes=0.0), 64)
     assert busy.limit == "dispatch"
-    crowded = model(sweep, seconds, Costs(task_s=1e-5, gap_s=1e-5, contention=1.5, data_bytes=0.0), 2)
+    crowded = model(sweep, seconds, Overheads(task_s=1e-5, gap_s=1e-5, contention=1.5, data_bytes=0.0), 2)
     assert crowded.limit == "contention"
-    far = model(sweep, seconds, Costs(task_s=1e-5, gap_s=1e-5, contention=1.0, data_bytes=1e9), 1024)
+    far = model(sweep, seconds, Overheads(task_s=1e-5, gap_s=1e-5, contention=1.0, data_bytes=1e9), 1024)
     assert far.limit == "object store"
     assert all(gain >= 1 for gain in far.gains.values())
     assert whole_models(seconds, FREE, 2, models=100) == pytest.approx(1.0)
