@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import sys
 from collections.abc import Sequence
@@ -11,7 +12,16 @@ from pathlib import Path
 from bench.speedup import commands
 from bench.speedup.options import chance, positive, share
 from bench.speedup.suite import SuiteRule
+from bench.speedup.sync import BRANCH
 from bench.speedup.verdict import ACCEPT, DISMISS, Rule
+
+OF_THEIR_OWN = {
+    "ab": "bench.ab",
+    "scale": "bench.scale",
+    "nights": "bench.evidence.nights",
+    "simulate": "bench.evidence.simulation",
+}
+"""Commands with parsers of their own: what they need is not loaded for the others."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -30,6 +40,12 @@ def parser() -> argparse.ArgumentParser:
     history.add_argument("--json", action="store_true", help="as JSON")
     history.set_defaults(run=commands.history)
 
+    report = add("report", parents=[store, rule], help="the report: one page of HTML on the whole history")
+    report.add_argument("file", metavar="FILE.html", type=Path, nargs="?", default=Path("speedup.html"))
+    report.add_argument("--title", help="default: name of this folder")
+    report.add_argument("--false-alarms", type=chance, default=SuiteRule().false_alarms, help="default: 1/1000")
+    report.set_defaults(run=commands.report)
+
     for kind, what in ((ACCEPT, "a change is the new level"), (DISMISS, "a change is noise")):
         decide = add(kind, parents=[store], help=what)
         decide.add_argument("cell", metavar="CELL", help="name of a series, part of it, its id, or all")
@@ -44,14 +60,20 @@ def parser() -> argparse.ArgumentParser:
     prune.add_argument("--dry-run", action="store_true", help="only say what would be deleted")
     prune.set_defaults(run=commands.prune)
 
+    sync = add("sync", parents=[store], help="bring the store and a git branch together")
+    sync.add_argument("--remote", default="origin", help="name or address of the remote (default: %(default)s)")
+    sync.add_argument("--branch", default=BRANCH, help="default: %(default)s")
+    sync.add_argument("--fetch-only", action="store_true", help="send nothing")
+    sync.set_defaults(run=commands.sync)
+
     replay = add("replay", parents=[rule], help="the rule for one series, on numbers from a CSV file")
     replay.add_argument("file", metavar="FILE.csv", type=Path, help="columns: night,log_speedup,se[,remeasured]")
     replay.add_argument("--false-alarms", type=chance, default=Rule().false_alarms, help="default: 1/2000")
     replay.set_defaults(run=commands.replay)
 
-    # These have parsers of their own: what they need is not loaded for the others.
     add("simulate", help="how often the rule is wrong and how soon it is right, beside other tools", add_help=False)
     add("scale", help="how far the speedup goes on more CPUs: a model of the makespan", add_help=False)
+    add("ab", help="two versions measured in turn: is B slower than A?", add_help=False)
     add("nights", help="real nights with regressions made on purpose", add_help=False)
     return top
 
@@ -63,18 +85,9 @@ def _folder(text: str) -> Path:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return the exit status."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if given[:1] == ["simulate"]:
-        from bench.evidence import simulation
-
-        return simulation.main(given[1:])
-    if given[:1] == ["scale"]:
-        from bench import scale
-
-        return scale.main(given[1:])
-    if given[:1] == ["nights"]:
-        from bench.evidence import nights
-
-        return nights.main(given[1:])
+    if given[:1] and given[0] in OF_THEIR_OWN:
+        module = importlib.import_module(OF_THEIR_OWN[given[0]])
+        return int(module.main(given[1:]))
     chosen = parser().parse_args(given)
     try:
         chosen.run(chosen)

@@ -12,6 +12,7 @@ from typing import Protocol, cast
 import pytest
 from filelock import FileLock
 
+from bench.accuracies import accuracy_by_trees
 from bench.choices import MODELS, PROFILES, WIDEST, limits, load, numbers, wines
 from bench.engines import ENGINES, Engine, Tasks, Trained, by_task
 from bench.overheads import COUNTED, TASKS, bare_cold_seconds, bare_dispatch, cold_seconds, ray_dispatch_seconds
@@ -202,9 +203,11 @@ def ray_against_loop(
 ) -> Measure:
     """Yield a function that measures a sweep: `train_sequential` and `train_ray` in pairs."""
     trained: dict[str, list[object]] = {}
+    accuracies: list[float] = []
 
     def seconds_of(arm: str, results: list[TrainingResult]) -> Tasks:
         """Check that both trained the same models; return the seconds of each fit, in the order of submission."""
+        accuracies[:] = [result.accuracy for result in results]
         trained[arm] = [(r.accuracy, None if r.predictions is None else r.predictions.tobytes()) for r in results]
         assert all(other == trained[arm] for other in trained.values()), "Ray and the loop trained other models"
         return by_task(results)[0]
@@ -239,6 +242,7 @@ def ray_against_loop(
             # Ray ends idle workers when a placement group holds all CPUs: after a pause they would be cold.
             prepare=ray_workers.warm_up if reserved else None,
             facts={"wine": wine.kind, "data": wine.provenance, "worker_niceness": ray_workers.niceness},
+            curves=lambda: accuracy_by_trees(sweep, accuracies, wine),
         )
 
     return measure

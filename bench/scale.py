@@ -26,6 +26,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from bench.speedup.curves import Curve, keep
 from bench.speedup.history import BLOCK, COST, stored_files
 from bench.speedup.options import positive
 from wine_training import ModelSpec, forest_sweep, load_wine
@@ -240,6 +241,10 @@ def main(arguments: Sequence[str]) -> int:
         console.print(_check(sweep, pairs, costs, cpus))
     points = [model(sweep, seen.seconds, costs, cpus) for cpus in CPUS]
     console.print(_table(points, seen.seconds, costs))
+    try:
+        keep(options.storage, _curve(points, seen, options))
+    except OSError as error:
+        print(f"not kept for the report: {options.storage}: {error.strerror}", file=sys.stderr)
     if options.plot:
         _plot(points, seen.seconds, costs, options)
         console.print(f"Plot: {options.plot}")
@@ -276,6 +281,29 @@ def _table(points: Sequence[Point], seconds: Sequence[float], costs: Overheads) 
             *(f"{whole_models(seconds, costs, point.cpus, n):.1f}" for n in (1, 10)),
         )
     return table
+
+
+def _curve(points: Sequence[Point], seen: Measured, options: argparse.Namespace) -> Curve:
+    """Return what the report draws."""
+    lines = {
+        "ideal": [(float(cpus), float(cpus)) for cpus in CPUS],
+        "as planned": [(float(point.cpus), point.speedup) for point in points],
+    }
+    for name, n in (("one model a task", 1), ("ten models a task", 10)):
+        lines[name] = [(float(cpus), whole_models(seen.seconds, seen.costs, cpus, n)) for cpus in CPUS]
+    first: dict[str, int] = {}
+    for point in points:
+        if point.gains[point.limit] > 1.01:
+            first.setdefault(point.limit, point.cpus)
+    limits = ", ".join(f"{limit} from {cpus:,} CPUs on" for limit, cpus in first.items())
+    return Curve(
+        f"Modelled speedup, {options.models} forests, {options.wine} wines",
+        "CPUs (modelled, not measured)",
+        "speedup",
+        lines,
+        log=True,
+        note=f"A model of the makespan: python -m bench scale. What limits it: {limits or 'nothing'}.",
+    )
 
 
 def _plot(points: Sequence[Point], seconds: Sequence[float], costs: Overheads, options: argparse.Namespace) -> None:

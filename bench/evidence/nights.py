@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from pytest_benchmark.utils import PercentageRegressionCheck
 
+from bench.evidence import rehearsal
 from bench.evidence.tools import Alarms, History, apache_otava, is_installed
 from bench.speedup.history import QUANTITIES, Fingerprint, Record, record_of
 from bench.speedup.options import positive
@@ -63,7 +64,15 @@ def main(arguments: Sequence[str]) -> int:
     compact.add_argument("file", type=Path)
     report = add("report", help="what is said of the nights, and when")
     report.add_argument("file", type=Path, nargs="?", default=DATA)
+    ci = add("rehearse", help="nights of CI with a regression from one of them on; about half a minute each")
+    ci.add_argument("--nights", type=positive, default=30)
+    ci.add_argument("--injected-from", type=positive, default=rehearsal.INJECTED_FROM)
+    ci.add_argument("--keep", type=Path, metavar="FOLDER", help="keep reports, summaries and the repository")
     chosen = parser.parse_args(arguments)
+    if chosen.what == "rehearse":
+        return rehearsal.rehearse(
+            chosen.nights, chosen.injected_from, chosen.keep, lambda line: print(line, flush=True)
+        )
     if chosen.what == "run":
         return _run(chosen.storage, chosen.nights)
     if chosen.what == "compact":

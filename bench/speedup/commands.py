@@ -1,4 +1,4 @@
-"""What ``python -m bench`` does with a store: show the series, decide on changes, delete old runs, replay numbers."""
+"""What ``python -m bench`` does with a store: show, decide, delete, bring together; and the rule on plain numbers."""
 
 from __future__ import annotations
 
@@ -9,20 +9,23 @@ import math
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from bench.speedup import terminal
+from bench.speedup import words
 from bench.speedup.changes import in_words, what_changed
+from bench.speedup.curves import read_curves
 from bench.speedup.decisions import Decisions, read_decisions
 from bench.speedup.decisions import decide as write_decisions
-from bench.speedup.history import SPEEDUP, Fingerprint, History, Record, read_history, stored_files
-from bench.speedup.suite import CellVerdict, SuiteRule, fair, judge_cell
+from bench.speedup.files import add_lines
+from bench.speedup.history import SPEEDUP, Fingerprint, History, read_history, stored_files
+from bench.speedup.series import Series, evidence, suites
+from bench.speedup.suite import SuiteRule
+from bench.speedup.sync import PRUNED, SyncError, key_of
+from bench.speedup.sync import sync as synchronise
 from bench.speedup.verdict import DISMISS, REGRESSED, SUSPECT, Night, Rule, Verdict, judge
 
 ALL = "all"
@@ -32,22 +35,6 @@ REMEASURED = "remeasured"
 
 class CommandError(Exception):
     """A command that cannot be carried out; the message says why, in one line."""
-
-
-@dataclass(frozen=True)
-class Series:
-    """One series of a store, judged."""
-
-    fingerprint: Fingerprint
-    records: list[Record]
-    verdict: CellVerdict
-    nights: dict[str, list[Verdict]]
-    """All verdicts, by quantity."""
-
-    @property
-    def is_cost(self) -> bool:
-        """Whether it is a cost, and no speedup."""
-        return len(self.records[-1].quantities) == 1
 
 
 def history(options: argparse.Namespace) -> None:
@@ -99,20 +86,66 @@ def decide(options: argparse.Namespace) -> None:
 
 
 def prune(options: argparse.Namespace) -> None:
-    """Delete the runs of which no cell is among the newest nights of its series."""
-    read, _ = _read(options.storage)
-    kept = {record.file for one in read.fingerprints for record in read.of(one)[-options.keep :]}
+    """Delete the runs of which no cell is among the newest nights of its series, or evidence of a change."""
+    read, decisions = _read(options.storage)
+    kept = {
+        record.file
+        for one in _judged(read, decisions, SuiteRule())
+        for record in [*one.records[-options.keep :], *evidence(one, decisions.of(one.fingerprint))]
+    }
     ours = {record.file for record in read.records} - read.damaged
     gone = [file for file in stored_files(options.storage) if str(file) in ours - kept]
     for file in gone:
         if not options.dry_run:
             try:
+                content = file.read_bytes()
+                # First the note: a run that is deleted and not noted comes back with the next sync.
+                add_lines(options.storage / PRUNED, [json.dumps({"run": key_of(json.loads(content), content)})])
                 file.unlink(missing_ok=True)
             except OSError as error:
                 raise CommandError(f"{file} cannot be deleted: {error.strerror}") from None
         print(file)
     verb = "would be deleted" if options.dry_run else "deleted"
     print(f"{len(gone)} of {len(ours)} runs {verb}", file=sys.stderr)
+
+
+def sync(options: argparse.Namespace) -> None:
+    """Bring the store and a git branch together."""
+    try:
+        done = synchronise(options.storage, Path.cwd(), options.remote, options.branch, push=not options.fetch_only)
+    except SyncError as error:
+        raise CommandError(str(error)) from None
+    tries = f", at the {done.tries}. try" if done.tries > 1 else ""
+    print(f"{options.branch}: {done.fetched} fetched, {done.sent} sent, {done.runs} runs in all{tries}")
+    if done.runs:
+        read, decisions = read_history(stored_files(options.storage)), read_decisions(options.storage)
+        for suite in suites(read, decisions, SuiteRule()):
+            nights = max(len(one.records) for one in suite.series)
+            print(f"  {suite.cpu_model}, {suite.usable_cpus} CPUs: {len(suite.series)} series, up to {nights} nights")
+
+
+def report(options: argparse.Namespace) -> None:
+    """Write the report on a store."""
+    from bench.speedup import report as pages  # it needs packages that nothing else does
+
+    read, decisions = _read(options.storage)
+    curves, problems = read_curves(options.storage)
+    rule = SuiteRule(false_alarms=options.false_alarms, smallest=options.smallest)
+    contents = pages.content(
+        read,
+        decisions,
+        rule,
+        root=Path.cwd(),
+        curves=curves,
+        problems=[*read.problems, *decisions.problems, *problems],
+    )
+    try:
+        pages.write(options.file, contents, options.title or Path.cwd().name)
+    except pages.ReportError as error:
+        raise CommandError(str(error)) from None
+    for shown in contents.machines:
+        print(f"{shown.name}: {shown.headline}")
+    print(f"Report: {options.file}")
 
 
 def replay(options: argparse.Namespace) -> None:
@@ -208,21 +241,7 @@ def _find(read: History, text: str) -> list[Fingerprint]:
 
 
 def _judged(read: History, decisions: Decisions, rule: SuiteRule) -> list[Series]:
-    """Judge every series; those of one machine share its false alarms."""
-
-    def machine(one: Fingerprint) -> tuple[str, int, int]:
-        return one.cpu_model, one.usable_cpus, one.protocol
-
-    found = []
-    for _, group in groupby(sorted(read.fingerprints, key=machine), key=machine):
-        members = list(group)
-        series = {fingerprint: read.of(fingerprint) for fingerprint in members}
-        counted = [len(records[-1].quantities) > 1 for records in series.values() if not records[-1].side_by_side]
-        each = rule.for_each_of(sum(counted), costs=len(counted) - sum(counted))
-        for fingerprint, records in series.items():
-            verdict, nights = judge_cell(records, each, decisions.of(fingerprint))
-            found.append(Series(fingerprint, records, fair(verdict), nights))
-    return found
+    return [one for suite in suites(read, decisions, rule) for one in suite.series]
 
 
 def _show_series(judged: Sequence[Series]) -> None:
@@ -234,14 +253,14 @@ def _show_series(judged: Sequence[Series]) -> None:
         last = one.records[-1]
         state = one.verdict.state
         if one.verdict.leading.since and state in (REGRESSED, SUSPECT):
-            state += f", {one.verdict.quantity}, since {terminal.night_of(one.verdict.leading.since)}"
+            state += f", {one.verdict.quantity}, since {words.night_of(one.verdict.leading.since)}"
         table.add_row(
             one.fingerprint.id,
             one.fingerprint.label,
             str(len(one.records)),
-            terminal.night_of(last.night),
-            terminal.seconds(math.exp(last.logs[SPEEDUP])),
-            terminal.change_of(one.verdict.leading, cost=one.is_cost),
+            words.night_of(last.night),
+            words.seconds(math.exp(last.logs[SPEEDUP])),
+            words.change_of(one.verdict.leading, cost=one.is_cost),
             state,
         )
     _console().print(table)
@@ -266,7 +285,7 @@ def _show_nights(one: Series, decisions: Decisions) -> None:
         )
     console.print(table)
     if one.verdict.leading.since:
-        console.print(terminal.sentence(one.verdict, cost=one.is_cost))
+        console.print(words.sentence(one.verdict, cost=one.is_cost))
         change = what_changed(one.records, one.verdict.leading.since, one.verdict.leading.compared)
         for line in in_words(change, fingerprint.engine, Path.cwd()) if change else ():
             console.print(f"  {line}")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import getpass
 import json
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from bench.speedup.files import add_lines
 from bench.speedup.history import Fingerprint
 from bench.speedup.verdict import ACCEPT, DISMISS, Decision
 
@@ -73,7 +73,7 @@ def read_decisions(store: Path) -> Decisions:
             entries.append(_entry(json.loads(line)))
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             problems.append(f"line {number} of {FILE} left out: {error if isinstance(error, KeyError) else 'broken'}")
-    return Decisions(tuple(entries), tuple(problems))
+    return Decisions(tuple(sorted(entries, key=lambda entry: entry.at)), tuple(problems))
 
 
 def _entry(parts: Any) -> Entry:
@@ -97,14 +97,8 @@ def decide(store: Path, kind: str, series: Iterable[Fingerprint], *, since: str,
     """
     at = datetime.now(UTC).isoformat(timespec="seconds")
     entries = [Entry(kind, one.as_json(), since, until, reason, _user(), at) for one in series]
-    text = "".join(json.dumps(asdict(entry), ensure_ascii=True) + "\n" for entry in entries)
-    # One write to the end of the file: two people who decide at once do not overwrite each other.
-    handle = os.open(store / FILE, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-    try:
-        os.write(handle, text.encode("ascii"))
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    # Two people who decide at once do not overwrite each other.
+    add_lines(store / FILE, [json.dumps(asdict(entry), ensure_ascii=True) for entry in entries])
 
 
 def _user() -> str:

@@ -11,12 +11,13 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench.speedup.contest import Contestant, Showing, compete
 from bench.speedup.costs import SECONDS, CostPair, Costs
-from bench.speedup.history import AGAIN, BLOCK, Fingerprint
+from bench.speedup.curves import Curve
+from bench.speedup.history import AGAIN, BLOCK, CURVES, Fingerprint
 from bench.speedup.load import LoadMeter
 from bench.speedup.pairing import PROTOCOL, Measurement
 from bench.speedup.progress import Progress
 from bench.speedup.rounds import Meter, PairedRounds, Run
-from bench.speedup.terminal import with_interval, with_unit
+from bench.speedup.words import with_interval, with_unit
 
 ROUNDS = 5
 """Pairs of a cell where nothing else is said: enough for an interval, not too many to wait for."""
@@ -46,6 +47,8 @@ class Cell:
     """What it was measured side by side with; such a cell is shown beside the others, and not judged."""
     showing: Showing | None = None
     """What else was seen of an engine there."""
+    location: tuple[str, int] = ("", 0)
+    """File of the test, from the root folder of the session, and its line, from 1."""
 
 
 class Speedup:
@@ -88,6 +91,7 @@ class Speedup:
         local: bool = True,
         prepare: Callable[[], object] | None = None,
         facts: Mapping[str, Plain] | None = None,
+        curves: Callable[[], Sequence[Curve]] = tuple,
     ) -> Measurement | None:
         """Measure one cell; once per test.
 
@@ -121,6 +125,8 @@ class Speedup:
             Called before every parallel run and not timed: wakes up workers that do not outlive a pause.
         facts : mapping, optional
             Further plain numbers and strings to store with the cell.
+        curves : callable, optional
+            Called after the last pair; returns what else to store with the cell, and to draw in the report.
 
         Returns
         -------
@@ -168,6 +174,7 @@ class Speedup:
             data_name=data_name,
             facts=facts,
         )
+        self._benchmark.extra_info[BLOCK][CURVES] = [curve.as_json() for curve in curves()]
         suspicion = self._on_cell(cell)
         if suspicion:
             self._progress.again(rounds, suspicion)
@@ -394,4 +401,6 @@ class Speedup:
             **measurement.as_json(),
         }
         function = getattr(self._node, "originalname", None) or self._node.name
-        return Cell(self._node.nodeid, function, self._name, fingerprint, measurement, block)
+        file, line, _ = self._node.location
+        location = file, 0 if line is None else line + 1
+        return Cell(self._node.nodeid, function, self._name, fingerprint, measurement, block, location=location)

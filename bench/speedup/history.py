@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from scipy import special
+
 from bench.speedup.factors import FACTORS
 from bench.speedup.pairing import SCHEMA
 from bench.speedup.verdict import Night
@@ -17,12 +19,19 @@ from bench.speedup.verdict import Night
 BLOCK = "speedup"
 """Key of our figures in the ``extra_info`` of a benchmark, and of our facts at the top of a saved run."""
 
+RUN = "run"
+"""Key of a run's id in our block at its top: 32 hexadecimal digits, the same however often the run is saved."""
+
 SPEEDUP = "speedup"
 """Name of the quantity that the factors make."""
 QUANTITIES = (SPEEDUP, *FACTORS)
 """What is judged of each cell."""
+CURVES = "curves"
+"""Key in our block of a benchmark of what else is drawn of it."""
 COST = "cost"
 """Key in our block of a benchmark that is no speedup, but a cost."""
+MOST_LOG = 700.0
+"""Largest log of the end of an interval: beyond, there is no such number."""
 AGAIN = "again"
 """Key in that block of the second measurement of a suspect cell."""
 
@@ -136,8 +145,18 @@ class Record:
     """What else was recorded of the run and the cell, by name: versions, machine, facts. As text."""
     commit: str = ""
     """Commit of the measured project, if it is known."""
+    pairs: int = 0
+    """How many pairs were measured."""
     side_by_side: bool = False
     """Whether it is one of several engines, of which most are not ours: no failure of the suite."""
+
+    def interval(self, quantity: str) -> tuple[float, float] | None:
+        """Return the 95 % interval of a quantity within the run; ``None`` where a single pair was measured."""
+        log, se = self.logs[quantity], self.log_ses[quantity]
+        if se is None or self.pairs < 2:
+            return None
+        margin = float(special.stdtrit(self.pairs - 1, 0.975)) * se
+        return math.exp(log - margin), math.exp(min(log + margin, MOST_LOG))
 
     @property
     def quantities(self) -> tuple[str, ...]:
@@ -268,6 +287,7 @@ def record_of(block: Mapping[str, Any], run: Mapping[str, Any], file: str) -> Re
         again_ses=again[1],
         setting=setting_of(run.get(BLOCK) or {}, block),
         commit=str((run.get("commit_info") or {}).get("id") or ""),
+        pairs=len(block[COST]["own"] if COST in block else block.get("pairs", ())),
         side_by_side="side_by_side" in block,
     )
 

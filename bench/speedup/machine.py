@@ -40,3 +40,10 @@ def versions(distributions: Iterable[str]) -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
+
+
+def in_short(facts: Mapping[str, Any]) -> dict[str, str]:
+    """Return what to say of machine and versions in one line, from our block at the top of a run."""
+    machine, versions = facts["machine"], facts["versions"]
+    told = {"CPU": str(machine["cpu_model"]), "usable CPUs:": str(machine["usable_cpus"])}
+    return told | {name: str(versions[name]) for name in ("ray", "scikit-learn", "python") if name in versions}

@@ -3,36 +3,43 @@
 from __future__ import annotations
 
 import functools
-from collections import Counter, defaultdict
+import os
+import uuid
+from collections import defaultdict
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 from pytest_benchmark.storage.file import FileStorage
 from pytest_benchmark.utils import get_tag
 
-from bench.speedup import machine, terminal
+from bench.speedup import machine, summary, terminal
 from bench.speedup.changes import in_words, what_changed
 from bench.speedup.contest import Showing
 from bench.speedup.costs import Costs
+from bench.speedup.curves import read_curves
 from bench.speedup.decisions import Decisions, read_decisions
 from bench.speedup.fixture import Cell, Speedup
-from bench.speedup.history import BLOCK, History, Record, read_history, record_of, stored_files
+from bench.speedup.history import BLOCK, RUN, History, Record, read_history, record_of, stored_files
 from bench.speedup.options import chance, positive, share
+from bench.speedup.outcome import FAIL, GATES, TOLD, Outcome, Shown
 from bench.speedup.pairing import PROTOCOL, SCHEMA, Measurement
 from bench.speedup.progress import COST_MARK, Progress
 from bench.speedup.storage import WholeFileStorage
 from bench.speedup.suite import CellVerdict, SuiteRule, judge_cell, judge_suite
-from bench.speedup.verdict import IMPROVED, INCOMPARABLE, LEARNING, RECOVERED, REGRESSED, SUSPECT, incomparable
+from bench.speedup.verdict import IMPROVED, INCOMPARABLE, OK, RECOVERED, REGRESSED, SUSPECT, incomparable
+from bench.speedup.words import change_since, sentence
+
+if TYPE_CHECKING:
+    from bench.speedup.report import Content
 
 GROUP = "speedup", "speedup in pairs"
-GATES = ("fail", "warn", "off")
-TOLD = (REGRESSED, SUSPECT, IMPROVED, RECOVERED)
-"""States of which more is said than the word."""
+COLUMNS = ["mean", "stddev", "rounds"]
+"""Of pytest-benchmark's own table, unless ``--benchmark-columns`` says otherwise: it is to fit beside ours."""
 DISTRIBUTIONS = (
     "ray",
     "scikit-learn",
@@ -54,7 +61,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--speedup-gate",
         choices=GATES,
-        default="fail",
+        default=FAIL,
         help="What a regressed cell does to a run with --benchmark-compare: exit status 1, a warning, or nothing "
         "(the verdict is shown all the same). Default: %(default)s.",
     )
@@ -72,6 +79,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=SuiteRule().smallest,
         metavar="PERCENT",
         help="The smallest loss of speedup that is a failure, such as 2%% or 0.02. Default: 1%%.",
+    )
+    group.addoption(
+        "--speedup-report",
+        type=Path,
+        metavar="FILE.html",
+        help="Write a report on the whole history, this run included: one page, for which no network is needed.",
+    )
+    group.addoption(
+        "--speedup-summary",
+        type=Path,
+        metavar="FILE.md",
+        help="Add a summary of this run in Markdown to a file. $GITHUB_STEP_SUMMARY gets one unasked.",
     )
     group.addoption(
         "--speedup-no-save",
@@ -108,6 +127,7 @@ class SpeedupPlugin:
         self.together: CellVerdict | None = None
         self.changes: dict[str, list[str]] = {}
         self.notes: list[str] = []
+        self.run = uuid.uuid4().hex
         # pytest-benchmark would load what it compares with right now, and stop at the first odd file.
         self.compare: str | bool = config.option.benchmark_compare or False
         config.option.benchmark_compare = []
@@ -130,20 +150,9 @@ class SpeedupPlugin:
         return str(self.config.getoption("speedup_gate"))
 
     @property
-    def _regressed(self) -> list[str]:
-        names = [name for name, verdict in self._said() if verdict.state == REGRESSED]
-        together = self.together
-        return [*names, "all cells together"] if together and together.state == REGRESSED else names
-
-    @property
     def judged(self) -> list[Cell]:
         """The cells that a verdict is asked for: not those of engines side by side, of which most are not ours."""
         return [cell for cell in self.cells if not cell.group]
-
-    def _said(self) -> Iterator[tuple[str, CellVerdict]]:
-        for cell in self.cells:
-            if cell.nodeid in self.verdicts:
-                yield self._name(cell), self.verdicts[cell.nodeid]
 
     def _name(self, cell: Cell) -> str:
         """Return the cell's name; with that of its function where several functions have such a cell."""
@@ -226,6 +235,7 @@ class SpeedupPlugin:
 
     def _facts(self) -> dict[str, Any]:
         return {
+            RUN: self.run,
             "schema": SCHEMA,
             "protocol": PROTOCOL,
             "machine": dict(self.machine),
@@ -255,6 +265,10 @@ class SpeedupPlugin:
         # It asks for the same facts at every step, and each time the CPU is looked into anew.
         session.get_machine_info = functools.cache(session.get_machine_info)
         session.compare = self.compare
+        if self.config.getoption("benchmark_columns") is None:
+            session.columns = COLUMNS
+        if self.config.get_verbosity() < 0:
+            session.quiet = True
         if isinstance(session.storage, FileStorage):
             old = session.storage
             session.storage = WholeFileStorage(old.path, old.logger, old.default_machine_id)
@@ -286,7 +300,7 @@ class SpeedupPlugin:
             self.notes.append("--benchmark-compare-fail: no earlier run to compare with, nothing checked")
             benchmarks.compare_fail = []
         yield
-        if self._regressed and self.gate == "fail" and session.exitstatus == 0:
+        if self.gate == FAIL and self.outcome.state == REGRESSED and session.exitstatus == 0:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     @functools.cached_property
@@ -321,7 +335,7 @@ class SpeedupPlugin:
             nearest = self.history.nearest(cell.fingerprint)
             if len(records) == 1 and nearest is not None:
                 differences = "; ".join(cell.fingerprint.differences(nearest))
-                night = incomparable(self.now, f"{differences}; {said.reason}")
+                night = incomparable(self.now, f"new series: {differences}; {said.reason}")
                 said = replace(said, state=INCOMPARABLE, leading=night, reason=night.reason)
             self.verdicts[cell.nodeid] = said
             if said.leading.since and said.state in TOLD:
@@ -333,74 +347,119 @@ class SpeedupPlugin:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         if not self.cells:
             return
+        outcome = self.outcome
         terminalreporter.section("speedup")
-        rows = [
-            terminal.Row(self._name(cell), cell.fingerprint.engine, self._counts(cell), self.verdicts.get(cell.nodeid))
-            for cell in self.judged
-            if isinstance(cell.measurement, Measurement)
-        ]
-        costs = [
-            terminal.CostRow(self._name(cell), cell.measurement, self.verdicts.get(cell.nodeid))
-            for cell in self.judged
-            if isinstance(cell.measurement, Costs)
-        ]
         writer = terminalreporter._tw
         style = terminal.Style(
-            width=max(80, writer.fullwidth) if terminalreporter.isatty else terminal.WIDTH,
+            width=max(terminal.NARROWEST, writer.fullwidth) if terminalreporter.isatty else terminal.WIDTH,
             color=writer.hasmarkup,
             unicode=(writer._file.encoding or "").lower().replace("-", "") == "utf8",
         )
-        if rows:
-            terminalreporter.write_line(terminal.render(rows, style))
-        if costs:
-            terminalreporter.write_line(terminal.costs(costs, style))
-        for group, contest in self._groups():
-            terminalreporter.write_line(terminal.side_by_side(group, contest, style))
-        for line in self._closing_lines():
-            terminalreporter.write_line(line)
-        states = {verdict.state for verdict in self.verdicts.values()}
-        if states == {INCOMPARABLE}:
-            line = "WARNING: nothing was compared: every cell is incomparable with the earlier runs, see above"
-            terminalreporter.write_line(line, yellow=True, bold=True)
-        suspect = [name for name, verdict in self._said() if verdict.state == SUSPECT]
-        if suspect and self.gate != "off":
-            line = f"WARNING: suspect, to be seen tomorrow: {', '.join(suspect)}"
-            terminalreporter.write_line(line, yellow=True, bold=True)
-        if self._regressed and self.gate != "off":
-            word, consequence = ("ERROR", "; exit status 1") if self.gate == "fail" else ("WARNING", "")
-            line = f"{word}: the speedup has regressed: {', '.join(self._regressed)}{consequence} (--speedup-gate)"
-            terminalreporter.write_line(line, red=self.gate == "fail", yellow=self.gate == "warn", bold=True)
+        for table in terminal.render(outcome, style, self.config.get_verbosity()):
+            terminalreporter.write_line(table)
+        for line in outcome.remarks:
+            terminalreporter.write_line(style.text(line))
+        color = {"red": outcome.state == REGRESSED, "yellow": outcome.state in (SUSPECT, INCOMPARABLE)}
+        if outcome.alarm:
+            terminalreporter.write_line(style.text(outcome.alarm), bold=True, **color)
+        color["green"] = outcome.state in (OK, IMPROVED, RECOVERED)
+        for line in self._written(outcome):
+            terminalreporter.write_line(style.text(line))
+        terminalreporter.write_line(style.text(outcome.closing), bold=True, **color)
 
-    def _groups(self) -> Iterator[tuple[str, dict[str, Showing]]]:
+    def _written(self, outcome: Outcome) -> Iterator[str]:
+        """Write what is wanted beside the tables; yield what to say of it, and the annotations."""
+        if os.environ.get("GITHUB_ACTIONS") == "true":
+            yield from summary.commands(outcome)
+        on_github = os.environ.get("GITHUB_STEP_SUMMARY")
+        text = summary.markdown(outcome, machine.in_short(self._facts()))
+        for file in (self.config.getoption("speedup_summary"), Path(on_github) if on_github else None):
+            if file is not None:
+                try:
+                    summary.append(file, text)
+                except OSError as error:
+                    yield f"no summary: {file} cannot be written: {error.strerror}"
+        wanted = self.config.getoption("speedup_report")
+        if wanted is not None:
+            from bench.speedup import report  # it needs packages that nothing else does
+
+            try:
+                report.write(wanted, self._report(), self.config.rootpath.name)
+                yield f"report: {wanted}"
+            except report.ReportError as error:
+                yield f"no report: {error}"
+
+    def _report(self) -> Content:
+        from bench.speedup.report import content
+
+        storage = self.benchmarks.storage
+        store = Path(storage.path) if isinstance(storage, WholeFileStorage) else None
+        history = read_history(stored_files(store)) if store else History()
+        blocks = {}
+        if store is None or storage.written is None:  # this run is in no file
+            tonight = [self._records(cell)[-1] for cell in self.cells]
+            history = replace(history, records=(*history.records, *tonight))
+            blocks = {(self.now, cell.fingerprint.key): cell.block for cell in self.cells}
+        curves, problems = read_curves(store) if store else ([], [])
+        return content(
+            history,
+            self.decisions,
+            self.rule,
+            root=self.config.rootpath,
+            curves=curves,
+            blocks=blocks,
+            problems=[*history.problems, *self.decisions.problems, *problems],
+        )
+
+    @property
+    def outcome(self) -> Outcome:
+        """What came of the run."""
+        return Outcome(
+            tuple(self._shown(cell) for cell in self.judged),
+            self._groups(),
+            self.together,
+            tuple(self.notes),
+            self.gate,
+        )
+
+    def _shown(self, cell: Cell) -> Shown:
+        return Shown(
+            self._name(cell),
+            cell.fingerprint.engine,
+            self._counts(cell),
+            self.verdicts.get(cell.nodeid),
+            tuple(self._remarks(cell)),
+            *cell.location,
+        )
+
+    def _groups(self) -> dict[str, dict[str, Showing]]:
         """Return the engines that were measured side by side, by what they have in common."""
         groups: dict[str, dict[str, Showing]] = defaultdict(dict)
         for cell in self.cells:
             if cell.showing is not None:
                 groups[cell.group][cell.fingerprint.engine] = cell.showing
-        yield from groups.items()
+        return groups
 
-    def _counts(self, cell: Cell) -> Measurement:
+    def _counts(self, cell: Cell) -> Measurement | Costs:
         """Return the measurement that counts: the second one if it cleared the first of suspicion."""
-        assert isinstance(cell.measurement, Measurement)
         verdict = self.verdicts.get(cell.nodeid)
         bad = verdict is not None and verdict.state in (REGRESSED, SUSPECT)
         return cell.measurement if cell.again is None or bad else cell.again
 
-    def _closing_lines(self) -> Iterator[str]:
-        for cell in self.cells:
-            yield from self._remarks(cell)
-        if self.together and self.together.state in TOLD:
-            yield f"all cells together: {terminal.sentence(self.together)}"
-        yield from self.notes
-        states = Counter(verdict.state for verdict in self.verdicts.values())
-        count = f"{len(self.cells)} cell{'s' * (len(self.cells) != 1)}"
-        if not states:
-            yield f"{count} measured. To compare with earlier runs: --benchmark-compare"
-            return
-        yield f"{count}: " + ", ".join(f"{n} {state}{self._needed(state)}" for state, n in states.most_common())
-
     def _remarks(self, cell: Cell) -> Iterator[str]:
         name, cost = self._name(cell), isinstance(cell.measurement, Costs)
+        verdict = self.verdicts.get(cell.nodeid)
+        if verdict is not None:
+            if verdict.state == INCOMPARABLE:
+                yield f"{name}: {verdict.reason}"
+            if verdict.state in TOLD:
+                yield f"{name}: {sentence(verdict, cost=cost)}"
+                yield from (f"  {line}" for line in self.changes.get(cell.nodeid, ()))
+            for quantity, noted in verdict.noted.items():
+                yield f"{name}: {'cost' if cost else quantity} {change_since(noted, cost=cost)}: too little to fail"
+        if cell.again is not None and isinstance(cell.measurement, Measurement):
+            first, second = cell.measurement.speedup.value, cell.again.speedup.value
+            yield f"{name}: measured again, because {cell.suspicion}: speedup {first:.2f}, then {second:.2f}"
         for measurement in (cell.measurement, *([cell.again] if cell.again else [])):
             if isinstance(measurement, Costs):
                 continue
@@ -411,23 +470,3 @@ class SpeedupPlugin:
             unfair = [pair.unfair for pair in pairs if pair.unfair]
             if unfair:
                 yield f"{name}: {len(unfair)} of its {len(pairs)} pairs are unfair: {unfair[-1]}"
-        if cell.again is not None and isinstance(cell.measurement, Measurement):
-            first, second = cell.measurement.speedup.value, cell.again.speedup.value
-            yield f"{name}: measured again, because {cell.suspicion}: speedup {first:.2f}, then {second:.2f}"
-        verdict = self.verdicts.get(cell.nodeid)
-        if verdict is None:
-            return
-        if verdict.state == INCOMPARABLE:
-            yield f"{name}: {verdict.reason}"
-        if verdict.state in TOLD:
-            yield f"{name}: {terminal.sentence(verdict, cost=cost)}"
-            yield from (f"  {line}" for line in self.changes.get(cell.nodeid, ()))
-        for quantity, noted in verdict.noted.items():
-            what = "cost" if cost else quantity
-            yield f"{name}: {what} {terminal.change_since(noted, cost=cost)}: too little to fail"
-
-    def _needed(self, state: str) -> str:
-        if state != LEARNING:
-            return ""
-        least = min((v for v in self.verdicts.values() if v.state == LEARNING), key=lambda v: v.leading.compared)
-        return f" ({least.reason})"

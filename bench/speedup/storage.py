@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +11,8 @@ from typing import Any
 
 from pytest_benchmark.storage.file import FileStorage
 from pytest_benchmark.utils import safe_dumps
+
+from bench.speedup.files import whole
 
 _NUMBER = re.compile(r"(\d+)_.*\.json")
 
@@ -86,17 +86,7 @@ def _write_whole(target: Path, name: str, text: str) -> Path:
     A new file never takes the place of another run's.
     """
     folder = target if target.is_dir() else target.parent
-    handle, name_of_partial = tempfile.mkstemp(dir=folder, prefix=".", suffix=".partial")
-    partial = Path(name_of_partial)
-    try:
-        with os.fdopen(handle, "w", encoding="ascii") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        # A temporary file is private, a history is not: give it the rights of any new file.
-        umask = os.umask(0)
-        os.umask(umask)
-        partial.chmod(0o666 & ~umask)
+    with whole(folder, text.encode("ascii")) as partial:
         if not target.is_dir():
             return partial.replace(target)
         number = 1 + max(_numbers(folder).values(), default=0)
@@ -108,10 +98,6 @@ def _write_whole(target: Path, name: str, text: str) -> Path:
                 number += 1
             except OSError:  # no hard links on this file system
                 path = path.with_stem(f"{path.stem}_{uuid.uuid4().hex[:8]}")
-                partial.replace(path)
-                return path
+                return partial.replace(path)
             else:
                 return path
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            partial.unlink()

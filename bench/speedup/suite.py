@@ -63,7 +63,8 @@ CAUSES = {
 }
 """What a loss of each factor means."""
 
-_URGENCY = (REGRESSED, SUSPECT, RECOVERED, IMPROVED, INCOMPARABLE, OK, LEARNING)
+URGENCY = (REGRESSED, SUSPECT, RECOVERED, IMPROVED, INCOMPARABLE, OK, LEARNING)
+"""All states, those that need attention first."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,8 @@ class SuiteVerdict:
     """One per cell, in their order."""
     together: CellVerdict | None
     """All cells taken as one; ``None`` if there is only one, or none has a history."""
+    nights: tuple[dict[str, list[Verdict]], ...] = ()
+    """All verdicts on each cell, by quantity."""
 
 
 def judge_cell(
@@ -188,6 +191,7 @@ def judge_suite(
     return SuiteVerdict(
         tuple(fair(verdict, widespread=widespread) for verdict in verdicts),
         together and fair(together, widespread=widespread),
+        tuple(nights for _, nights in judged),
     )
 
 
@@ -261,7 +265,7 @@ def _judged(
 ) -> tuple[CellVerdict, dict[str, list[Verdict]]]:
     nights = {name: judge(series, rule, decisions) for name, series in points.items()}
     tonight = {name: verdicts[-1] for name, verdicts in nights.items()}
-    state = min((verdict.state for verdict in tonight.values()), key=_URGENCY.index)
+    state = min((verdict.state for verdict in tonight.values()), key=URGENCY.index)
     concerned = [name for name in points if tonight[name].state == state]
     factors = [name for name in concerned if name != SPEEDUP]
     quantity, culprit, shares = concerned[0], None, {}

@@ -1,10 +1,9 @@
-"""The speedup tables, and progress while the pairs are measured."""
+"""The tables at the end of a run, as text for a terminal."""
 
 from __future__ import annotations
 
 import io
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich import box
@@ -13,49 +12,33 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.speedup.contest import FLOOR, Showing, steady
-from bench.speedup.costs import SECONDS, Costs
-from bench.speedup.factors import FACTORS, Estimate
-from bench.speedup.pairing import Measurement
+from bench.speedup.costs import Costs
+from bench.speedup.factors import FACTORS
+from bench.speedup.outcome import Outcome, Shown
+from bench.speedup.pairing import Measurement, Pair
 from bench.speedup.suite import CellVerdict
-from bench.speedup.verdict import IMPROVED, INCOMPARABLE, OK, RECOVERED, REGRESSED, SUSPECT, Verdict
+from bench.speedup.verdict import IMPROVED, INCOMPARABLE, LEARNING, OK, RECOVERED, REGRESSED, SUSPECT
+from bench.speedup.words import change_of, seconds, with_interval, with_margin, with_unit
 
 WIDTH = 100
 """Columns where standard output is no terminal, and those that the whole tables need."""
+NARROWEST = 80
+"""Columns that the tables need at least."""
+LEAST_NAME = 12
+"""Columns for a name, at least: a longer one is folded where there is no room."""
+ASCII = str.maketrans({"×": "x", "±": "~", "−": "-", "▼": "!", "…": "."})
+LOST = "▼"
+"""Marks the factor that lost."""
 
-LEAST_NAME = 21
-"""Columns for the name of a cell, such as ``red-100-models-2-cpus``."""
-ASCII = str.maketrans({"×": "x", "±": "~"})
-
-_STYLES = {
+STYLES = {
     REGRESSED: "bold red",
     SUSPECT: "bold yellow",
     RECOVERED: "bold green",
     IMPROVED: "bold green",
     OK: "green",
     INCOMPARABLE: "yellow",
+    LEARNING: "",
 }
-
-
-@dataclass(frozen=True)
-class Row:
-    """One measured cell, as it is shown."""
-
-    name: str
-    """What to call it: the part of the test's id that can be typed after ``-k``."""
-    engine: str
-    measurement: Measurement
-    verdict: CellVerdict | None = None
-    """``None`` if the run is not compared."""
-
-
-@dataclass(frozen=True)
-class CostRow:
-    """What an engine costs beside the training, as it is shown."""
-
-    name: str
-    costs: Costs
-    verdict: CellVerdict | None = None
-    """``None`` if the run is not compared."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +61,12 @@ class Style:
         """Whether there is room for all columns."""
         return self.width >= WIDTH
 
-    def draw(self, *tables: Table) -> str:
-        """Return the tables as text, without empty lines."""
+    def text(self, line: str) -> str:
+        """Return a line as it may be written."""
+        return line if self.unicode else line.translate(ASCII)
+
+    def draw(self, table: Table) -> str:
+        """Return a table as text, without empty lines."""
         console = Console(
             file=io.StringIO(),
             width=self.width,
@@ -90,29 +77,40 @@ class Style:
             emoji=False,
             markup=False,
         )
-        console.print(*tables)
+        console.print(table)
         assert isinstance(console.file, io.StringIO)
-        text = console.file.getvalue()
-        if not self.unicode:
-            text = text.translate(ASCII)
-        return "\n".join(line.rstrip() for line in text.splitlines() if line.strip())
+        return self.text("\n".join(line.rstrip() for line in console.file.getvalue().splitlines() if line.strip()))
 
 
-def render(rows: Sequence[Row], style: Style) -> str:
-    """Return the two tables: the speedup of each cell, and the factors that make it.
+def render(outcome: Outcome, style: Style, verbosity: int = 0) -> Iterator[str]:
+    """Yield the tables of a run, each as text.
 
     Parameters
     ----------
-    rows : sequence of Row
-        The cells.
+    outcome : Outcome
+        The run.
     style : Style
-        With fewer than 100 columns the ideal, the efficiency and the margins of the factors are left out.
+        With fewer than 100 columns the ideal, the efficiency, the margins of the factors, and start-up and memory of
+        engines are left out.
+    verbosity : int
+        As pytest's: below 0 the factors are left out, below -1 all tables; above 0 all pairs are added.
     """
-    compared = any(row.verdict for row in rows)
-    return style.draw(
-        _speedups(rows, style.box, compared=compared, whole=style.whole),
-        _factors(rows, style.box, whole=style.whole),
-    )
+    if verbosity < -1:
+        return
+    cells = outcome.by_urgency
+    speedups = [cell for cell in cells if not cell.is_cost]
+    if speedups:
+        yield style.draw(_speedups(speedups, style))
+        if verbosity >= 0:
+            yield style.draw(_factors(speedups, style))
+    if verbosity > 0:
+        yield from (style.draw(_pairs(cell, style)) for cell in speedups)
+    costs = [cell for cell in cells if cell.is_cost]
+    if costs:
+        yield style.draw(_costs(costs, style))
+        yield from (style.text(line) for line in _against(costs))
+    for group, contest in outcome.contests.items():
+        yield side_by_side(group, contest, style)
 
 
 def side_by_side(group: str, contest: Mapping[str, Showing], style: Style) -> str:
@@ -127,11 +125,9 @@ def side_by_side(group: str, contest: Mapping[str, Showing], style: Style) -> st
     style : Style
         With fewer than 100 columns start-up and memory are left out.
     """
-    table = _table(f"{group}, side by side", style.box)
     shares = FLOOR in contest
-    headings = ["s", "speedup [95 %]", *(["of floor"] if shares else []), "wait×bal.×engine"]
-    for heading in [*headings, *(["start s", "first s", "MiB"] if style.whole else [])]:
-        table.add_column(heading, justify="right", no_wrap=True)
+    right = ["s", "speedup [95 %]", *(["of floor"] if shares else []), "wait×bal.×engine"]
+    table = _table("side by side", [*right, *(["start s", "first s", "MiB"] if style.whole else [])], style, contest)
     order = sorted(contest, key=lambda name: (name == FLOOR, -steady(contest[name].measurement).value))
     for name in order:
         seen, measured = contest[name], contest[name].measurement
@@ -148,158 +144,111 @@ def side_by_side(group: str, contest: Mapping[str, Showing], style: Style) -> st
                 else ()
             ),
         )
-    return style.draw(table)
+    return f"engines, {group}:\n{style.draw(table)}"
 
 
-def costs(rows: Sequence[CostRow], style: Style) -> str:
-    """Return the table of what the engine costs beside the training.
-
-    Parameters
-    ----------
-    rows : sequence of CostRow
-        The costs.
-    style : Style
-        How it may be drawn.
-    """
-    compared = any(row.verdict for row in rows)
-    table = _table("beside the training", style.box)
-    for heading in ("cost [95 %]", "× bare"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    if compared:
-        table.add_column("change", justify="right", no_wrap=True)
-        table.add_column("verdict", no_wrap=True)
-    for row in rows:
-        times = f"{1 / row.costs.ratio.value:.3g}" if row.costs.against else "-"
-        table.add_row(
-            Text(row.name),
-            with_unit(row.costs),
-            times,
-            *(_comparison(row.verdict, cost=True) if compared else ()),
-        )
-    against: dict[str, list[str]] = {}
-    for row in rows:
-        if row.costs.against:
-            against.setdefault(row.costs.against, []).append(row.name)
-    lines = [f"× bare, {names[0]} to {names[-1]}: compared with {what}" for what, names in against.items()]
-    return "\n".join([style.draw(table), *(line if style.unicode else line.translate(ASCII) for line in lines)])
-
-
-def with_unit(costs: Costs) -> str:
-    """Return a cost with its interval and its unit: seconds, milliseconds, or what is counted."""
-    own, unit = costs.own, costs.unit
-    scale, unit = (1e3, "ms") if unit == SECONDS and own.value < 0.1 else (1.0, unit)
-    ends = "" if own.low is None or own.high is None else f" [{own.low * scale:.3g}, {own.high * scale:.3g}]"
-    return f"{own.value * scale:.3g}{ends} {unit}"
-
-
-def _speedups(rows: Sequence[Row], style: box.Box, *, compared: bool, whole: bool) -> Table:
-    engines = {row.engine for row in rows}
-    table = _table("cell", style)
+def _speedups(cells: Sequence[Shown], style: Style) -> Table:
+    engines = {cell.engine for cell in cells}
     parallel = f"{engines.pop()} s" if len(engines) == 1 else "parallel s"
-    for heading in ("loop s", parallel, "speedup [95 %]", *(("ideal", "efficiency") if whole else ())):
-        table.add_column(heading, justify="right", no_wrap=True)
-    if compared:
-        table.add_column("change", justify="right", no_wrap=True)
-        table.add_column("verdict", no_wrap=True)
-    for row in rows:
-        measured = row.measurement
+    right = ["loop s", parallel, "speedup [95 %]", *(("ideal", "efficiency") if style.whole else ())]
+    table = _table("cell", right, style, [cell.name for cell in cells], compared=any(cell.verdict for cell in cells))
+    for cell in cells:
+        measured = cell.measurement
+        assert isinstance(measured, Measurement)
         table.add_row(
-            Text(row.name),
+            Text(cell.name),
             seconds(measured.sequential_s),
             seconds(measured.parallel_s),
             with_interval(measured.speedup, 2),
-            *((f"{measured.ideal:.2f}", f"{measured.efficiency:.1%}") if whole else ()),
-            *(_comparison(row.verdict) if compared else ()),
+            *((f"{measured.ideal:.2f}", f"{measured.efficiency:.1%}") if style.whole else ()),
+            *_comparison(cell.verdict),
         )
     return table
 
 
-def _comparison(verdict: CellVerdict | None, *, cost: bool = False) -> tuple[str, Text]:
+def _factors(cells: Sequence[Shown], style: Style) -> Table:
+    right = [*FACTORS, "× CPUs", "= speedup"]
+    table = _table("factors ±95 %" if style.whole else "factors", right, style, [cell.name for cell in cells])
+    for cell in cells:
+        measured, verdict = cell.measurement, cell.verdict
+        assert isinstance(measured, Measurement)
+        lost = verdict.culprit if verdict and verdict.state in (REGRESSED, SUSPECT) else None
+        figures = []
+        for name, factor in measured.factors.items():
+            text = with_margin(factor) if style.whole else f"{factor.value:.3f}"
+            figures.append(Text(f"{LOST} {text}", style=STYLES[cell.state]) if name == lost else Text(text))
+        table.add_row(Text(cell.name), *figures, f"× {measured.pairs[0].cpus}", f"= {measured.speedup.value:.2f}")
+    return table
+
+
+def _pairs(cell: Shown, style: Style) -> Table:
+    """Return the pairs of one cell, raw."""
+    measured = cell.measurement
+    assert isinstance(measured, Measurement)
+    right = ["loop s", f"{cell.engine} s", "speedup", *FACTORS, *(["other CPUs"] if style.whole else [])]
+    table = _table(f"{cell.name}, pairs", right, style, ())
+    for number, pair in enumerate(measured.pairs, start=1):
+        table.add_row(Text(f"{number} {pair.order}{'  unfair' if pair.unfair else ''}"), *_figures(pair, style))
+    return table
+
+
+def _figures(pair: Pair, style: Style) -> list[str]:
+    other = "-" if pair.foreign_cpus is None else f"{pair.foreign_cpus:.2f}"
+    return [
+        seconds(pair.sequential_s),
+        seconds(pair.parallel_s),
+        f"{pair.speedup:.2f}",
+        *(f"{factor:.3f}" for factor in pair.factors.as_dict().values()),
+        *([other] if style.whole else []),
+    ]
+
+
+def _costs(cells: Sequence[Shown], style: Style) -> Table:
+    names = [cell.name for cell in cells]
+    compared = any(cell.verdict for cell in cells)
+    table = _table("beside the training", ["cost [95 %]", "× bare"], style, names, compared=compared)
+    for cell in cells:
+        costs = cell.measurement
+        assert isinstance(costs, Costs)
+        times = f"{1 / costs.ratio.value:.3g}" if costs.against else "-"
+        table.add_row(Text(cell.name), with_unit(costs), times, *_comparison(cell.verdict, cost=True))
+    return table
+
+
+def _against(cells: Sequence[Shown]) -> Iterator[str]:
+    """Yield what the costs are compared with."""
+    against: dict[str, list[str]] = {}
+    for cell in cells:
+        if isinstance(cell.measurement, Costs) and cell.measurement.against:
+            against.setdefault(cell.measurement.against, []).append(cell.name)
+    for what, names in against.items():
+        yield f"× bare, {', '.join(_short(names))}: compared with {what}"
+
+
+def _short(names: Sequence[str]) -> list[str]:
+    """Return the names without what all of them begin with."""
+    if len(names) == 1:
+        return list(names)
+    common = next((n for n, letters in enumerate(zip(*names, strict=False)) if len(set(letters)) > 1), 0)
+    begin = names[0].rfind("-", 0, common) + 1
+    return [name[begin:] for name in names]
+
+
+def _comparison(verdict: CellVerdict | None, *, cost: bool = False) -> tuple[str, Text] | tuple[()]:
     if verdict is None:
-        return "", Text("")
-    return change_of(verdict.leading, cost=cost), Text(verdict.state, style=_STYLES.get(verdict.state, ""))
+        return ()
+    return change_of(verdict.leading, cost=cost), Text(verdict.state, style=STYLES.get(verdict.state, ""))
 
 
-def change_of(verdict: Verdict, *, cost: bool = False) -> str:
-    """Return the change of a level, or of tonight, in percent with the margin of its 95 % interval.
-
-    Of a cost (`cost`) it is the inverse that is judged, so that lower is worse; what is shown is the cost itself.
-    """
-    sign = -1.0 if cost else 1.0
-    if verdict.change is None:
-        return "-"
-    change = f"{round(math.expm1(sign * verdict.change), 3) + 0.0:+.1%}"  # no minus before 0.0
-    if verdict.interval is None:
-        return change
-    low, high = sorted(math.expm1(sign * end) for end in verdict.interval)
-    margin = f"{(high - low) / 2:.1%}" if high - low < 2 else ">100%"
-    return f"{change.removesuffix('%')}±{margin}"
-
-
-def change_since(verdict: Verdict, *, cost: bool = False) -> str:
-    """Return a change of level with its margin and its date, such as ``−1.3 % ± 0.2 since 2026-11-20``."""
-    sign = -1.0 if cost else 1.0
-    change = round(math.expm1(sign * (verdict.change or 0.0)), 3)
-    text = f"{'−' if change < 0 else '+'}{abs(change):.1%}".replace("%", " %")
-    if verdict.interval is not None:
-        low, high = sorted(100 * math.expm1(sign * end) for end in verdict.interval)
-        text += f" ± {(high - low) / 2:.1f}"
-    return f"{text} since {night_of(verdict.since)}" if verdict.since else f"{text} tonight"
-
-
-def night_of(name: str) -> str:
-    """Return the date of a night, without the time."""
-    return name.partition("T")[0]
-
-
-def sentence(verdict: CellVerdict, *, cost: bool = False) -> str:
-    """Return what is said of a cell whose level has changed: how much, since when, what lost, what that means."""
-    leading = verdict.leading
-    text = f"{verdict.state}, {'cost' if cost else verdict.quantity} {change_since(leading, cost=cost)}"
-    if leading.since:
-        text += f" ({leading.nights} night{'s' * (leading.nights != 1)} against {leading.compared})"
-    if verdict.reason and verdict.culprit and verdict.state in (REGRESSED, SUSPECT):
-        text += f"; {verdict.reason}"
-    return text
-
-
-def _factors(rows: Sequence[Row], style: box.Box, *, whole: bool) -> Table:
-    table = _table("factors ±95 %" if whole else "factors", style)
-    for name in FACTORS:
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("× CPUs = speedup", justify="right", no_wrap=True)
-    for row in rows:
-        measured = row.measurement
-        table.add_row(
-            Text(row.name),
-            *(with_margin(factor) if whole else f"{factor.value:.3f}" for factor in measured.factors.values()),
-            f"× {measured.pairs[0].cpus} = {measured.speedup.value:.2f}",
-        )
+def _table(
+    first: str, right: Sequence[str], style: Style, names: Sequence[str] | Mapping[str, object], compared: bool = False
+) -> Table:
+    """Return an empty table: names, figures, and where the run is compared change and verdict."""
+    table = Table(box=style.box, show_edge=False, padding=(0, 1, 0, 0), pad_edge=False)
+    longest = max(map(len, names), default=0)
+    table.add_column(first, overflow="fold", min_width=min(max(longest, LEAST_NAME), style.width // 3))
+    for heading in [*right, *(["change"] if compared else [])]:
+        table.add_column(heading, justify="right", no_wrap=True)
+    if compared:
+        table.add_column("verdict", no_wrap=True)
     return table
-
-
-def _table(first_heading: str, style: box.Box) -> Table:
-    table = Table(box=style, show_edge=False, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column(first_heading, overflow="fold", min_width=LEAST_NAME)
-    return table
-
-
-def seconds(value: float) -> str:
-    """Return seconds with three significant digits."""
-    return f"{value:.{min(6, max(0, 2 - math.floor(math.log10(value))))}f}" if 0 < value < 100 else f"{value:.0f}"
-
-
-def with_interval(estimate: Estimate, digits: int) -> str:
-    """Return the value with its interval in brackets, or alone where a single pair gives none."""
-    value = f"{estimate.value:.{digits}f}"
-    if estimate.low is None or estimate.high is None:
-        return f"{value} [one pair]"
-    return f"{value} [{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]"
-
-
-def with_margin(estimate: Estimate) -> str:
-    """Return the value with half the width of its interval."""
-    if estimate.low is None or estimate.high is None:
-        return f"{estimate.value:.3f}"
-    margin = (estimate.high - estimate.low) / 2
-    return f"{estimate.value:.3f}±" + (f"{margin:.3f}".removeprefix("0") if margin < 1 else ">1")

@@ -56,7 +56,9 @@ def test_workflows_fit_the_published_schema(workflow: Path) -> None:
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda file: file.stem)
 def test_workflows_pin_their_actions_and_ask_for_little(workflow: Path) -> None:
     content: dict[str, Any] = yaml.safe_load(workflow.read_text(encoding="utf-8"))
-    assert content["permissions"] == {"contents": "read"}
+    asked = [content["permissions"], *(job["permissions"] for job in content["jobs"].values() if "permissions" in job)]
+    assert asked == {"ci": [{"contents": "read"}], "nightly": [{}, {"contents": "write"}]}[workflow.stem]
+    assert content["concurrency"]["group"]
     steps = [step for job in content["jobs"].values() for step in job["steps"]]
     for step in steps:
         if "uses" in step:
@@ -64,6 +66,23 @@ def test_workflows_pin_their_actions_and_ask_for_little(workflow: Path) -> None:
     checkouts = [step for step in steps if step.get("uses", "").startswith("actions/checkout@")]
     assert checkouts
     assert all(step["with"]["persist-credentials"] is False for step in checkouts)
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda file: file.stem)
+def test_workflows_have_nothing_unsafe_in_them(workflow: Path) -> None:
+    command = [str(Path(sys.executable).with_name("zizmor")), "--offline", "--no-progress", "--pedantic", str(workflow)]
+    checked = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout
+
+
+def test_the_nightly_workflow_does_what_the_script_does() -> None:
+    content = yaml.safe_load((ROOT / ".github" / "workflows" / "nightly.yml").read_text(encoding="utf-8"))
+    (job,) = content["jobs"].values()
+    assert [step["run"] for step in job["steps"] if "run" in step] == [
+        "pip install -c constraints.txt tox",
+        ".ci/nightly",
+    ]
+    assert content[True].keys() == {"schedule", "workflow_dispatch"}  # YAML reads "on" as true
 
 
 def test_both_workflows_are_there() -> None:

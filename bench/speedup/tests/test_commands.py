@@ -56,11 +56,16 @@ def nights(lost_from: int = 99, count: int = 25, seed: int = 3) -> list[tuple[st
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
     """Yield a store of two series of 25 nights that lost 7 % on the 21st."""
-    folder = tmp_path / "store" / "Linux-CPython-3.11-64bit"
+    return filled(tmp_path / "store", lost_from=20)
+
+
+def filled(store: Path, lost_from: int) -> Path:
+    """Return a store, filled with two series of 25 nights."""
+    folder = store / "Linux-CPython-3.11-64bit"
     folder.mkdir(parents=True)
-    for number, (night, speedup) in enumerate(nights(lost_from=20), start=1):
+    for number, (night, speedup) in enumerate(nights(lost_from=lost_from), start=1):
         (folder / f"{number:04}_x.json").write_text(json.dumps(run(night, speedup, (HERE, OTHER))))
-    return folder.parent
+    return store
 
 
 @pytest.fixture
@@ -171,7 +176,8 @@ def test_broken_decisions_are_named_and_left_out(store: Path, bench: Bench) -> N
     assert err.count("left out") == 4
 
 
-def test_prune_keeps_the_newest_nights_and_all_that_is_not_ours(bench: Bench, store: Path) -> None:
+def test_prune_keeps_the_newest_nights_and_all_that_is_not_ours(bench: Bench, tmp_path: Path) -> None:
+    store = filled(tmp_path / "store", lost_from=99)
     folder = store / "Linux-CPython-3.11-64bit"
     (folder / "0001_foreign.json").write_text(json.dumps({"datetime": "2020", "benchmarks": []}))
     (folder / "0001_broken.json").write_text("{")
@@ -189,6 +195,25 @@ def test_prune_keeps_the_newest_nights_and_all_that_is_not_ours(bench: Bench, st
     assert len(list(folder.iterdir())) == 24
     assert not (folder / "0005_x.json").exists()
     assert (folder / "0006_x.json").exists()
+
+
+@pytest.mark.parametrize("decided", [False, True])
+def test_prune_keeps_the_evidence_of_open_and_accepted_changes(bench: Bench, tmp_path: Path, decided: bool) -> None:
+    store = tmp_path / "store"
+    store.mkdir()
+    for number, (_, speedup) in enumerate(nights(lost_from=100, count=160), start=1):
+        night = f"2026-{number // 28 + 1:02}-{number % 28 + 1:02}T02:17:00"
+        (store / f"{number:04}_x.json").write_text(json.dumps(run(night, speedup)))
+    if decided:
+        bench("accept", "all", "--storage", store, "--since", "2026-04-18", "--reason", "new Ray")
+    (before,) = json.loads(bench("history", "--storage", store, "--json")[1])
+    assert bench("prune", "--storage", store, "--keep", "5")[0] == 0
+    left = sorted(int(file.name[:4]) for file in store.glob("*.json"))
+    # Sixty nights before the change, and after it all of an open one, ten of an accepted one.
+    assert left == [*range(41, 161 if not decided else 111), *(range(156, 161) if decided else ())]
+    (after,) = json.loads(bench("history", "--storage", store, "--json")[1])
+    assert after["state"] == before["state"] == ("ok" if decided else "regressed")
+    assert after["latest"]["since"] == before["latest"]["since"]
 
 
 def replayed(bench: Bench, file: Path, *options: str) -> list[dict[str, Any]]:

@@ -73,9 +73,9 @@ def test_tables_say_what_was_measured(session: pytest.Pytester) -> None:
             r"cell +loop s +threads s +speedup \[95 %\] +ideal +efficiency$",
             r"─+",
             r"test_cell +2\.20 +1\.30 +1\.69 \[1\.69, 1\.69\] +2\.00 +84\.6%",
-            r"factors ±95 % +loop +cpu +wait +balance +engine +× CPUs = speedup",
+            r"factors ±95 % +loop +cpu +wait +balance +engine +× CPUs +\= speedup",
             r"─+",
-            r"test_cell +1\.100±\.000 +1\.000±\.000 +1\.000±\.000 +1\.000±\.000 +0\.769±\.000 +× 2 = 1\.69",
+            r"test_cell +1\.100±\.000 +1\.000±\.000 +1\.000±\.000 +1\.000±\.000 +0\.769±\.000 +× 2 +\= 1\.69",
             r"1 cell measured\. To compare with earlier runs: --benchmark-compare",
         ]
     )
@@ -107,10 +107,10 @@ def lost(session: pytest.Pytester) -> pytest.Pytester:
         result.stdout.fnmatch_lines(
             [
                 "test_cell * -3.8*suspect",
-                "test_cell: measured again, because * are low: speedup 1.54, then 1.54",
                 "test_cell: suspect, engine −3.8 % ± 0.0 tonight; engine: threads's own cost",
-                "1 cell: 1 suspect",
+                "test_cell: measured again, because * are low: speedup 1.54, then 1.54",
                 "WARNING: suspect, to be seen tomorrow: test_cell",
+                "1 cell: 1 suspect tonight (−3.8 % ± 0.0, engine)",
             ]
         )
     return session
@@ -125,8 +125,8 @@ def test_a_loss_that_stays_fails_the_session(lost: pytest.Pytester, saved: Saved
             "test_cell * -3.8*regressed",
             "test_cell: regressed, engine −3.8 % ± 0.0 since 20* (3 nights against 11); engine: threads's own cost",
             "  loop +0.0%, threads +4.0%",
-            "1 cell: 1 regressed",
             "ERROR: the speedup has regressed: test_cell; exit status 1 (--speedup-gate)",
+            "1 cell: 1 regressed since 20* (−3.8 % ± 0.0, engine)",
         ]
     )
     # Both measurements of a suspect night are stored and marked.
@@ -141,12 +141,12 @@ def test_a_loss_that_stays_fails_the_session(lost: pytest.Pytester, saved: Saved
     warned.stdout.fnmatch_lines(["WARNING: the speedup has regressed: test_cell (--speedup-gate)"])
     silent = lost.runpytest("--benchmark-compare", "--speedup-gate=off")
     assert silent.ret == 0
-    silent.stdout.fnmatch_lines(["1 cell: 1 regressed"])
+    silent.stdout.fnmatch_lines(["1 cell: 1 regressed since *"])
     silent.stdout.no_fnmatch_line("*the speedup has regressed*")
     lost.makepyfile(cell())
     results = [lost.runpytest("--benchmark-compare") for _ in range(3)]
     assert [result.ret for result in results] == [1, 1, 0]
-    results[-1].stdout.fnmatch_lines(["test_cell * +0.0*recovered", "1 cell: 1 recovered"])
+    results[-1].stdout.fnmatch_lines(["test_cell * +0.0*recovered", "1 cell: 1 recovered since *"])
 
 
 def test_a_loss_below_the_smallest_is_no_failure(lost: pytest.Pytester) -> None:
@@ -226,7 +226,7 @@ def test_other_data_are_not_compared(session: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(
         [
             "*  -  incomparable",
-            "test_cell: data differ: openml against twin; 0 of 10 earlier nights",
+            "test_cell: new series: data differ: openml against twin; 0 of 10 earlier nights",
             "WARNING: nothing was compared: every cell is incomparable with the earlier runs, see above",
         ]
     )
@@ -533,7 +533,7 @@ def test_costs_are_measured_once_for_all_their_steps(session: pytest.Pytester, s
             r"start +4 \[4, 4\] s +2 +- +learning",
             r"stop +1 \[1, 1\] s +0\.5 +- +learning",
             r"enough +40 \[40, 40\] models +- +- +learning",
-            r"× bare, start to stop: compared with two spoons",
+            r"× bare, start, stop: compared with two spoons",
             r"3 cells: 3 learning \(0 of 10 earlier nights\)",
         ]
     )
@@ -589,7 +589,8 @@ def test_engines_side_by_side_are_shown_and_stored_and_not_judged(session: pytes
         result.assert_outcomes(passed=2)
         result.stdout.re_match_lines(
             [
-                r"red, side by side +s +speedup \[95 %\] +of floor +wait×bal\.×engine +start s +first s +MiB",
+                r"engines, red:",
+                r"side by side +s +speedup \[95 %\] +of floor +wait×bal\.×engine +start s +first s +MiB",
                 r"ours +1\.25 +1\.60 \[1\.60, 1\.60\] +80\.0% +0\.800±\.000 .*",
                 r"floor +1\.00 +2\.00 \[2\.00, 2\.00\] +100\.0% +1\.000±\.000 .*",
             ]

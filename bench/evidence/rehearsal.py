@@ -1,0 +1,135 @@
+"""Nights of CI, rehearsed: a new clone each, ``.ci/nightly`` in it, a history on a branch of a local repository.
+
+``python -m bench nights rehearse``: real Ray, short sweeps, and from one night on a regression made on purpose. What a
+night does is what the workflow does; only the cells are others.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+CELLS = "bench/evidence/injections.py --models 4 --cpus 2 --wine red --wine-source twin --rounds 5"
+CHOSEN = "nothing_small or dispatch_3"
+INJECTED_FROM = 21
+
+
+@dataclass(frozen=True)
+class Rehearsed:
+    """One night."""
+
+    status: int
+    """Exit status of the night."""
+    last: str
+    """The last line of what was said of the cells."""
+    summary: str
+    """The Markdown summary."""
+    report: str
+    """The report, as HTML."""
+    runs: int
+    """Runs on the branch afterwards."""
+
+
+def night(remote: Path, measure: Sequence[str], env: dict[str, str] | None = None) -> Rehearsed:
+    """Rehearse one night on a machine that is thrown away afterwards.
+
+    Parameters
+    ----------
+    remote : Path
+        A bare repository that has the project and gets the history.
+    measure : sequence of str
+        What is run in the place of ``tox run -e nightly --``, in the new clone.
+    env : dict, optional
+        Further environment variables.
+    """
+    with tempfile.TemporaryDirectory(prefix="night-") as folder:
+        clone = Path(folder) / "project"
+        _git("clone", "--quiet", "--depth", "5", f"file://{remote}", str(clone))
+        commands = {"NIGHTLY_BENCH": f"{sys.executable} -m bench", "NIGHTLY_MEASURE": " ".join(measure)}
+        cleared = {name: value for name, value in os.environ.items() if not name.startswith(("GITHUB_", "PYTEST_"))}
+        done = subprocess.run(
+            [str(clone / ".ci" / "nightly")],
+            cwd=clone,
+            env={**cleared, "PYTHONPATH": str(clone), **commands, **(env or {})},
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+        told = [line for line in done.stdout.splitlines() if re.match(r"\d+ cells?: ", line)]
+        files = [clone / name for name in ("speedup.md", "speedup.html")]
+        summary, report = (file.read_text(encoding="utf-8") if file.exists() else "" for file in files)
+        known = _git("-C", str(remote), "branch", "--list", "bench-history")
+        listed = _git("-C", str(remote), "ls-tree", "-r", "--name-only", "bench-history").splitlines() if known else []
+        last = told[-1] if told else (done.stdout + done.stderr)[-2000:]
+        return Rehearsed(done.returncode, last, summary, report, sum(name.endswith(".json") for name in listed))
+
+
+def bare(folder: Path, source: Path = ROOT) -> Path:
+    """Return a new bare repository with the present commit of the project."""
+    remote = folder / "remote.git"
+    _git("clone", "--quiet", "--bare", str(source), str(remote))
+    return remote
+
+
+def rehearse(nights: int, injected_from: int, keep: Path | None, say: Callable[[str], object] = print) -> int:
+    """Rehearse nights with a regression from one of them on; return 0 if each was as it should be.
+
+    Before the regression every night must be green, and after it one of the next three red, and then all.
+    """
+    with tempfile.TemporaryDirectory(prefix="rehearsal-") as folder:
+        remote = bare(Path(folder))
+        red: list[int] = []
+        wrong: list[str] = []
+        for number in range(1, nights + 1):
+            injected = ["--inject"] if number >= injected_from else []
+            command = [sys.executable, "-m", "pytest", *CELLS.split(), *injected, "--benchmark-compare"]
+            # The chosen cells by a variable: the script splits its command at blanks.
+            done = night(remote, command, env={"PYTEST_ADDOPTS": f"-k '{CHOSEN}'"})
+            red += [number] if done.status == 1 else []
+            say(f"night {number}: status {done.status}, {done.runs} runs kept; {done.last}")
+            wrong += [f"night {number}: {problem}" for problem in problems(done, number)]
+            if keep:
+                keep.mkdir(parents=True, exist_ok=True)
+                (keep / f"{number:02}.html").write_text(done.report, encoding="utf-8")
+                (keep / f"{number:02}.md").write_text(done.summary, encoding="utf-8")
+        if keep:
+            shutil.rmtree(keep / "remote.git", ignore_errors=True)
+            shutil.copytree(remote, keep / "remote.git")
+        early = [number for number in red if number < injected_from]
+        if early:
+            wrong.append(f"red before there was a regression: {early}")
+        if nights >= injected_from + 2 and not (red and red[0] <= injected_from + 2):
+            wrong.append(f"the regression of night {injected_from} was not found within three nights")
+        say("\n".join(wrong) or f"as it should be: red on {red}")
+        return 1 if wrong else 0
+
+
+def problems(done: Rehearsed, number: int) -> list[str]:
+    """Return what is wrong with a night: status, summary and report must say the same, and no run may be lost."""
+    found = []
+    if done.status not in (0, 1):
+        found.append(f"status {done.status}: {done.last}")
+    if done.runs != number:
+        found.append(f"{done.runs} runs on the branch")
+    regressed = "regressed" in done.last
+    if regressed != (done.status == 1):
+        found.append("the status is not what the last line says")
+    for name, text, mark in (("summary", done.summary, "🔴"), ("report", done.report, 'class="banner regressed"')):
+        if not text:
+            found.append(f"no {name}")
+        elif (mark in text) != regressed:
+            found.append(f"the {name} does not say what the last line says")
+    return found
+
+
+def _git(*command: str) -> str:
+    return subprocess.run(["git", *command], check=True, capture_output=True, text=True).stdout

@@ -1,0 +1,55 @@
+"""Files that are whole or not there, and files of lines that several programs add to."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def whole(folder: Path, content: bytes) -> Iterator[Path]:
+    """Yield a finished file in `folder`, to be linked or moved to where it belongs; delete what is left of it.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
+    handle, name = tempfile.mkstemp(dir=folder, prefix=".", suffix=".partial")
+    partial = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        # A temporary file is private, a history is not: give it the rights of any new file.
+        umask = os.umask(0)
+        os.umask(umask)
+        partial.chmod(0o666 & ~umask)
+        yield partial
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            partial.unlink()
+
+
+def add_lines(file: Path, lines: Iterable[str]) -> None:
+    """Add lines to the end of a file, which is made if need be; all of them in one write, so that none is torn.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
+    text = "".join(f"{line}\n" for line in lines)
+    handle = os.open(file, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+    try:
+        size = os.fstat(handle).st_size
+        if size and os.pread(handle, 1, size - 1) != b"\n":
+            text = f"\n{text}"  # somebody's last line was not ended
+        os.write(handle, text.encode())
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,146 @@
+"""The commands of git that a history on a branch needs: plumbing, with an index of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import tempfile
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+SECONDS = 300.0
+"""Time limit of one call of git."""
+
+_SECRET = re.compile(r"(?<=://)[^/@\s]+@")
+
+
+class GitError(Exception):
+    """Git does not do what is wanted; the message says why, in one line."""
+
+
+class Git:
+    """The commands of git that are needed, in one repository."""
+
+    def __init__(self, repository: Path, remote: str, branch: str) -> None:
+        self._repository = repository
+        self._remote = remote
+        self._branch = f"refs/heads/{branch}"
+        self._ours = f"refs/bench/{uuid.uuid4().hex}"  # so that what was fetched is not collected as garbage
+        self.where = f"{branch} on {_SECRET.sub('', remote)}"
+        if (
+            branch.startswith("-")
+            or remote.startswith("-")
+            or not remote
+            or self._fails("check-ref-format", self._branch)
+        ):
+            raise GitError(f"{branch!r} on {remote!r} is no branch of a remote")
+        if self._fails("rev-parse", "--git-dir"):
+            raise GitError(f"{repository} is in no git repository; a shared folder needs none, and no sync")
+
+    def tip(self) -> str:
+        """Return the commit that the branch is at; empty if there is no such branch."""
+        return self._call("ls-remote", self._remote, self._branch).decode().partition("\t")[0].strip()
+
+    def fetch(self) -> str:
+        """Fetch the branch; return its commit, or an empty string if there is none."""
+        if not self.tip():
+            return ""
+        self._call(
+            "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", self._remote, f"+{self._branch}:{self._ours}"
+        )
+        return self._call("rev-parse", self._ours).decode().strip()
+
+    def files(self, commit: str) -> dict[str, str]:
+        """Return the plain files of a commit: their blobs by path."""
+        if not commit:
+            return {}
+        found = {}
+        for entry in self._call("ls-tree", "-r", "-z", commit).decode(errors="surrogateescape").split("\0"):
+            about, _, path = entry.partition("\t")
+            if about.startswith("100"):
+                found[path] = about.split()[2]
+        return found
+
+    def contents(self, blobs: Iterable[str]) -> dict[str, bytes]:
+        """Return the contents of blobs."""
+        wanted = list(dict.fromkeys(blobs))
+        answer = self._call("cat-file", "--batch", given="".join(f"{blob}\n" for blob in wanted).encode())
+        found, position = {}, 0
+        for blob in wanted:
+            end = answer.index(b"\n", position)
+            size = int(answer[position:end].split()[2])
+            found[blob] = answer[end + 1 : end + 1 + size]
+            position = end + 1 + size + 1
+        return found
+
+    def commit(self, parent: str, changes: Mapping[str, bytes | None], runs: int) -> str:
+        """Return a new commit: the files of `parent`, with `changes` (``None``: deleted)."""
+        with tempfile.TemporaryDirectory() as folder:
+            index = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
+            self._call("read-tree", *([parent] if parent else ["--empty"]), env=index)
+            lines = []
+            for path, content in changes.items():
+                if content is None:
+                    lines.append(f"0 {'0' * len(parent)}\t{path}")
+                else:
+                    blob = self._call("hash-object", "-w", "--no-filters", "--stdin", given=content).decode().strip()
+                    lines.append(f"100644 {blob}\t{path}")
+            given = "".join(f"{line}\0" for line in lines).encode(errors="surrogateescape")
+            self._call("update-index", "-z", "--index-info", given=given, env=index)
+            tree = self._call("write-tree", env=index).decode().strip()
+        message = f"Add {runs} run{'s' * (runs != 1)}" if runs else "Bring the history together"
+        parents = ["-p", parent] if parent else []
+        return self._call("commit-tree", *parents, "-m", message, tree, env=self._identity()).decode().strip()
+
+    def push(self, commit: str, tip: str) -> str:
+        """Set the branch to `commit` if it still is at `tip`; return why it could not be, or an empty string."""
+        lease = f"--force-with-lease={self._branch}:{tip}"
+        pushed = self._run("push", "--quiet", "--no-verify", lease, self._remote, f"{commit}:{self._branch}")
+        return "" if pushed.returncode == 0 else _reason(pushed.stderr)
+
+    def close(self) -> None:
+        """Delete what was left in the repository."""
+        self._run("update-ref", "-d", self._ours)
+
+    def _identity(self) -> dict[str, str]:
+        """Return who commits, where git does not know it: a machine that is thrown away afterwards."""
+        if not self._fails("var", "GIT_COMMITTER_IDENT"):
+            return {}
+        who = {"NAME": "bench sync", "EMAIL": "bench-sync@localhost"}
+        return {f"GIT_{role}_{part}": text for role in ("AUTHOR", "COMMITTER") for part, text in who.items()}
+
+    def _fails(self, *command: str) -> bool:
+        return self._run(*command).returncode != 0
+
+    def _call(self, *command: str, given: bytes = b"", env: Mapping[str, str] | None = None) -> bytes:
+        done = self._run(*command, given=given, env=env)
+        if done.returncode:
+            raise GitError(f"{self.where}: git {command[0]}: {_reason(done.stderr)}")
+        return done.stdout
+
+    def _run(
+        self, *command: str, given: bytes = b"", env: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[bytes]:
+        settings = {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", **(env or {})}
+        try:
+            return subprocess.run(
+                ["git", "-C", str(self._repository), *command],
+                input=given,
+                capture_output=True,
+                env={**os.environ, **settings},
+                timeout=SECONDS,
+                check=False,
+            )
+        except FileNotFoundError:
+            raise GitError("git is not installed") from None
+        except subprocess.TimeoutExpired:
+            raise GitError(f"{self.where}: git {command[0]} took more than {SECONDS:.0f} s") from None
+
+
+def _reason(stderr: bytes) -> str:
+    """Return what git said, in one line and without the password that an address may contain."""
+    lines: Sequence[str] = [line.strip() for line in stderr.decode(errors="replace").splitlines() if line.strip()]
+    told = [line for line in lines if line.startswith(("fatal:", "error:", "!", "remote:"))] or lines
+    return _SECRET.sub("", told[0]) if told else "failed"

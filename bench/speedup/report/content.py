@@ -1,0 +1,279 @@
+"""What the report says, as plain values: no HTML, no colours."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.speedup.changes import in_words, what_changed
+from bench.speedup.curves import Curve
+from bench.speedup.decisions import Decisions
+from bench.speedup.history import CURVES, SPEEDUP, Fingerprint, History, Record
+from bench.speedup.outcome import TOLD
+from bench.speedup.report.plots import Blocks, Curves, Plot, engines, nights, pairs_of, scaling, spark, waterfall
+from bench.speedup.series import Series, Suite, suites
+from bench.speedup.suite import URGENCY, SuiteRule
+from bench.speedup.verdict import ACCEPT, DISMISS, OK, REGRESSED, SUSPECT
+from bench.speedup.words import change_of, change_since, night_of, seconds, sentence
+
+SPARK_NIGHTS = 60
+"""Nights in a small plot of the table."""
+
+
+@dataclass(frozen=True)
+class Matter:
+    """Something that matters tonight."""
+
+    state: str
+    name: str
+    anchor: str
+    text: str
+    lines: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One series, as it is shown."""
+
+    anchor: str
+    name: str
+    state: str
+    is_cost: bool
+    unit: str
+    """What its speedup column is called."""
+    count: int
+    """Nights."""
+    last: str
+    """Date of the latest."""
+    value: str
+    """Latest value with its interval."""
+    change: str
+    spark: str
+    """Points of the small plot, for SVG; empty with a single night."""
+    spark_end: tuple[float, float]
+    about: dict[str, str]
+    """Facts: data, models, what it is judged on."""
+    quantities: tuple[str, ...]
+    nights: dict[str, Any]
+    """Columns of all quantities, for the page's script."""
+    decisions: tuple[str, ...]
+    plots: tuple[Plot, ...]
+    """Waterfall and curves."""
+    pairs: Plot | None
+    """The pairs of the latest run, as a table only."""
+    text: str
+    """What is said of it."""
+    lines: tuple[str, ...] = ()
+    noted: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Machine:
+    """All series of one machine, as they are shown."""
+
+    anchor: str
+    name: str
+    latest: str
+    """Date and time of the latest run."""
+    headline: str
+    state: str
+    matters: tuple[Matter, ...]
+    cells: tuple[Cell, ...]
+    beside: tuple[Cell, ...]
+    """Engines side by side: stored, and not judged."""
+    plots: tuple[Plot, ...]
+    """Scaling and engines."""
+    facts: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Content:
+    """All that the report says."""
+
+    machines: tuple[Machine, ...]
+    """The one that measured last first."""
+    curves: tuple[Plot, ...]
+    problems: tuple[str, ...] = ()
+    specs: dict[str, Any] = field(default_factory=dict)
+    """Further specifications, of the curves, by name."""
+
+
+def content(
+    history: History,
+    decisions: Decisions,
+    rule: SuiteRule,
+    *,
+    root: Path,
+    curves: Sequence[Curve] = (),
+    blocks: Mapping[tuple[str, tuple[Any, ...]], Mapping[str, Any]] | None = None,
+    problems: Iterable[str] = (),
+) -> Content:
+    """Return what the report says of a history.
+
+    Parameters
+    ----------
+    history : History
+        All runs.
+    decisions : Decisions
+        What people made of changes.
+    rule : SuiteRule
+        What they are judged with.
+    root : Path
+        Folder of the repository that the commits are in.
+    curves : sequence of Curve
+        Of the store.
+    blocks : mapping, optional
+        What was measured just now and may not be in a file: our block of each cell, by night and key.
+    problems : iterable of str
+        What could not be read, a line each.
+    """
+    reader = Blocks(blocks or {})
+    plots = Curves()
+    machines = [
+        _machine(suite, number, decisions, reader, plots, root)
+        for number, suite in enumerate(reversed(suites(history, decisions, rule)), start=1)
+    ]
+    of_store = tuple(plots.plot(curve) for curve in curves)
+    return Content(tuple(machines), of_store, tuple(problems), plots.specs)
+
+
+def _machine(suite: Suite, number: int, decisions: Decisions, reader: Blocks, plots: Curves, root: Path) -> Machine:
+    anchor = f"m{number}"
+    by_urgency = sorted(suite.series, key=lambda one: URGENCY.index(one.verdict.state))
+    cells = [_cell(one, anchor, decisions, reader, plots, root) for one in by_urgency if not one.side_by_side]
+    beside = [_cell(one, anchor, decisions, reader, plots, root) for one in by_urgency if one.side_by_side]
+    matters = [
+        Matter(cell.state, cell.name, cell.anchor, cell.text, cell.lines) for cell in cells if cell.state in TOLD
+    ]
+    matters += [
+        Matter("ok", cell.name, cell.anchor, noted)
+        for cell in cells
+        for noted in cell.noted
+        if cell.state not in (REGRESSED, SUSPECT)
+    ]
+    together = suite.together
+    if together and together.state in TOLD:
+        said = Matter(together.state, "all cells together", "", sentence(together))
+        matters.insert(0 if together.state == REGRESSED else len(matters), said)
+    states = [cell.state for cell in cells] + ([together.state] if together else [])
+    latest = max((one.records[-1] for one in suite.series), key=lambda record: record.night)
+    return Machine(
+        anchor,
+        f"{suite.cpu_model}, {suite.usable_cpus} CPU{'s' * (suite.usable_cpus != 1)}",
+        latest.night[:16].replace("T", " "),
+        _headline(cells, matters),
+        min(states, key=URGENCY.index, default="learning"),
+        tuple(matters),
+        tuple(cells),
+        tuple(beside),
+        (*scaling(suite, reader), *engines(suite, reader)),
+        _facts(latest, reader),
+    )
+
+
+def _headline(cells: Sequence[Cell], matters: Sequence[Matter]) -> str:
+    counts: dict[str, int] = defaultdict(int)
+    for cell in cells:
+        counts[cell.state] += 1
+    text = f"{len(cells)} cell{'s' * (len(cells) != 1)}: "
+    text += ", ".join(f"{counts[state]} {state}" for state in URGENCY if counts[state])
+    if not any(one.state in (REGRESSED, SUSPECT) for one in matters):
+        text += ". Nothing has regressed."
+    return text
+
+
+def _facts(latest: Record, reader: Blocks) -> dict[str, str]:
+    run = reader.run(latest) if latest.file else {}
+    about = run.get("machine_info") or {}
+    facts = {
+        "commit": latest.commit,
+        "branch": (run.get("commit_info") or {}).get("branch") or "",
+        "node": about.get("node") or "",
+        "system": f"{about.get('system', '')} {about.get('release', '')}".strip(),
+        "CPU": latest.fingerprint.cpu_model,
+        "usable CPUs": str(latest.fingerprint.usable_cpus),
+        **latest.setting,
+    }
+    if "memory_bytes" in facts:
+        memory = facts.pop("memory_bytes")
+        facts["memory"] = f"{int(memory) / 2**30:.1f} GiB" if memory.isdigit() else memory
+    return {name: str(value) for name, value in facts.items() if value}
+
+
+def _cell(one: Series, machine: str, decisions: Decisions, reader: Blocks, plots: Curves, root: Path) -> Cell:
+    fingerprint, last, verdict = one.fingerprint, one.records[-1], one.verdict
+    block = reader.of(last)
+    made = [entry for entry in decisions.entries if Fingerprint.from_json(entry.series).key == fingerprint.key]
+    lines: list[str] = []
+    if verdict.leading.since and verdict.state in TOLD:
+        change = what_changed(one.records, verdict.leading.since, verdict.leading.compared)
+        lines = in_words(change, fingerprint.engine, root) if change else []
+    points = spark([record.logs[SPEEDUP] for record in one.records[-SPARK_NIGHTS:]], cost=one.is_cost)
+    own_plots = [] if one.is_cost else list(waterfall(last, block))
+    for parts in block.get(CURVES, ()):
+        own_plots.append(plots.plot(Curve.from_json(parts)))
+    unit = str((block.get("cost") or {}).get("unit", "s")) if one.is_cost else "speedup"
+    return Cell(
+        f"{machine}-{fingerprint.id}",
+        fingerprint.label,
+        verdict.state,
+        one.is_cost,
+        unit,
+        len(one.records),
+        night_of(last.night),
+        _value(last, cost=one.is_cost, unit=unit),
+        change_of(verdict.leading, cost=one.is_cost),
+        " ".join(f"{x:.1f},{y:.1f}" for x, y in points) if len(points) > 1 else "",
+        points[-1],
+        _about(fingerprint, last, block),
+        last.quantities,
+        nights(one, made),
+        tuple(
+            f"{'Accepted as the new level' if entry.kind == ACCEPT else 'Dismissed as noise'}, since "
+            f"{night_of(entry.since)}: {entry.reason} ({entry.by}, {night_of(entry.at)})"
+            for entry in made
+            if entry.kind in (ACCEPT, DISMISS)
+        ),
+        tuple(own_plots),
+        pairs_of(block),
+        _text(one),
+        tuple(lines),
+        tuple(
+            f"{'cost' if one.is_cost else name} {change_since(noted, cost=one.is_cost)}: sure, and too little to fail"
+            for name, noted in verdict.noted.items()
+        ),
+    )
+
+
+def _text(one: Series) -> str:
+    verdict = one.verdict
+    if verdict.state in TOLD:
+        return sentence(verdict, cost=one.is_cost)
+    if verdict.state == OK:
+        return f"Nothing new, compared with {verdict.leading.compared} nights."
+    return verdict.reason
+
+
+def _about(fingerprint: Fingerprint, last: Record, block: Mapping[str, Any]) -> dict[str, str]:
+    against = (block.get("cost") or {}).get("against")
+    facts = {
+        "data": fingerprint.data_name,
+        "models": str(fingerprint.models) if fingerprint.models else "",
+        "CPU limit": str(fingerprint.cpus),
+        "engine": fingerprint.engine,
+        "pairs": str(last.pairs) if last.pairs else "",
+        "compared with": str(against or ""),
+        "series": fingerprint.id,
+    }
+    return {name: value for name, value in facts.items() if value}
+
+
+def _value(record: Record, *, cost: bool, unit: str) -> str:
+    if cost:
+        return f"{seconds(record.parallel_s)} {unit}"
+    value, interval = math.exp(record.logs[SPEEDUP]), record.interval(SPEEDUP)
+    return f"{value:.2f}" + (f" [{interval[0]:.2f}, {interval[1]:.2f}]" if interval else "")

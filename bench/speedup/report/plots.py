@@ -1,0 +1,308 @@
+"""The data of the plots, and of the tables behind them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from bench.speedup.contest import FLOOR
+from bench.speedup.curves import Curve
+from bench.speedup.decisions import Entry
+from bench.speedup.factors import FACTORS, geometric_mean
+from bench.speedup.history import BLOCK, SPEEDUP, Record
+from bench.speedup.outcome import TOLD
+from bench.speedup.report.charts import POINT_STATES
+from bench.speedup.series import Series, Suite
+from bench.speedup.verdict import LEARNING, SUSPECT, Verdict
+
+DIGITS = 5
+"""Significant digits of a figure in the page."""
+MARKED = ("ray", "scikit-learn", "numpy", "python")
+"""Versions whose changes are marked in the plots."""
+SPARK = (120.0, 24.0)
+"""Width and height of a small plot."""
+
+Columns = dict[str, list[Any]]
+
+
+@dataclass(frozen=True)
+class Plot:
+    """One plot and the table behind it."""
+
+    spec: str
+    """Name of its specification."""
+    title: str
+    columns: Columns
+    """Values by the name of the field; all of one length."""
+    headings: dict[str, str]
+    """Headings of the table by field, in their order; what is not in here is drawn only."""
+    note: str = ""
+
+
+class Blocks:
+    """The blocks of the latest runs, each file read once."""
+
+    def __init__(self, known: Mapping[tuple[str, tuple[Any, ...]], Mapping[str, Any]]) -> None:
+        self._known = known
+        self._runs: dict[str, Any] = {}
+
+    def run(self, record: Record) -> Mapping[str, Any]:
+        if record.file not in self._runs:
+            try:
+                self._runs[record.file] = json.loads(Path(record.file).read_text(encoding="utf-8"))
+            except (OSError, ValueError):
+                self._runs[record.file] = {}
+        found: Mapping[str, Any] = self._runs[record.file]
+        return found
+
+    def of(self, record: Record) -> Mapping[str, Any]:
+        known = self._known.get((record.night, record.fingerprint.key))
+        if known is not None:
+            return known
+        for bench in self.run(record).get("benchmarks", ()):
+            block = bench.get("extra_info", {}).get(BLOCK)
+            if isinstance(block, dict) and block.get("fingerprint") == record.fingerprint.as_json():
+                return block
+        return {}
+
+
+class Curves:
+    """Plots of curves; their axes are part of the specification."""
+
+    def __init__(self) -> None:
+        self.specs: dict[str, Any] = {}
+
+    def plot(self, curve: Curve) -> Plot:
+        name = f"curve-{len(self.specs)}"
+        self.specs[name] = {"x": curve.x, "y": curve.y, "log": curve.log}
+        rows = [
+            (line, "points" if line in curve.clouds else "line", _short(x), _short(y))
+            for line, points in curve.lines.items()
+            for x, y in points
+        ]
+        fields = ("line", "drawn", "x", "y")
+        columns = {key: [row[n] for row in rows] for n, key in enumerate(fields)}
+        headings = {"line": "line", "x": curve.x, "y": curve.y}
+        return Plot(name, curve.title, columns, headings, curve.note)
+
+
+def _short(value: float | None) -> float | None:
+    """Return a figure with few digits; ``None`` for what JSON cannot say."""
+    return None if value is None or not math.isfinite(value) else float(f"{value:.{DIGITS}g}")
+
+
+def spark(logs: Sequence[float], *, cost: bool) -> list[tuple[float, float]]:
+    """Return a small plot: x to the right, y downwards."""
+    width, height = SPARK
+    values = [-value if cost else value for value in logs]
+    low, high = min(values), max(values)
+    span = max(high - low, 0.02)
+    middle = (high + low) / 2
+    step = (width - 6) / max(1, len(values) - 1)
+    return [(3 + n * step, height / 2 - (value - middle) / span * (height - 6)) for n, value in enumerate(values)]
+
+
+def nights(one: Series, made: Sequence[Entry]) -> dict[str, Any]:
+    """Return the columns of all quantities; of a cost, what is judged is turned round, so that up is dearer."""
+    records = one.records
+    by_night = {record.night: number for number, record in enumerate(records)}
+    events = [""] * len(records)
+    for verdicts in one.nights.values():
+        for verdict in verdicts:
+            if verdict.since in by_night and verdict.state in TOLD and verdict.state != SUSPECT:
+                events[by_night[verdict.since]] = verdict.state
+    for entry in made:
+        first = next((n for n, record in enumerate(records) if record.night >= entry.since), None)
+        if first is not None:
+            events[first] = f"{entry.kind}ed: {entry.reason}"
+    quantities = {name: _quantity(one, name) for name in records[-1].quantities}
+    return {
+        "night": [record.night[:19] for record in records],
+        "commit": [record.commit[:10] for record in records],
+        "pairs": [record.pairs for record in records],
+        "event": events,
+        "version": _versions(records),
+        "quantities": quantities,
+    }
+
+
+def _versions(records: Sequence[Record]) -> list[str]:
+    """Return what was new on each night."""
+    found = [""]
+    for before, after in pairwise(records):
+        found.append(
+            ", ".join(
+                f"{name} {after.setting[name]}"
+                for name in MARKED
+                if name in before.setting and after.setting.get(name, before.setting[name]) != before.setting[name]
+            )
+        )
+    return found
+
+
+def _quantity(one: Series, name: str) -> Columns:
+    sign = -1.0 if one.is_cost else 1.0
+    verdicts = {verdict.night: verdict for verdict in one.nights[name]}
+    columns: Columns = {key: [] for key in ("value", "low", "high", "band_low", "band_high", "state")}
+    band: tuple[float, float] | None = None
+    segment = 0
+    for record in one.records:
+        verdict = verdicts[record.night]
+        if verdict.segment != segment:
+            band, segment = None, verdict.segment
+        band = _baseline(record.logs[name], verdict) or band
+        interval = record.interval(name)
+        ends = (None, None) if interval is None else (math.log(interval[0]), math.log(interval[1]))
+        levels = [record.logs[name], *ends, *(band or (None, None))]
+        value, *rest = (None if level is None else _short(math.exp(sign * level)) for level in levels)
+        if one.is_cost:  # turned round, the lower end is the upper one
+            rest = [rest[1], rest[0], rest[3], rest[2]]
+        for key, number in zip(columns, (value, *rest), strict=False):
+            columns[key].append(number)
+        columns["state"].append(POINT_STATES.index(verdict.state))
+    return columns
+
+
+def _baseline(value: float, verdict: Verdict) -> tuple[float, float] | None:
+    """Return within which logs a night like this one is nothing new; ``None`` where this verdict does not tell."""
+    if verdict.state == LEARNING or verdict.since or verdict.change is None or verdict.interval is None:
+        return None
+    low, high = verdict.interval
+    if not math.isfinite(low + high):
+        return None
+    centred, half = value - verdict.change, (high - low) / 2
+    return centred - half, centred + half
+
+
+def waterfall(record: Record, block: Mapping[str, Any]) -> Iterator[Plot]:
+    if any(name not in record.logs for name in FACTORS):
+        return
+    cpus = float(record.fingerprint.cpus)
+    rows: list[tuple[str, float, float, str, str]] = [("CPUs", 0.0, cpus, "total", f"{cpus:g}")]
+    level = cpus
+    for name in FACTORS:
+        after = level * math.exp(record.logs[name])
+        change = f"{math.expm1(record.logs[name]):+.1%}".replace("-", "−")
+        rows.append((name, level, after, "loss" if after < level else "gain", change))
+        level = after
+    rows.append(("measured", 0.0, level, "total", f"{level:.2f}"))
+    columns: Columns = {
+        "step": [row[0] for row in rows],
+        "begin": [_short(row[1]) for row in rows],
+        "end": [_short(row[2]) for row in rows],
+        "top": [_short(max(row[1], row[2])) for row in rows],
+        "kind": [row[3] for row in rows],
+        "label": [row[4] for row in rows],
+    }
+    ideal = block.get("ideal")
+    note = f"Latest run. The ideal speedup of this sweep is {ideal:.2f}." if isinstance(ideal, float) else "Latest run."
+    headings = {"step": "step", "begin": "from", "end": "to", "label": "change"}
+    yield Plot("waterfall", "From the CPUs to the measured speedup", columns, headings, note)
+
+
+def pairs_of(block: Mapping[str, Any]) -> Plot | None:
+    """Return the raw pairs of the latest run as a table."""
+    if "cost" in block:
+        cost = block["cost"]
+        columns = {"own": [_short(x) for x in cost["own"]], "bare": [_short(x) for x in cost["bare"]]}
+        return Plot("", "pairs", columns, {"own": f"cost, {cost['unit']}", "bare": "bare means, s"})
+    pairs = block.get("pairs") or []
+    if not pairs:
+        return None
+    columns = {
+        "order": [pair["order"] for pair in pairs],
+        "sequential_s": [_short(pair["sequential_s"]) for pair in pairs],
+        "parallel_s": [_short(pair["parallel_s"]) for pair in pairs],
+        "speedup": [_short(pair["speedup"]) for pair in pairs],
+        **{name: [_short(pair["factors"][name]) for pair in pairs] for name in FACTORS},
+        "foreign": [_short(pair.get("foreign_cpus")) for pair in pairs],
+        "unfair": [pair.get("unfair", "") for pair in pairs],
+    }
+    headings = {
+        "order": "order",
+        "sequential_s": "loop, s",
+        "parallel_s": "parallel, s",
+        "speedup": "speedup",
+        **{name: name for name in FACTORS},
+        "foreign": "CPUs of others",
+        "unfair": "unfair",
+    }
+    return Plot("", "pairs", columns, headings)
+
+
+def scaling(suite: Suite, reader: Blocks) -> Iterator[Plot]:
+    sweeps: dict[tuple[Any, ...], dict[int, Record]] = defaultdict(dict)
+    for one in suite.series:
+        if not one.is_cost and not one.side_by_side:
+            key = one.fingerprint.workload, one.fingerprint.models, one.fingerprint.data, one.fingerprint.engine
+            sweeps[key][one.fingerprint.cpus] = one.records[-1]
+    rows = []
+    for (workload, models, _, engine), by_cpus in sweeps.items():
+        if len(by_cpus) < 2:
+            continue
+        for cpus, record in sorted(by_cpus.items()):
+            interval = record.interval(SPEEDUP) or (None, None)
+            ideal = reader.of(record).get("ideal")
+            sweep = f"{workload.removeprefix('test_')}, {models} models, {engine}"
+            rows.append((sweep, cpus, math.exp(record.logs[SPEEDUP]), *interval, ideal))
+    if rows:
+        fields = ("sweep", "cpus", "speedup", "low", "high", "ideal")
+        columns: Columns = {key: [row[n] if n < 2 else _short(row[n]) for row in rows] for n, key in enumerate(fields)}
+        headings = {
+            "sweep": "sweep",
+            "cpus": "CPU limit",
+            "speedup": "speedup",
+            "low": "from",
+            "high": "to (95 %)",
+            "ideal": "ideal",
+        }
+        yield Plot("scaling", "Speedup and CPU limit", columns, headings, "Latest runs; dashed: the ideal.")
+
+
+def engines(suite: Suite, reader: Blocks) -> Iterator[Plot]:
+    groups: dict[str, list[tuple[Record, Mapping[str, Any]]]] = defaultdict(list)
+    for one in suite.series:
+        block = reader.of(one.records[-1]) if one.side_by_side else {}
+        if "side_by_side" in block and block.get("pairs"):
+            groups[str(block["side_by_side"]["group"])].append((one.records[-1], block))
+    for group, members in sorted(groups.items()):
+        rows = [_engine(record, block) for record, block in members]
+        rows.sort(key=lambda row: (row["engine"] == FLOOR, -row["share"]))
+        columns: Columns = {key: [row[key] for row in rows] for key in rows[0]}
+        headings = {
+            "engine": "engine",
+            "share": "wait × balance × engine",
+            "low": "from",
+            "high": "to (95 %)",
+            "speedup": "speedup",
+            "start": "start, s",
+            "first": "first result, s",
+            "memory": "memory, MiB",
+        }
+        note = (
+            "Latest runs. What of the speedup is the engine's doing; the floor is bare processes with the best split."
+        )
+        yield Plot("engines", f"Engines side by side: {group}", columns, headings, note)
+
+
+def _engine(record: Record, block: Mapping[str, Any]) -> dict[str, Any]:
+    share = geometric_mean(
+        [math.prod(pair["factors"][name] for name in ("wait", "balance", "engine")) for pair in block["pairs"]]
+    )
+    seen = block["side_by_side"]
+    return {
+        "engine": record.fingerprint.engine,
+        "share": _short(share.value),
+        "low": _short(share.low),
+        "high": _short(share.high),
+        "speedup": _short(math.exp(record.logs[SPEEDUP])),
+        "start": _short(seen.get("start_s")),
+        "first": _short(seen.get("first_result_s")),
+        "memory": round(seen.get("memory_bytes", 0.0) / 2**20),
+    }

@@ -1,0 +1,182 @@
+"""What is shown at the end of a run: order, last line, tables at several widths, summary and annotations."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench.speedup.costs import CostPair, Costs
+from bench.speedup.factors import FitSeconds
+from bench.speedup.outcome import OFF, WARN, Outcome, Shown
+from bench.speedup.pairing import Measurement, Pair
+from bench.speedup.suite import CellVerdict
+from bench.speedup.summary import append, commands, markdown, plain
+from bench.speedup.terminal import Style, render
+from bench.speedup.verdict import INCOMPARABLE, LEARNING, OK, REGRESSED, SUSPECT, Verdict
+
+CHANGE, MARGIN = math.log(0.987), 0.002
+
+
+def verdict(state: str, since: str | None = None, quantity: str = "engine") -> CellVerdict:
+    change = CHANGE if state in (REGRESSED, SUSPECT) else 0.001
+    interval = None if state == LEARNING else (change - MARGIN, change + MARGIN)
+    leading = Verdict(
+        "2026-11-24", state, since, change, interval, compared=4, nights=3, reason="4 of 10 earlier nights"
+    )
+    culprit = quantity if state in (REGRESSED, SUSPECT) else None
+    return CellVerdict(
+        state,
+        leading,
+        quantity,
+        {quantity: leading},
+        culprit,
+        reason=leading.reason if state == LEARNING else "engine: ray's own cost",
+    )
+
+
+def measurement(parallel_s: float = 1.7) -> Measurement:
+    fits = (FitSeconds(1.5, 1.4), FitSeconds(1.5, 1.4))
+    pairs = (Pair("sequential-first", 2, 3.0, parallel_s, fits, tuple((fit,) for fit in fits)),)
+    return Measurement(pairs * 2)
+
+
+def shown(name: str, state: str = "", since: str | None = None) -> Shown:
+    made = verdict(state, since) if state else None
+    one = Shown(name, "ray", measurement(), made, file="bench/test_forests.py", line=10)
+    return replace(one, remarks=(f"{name}: {one.change}", "  ray 2.60.0 → 2.61.0")) if one.change else one
+
+
+COST = Shown("put-red-2-cpus", "ray", Costs((CostPair(0.002, 0.001),) * 2, "s", "two spoons"))
+
+
+@pytest.fixture
+def night() -> Outcome:
+    """Yield a night of twelve cells, of which the last has regressed."""
+    cells = [shown(f"red-{n}-models-2-cpus", OK) for n in range(11)]
+    return Outcome((*cells, shown("red-100-models-2-cpus", REGRESSED, "2026-11-20T02:17:00")))
+
+
+def test_the_last_line_says_it_all(night: Outcome) -> None:
+    assert night.closing == "12 cells: 11 ok, 1 regressed since 2026-11-20 (−1.3 % ± 0.2, engine)"
+    assert night.alarm == "ERROR: the speedup has regressed: red-100-models-2-cpus; exit status 1 (--speedup-gate)"
+    assert night.state == REGRESSED
+
+
+@pytest.mark.parametrize(
+    ("states", "line"),
+    [
+        ([""], "1 cell measured. To compare with earlier runs: --benchmark-compare"),
+        ([OK, OK], "2 cells: 2 ok"),
+        ([LEARNING, OK], "2 cells: 1 learning (4 of 10 earlier nights), 1 ok"),
+        ([SUSPECT, OK], "2 cells: 1 ok, 1 suspect tonight (−1.3 % ± 0.2, engine)"),
+        ([SUSPECT, SUSPECT], "2 cells: 2 suspect tonight (most: cell-0, −1.3 % ± 0.2, engine)"),
+        ([INCOMPARABLE, OK], "2 cells: 1 ok, 1 incomparable"),
+    ],
+)
+def test_the_last_line_in_other_nights(states: list[str], line: str) -> None:
+    assert Outcome(tuple(shown(f"cell-{n}", state) for n, state in enumerate(states))).closing == line
+
+
+def test_a_loss_of_all_cells_together_is_in_the_last_line() -> None:
+    outcome = Outcome((shown("a", OK), shown("b", OK)), together=verdict(REGRESSED, "2026-11-20"))
+    assert outcome.closing.endswith("2 ok, all together regressed since 2026-11-20 (−1.3 % ± 0.2, engine)")
+    assert outcome.state == REGRESSED
+    assert "all cells together" in outcome.alarm
+
+
+def test_the_gate_decides_what_is_said(night: Outcome) -> None:
+    assert replace(night, gate=WARN).alarm.startswith("WARNING: the speedup has regressed: red-100")
+    assert replace(night, gate=OFF).alarm == ""
+
+
+def lines(outcome: Outcome, width: int, verbosity: int = 0, **style: bool) -> list[str]:
+    color = style.pop("color", False)
+    return "\n".join(render(outcome, Style(width, color, **style), verbosity)).splitlines()
+
+
+def test_what_needs_attention_comes_first(night: Outcome) -> None:
+    text = lines(night, 80)
+    assert text[2].startswith("red-100-models-2-cpus")
+    assert text[2].endswith("regressed")
+    assert text[3].startswith("red-0-models")
+
+
+@pytest.mark.parametrize("width", [80, 99, 100, 140])
+def test_tables_fit_and_no_name_is_cut(night: Outcome, width: int) -> None:
+    outcome = replace(night, cells=(*night.cells, COST, shown("red-2-cpus-longest-first", OK)))
+    for verbosity in (-1, 0, 1):
+        text = lines(outcome, width, verbosity)
+        assert max(map(len, text)) <= width
+        assert any(line.startswith("red-2-cpus-longest-first ") for line in text)
+    assert any("efficiency" in line for line in text) == (width >= 100)
+
+
+def test_figures_are_aligned(night: Outcome) -> None:
+    text = lines(night, 80)[2:14]
+    assert len({line.index("[1.76, 1.76]") for line in text}) == 1
+
+
+def test_the_factor_that_lost_is_marked_without_colour(night: Outcome) -> None:
+    marked = [line for line in lines(night, 100) if "▼" in line]
+    assert len(marked) == 1
+    assert marked[0].startswith("red-100-models-2-cpus")
+    assert not any("\x1b" in line for line in lines(night, 100))
+    assert any("\x1b[1;31m" in line for line in lines(night, 100, color=True))
+
+
+def test_ascii_is_enough(night: Outcome) -> None:
+    assert all(line.isascii() for line in lines(night, 100, 1, unicode=False))
+
+
+def test_verbosity_takes_tables_away_and_adds_pairs(night: Outcome) -> None:
+    heads = {
+        verbosity: [line.split()[0] for line in lines(night, 100, verbosity) if " loop" in line]
+        for verbosity in (-2, -1, 0)
+    }
+    assert heads == {-2: [], -1: ["cell"], 0: ["cell", "factors"]}
+    assert sum("pairs" in line for line in lines(night, 100, 1)) == 12
+
+
+def test_costs_say_what_they_are_compared_with() -> None:
+    text = lines(Outcome((COST, replace(COST, name="put-red-4-cpus"))), 100)
+    assert text[-1] == "× bare, 2-cpus, 4-cpus: compared with two spoons"
+
+
+def test_the_summary_is_a_table_that_says_the_worst_first(night: Outcome) -> None:
+    text = markdown(replace(night, cells=(*night.cells, COST), notes=("a <b>note</b> | 1",)), {"ray": "2.60.0"})
+    told = text.splitlines()
+    assert told[0] == "### 🔴 Speedup"
+    assert told[2].startswith("**13 cells: 11 ok, 1 regressed since 2026\\-11\\-20")
+    assert told[4].startswith("- 🔴 red\\-100\\-models\\-2\\-cpus: regressed")
+    assert told[5] == "  - ray 2.60.0 → 2.61.0"
+    assert "- a \\<b\\>note\\</b\\> \\| 1" in told
+    rows = [line for line in told if line.startswith("| red")]
+    assert rows[0].startswith("| red\\-100\\-models\\-2\\-cpus | 🔴 regressed |")
+    head = next(line for line in told if line.startswith("| cell"))
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in (*rows, head)} == {len(re.findall(r"(?<!\\)\|", head))}
+    assert text.endswith("ray 2.60.0\n")
+
+
+def test_a_summary_is_added_to_what_is_there(tmp_path: Path) -> None:
+    file = tmp_path / "new" / "summary.md"
+    append(file, "one\n")
+    append(file, "two\n")
+    assert file.read_text() == "one\ntwo\n"
+
+
+def test_a_regressed_cell_is_an_annotation_of_its_test(night: Outcome) -> None:
+    (line,) = commands(night)
+    assert line.startswith(
+        "::error file=bench/test_forests.py,line=10,title=red-100-models-2-cpus%3A speedup regressed::"
+    )
+    assert "−1.3 %25 ± 0.2 since 2026-11-20" in line
+    (warning,) = commands(Outcome((shown("a", SUSPECT),)))
+    assert warning.startswith("::warning ")
+
+
+def test_markdown_makes_nothing_of_plain_text() -> None:
+    assert plain("a`b`\n| <x> [y](z) *") == "a\\`b\\` \\| \\<x\\> \\[y\\]\\(z\\) \\*"

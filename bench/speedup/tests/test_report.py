@@ -1,0 +1,333 @@
+"""The report: what it says, and in a real browser how it behaves."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.__main__ import main
+from bench.speedup.curves import Curve, keep, read_curves
+from bench.speedup.decisions import Decisions, Entry
+from bench.speedup.factors import FACTORS
+from bench.speedup.history import Fingerprint, History, Record
+from bench.speedup.report import content, page, write
+from bench.speedup.suite import SuiteRule
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+EVIL = "<script>window.evil = 1</script>"
+SDS = {"loop": 0.0001, "cpu": 0.02, "wait": 0.004, "balance": 0.003, "engine": 0.001}
+
+
+def fingerprint(models: int, cpus: int = 2, machine: str = "Abacus") -> Fingerprint:
+    return Fingerprint("test_forests-red", "ray", models, cpus, "abc", "red, twin", machine, 2, 1)
+
+
+def series(one: Fingerprint, nights: int, *, lost_from: int = 10**6, ray: str = "2.60.0") -> list[Record]:
+    """Return nights of a cell whose engine loses 3 % from one of them on."""
+    rng = np.random.default_rng(one.models * 100 + one.cpus)
+    records = []
+    for n in range(nights):
+        factors = {name: float(rng.normal(-0.01, sd)) for name, sd in SDS.items()}
+        if n >= lost_from:
+            factors["engine"] -= 0.03
+        logs = {"speedup": math.log(one.cpus) + sum(factors.values()), **factors}
+        night = f"{2025 + n // 336}-{n // 28 % 12 + 1:02}-{n % 28 + 1:02}T02:17:00"
+        records.append(
+            Record(
+                night,
+                "",
+                one,
+                logs,
+                dict.fromkeys(logs, 0.001),
+                3.0,
+                3.0 / math.exp(logs["speedup"]),
+                setting={"ray": ray if n < lost_from else "2.61.0", "memory_bytes": str(2**33)},
+                commit=f"{n:040x}",
+                pairs=5,
+            )
+        )
+    return records
+
+
+def block(record: Record) -> dict[str, Any]:
+    factors = {name: math.exp(record.logs[name]) for name in FACTORS}
+    pair = {
+        "order": "sequential-first",
+        "sequential_s": 3.0,
+        "parallel_s": record.parallel_s,
+        "speedup": math.exp(record.logs["speedup"]),
+        "factors": factors,
+        "foreign_cpus": None,
+        "unfair": "",
+    }
+    curve = Curve("Accuracy and number of trees", "trees", "accuracy", {"mean": [(50, 0.8), (70, 0.81)]})
+    return {"ideal": 2.0, "pairs": [pair] * 5, "curves": [curve.as_json()]}
+
+
+def history(*cells: list[Record]) -> History:
+    return History(tuple(sorted((one for cell in cells for one in cell), key=lambda record: record.night)))
+
+
+def contents(*cells: list[Record], **more: Any) -> Any:
+    blocks = {(cell[-1].night, cell[-1].fingerprint.key): block(cell[-1]) for cell in cells}
+    return content(history(*cells), Decisions(), SuiteRule(), root=Path.cwd(), blocks=blocks, **more)
+
+
+@pytest.fixture(scope="module")
+def lost() -> Any:
+    """Yield what is said of two cells, of which one has lost 3 % in its engine."""
+    return contents(series(fingerprint(10), 40, lost_from=30), series(fingerprint(100), 40))
+
+
+def test_what_regressed_comes_first_with_since_when_and_why(lost: Any) -> None:
+    (machine,) = lost.machines
+    assert machine.state == "regressed"
+    assert machine.headline == "2 cells: 1 regressed, 1 ok"
+    first = machine.matters[0]
+    assert first.name == "test_forests-red-10-models-2-cpus-ray"
+    assert re.match(r"regressed, engine −[23]\.\d % ± \d\.\d since 2025-02-03", first.text)
+    assert any("ray 2.60.0 → 2.61.0" in line for line in first.lines)
+    assert [cell.state for cell in machine.cells] == ["regressed", "ok"]
+
+
+def test_a_cell_has_its_nights_band_events_and_versions(lost: Any) -> None:
+    cell = lost.machines[0].cells[0]
+    nights = cell.nights
+    assert len(nights["night"]) == 40
+    assert [text for text in nights["version"] if text] == ["ray 2.61.0"]
+    assert nights["event"][30] == "regressed"
+    engine = nights["quantities"]["engine"]
+    assert engine["band_low"][:5] == [None] * 5
+    assert engine["band_low"][-1] < 0.99 < engine["band_high"][-1]
+    # The band stays where it was before the loss.
+    assert engine["value"][-1] < engine["band_low"][-1]
+    assert all(
+        low < value < high for low, value, high in zip(engine["low"], engine["value"], engine["high"], strict=True)
+    )
+
+
+def test_the_waterfall_leads_from_the_cpus_to_what_was_measured(lost: Any) -> None:
+    cell = lost.machines[0].cells[1]
+    (fall,) = (plot for plot in cell.plots if plot.spec == "waterfall")
+    assert fall.columns["step"] == ["CPUs", *FACTORS, "measured"]
+    assert (fall.columns["begin"][1], fall.columns["end"][0]) == (2.0, 2.0)
+    assert fall.columns["end"][-2] == fall.columns["end"][-1] == pytest.approx(float(cell.value.split()[0]), abs=0.006)
+
+
+def test_the_latest_runs_are_compared_by_cpu_limit() -> None:
+    said = contents(series(fingerprint(10, 1), 12), series(fingerprint(10, 2), 12), series(fingerprint(100, 2), 12))
+    (scaling,) = said.machines[0].plots
+    assert scaling.columns["cpus"] == [1, 2]
+    assert scaling.columns["ideal"] == [2.0, 2.0]
+
+
+def test_machines_are_side_by_side_the_latest_first() -> None:
+    old, new = series(fingerprint(10, machine="Abacus"), 12), series(fingerprint(10, machine="Brain"), 14)
+    assert [machine.name for machine in contents(old, new).machines] == ["Brain, 2 CPUs", "Abacus, 2 CPUs"]
+
+
+def test_decisions_are_told_with_their_reasons() -> None:
+    cell = series(fingerprint(10), 40, lost_from=30)
+    entry = Entry(
+        "accept", fingerprint(10).as_json(), cell[30].night, cell[-1].night, "larger <b>test</b>", "ann", "2026"
+    )
+    said = content(history(cell), Decisions((entry,)), SuiteRule(), root=Path.cwd())
+    assert said.machines[0].cells[0].decisions == (
+        "Accepted as the new level, since 2025-02-03: larger <b>test</b> (ann, 2026)",
+    )
+    assert said.machines[0].cells[0].nights["event"][30] == "accepted: larger <b>test</b>"
+    text = page(said, "x")
+    assert "<b>test" not in text
+    assert "larger &lt;b&gt;test" in text
+
+
+def test_nothing_in_a_page_comes_from_elsewhere(lost: Any) -> None:
+    text = page(lost, "speedups")
+    own = text.partition('<script type="application/json"')[0]
+    assert not re.search(r"(?:src|href)\s*=\s*[\"'](?!#)", own)
+    assert "http" not in own.replace("http-equiv", "")
+    assert "default-src 'none'" in own
+
+
+def test_a_page_is_small_with_four_hundred_nights() -> None:
+    cells = [series(fingerprint(models, cpus), 400) for models in (10, 20, 30, 40, 50, 60) for cpus in (1, 2)]
+    assert len(page(contents(*cells), "x").encode()) < 6e6
+
+
+def test_an_empty_history_makes_a_page(tmp_path: Path) -> None:
+    write(tmp_path / "new" / "x.html", content(History(), Decisions(), SuiteRule(), root=tmp_path), "x")
+    assert "No run with a speedup" in (tmp_path / "new" / "x.html").read_text()
+
+
+def test_curves_of_a_store_are_read_and_shown(tmp_path: Path) -> None:
+    for y in (1.0, 2.0):
+        keep(tmp_path, Curve("Model", "CPUs", "speedup", {"ideal": [(1, 1), (2, y)]}, log=True))
+    with (tmp_path / "curves.jsonl").open("a") as file:
+        file.write('{"title": "half\n[1]\n{"at": "1", "title": "nan", "lines": {"a": [[NaN, 1]]}}\n')
+    curves, problems = read_curves(tmp_path)
+    assert [curve.lines["ideal"] for curve in curves] == [[(1.0, 1.0), (2.0, 2.0)]]
+    assert len(problems) == 3
+    said = content(History(), Decisions(), SuiteRule(), root=tmp_path, curves=curves)
+    assert said.curves[0].title == "Model"
+
+
+def test_the_command_writes_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from bench.speedup.tests.test_commands import run
+
+    store = tmp_path / "store"
+    store.mkdir()
+    (store / "0001_x.json").write_text(json.dumps(run("2026-11-01T02:17:00", 1.8)))
+    assert main(["report", str(tmp_path / "x.html"), "--storage", str(store), "--title", "Ours & theirs"]) == 0
+    assert "Abacus, 2 CPUs: 1 cell: 1 learning" in capsys.readouterr().out
+    assert "<h1>Ours &amp; theirs</h1>" in (tmp_path / "x.html").read_text()
+    assert main(["report", str(store / "0001_x.json" / "x.html"), "--storage", str(store)]) == 2
+    assert "cannot be written" in capsys.readouterr().err
+
+
+# In a browser.
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Yield Debian's chromium."""
+    if CHROMIUM is None:
+        pytest.skip("no chromium here")
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Yield a page of two machines, with hostile names in it."""
+    machine = f"Abacus {EVIL}"
+    cells = [
+        series(fingerprint(10, machine=machine), 40, lost_from=30),
+        series(fingerprint(100, machine=machine), 40),
+        series(fingerprint(100, 1, machine=machine), 40),
+    ]
+    for record in cells[0]:
+        object.__setattr__(record, "commit", EVIL)
+    other = series(fingerprint(10, machine="Brain"), 12)
+    curve = Curve(f"Model {EVIL}", "CPUs", "speedup", {f"ideal {EVIL}": [(1, 1), (2, 2)]}, log=True)
+    path = tmp_path_factory.mktemp("report") / "speedup.html"
+    write(path, contents(*cells, other, curves=[curve], problems=[EVIL]), f"Speedups {EVIL}")
+    return path
+
+
+class Opened:
+    """A page, and all that it asked for and complained of."""
+
+    def __init__(self, browser: Any, file: Path, **options: Any) -> None:
+        self.context = browser.new_context(reduced_motion="reduce", **options)
+        self.page = self.context.new_page()
+        self.page.set_default_timeout(5000)
+        self.errors: list[str] = []
+        self.asked: list[str] = []
+        self.page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page.goto(file.as_uri())
+
+    def count(self, selector: str) -> int:
+        return int(self.page.locator(selector).count())
+
+
+@pytest.fixture
+def opened(browser: Any, file: Path) -> Iterator[Opened]:
+    """Yield the page, opened."""
+    one = Opened(browser, file, viewport={"width": 1280, "height": 900})
+    yield one
+    one.context.close()
+    assert one.errors == []
+    assert [url for url in one.asked if url != file.as_uri()] == []
+
+
+def scroll(opened: Opened) -> None:
+    """Bring every plot into view, one after the other."""
+    for figure in opened.page.locator("figure.plot:visible").all():
+        figure.scroll_into_view_if_needed()
+        figure.locator("svg").first.wait_for()
+
+
+def test_every_plot_is_drawn_and_nothing_is_complained_of(opened: Opened) -> None:
+    scroll(opened)
+    assert opened.count("figure.plot:visible") == opened.count("figure.plot[data-drawn]:visible") > 6
+    assert opened.page.evaluate("report.complaints") == []
+    assert opened.page.evaluate("window.evil") is None
+    assert opened.count("main script") == 0
+
+
+def test_a_night_tells_about_itself(opened: Opened) -> None:
+    figure = opened.page.locator("figure.nights:visible").first
+    figure.scroll_into_view_if_needed()
+    box = figure.locator(".canvas svg").bounding_box()
+    opened.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 100)
+    tip = opened.page.locator("#tip")
+    tip.wait_for()
+    assert re.search(r"2025-01-\d\d 02:17\nspeedup 1\.\d+ \[1\.\d+, 1\.\d+\]\n\w+\n5 pairs\ncommit ", tip.inner_text())
+    figure.focus()
+    opened.page.keyboard.press("End")
+    opened.page.keyboard.press("ArrowLeft")
+    assert figure.locator(".readout").inner_text().startswith("2025-02-11 02:17 · speedup 1.")
+
+
+def test_a_factor_can_be_chosen_and_has_a_table(opened: Opened) -> None:
+    figure = opened.page.locator("figure.nights:visible").first
+    figure.scroll_into_view_if_needed()
+    figure.get_by_text("engine", exact=True).click()
+    figure.get_by_text("Table: all nights").click()
+    figure.locator("table").wait_for()
+    rows = figure.locator("table tr").all_inner_texts()
+    assert len(rows) == 41
+    assert rows[0].split("\t")[:2] == ["night", "engine"]
+    assert rows[1].startswith("2025-02-12")
+    assert "regressed" in rows[1]
+
+
+def test_cells_can_be_filtered(opened: Opened) -> None:
+    opened.page.locator(".machine:visible .words").fill("100-MODELS 1-cpus")
+    assert opened.count(".machine:visible .overview tbody tr:visible") == 1
+    assert opened.count(".machine:visible section.cell:visible") == 1
+    opened.page.locator(".machine:visible .words").fill("")
+    opened.page.locator(".machine:visible .filter label", has_text="ok").locator("input").uncheck()
+    assert opened.page.locator(".machine:visible .overview tbody .badge:visible").all_inner_texts() == ["regressed"]
+
+
+def test_another_machine_can_be_chosen(opened: Opened) -> None:
+    assert opened.count("article.machine:visible") == 1
+    opened.page.locator("#machine").select_option(index=1)
+    assert "Brain" in opened.page.locator("article.machine:visible .banner").inner_text()
+    assert opened.count("article.machine:visible section.cell") == 1
+
+
+@pytest.mark.parametrize("width", [360, 768, 1280])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_sticks_out(browser: Any, file: Path, width: int, scheme: str) -> None:
+    one = Opened(browser, file, viewport={"width": width, "height": 800}, color_scheme=scheme)
+    try:
+        scroll(one)
+        assert one.page.evaluate("document.documentElement.scrollWidth") <= width
+        paper = one.page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert (paper == "rgb(255, 255, 255)") == (scheme == "light")
+        assert one.errors == []
+    finally:
+        one.context.close()
+
+
+def test_every_plot_has_a_name_and_every_input_a_label(opened: Opened) -> None:
+    assert opened.count(".canvas:not([role=img][aria-label])") == 0
+    assert opened.count("figure.plot:not(:has(details.behind))") == 0
+    unlabelled = "[...document.querySelectorAll('input, select')].filter((one) => !one.labels.length).length"
+    assert opened.page.evaluate(unlabelled) == 0
+    assert opened.page.evaluate("document.documentElement.lang") == "en"

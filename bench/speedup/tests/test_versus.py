@@ -1,0 +1,184 @@
+"""A against B: what is called a difference, and when there are rounds enough."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from bench.ab import INTERRUPTED, NARROW, TIME_UP, Comparison, alternate, closing, markdown
+from bench.environments import EnvironmentFailure, Version, _constraints, _group
+from bench.speedup.versus import STEADY, UNDECIDED, Limits, Visit, compare, enough
+
+SDS = {"loop": 0.0001, "cpu": 0.03, "wait": 0.004, "balance": 0.004, "engine": 0.001}
+
+
+def visit(rng: np.random.Generator, *, cells: int = 1, engine: float = 0.0) -> dict[str, dict[str, float]]:
+    found = {}
+    for cell in range(cells):
+        factors = {name: float(rng.normal(0.0, sd)) for name, sd in SDS.items()}
+        factors["engine"] += engine
+        found[f"cell-{cell}"] = {"speedup": math.log(2) + sum(factors.values()), **factors}
+    return found
+
+
+def rounds(n: int, seed: int = 0, *, cells: int = 1, engine: float = 0.0) -> list[tuple[Visit, Visit]]:
+    rng = np.random.default_rng(seed)
+    return [(visit(rng, cells=cells), visit(rng, cells=cells, engine=engine)) for _ in range(n)]
+
+
+def states(pairs: list[tuple[Visit, Visit]], limits: Limits | None = None) -> dict[str, str]:
+    return {one.quantity: one.state for one in compare(pairs, limits or Limits())}
+
+
+def test_a_slower_engine_is_found_and_named() -> None:
+    found = {one.quantity: one for one in compare(rounds(8, engine=-0.02))}
+    assert found["engine"].state == "regressed"
+    assert found["engine"].low < -0.02 < found["engine"].high
+    assert found["engine"].a / found["engine"].b == pytest.approx(math.exp(-found["engine"].change))
+    assert found["loop"].state == "ok"
+    assert found["cpu"].state == UNDECIDED  # too noisy to say
+
+
+def test_a_faster_one_too() -> None:
+    assert states(rounds(8, engine=0.02))["engine"] == "improved"
+
+
+def test_a_difference_that_is_sure_and_small_is_none() -> None:
+    assert states(rounds(20, engine=-0.006))["engine"] == "ok"
+    assert states(rounds(20, engine=-0.006), Limits(smallest=0.005))["engine"] == "regressed"
+
+
+def test_three_rounds_tell_nothing() -> None:
+    assert "regressed" not in states(rounds(3, engine=-0.1)).values()
+
+
+def test_what_is_in_both_visits_of_a_round_does_not_count() -> None:
+    rng = np.random.default_rng(1)
+    pairs = []
+    for a, b in rounds(8, engine=-0.02):
+        bad_hour = float(rng.normal(0, 0.5))
+        pairs.append(
+            tuple(
+                {cell: {name: log + bad_hour for name, log in logs.items()} for cell, logs in side.items()}
+                for side in (a, b)
+            )
+        )
+    same = {one.quantity: one.change for one in compare(rounds(8, engine=-0.02))}
+    for one in compare(pairs):  # type: ignore[arg-type]
+        assert one.change == pytest.approx(same[one.quantity])
+
+
+def test_a_against_a_finds_nothing_more_often_than_it_may() -> None:
+    found = sum(
+        bool(
+            {"regressed", "improved"} & {one.state for one in compare(rounds(5, seed, cells=3), Limits(smallest=1e-6))}
+        )
+        for seed in range(600)
+    )
+    assert found <= 15  # 6 are expected at most, at one in a hundred
+
+
+def test_costs_have_one_quantity() -> None:
+    pairs: list[tuple[Visit, Visit]] = [
+        ({"put": {"speedup": 0.0}}, {"put": {"speedup": 0.1 + n / 1000}}) for n in range(5)
+    ]
+    (one,) = compare(pairs)
+    assert (one.quantity, one.state) == ("speedup", "improved")
+
+
+def test_rounds_are_enough_when_the_steady_part_is_known_whatever_it_says() -> None:
+    for engine in (0.0, -0.05):
+        for n in (2, 3):
+            assert not enough(compare(rounds(n, engine=engine)), n)
+        assert enough(compare(rounds(12, engine=engine)), 12)
+    assert not enough(compare(rounds(12)), 12, Limits(precision=1e-5))
+
+
+class Clock:
+    """Visits that take a minute each on a clock of their own."""
+
+    def __init__(self, engine: float = 0.0, interrupt: int = 10**6) -> None:
+        self.now = 0.0
+        self.order: list[int] = []
+        self.rng = np.random.default_rng(0)
+        self.engine = engine
+        self.interrupt = interrupt
+
+    def visit(self, which: int) -> Visit:
+        if len(self.order) == self.interrupt:
+            raise KeyboardInterrupt
+        self.order.append(which)
+        self.now += 60
+        return visit(self.rng, engine=self.engine * which)
+
+    def run(self, limits: Limits | None = None, minutes: float = 60) -> Comparison:
+        limits = limits or Limits()
+        return alternate(self.visit, limits, minutes=minutes, say=lambda line: None, clock=lambda: self.now)
+
+
+def test_visits_alternate_until_the_intervals_are_narrow() -> None:
+    clock = Clock(engine=-0.05)
+    done = clock.run()
+    assert clock.order == ([0, 1, 1, 0] * done.rounds)[: 2 * done.rounds]
+    assert (done.stopped, done.state) == (NARROW, "regressed")
+    *_, last = closing(done)
+    assert last.startswith("B has regressed: 1 of 1 cells; most: cell-0, engine −5.0")
+
+
+def test_no_round_begins_that_would_not_end_in_time() -> None:
+    clock = Clock()
+    done = clock.run(Limits(precision=1e-6), minutes=7)
+    assert (done.rounds, done.stopped) == (3, TIME_UP)
+    assert list(closing(done)) == [
+        "3 rounds; stopped because the time is up",
+        "nothing found; undecided, the intervals are too wide: cpu, speedup, wait",
+    ]
+
+
+def test_what_was_measured_before_an_interruption_counts() -> None:
+    done = Clock(interrupt=5).run(Limits(precision=1e-6))
+    assert (done.rounds, done.stopped) == (2, INTERRUPTED)
+    with pytest.raises(KeyboardInterrupt):
+        Clock(interrupt=3).run()
+
+
+def test_a_comparison_as_markdown_says_the_last_line_first() -> None:
+    text = markdown(Clock(engine=-0.05).run(), ["A|1", "<b>"], ["ray 1 → 2"])
+    assert text.splitlines()[2].startswith("**B has regressed")
+    assert "A\\|1" in text
+    assert "<b>" not in text.replace("\\<b\\>", "")
+    assert STEADY in text
+
+
+Ask = Callable[[str], Version]
+
+
+@pytest.fixture
+def ask() -> Ask:
+    """Yield a function that reads a version as it is typed."""
+    from bench.ab import ROOT
+
+    return lambda text: Version.parse(text, ROOT)
+
+
+def test_versions_are_commits_requirements_or_the_work_tree(ask: Ask) -> None:
+    assert ask(".").commit == ""
+    assert [str(one) for one in ask("ray==2.40.0, numpy>=2,<2.2").requirements] == ["ray==2.40.0", "numpy<2.2,>=2"]
+
+
+@pytest.mark.parametrize("text", ["no-such-branch", "", "--help", "ray=2", "ray==", "a b==1"])
+def test_nonsense_versions_are_refused(ask: Ask, text: str) -> None:
+    with pytest.raises(EnvironmentFailure, match=r"\S"):
+        ask(text)
+
+
+def test_constraints_and_groups_are_read_with_what_they_include() -> None:
+    from bench.ab import ROOT
+
+    pins = _constraints(ROOT / "constraints.txt")
+    assert any(pin.startswith("ray==") for pin in pins)
+    assert any(pin.startswith("numpy==") for pin in pins)
+    assert _group({"dependency-groups": {"a": ["x", {"include-group": "b"}], "b": ["y"]}}, "a") == ["x", "y"]

@@ -1,0 +1,83 @@
+"""The nightly script as CI runs it, in new clones, with a history on a branch of a local repository."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+import pytest
+
+from bench.evidence.rehearsal import Rehearsed, bare, night, problems
+from bench.speedup.sync import sync
+from bench.speedup.tests.conftest import CLOCK, CONFTEST, cell
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def remote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Yield a bare repository with this project, the script as it is now, and no history."""
+    if subprocess.run(["git", "-C", ROOT, "rev-parse", "HEAD"], capture_output=True, check=False).returncode:
+        pytest.skip("not a git checkout")
+    for name in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{name}_NAME", "test")
+        monkeypatch.setenv(f"GIT_{name}_EMAIL", "test@localhost")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    return bare(tmp_path)
+
+
+@pytest.fixture
+def cells(tmp_path: Path) -> Path:
+    """Yield a folder with a cell on a clock that only its runs move."""
+    folder = tmp_path / "cells"
+    folder.mkdir()
+    (folder / "fakeclock.py").write_text(CLOCK)
+    (folder / "conftest.py").write_text(CONFTEST.replace('pytest_plugins = ["bench.speedup.plugin"]', ""))
+    (folder / "pytest.ini").write_text("[pytest]\naddopts = --benchmark-timer=fakeclock.clock\npythonpath = .\n")
+    return folder
+
+
+def measure(remote: Path, cells: Path, engine: float) -> Rehearsed:
+    (cells / "test_cell.py").write_text(cell(engine=engine))
+    command = [sys.executable, "-B", "-m", "pytest", f"-c{cells}/pytest.ini", f"--rootdir={cells}", str(cells)]
+    return night(remote, [*command, "-p", "bench.speedup.plugin", "--benchmark-compare"])
+
+
+def test_nights_are_green_until_there_is_a_regression_and_red_from_then_on(
+    remote: Path, cells: Path, tmp_path: Path
+) -> None:
+    first = measure(remote, cells, 1.25)
+    assert (first.status, first.last) == (0, "1 cell: 1 learning (0 of 10 earlier nights)")
+    assert problems(first, 1) == []
+
+    # Nineteen more such nights, from another machine of the same kind.
+    project, store = tmp_path / "project", tmp_path / "store"
+    subprocess.run(["git", "clone", "--quiet", f"file://{remote}", project], check=True)
+    sync(store, project)
+    (file,) = store.glob("*/*.json")
+    saved = json.loads(file.read_text())
+    for number in range(19):
+        saved["datetime"] = f"2020-01-{number + 1:02}T02:17:00+00:00"
+        saved["speedup"]["run"] = uuid.uuid4().hex
+        file.with_name(f"{number + 2:04}_x.json").write_text(json.dumps(saved))
+    assert sync(store, project).sent == 19
+
+    nights = [measure(remote, cells, engine) for engine in (1.25, 1.3, 1.3)]
+    assert [one.status for one in nights] == [0, 0, 1]
+    assert [found for number, one in enumerate(nights, start=21) for found in problems(one, number)] == []
+    assert nights[0].last == "1 cell: 1 ok"
+    assert nights[1].last.startswith("1 cell: 1 suspect tonight (−3.8 % ± ")
+    assert nights[2].last.startswith("1 cell: 1 regressed since 20")
+
+
+def test_a_history_that_cannot_be_kept_is_no_green_night(remote: Path, cells: Path) -> None:
+    hook = remote / "hooks" / "pre-receive"
+    hook.write_text("#!/bin/sh\nexit 1\n")
+    hook.chmod(0o755)
+    done = measure(remote, cells, 1.25)
+    assert (done.status, done.runs) == (2, 0)
+    assert done.report
