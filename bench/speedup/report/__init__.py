@@ -104,10 +104,7 @@ def _data(contents: Content) -> dict[str, Any]:
         "nights": charts.nights(),
         "waterfall": charts.waterfall(),
         "scaling": charts.scaling(),
-        "engines": charts.engines(),
     }
-    for name, about in contents.specs.items():
-        specs[name] = charts.curve(about["x"], about["y"], log=about["log"])
     plots: dict[str, Any] = {}
     nights: dict[str, Any] = {}
     for machine in contents.machines:

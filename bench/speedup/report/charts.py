@@ -6,6 +6,7 @@ A specification has no data in it: the page puts them in. ``$ink``, ``$quiet``, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 Spec = dict[str, Any]
@@ -26,53 +27,35 @@ def _time(name: str, **more: Any) -> Spec:
 
 
 def nights() -> Spec:
-    """Return the plot of one quantity by night: band of the baseline, intervals, nights, changes, versions."""
+    """Return the plot of one quantity by night: band of the baseline, intervals, nights, changes, versions.
+
+    A layer with a name is left out where no night has anything in the field of that name.
+    """
     y: Spec = {"scale": {"zero": False, "nice": False}, "axis": {"tickCount": 5}}
     x = _time("night")
     return {
         "height": 230,
         "layer": [
             {
+                "name": "band_low",
                 "mark": {"type": "area", "color": "$band", "opacity": 1, "interpolate": "step-after"},
                 "encoding": {"x": x, "y": _field("band_low", **y), "y2": {"field": "band_high"}},
             },
             {
+                "name": "version",
                 "transform": [{"filter": "datum.version !== ''"}],
                 "mark": {"type": "rule", "color": "$quiet", "strokeDash": [2, 3]},
                 "encoding": {"x": x},
             },
             {
-                "transform": [{"filter": "datum.version !== ''"}],
-                "mark": {
-                    "type": "text",
-                    "align": "left",
-                    "baseline": "top",
-                    "dx": 3,
-                    "color": "$quiet",
-                    "fontSize": 10,
-                    "limit": 170,
-                },
-                "encoding": {"x": x, "y": {"value": 0}, "text": {"field": "version"}},
-            },
-            {
+                "name": "event",
                 "transform": [{"filter": "datum.event !== ''"}],
                 "mark": {"type": "rule", "color": "$warn", "strokeWidth": 1.5},
                 "encoding": {"x": x},
             },
+            *(_label(what, side, x) for what in ("version", "event") for side in ("left", "right")),
             {
-                "transform": [{"filter": "datum.event !== ''"}],
-                "mark": {
-                    "type": "text",
-                    "align": "left",
-                    "baseline": "bottom",
-                    "dx": 3,
-                    "color": "$ink",
-                    "fontSize": 10,
-                    "limit": 170,
-                },
-                "encoding": {"x": x, "y": {"value": "height"}, "text": {"field": "event"}},
-            },
-            {
+                "name": "low",
                 "mark": {"type": "rule", "color": "$line", "opacity": 0.45},
                 "encoding": {"x": x, "y": _field("low", **y), "y2": {"field": "high"}},
             },
@@ -107,6 +90,27 @@ def nights() -> Spec:
                 },
             },
         ],
+    }
+
+
+def _label(what: str, side: str, x: Spec) -> Spec:
+    """Return the words beside a line: versions at the top, changes below; on the side where there is room."""
+    top = what == "version"
+    mark = {
+        "type": "text",
+        "align": "left" if side == "right" else "right",
+        "baseline": "top" if top else "bottom",
+        "dx": 3 if side == "right" else -3,
+        "color": "$quiet" if top else "$ink",
+        "fontSize": 10,
+        "limit": 170,
+    }
+    field = f"{what}_{side}"
+    return {
+        "name": field,
+        "transform": [{"filter": f"datum.{field} !== ''"}],
+        "mark": mark,
+        "encoding": {"x": x, "y": {"value": 0 if top else "height"}, "text": {"field": field}},
     }
 
 
@@ -177,15 +181,17 @@ def scaling() -> Spec:
     }
 
 
-def engines() -> Spec:
-    """Return the plot of engines side by side: speedup with its interval, and the share that is their own doing."""
+def engines(shares: Sequence[float]) -> Spec:
+    """Return the plot of engines side by side: what of the speedup is their own doing, with its interval."""
     y = {"field": "engine", "type": "nominal", "sort": None, "title": None, "axis": {"labelLimit": 120}}
-    x: Spec = {"scale": {"zero": False, "nice": True}}
+    # An interval from two pairs can be wider than all the rest.
+    domain = [min(shares) - 0.04, max(*shares, 1.0) + 0.01]
+    x: Spec = {"scale": {"domain": domain, "nice": False}, "axis": {"tickCount": 5, "labelOverlap": True}}
     return {
-        "height": {"step": 26},
+        "height": 28 * len(shares),
         "layer": [
             {
-                "mark": {"type": "rule", "strokeWidth": 2, "color": "$line"},
+                "mark": {"type": "rule", "strokeWidth": 2, "color": "$line", "clip": True},
                 "encoding": {"y": y, "x": _field("low", "wait × balance × engine", **x), "x2": {"field": "high"}},
             },
             {
@@ -196,10 +202,12 @@ def engines() -> Spec:
     }
 
 
-def curve(x_title: str, y_title: str, *, log: bool = False) -> Spec:
-    """Return the plot of lines by name; with `log`, both axes are logarithmic, of base 2."""
+def curve(x_title: str, y_title: str, *, lines: bool = True, clouds: bool = False, log: bool = False) -> Spec:
+    """Return the plot of lines and clouds of points, by name; with `log`, both axes are logarithmic, of base 2."""
     scale = {"type": "log", "base": 2, "nice": False} if log else {"zero": False}
-    x = _field("x", x_title, scale=scale, axis={"tickCount": 10, "format": "~s" if log else "", "labelOverlap": True})
+    x = _field(
+        "x", x_title, scale=scale, axis={"tickCount": 10, "labelOverlap": True, **({"format": "~s"} if log else {})}
+    )
     y = _field("y", y_title, scale=scale, axis={"tickCount": 6, "labelOverlap": True})
     color = {
         "field": "line",
@@ -209,18 +217,20 @@ def curve(x_title: str, y_title: str, *, log: bool = False) -> Spec:
         "scale": {"range": "$series"},
         "legend": {"orient": "top", "columns": 2, "labelLimit": 260},
     }
+    tooltip = {"content": "data"}
+    marks: list[tuple[bool, str, Spec]] = [
+        (clouds, "points", {"type": "point", "filled": True, "size": 18, "opacity": 0.5, "tooltip": tooltip}),
+        (lines, "line", {"type": "line", "point": {"filled": True, "size": 40}, "tooltip": tooltip}),
+    ]
     return {
         "height": 260,
         "layer": [
             {
-                "transform": [{"filter": "datum.drawn === 'line'"}],
-                "mark": {"type": "line", "point": {"filled": True, "size": 40}, "tooltip": {"content": "data"}},
+                "transform": [{"filter": f"datum.drawn === '{drawn}'"}],
+                "mark": mark,
                 "encoding": {"x": x, "y": y, "color": color},
-            },
-            {
-                "transform": [{"filter": "datum.drawn === 'points'"}],
-                "mark": {"type": "point", "filled": True, "size": 18, "opacity": 0.5, "tooltip": {"content": "data"}},
-                "encoding": {"x": x, "y": y, "color": color},
-            },
+            }
+            for wanted, drawn, mark in marks
+            if wanted
         ],
     }

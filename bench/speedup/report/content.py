@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bench.speedup.changes import in_words, what_changed
 from bench.speedup.curves import Curve
 from bench.speedup.decisions import Decisions
-from bench.speedup.history import CURVES, SPEEDUP, Fingerprint, History, Record
+from bench.speedup.history import SPEEDUP, Fingerprint, History, Record
 from bench.speedup.outcome import TOLD
-from bench.speedup.report.plots import Blocks, Curves, Plot, engines, nights, pairs_of, scaling, spark, waterfall
+from bench.speedup.report.plots import Blocks, Plot, drawn, engines, nights, pairs_of, scaling, spark, waterfall
+from bench.speedup.report.plots import curves as curves_of
 from bench.speedup.series import Series, Suite, suites
 from bench.speedup.suite import URGENCY, SuiteRule
 from bench.speedup.verdict import ACCEPT, DISMISS, OK, REGRESSED, SUSPECT
@@ -52,6 +53,8 @@ class Cell:
     value: str
     """Latest value with its interval."""
     change: str
+    shown: str
+    """The quantity that is shown at first: the one that changed."""
     spark: str
     """Points of the small plot, for SVG; empty with a single night."""
     spark_end: tuple[float, float]
@@ -98,8 +101,6 @@ class Content:
     """The one that measured last first."""
     curves: tuple[Plot, ...]
     problems: tuple[str, ...] = ()
-    specs: dict[str, Any] = field(default_factory=dict)
-    """Further specifications, of the curves, by name."""
 
 
 def content(
@@ -132,20 +133,18 @@ def content(
         What could not be read, a line each.
     """
     reader = Blocks(blocks or {})
-    plots = Curves()
     machines = [
-        _machine(suite, number, decisions, reader, plots, root)
+        _machine(suite, number, decisions, reader, root)
         for number, suite in enumerate(reversed(suites(history, decisions, rule)), start=1)
     ]
-    of_store = tuple(plots.plot(curve) for curve in curves)
-    return Content(tuple(machines), of_store, tuple(problems), plots.specs)
+    return Content(tuple(machines), tuple(map(drawn, curves)), tuple(problems))
 
 
-def _machine(suite: Suite, number: int, decisions: Decisions, reader: Blocks, plots: Curves, root: Path) -> Machine:
+def _machine(suite: Suite, number: int, decisions: Decisions, reader: Blocks, root: Path) -> Machine:
     anchor = f"m{number}"
     by_urgency = sorted(suite.series, key=lambda one: URGENCY.index(one.verdict.state))
-    cells = [_cell(one, anchor, decisions, reader, plots, root) for one in by_urgency if not one.side_by_side]
-    beside = [_cell(one, anchor, decisions, reader, plots, root) for one in by_urgency if one.side_by_side]
+    cells = [_cell(one, anchor, decisions, reader, root) for one in by_urgency if not one.side_by_side]
+    beside = [_cell(one, anchor, decisions, reader, root) for one in by_urgency if one.side_by_side]
     matters = [
         Matter(cell.state, cell.name, cell.anchor, cell.text, cell.lines) for cell in cells if cell.state in TOLD
     ]
@@ -170,7 +169,7 @@ def _machine(suite: Suite, number: int, decisions: Decisions, reader: Blocks, pl
         tuple(matters),
         tuple(cells),
         tuple(beside),
-        (*scaling(suite, reader), *engines(suite, reader)),
+        (*scaling(suite, reader), *engines(suite, reader), *curves_of(suite, reader)),
         _facts(latest, reader),
     )
 
@@ -204,7 +203,7 @@ def _facts(latest: Record, reader: Blocks) -> dict[str, str]:
     return {name: str(value) for name, value in facts.items() if value}
 
 
-def _cell(one: Series, machine: str, decisions: Decisions, reader: Blocks, plots: Curves, root: Path) -> Cell:
+def _cell(one: Series, machine: str, decisions: Decisions, reader: Blocks, root: Path) -> Cell:
     fingerprint, last, verdict = one.fingerprint, one.records[-1], one.verdict
     block = reader.of(last)
     made = [entry for entry in decisions.entries if Fingerprint.from_json(entry.series).key == fingerprint.key]
@@ -212,10 +211,8 @@ def _cell(one: Series, machine: str, decisions: Decisions, reader: Blocks, plots
     if verdict.leading.since and verdict.state in TOLD:
         change = what_changed(one.records, verdict.leading.since, verdict.leading.compared)
         lines = in_words(change, fingerprint.engine, root) if change else []
-    points = spark([record.logs[SPEEDUP] for record in one.records[-SPARK_NIGHTS:]], cost=one.is_cost)
+    points = spark([record.logs[verdict.quantity] for record in one.records[-SPARK_NIGHTS:]], cost=one.is_cost)
     own_plots = [] if one.is_cost else list(waterfall(last, block))
-    for parts in block.get(CURVES, ()):
-        own_plots.append(plots.plot(Curve.from_json(parts)))
     unit = str((block.get("cost") or {}).get("unit", "s")) if one.is_cost else "speedup"
     return Cell(
         f"{machine}-{fingerprint.id}",
@@ -227,6 +224,7 @@ def _cell(one: Series, machine: str, decisions: Decisions, reader: Blocks, plots
         night_of(last.night),
         _value(last, cost=one.is_cost, unit=unit),
         change_of(verdict.leading, cost=one.is_cost),
+        verdict.quantity,
         " ".join(f"{x:.1f},{y:.1f}" for x, y in points) if len(points) > 1 else "",
         points[-1],
         _about(fingerprint, last, block),

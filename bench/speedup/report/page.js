@@ -10,6 +10,7 @@
     const length = names.length ? columns[names[0]].length : 0;
     return Array.from({ length }, (_, n) => Object.fromEntries(names.map((name) => [name, columns[name][n]])));
   };
+  const NIGHTS = 90; // of a plot at first
   const nightRows = (anchor, quantity) => {
     const { quantities, ...common } = data.nights[anchor];
     return rowsOf({ ...common, ...quantities[quantity] }).map((row) => ({ ...row, when: row.night.slice(0, 16).replace("T", " "), night: `${row.night}Z`, state: data.states[row.state] }));
@@ -55,21 +56,19 @@
     tip.style.left = `${Math.max(4, Math.min(event.clientX + 14, innerWidth - width - 8))}px`;
     tip.style.top = `${Math.max(4, event.clientY - height - 12)}px`;
   };
-  const complaints = [];
-  const logger = {
-    level() { return this; },
-    error(...words) { complaints.push(words.join(" ")); console.error(...words); return this; },
-    warn(...words) { complaints.push(words.join(" ")); return this; },
-    info() { return this; },
-    debug() { return this; },
-  };
   const nothing = () => Promise.reject(new Error("this page loads nothing"));
   const draw = async (figure, specName, rows, describe, onShow) => {
     const canvas = figure.querySelector(".canvas");
     const width = Math.max(220, Math.floor(canvas.getBoundingClientRect().width) || 600);
     const spec = {
-      ...colored(data.specs[specName]), width, autosize: { type: "fit-x", contains: "padding" }, data: { values: rows },
+      ...colored(typeof specName === "string" ? data.specs[specName] : specName), width, autosize: { type: "fit-x", contains: "padding" }, data: { values: rows },
     };
+    spec.layer = spec.layer.filter(({ name }) => !name || rows.some((row) => row[name] !== "" && row[name] !== null));
+    // Names of several layers may be the same here; Vega wants each once.
+    spec.layer.forEach((layer) => delete layer.name);
+    if (width < 480) {
+      spec.layer.forEach(({ encoding }) => { if (encoding.color?.legend) encoding.color.legend.columns = 1; });
+    }
     const tooltip = (_, event, item, value) => {
       const datum = item && value ? item.datum?.datum ?? item.datum : null;
       if (!datum) { tip.hidden = true; return; }
@@ -79,21 +78,30 @@
     };
     drawn.get(figure)?.finalize();
     const result = await window.vegaEmbed(canvas.firstElementChild, spec, {
-      mode: "vega-lite", renderer: "svg", actions: false, config, tooltip, logger,
+      mode: "vega-lite", renderer: "svg", actions: false, config, tooltip,
       loader: { load: nothing, sanitize: nothing },
     });
     drawn.set(figure, result);
     figure.dataset.drawn = "true";
   };
-  window.report = { complaints, drawn }; // for tests
-
   const quantityOf = (figure) => figure.querySelector(".choice input:checked")?.value ?? "speedup";
   const isCost = (figure) => !figure.querySelector(".choice");
+  const shownRows = (figure) => {
+    const all = figure.querySelector(".all input")?.checked ?? true;
+    const rows = nightRows(figure.dataset.nights, quantityOf(figure)).slice(all ? 0 : -NIGHTS);
+    rows.forEach((row, n) => {
+      for (const what of ["version", "event"]) {
+        row[`${what}_left`] = n >= rows.length / 2 ? row[what] : "";
+        row[`${what}_right`] = n < rows.length / 2 ? row[what] : "";
+      }
+    });
+    return rows;
+  };
   const drawNights = (figure) => {
     const quantity = quantityOf(figure);
     const said = isCost(figure) ? "bare / cost, turned round:" : quantity;
     const readout = figure.querySelector(".readout");
-    return draw(figure, "nights", nightRows(figure.dataset.nights, quantity), (row) => sentence(row, said).replaceAll(" · ", "\n"),
+    return draw(figure, "nights", shownRows(figure), (row) => sentence(row, said).replaceAll(" · ", "\n"),
       (text) => { readout.textContent = text.replaceAll("\n", " · "); });
   };
   const drawPlot = (figure) => {
@@ -115,6 +123,16 @@
     }
   }, { rootMargin: "300px" });
   figures.forEach((figure) => seen.observe(figure));
+  // Then the others, one after the other, so that all are there on paper.
+  const idle = window.requestIdleCallback ?? ((call) => setTimeout(call, 50));
+  const drawRest = async () => {
+    const next = figures.find((figure) => visible(figure) && !drawn.has(figure));
+    if (!next) return;
+    seen.unobserve(next);
+    await redraw(next);
+    idle(drawRest);
+  };
+  addEventListener("load", () => idle(drawRest));
   let width = innerWidth;
   let timer;
   addEventListener("resize", () => {
@@ -130,7 +148,7 @@
     let at = null;
     figure.addEventListener("keydown", (event) => {
       if (event.target !== figure) return;
-      const rows = nightRows(figure.dataset.nights, quantityOf(figure));
+      const rows = shownRows(figure);
       const last = rows.length - 1;
       const moves = { ArrowLeft: (at ?? last + 1) - 1, ArrowRight: (at ?? last) + 1, Home: 0, End: last };
       if (!(event.key in moves)) return;
@@ -143,7 +161,7 @@
         point.style.strokeWidth = n === at ? "5" : "";
       });
     });
-    figure.querySelectorAll(".choice input").forEach((input) => input.addEventListener("change", () => {
+    figure.querySelectorAll(".choice input, .all input").forEach((input) => input.addEventListener("change", () => {
       drawNights(figure);
       const table = figure.querySelector("details.behind");
       if (table.open) fill(table);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections import defaultdict
@@ -15,9 +16,10 @@ from bench.speedup.contest import FLOOR
 from bench.speedup.curves import Curve
 from bench.speedup.decisions import Entry
 from bench.speedup.factors import FACTORS, geometric_mean
-from bench.speedup.history import BLOCK, SPEEDUP, Record
+from bench.speedup.history import BLOCK, CURVES, SPEEDUP, Record
 from bench.speedup.outcome import TOLD
-from bench.speedup.report.charts import POINT_STATES
+from bench.speedup.report import charts
+from bench.speedup.report.charts import POINT_STATES, Spec
 from bench.speedup.series import Series, Suite
 from bench.speedup.verdict import LEARNING, SUSPECT, Verdict
 
@@ -35,8 +37,8 @@ Columns = dict[str, list[Any]]
 class Plot:
     """One plot and the table behind it."""
 
-    spec: str
-    """Name of its specification."""
+    spec: str | Spec
+    """Its specification, or the name of one that several share; empty if there is only a table."""
     title: str
     columns: Columns
     """Values by the name of the field; all of one length."""
@@ -72,24 +74,22 @@ class Blocks:
         return {}
 
 
-class Curves:
-    """Plots of curves; their axes are part of the specification."""
-
-    def __init__(self) -> None:
-        self.specs: dict[str, Any] = {}
-
-    def plot(self, curve: Curve) -> Plot:
-        name = f"curve-{len(self.specs)}"
-        self.specs[name] = {"x": curve.x, "y": curve.y, "log": curve.log}
-        rows = [
-            (line, "points" if line in curve.clouds else "line", _short(x), _short(y))
-            for line, points in curve.lines.items()
-            for x, y in points
-        ]
-        fields = ("line", "drawn", "x", "y")
-        columns = {key: [row[n] for row in rows] for n, key in enumerate(fields)}
-        headings = {"line": "line", "x": curve.x, "y": curve.y}
-        return Plot(name, curve.title, columns, headings, curve.note)
+def drawn(curve: Curve) -> Plot:
+    """Return the plot of a curve."""
+    spec = charts.curve(
+        curve.x,
+        curve.y,
+        lines=any(line not in curve.clouds for line in curve.lines),
+        clouds=bool(curve.clouds),
+        log=curve.log,
+    )
+    rows = [
+        (line, "points" if line in curve.clouds else "line", _short(x), _short(y))
+        for line, points in curve.lines.items()
+        for x, y in points
+    ]
+    columns = {key: [row[n] for row in rows] for n, key in enumerate(("line", "drawn", "x", "y"))}
+    return Plot(spec, curve.title, columns, {"line": "line", "x": curve.x, "y": curve.y}, curve.note)
 
 
 def _short(value: float | None) -> float | None:
@@ -265,6 +265,19 @@ def scaling(suite: Suite, reader: Blocks) -> Iterator[Plot]:
         yield Plot("scaling", "Speedup and CPU limit", columns, headings, "Latest runs; dashed: the ideal.")
 
 
+def curves(suite: Suite, reader: Blocks) -> Iterator[Plot]:
+    """Yield what else was kept of the latest runs; of several of one title and note, the one with most points."""
+    found: dict[tuple[str, str], Curve] = {}
+    for one in suite.series:
+        for parts in reader.of(one.records[-1]).get(CURVES, ()):
+            with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError):
+                curve = Curve.from_json(parts)
+                known = found.setdefault((curve.title, curve.note), curve)
+                if sum(map(len, curve.lines.values())) > sum(map(len, known.lines.values())):
+                    found[curve.title, curve.note] = curve
+    yield from map(drawn, found.values())
+
+
 def engines(suite: Suite, reader: Blocks) -> Iterator[Plot]:
     groups: dict[str, list[tuple[Record, Mapping[str, Any]]]] = defaultdict(list)
     for one in suite.series:
@@ -288,7 +301,7 @@ def engines(suite: Suite, reader: Blocks) -> Iterator[Plot]:
         note = (
             "Latest runs. What of the speedup is the engine's doing; the floor is bare processes with the best split."
         )
-        yield Plot("engines", f"Engines side by side: {group}", columns, headings, note)
+        yield Plot(charts.engines(columns["share"]), f"Engines side by side: {group}", columns, headings, note)
 
 
 def _engine(record: Record, block: Mapping[str, Any]) -> dict[str, Any]:
