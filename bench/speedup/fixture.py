@@ -164,7 +164,7 @@ class Speedup:
                 self._benchmark.has_error = True
         if measurement is None:
             return None
-        self._progress.end(f"{len(measurement.pairs)} pairs, speedup {with_interval(measurement.speedup, 2)}")
+        self._progress.end(with_interval(measurement.speedup, 2), len(measurement.pairs))
         cell = self._cell(
             measurement,
             cpus=cpus,
@@ -179,7 +179,7 @@ class Speedup:
         if suspicion:
             self._progress.again(rounds, suspicion)
             again = runner.measure_alone(self._benchmark)
-            self._progress.end(f"again {len(again.pairs)} pairs, speedup {with_interval(again.speedup, 2)}")
+            self._progress.end(f"again {with_interval(again.speedup, 2)}", len(again.pairs))
             self._benchmark.extra_info[BLOCK][AGAIN] = {"suspicion": suspicion, **again.as_json()}
             self._on_cell(replace(cell, again=again, suspicion=suspicion))
         return measurement
@@ -250,7 +250,7 @@ class Speedup:
             raise showing.failure
         measurement = showing.measurement
         self._report([pair.parallel_s for pair in measurement.pairs])
-        self._progress.end(f"{len(measurement.pairs)} pairs, speedup {with_interval(measurement.speedup, 2)}")
+        self._progress.end(with_interval(measurement.speedup, 2), len(measurement.pairs))
         cell = self._cell(
             measurement,
             cpus=cpus,
@@ -341,7 +341,7 @@ class Speedup:
             raise ValueError(f"there is no {step} to be measured here")
         costs = Costs(pairs, counted.get(step, SECONDS), "" if step in counted else against)
         self._report([pair.own for pair in pairs])
-        self._progress.end(f"{len(pairs)} pairs, {with_unit(costs)}")
+        self._progress.end(with_unit(costs), len(pairs))
         self._on_cell(
             self._cell(
                 costs,

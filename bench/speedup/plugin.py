@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from bench.speedup.report import Content
 
 GROUP = "speedup", "speedup in pairs"
-COLUMNS = ["mean", "stddev", "rounds"]
-"""Of pytest-benchmark's own table, unless ``--benchmark-columns`` says otherwise: it is to fit beside ours."""
+COLUMNS = ["mean", "rounds"], ["mean"]
+"""Of pytest-benchmark's own table, unless ``--benchmark-columns`` says otherwise: where there is room, and where not."""
 DISTRIBUTIONS = (
     "ray",
     "scikit-learn",
@@ -266,7 +266,8 @@ class SpeedupPlugin:
         session.get_machine_info = functools.cache(session.get_machine_info)
         session.compare = self.compare
         if self.config.getoption("benchmark_columns") is None:
-            session.columns = COLUMNS
+            wide, narrow = COLUMNS
+            session.columns = wide if self.config.get_terminal_writer().fullwidth >= terminal.WIDTH else narrow
         if self.config.get_verbosity() < 0:
             session.quiet = True
         if isinstance(session.storage, FileStorage):
@@ -279,6 +280,12 @@ class SpeedupPlugin:
                 session.handle_loading()
             except ValueError as error:  # what is given is neither a file nor a pattern
                 raise pytest.UsageError(f"--benchmark-compare: {error}") from None
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
+        if report.when == "call" and report.passed and self.progress.has_told(report.nodeid):
+            return "passed", "", "PASSED"
+        return None
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         self.progress.plan(session.items)
@@ -357,15 +364,19 @@ class SpeedupPlugin:
         )
         for table in terminal.render(outcome, style, self.config.get_verbosity()):
             terminalreporter.write_line(table)
+
+        def write(line: str, **markup: bool) -> None:
+            terminalreporter.write_line(style.wrapped(line) if terminalreporter.isatty else style.text(line), **markup)
+
         for line in outcome.remarks:
-            terminalreporter.write_line(style.text(line))
+            write(line)
         color = {"red": outcome.state == REGRESSED, "yellow": outcome.state in (SUSPECT, INCOMPARABLE)}
         if outcome.alarm:
-            terminalreporter.write_line(style.text(outcome.alarm), bold=True, **color)
+            write(outcome.alarm, bold=True, **color)
         color["green"] = outcome.state in (OK, IMPROVED, RECOVERED)
         for line in self._written(outcome):
-            terminalreporter.write_line(style.text(line))
-        terminalreporter.write_line(style.text(outcome.closing), bold=True, **color)
+            terminalreporter.write_line(style.text(line))  # annotations are read by a program
+        write(outcome.closing, bold=True, **color)
 
     def _written(self, outcome: Outcome) -> Iterator[str]:
         """Write what is wanted beside the tables; yield what to say of it, and the annotations."""

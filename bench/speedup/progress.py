@@ -65,8 +65,14 @@ class Progress:
         self._shown = self._reporter is not None and config.get_verbosity() >= 0
         self._moving = self._shown and self._reporter.isatty
         self._items: list[str] = []
+        self._told: set[str] = set()
+        self._file: Any = None
         self._schedule = Schedule([])
         self._label = ""
+
+    def has_told(self, nodeid: str) -> bool:
+        """Return whether the line of a cell says that it went well: it needs no dot."""
+        return self._shown and nodeid in self._told
 
     def plan(self, items: Sequence[pytest.Item]) -> None:
         """Take note of the cells of this session."""
@@ -80,6 +86,7 @@ class Progress:
         if not self._items:
             self._items, self._schedule = [nodeid], Schedule([1.0])
         self._schedule.begin(index)
+        self._told.add(nodeid)
         self._label = f"[{index + 1}/{len(self._items)}] {name}"
         if self._moving:
             self._write(f"{self._label}: pair 1 of {rounds}{self._left(0.0)}")
@@ -102,18 +109,24 @@ class Progress:
         if self._moving and done < rounds:
             self._write(f"{self._label}: pair {done + 1} of {rounds}{self._left(done / rounds)}")
 
-    def end(self, summary: str) -> None:
+    def end(self, result: str, pairs: int) -> None:
         """Say that a cell is measured, and what came out."""
         seconds = self._schedule.end()
         if self._shown:
-            self._write(f"{self._label}: {summary}, {duration(seconds)}{self._left(1.0)}", last=True)
+            counted = f"{pairs} pair{'s' * (pairs != 1)}"
+            self._write(f"{self._label}: {result}, {counted} in {duration(seconds)}{self._left(1.0)}", last=True)
 
     def _left(self, share: float) -> str:
         left = self._schedule.seconds_left(share)
-        return "" if not left else f"; about {duration(left)} left"
+        return "" if not left else f"; {duration(left)} left"
 
     def _write(self, line: str, last: bool = False) -> None:
         def write() -> None:
+            file = self._reporter.currentfspath
+            if file is not None:
+                self._file = file
+                if self._reporter._tw.width_of_current_line == 0:
+                    self._reporter.currentfspath = None
             self._reporter.ensure_newline()
             if self._moving:
                 self._reporter.rewrite(line, erase=True)
@@ -121,6 +134,8 @@ class Progress:
                     self._reporter.write_line("")
             else:
                 self._reporter.write_line(line)
+            if last:
+                self._reporter.currentfspath = self._file  # it need not be named again for the next cell
 
         if self._capture is None:
             write()

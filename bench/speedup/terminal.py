@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -64,6 +65,11 @@ class Style:
     def text(self, line: str) -> str:
         """Return a line as it may be written."""
         return line if self.unicode else line.translate(ASCII)
+
+    def wrapped(self, line: str) -> str:
+        """Return a line as it may be written, continued below itself where it is too long."""
+        indent = " " * (len(line) - len(line.lstrip()) + 2)
+        return "\n".join(textwrap.wrap(self.text(line), self.width, subsequent_indent=indent, break_on_hyphens=False))
 
     def draw(self, table: Table) -> str:
         """Return a table as text, without empty lines."""
