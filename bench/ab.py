@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -188,20 +189,17 @@ def main(arguments: Sequence[str]) -> int:
 
 def table(done: Comparison) -> Table:
     """Return the differences as a table."""
-    made = Table(box=None, pad_edge=False)
-    for heading in ("cell", "", "A", "B", "B against A [95 %]", ""):
-        made.add_column(heading, justify="right" if heading in ("A", "B", "B against A [95 %]") else "left")
+    made = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    made.add_column(overflow="fold", min_width=len(STEADY) + 2)
+    for heading in ("A", "B", "B against A [95 %]"):
+        made.add_column(heading, justify="right", no_wrap=True)
+    made.add_column("verdict", no_wrap=True)
     for cell, group in groupby(done.differences, key=lambda one: one.cell):
-        for number, one in enumerate(group):
+        made.add_row(Text(cell, style="bold"))
+        for one in group:
             state = "" if one.quantity == STEADY else one.state
-            made.add_row(
-                Text("" if number else cell),
-                one.quantity,
-                f"{one.a:.3f}",
-                f"{one.b:.3f}",
-                _interval(one),
-                Text(state, style=STYLES.get(state, "")),
-            )
+            figures = (f"{one.a:.3f}", f"{one.b:.3f}", _interval(one))
+            made.add_row(f"  {one.quantity}", *figures, Text(state, style=STYLES.get(state, "")))
     return made
 
 

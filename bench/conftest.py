@@ -17,7 +17,7 @@ from bench.choices import MODELS, PROFILES, WIDEST, limits, load, numbers, wines
 from bench.engines import ENGINES, Engine, Tasks, Trained, by_task
 from bench.overheads import COUNTED, TASKS, bare_cold_seconds, bare_dispatch, cold_seconds, ray_dispatch_seconds
 from bench.ray_keeper import RayKeeper, RayWorkers
-from bench.speedup import Speedup, UnfairPair
+from bench.speedup import Speedup, Subject, UnfairPair
 from bench.speedup.contest import Contestant, Trainer
 from bench.speedup.plugin import GROUP
 from wine_training import (
@@ -197,6 +197,18 @@ def no_ray(ray_keeper: RayKeeper) -> None:
     ray_keeper.stop()
 
 
+def subject_of(request: pytest.FixtureRequest, wine: WineData, cpus: int, engine: str) -> Subject:
+    """Return what a test is about, as far as its name and its data tell."""
+    return Subject(
+        workload=f"{request.node.originalname}-{wine.kind}",
+        engine=engine,
+        cpus=cpus,
+        data=wine.digest,
+        data_name=f"{wine.kind}, {wine.source}",
+        facts={"wine": wine.kind, "data": wine.provenance},
+    )
+
+
 @pytest.fixture
 def ray_against_loop(
     request: pytest.FixtureRequest, speedup: Speedup, wine: WineData, cpus: int, ray_workers: RayWorkers
@@ -226,22 +238,22 @@ def ray_against_loop(
 
     def measure(sweep: list[ModelSpec], *, keep_predictions: bool = False, order: str = LONGEST_FIRST) -> None:
         reserved = ray_workers.session.placement_group is not None
-        workload = f"{request.node.originalname}-{wine.kind}"
+        subject = subject_of(request, wine, cpus, "ray-cluster" if reserved else "ray")
         speedup.measure(
             lambda: seconds_of(
                 "loop", train_sequential(sweep, wine, progress=False, keep_predictions=keep_predictions)
             ),
             lambda: parallel(sweep, keep_predictions, order),
             cpus=cpus,
-            engine="ray-cluster" if reserved else "ray",
-            workload=workload if order == LONGEST_FIRST else f"{workload}-{order}",
+            engine=subject.engine,
+            workload=subject.workload if order == LONGEST_FIRST else f"{subject.workload}-{order}",
             rounds=PROFILES[request.config.getoption("profile")].pairs_for(len(sweep), cpus),
-            data=wine.digest,
-            data_name=f"{wine.kind}, {wine.source}",
+            data=subject.data,
+            data_name=subject.data_name,
             local=not reserved,
             # Ray ends idle workers when a placement group holds all CPUs: after a pause they would be cold.
             prepare=ray_workers.warm_up if reserved else None,
-            facts={"wine": wine.kind, "data": wine.provenance, "worker_niceness": ray_workers.niceness},
+            facts={**subject.facts, "worker_niceness": ray_workers.niceness},
             curves=lambda: accuracy_by_trees(sweep, accuracies, wine),
         )
 
@@ -298,20 +310,15 @@ def side_by_side(
             if isinstance(item, pytest.Function) and item.originalname == request.node.originalname
         }
         speedup.compete(
-            engine.name,
+            subject_of(request, wine, cpus, engine.name),
             [
                 Contestant(one.name, functools.partial(started, one))
                 for one in ENGINES
                 if one.is_here and one.name in chosen
             ],
             lambda: checked(by_task(train_sequential(sweep, wine, progress=False))),
-            cpus=cpus,
             group=group,
-            workload=f"{request.node.originalname}-{wine.kind}",
             rounds=PROFILES[config.getoption("profile")].rounds,
-            data=wine.digest,
-            data_name=f"{wine.kind}, {wine.source}",
-            facts={"wine": wine.kind, "data": wine.provenance},
         )
 
     return measure
@@ -325,17 +332,14 @@ def ray_dispatch(
 
     def measure(step: str) -> None:
         with bare_dispatch(cpus) as bare:
+            engine = "ray" if ray_workers.session.placement_group is None else "ray-cluster"
             speedup.cost(
                 step,
+                subject_of(request, wine, cpus, engine),
                 lambda: ray_dispatch_seconds(ray_workers.session, wine),
                 bare,
                 against=f"one of {TASKS} tasks in a ProcessPoolExecutor",
-                cpus=cpus,
-                engine="ray" if ray_workers.session.placement_group is None else "ray-cluster",
-                workload=f"{request.node.originalname}-{wine.kind}",
                 rounds=PROFILES[request.config.getoption("profile")].pairs,
-                data=wine.digest,
-                data_name=f"{wine.kind}, {wine.source}",
             )
 
     return measure
@@ -356,15 +360,11 @@ def ray_from_nothing(
     def measure(step: str) -> None:
         speedup.cost(
             step,
+            subject_of(request, wine, cpus, "ray"),
             lambda: cold_seconds(cpus, wine.kind, request.node.callspec.params["wine"].source),
             lambda: bare_cold_seconds(cpus, wine),
             against=f"{cpus} bare processes, from nothing to their end",
-            cpus=cpus,
-            engine="ray",
-            workload=f"{request.node.originalname}-{wine.kind}",
             rounds=max(2, PROFILES[request.config.getoption("profile")].rounds),
-            data=wine.digest,
-            data_name=f"{wine.kind}, {wine.source}",
             counted=COUNTED,
         )
 

@@ -5,8 +5,8 @@ callables, see `bench.speedup.fixture.Speedup.measure`; `timed` makes what they 
 """
 
 from bench.speedup.factors import FitSeconds
-from bench.speedup.fixture import Speedup
+from bench.speedup.fixture import Speedup, Subject
 from bench.speedup.rounds import UnfairPair
 from bench.speedup.timers import timed
 
-__all__ = ["FitSeconds", "Speedup", "UnfairPair", "timed"]
+__all__ = ["FitSeconds", "Speedup", "Subject", "UnfairPair", "timed"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -23,6 +23,24 @@ ROUNDS = 5
 """Pairs of a cell where nothing else is said: enough for an interval, not too many to wait for."""
 
 Plain = str | int | float | bool
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a cell is about: what a test says of its fingerprint, and what else is stored with it."""
+
+    workload: str
+    """Name of what is trained or done. A series goes on as long as it stays the same."""
+    engine: str
+    """Name of what does it."""
+    cpus: int
+    """The CPU limit."""
+    data: str = ""
+    """Digest of the data, so that results on other data are not compared."""
+    data_name: str = ""
+    """What to call the data."""
+    facts: Mapping[str, Plain] = field(default_factory=dict)
+    """Further plain numbers and strings."""
 
 
 @dataclass(frozen=True)
@@ -165,15 +183,8 @@ class Speedup:
         if measurement is None:
             return None
         self._progress.end(with_interval(measurement.speedup, 2), len(measurement.pairs))
-        cell = self._cell(
-            measurement,
-            cpus=cpus,
-            engine=engine,
-            workload=workload,
-            data=data,
-            data_name=data_name,
-            facts=facts,
-        )
+        subject = Subject(workload or self._node.nodeid, engine, cpus, data, data_name, facts or {})
+        cell = self._cell(measurement, subject)
         self._benchmark.extra_info[BLOCK][CURVES] = [curve.as_json() for curve in curves()]
         suspicion = self._on_cell(cell)
         if suspicion:
@@ -186,37 +197,28 @@ class Speedup:
 
     def compete(
         self,
-        engine: str,
+        subject: Subject,
         contestants: Sequence[Contestant],
         sequential: Run,
         *,
-        cpus: int,
         group: str,
-        workload: str,
         rounds: int,
-        data: str = "",
-        data_name: str = "",
-        facts: Mapping[str, Plain] | None = None,
     ) -> Measurement | None:
-        """Measure an engine side by side with others; once per test, with the same arguments but for `engine`.
+        """Measure an engine side by side with others; once per test, with the same arguments but for its name.
 
         The first test of a group measures all of them, in turn (`bench.speedup.contest`); each of the others takes
         what was seen of its own. These cells are stored, and not judged.
 
         Parameters
         ----------
-        engine : str
-            Name of the contestant that this test is about.
+        subject : Subject
+            What this test is about; `engine` is the name of a contestant, `cpus` the limit of all of them.
         contestants : sequence of Contestant
             All that take part.
         sequential : callable
             Trains the sweep one after the other, as for `measure`.
-        cpus : int
-            CPU limit of all of them.
         group : str
             What they have in common, as it is shown.
-        workload, data, data_name, facts
-            As for `measure`.
         rounds : int
             How often each is started, with `bench.speedup.contest.PAIRS` pairs each time, unless ``--rounds`` says
             otherwise.
@@ -228,38 +230,30 @@ class Speedup:
         """
         rounds = self._rounds or rounds
         if self._benchmark.disabled:
-            (contestant,) = (one for one in contestants if one.name == engine)
+            (contestant,) = (one for one in contestants if one.name == subject.engine)
             with contestant.start() as trainer:
                 return PairedRounds(
-                    sequential, trainer.run, cpus=cpus, rounds=1, meter=None, on_pair=lambda _: None
+                    sequential, trainer.run, cpus=subject.cpus, rounds=1, meter=None, on_pair=lambda _: None
                 ).measure(self._benchmark)
         self._progress.begin(self._node.nodeid, self._name, rounds)
-        key = workload, group
+        key = subject.workload, group
         if key not in self._contests:
             self._contests[key] = compete(
                 contestants,
                 sequential,
-                cpus=cpus,
+                cpus=subject.cpus,
                 rounds=rounds,
                 meter=self._meter,
                 clock=self._benchmark._timer,
                 on_visit=lambda name, number: self._progress.note(f"{name}, round {number} of {rounds}"),
             )
-        showing = self._contests[key][engine]
+        showing = self._contests[key][subject.engine]
         if showing.failure is not None:
             raise showing.failure
         measurement = showing.measurement
         self._report([pair.parallel_s for pair in measurement.pairs])
         self._progress.end(with_interval(measurement.speedup, 2), len(measurement.pairs))
-        cell = self._cell(
-            measurement,
-            cpus=cpus,
-            engine=engine,
-            workload=workload,
-            data=data,
-            data_name=data_name,
-            facts=facts,
-        )
+        cell = self._cell(measurement, subject)
         self._benchmark.extra_info[BLOCK]["side_by_side"] = {"group": group, **showing.facts}
         self._on_cell(replace(cell, group=group, showing=showing))
         return measurement
@@ -267,36 +261,31 @@ class Speedup:
     def cost(
         self,
         step: str,
+        subject: Subject,
         own: Callable[[], Mapping[str, float]],
         bare: Callable[[], float],
         *,
         against: str,
-        cpus: int,
-        engine: str,
-        workload: str,
         rounds: int = ROUNDS,
-        data: str = "",
-        data_name: str = "",
         counted: Mapping[str, str] | None = None,
-        facts: Mapping[str, Plain] | None = None,
     ) -> Costs | None:
         """Measure what an engine costs beside the training, in pairs with the bare means of the system.
 
-        `own` may time several steps at once; the tests of the others, with the same workload, take theirs from the
+        `own` may time several steps at once; the tests of the others, with the same subject, take theirs from the
         runs of the first.
 
         Parameters
         ----------
         step : str
             Name of the cost that this test is about.
+        subject : Subject
+            What is done at a cost.
         own : callable
             Does it once; returns the seconds of each step, by name.
         bare : callable
             Does the same without the engine; returns seconds.
         against : str
             What `bare` does, in words.
-        cpus, engine, workload, data, data_name, facts
-            As for `measure`.
         rounds : int
             Pairs, unless ``--rounds`` says otherwise.
         counted : mapping, optional
@@ -309,6 +298,7 @@ class Speedup:
         """
         rounds = self._rounds or rounds
         counted = counted or {}
+        workload = subject.workload
         if self._benchmark.disabled:
             if workload not in self._runs:
                 self._runs[workload] = [(self._benchmark(own), bare())]
@@ -342,17 +332,7 @@ class Speedup:
         costs = Costs(pairs, counted.get(step, SECONDS), "" if step in counted else against)
         self._report([pair.own for pair in pairs])
         self._progress.end(with_unit(costs), len(pairs))
-        self._on_cell(
-            self._cell(
-                costs,
-                cpus=cpus,
-                engine=engine,
-                workload=f"{workload}-{step}",
-                data=data,
-                data_name=data_name,
-                facts=facts,
-            )
-        )
+        self._on_cell(self._cell(costs, replace(subject, workload=f"{workload}-{step}")))
         return costs
 
     def _report(self, seconds: list[float]) -> None:
@@ -366,37 +346,27 @@ class Speedup:
         callspec = getattr(self._node, "callspec", None)
         return str(callspec.id if callspec else self._node.name)
 
-    def _cell(
-        self,
-        measurement: Measurement | Costs,
-        *,
-        cpus: int,
-        engine: str,
-        workload: str | None,
-        data: str,
-        data_name: str,
-        facts: Mapping[str, Plain] | None,
-    ) -> Cell:
+    def _cell(self, measurement: Measurement | Costs, subject: Subject) -> Cell:
         """Return the cell, and store it with its benchmark."""
         machine = self._machine()
         fingerprint = Fingerprint(
-            workload=workload or self._node.nodeid,
-            engine=engine,
+            workload=subject.workload,
+            engine=subject.engine,
             models=len(measurement.pairs[0].fits) if isinstance(measurement, Measurement) else 0,
-            cpus=cpus,
-            data=data,
-            data_name=data_name,
+            cpus=subject.cpus,
+            data=subject.data,
+            data_name=subject.data_name,
             cpu_model=str(machine["cpu_model"]),
             usable_cpus=int(machine["usable_cpus"]),
             protocol=PROTOCOL,
         )
         self._benchmark.extra_info[BLOCK] = block = {
-            **(facts or {}),
-            "facts": list(facts or {}),
+            **subject.facts,
+            "facts": list(subject.facts),
             "workload": fingerprint.workload,
-            "engine": engine,
+            "engine": subject.engine,
             "models": fingerprint.models,
-            "cpus": cpus,
+            "cpus": subject.cpus,
             "fingerprint": fingerprint.as_json(),
             **measurement.as_json(),
         }

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 GROUP = "speedup", "speedup in pairs"
 COLUMNS = ["mean", "rounds"], ["mean"]
-"""Of pytest-benchmark's own table, unless ``--benchmark-columns`` says otherwise: where there is room, and where not."""
+"""Of pytest-benchmark's own table, where there is room and where not; ``--benchmark-columns`` says otherwise."""
 DISTRIBUTIONS = (
     "ray",
     "scikit-learn",

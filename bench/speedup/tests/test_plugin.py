@@ -501,6 +501,7 @@ def test_options_have_a_group_of_their_own(session: pytest.Pytester) -> None:
 COST = """
 import pytest
 import fakeclock
+from bench.speedup import Subject
 
 def own():
     fakeclock.log.append("own")
@@ -513,7 +514,7 @@ def bare():
 @pytest.mark.parametrize("step", ["start", "stop", "enough"])
 def test_cost(speedup, step):
     speedup.cost(
-        step, own, bare, against="two spoons", cpus=2, engine="threads", workload="cost", rounds=3,
+        step, Subject("cost", "threads", 2), own, bare, against="two spoons", rounds=3,
         counted={{"enough": "models"}},
     )
 """
@@ -564,6 +565,7 @@ def test_a_cost_that_grows_is_a_regression(session: pytest.Pytester) -> None:
 CONTEST = """
 import contextlib
 import pytest
+from bench.speedup import Subject
 from bench.speedup.contest import Contestant, Trainer
 from fakeclock import log, run
 
@@ -576,8 +578,8 @@ def contestant(name, takes):
 @pytest.mark.parametrize("engine", ["ours", "floor"])
 def test_race(speedup, engine):
     speedup.compete(
-        engine, [contestant("ours", 1.25), contestant("floor", 1.0)], run("loop", [1.0, 1.0], takes=2.0),
-        cpus=2, group="red", workload="race", rounds=2,
+        Subject("race", engine, 2), [contestant("ours", 1.25), contestant("floor", 1.0)],
+        run("loop", [1.0, 1.0], takes=2.0), group="red", rounds=2,
     )
 """
 
