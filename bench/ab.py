@@ -105,6 +105,8 @@ def alternate(
             break
         rounds.append((seen[0], seen[1]))
         took = clock() - began
+        if not rounds[0][0].keys() & rounds[0][1].keys():
+            raise VisitFailure(f"A and B have no cell in common: {', '.join((*rounds[0][0], *rounds[0][1]))}")
         if len(rounds) < 2:
             say(f"round 1: {took:.0f} s")
             continue
@@ -143,8 +145,6 @@ def measure(environment: Environment, cells: Sequence[str], pairs: int) -> Visit
             errors="replace",
             check=False,
         )
-        if done.returncode == 2:  # interrupted: so are we
-            raise KeyboardInterrupt
         history = read_history(stored_files(Path(folder)))
         if done.returncode or not history.records:
             tail = "\n".join(done.stdout.splitlines()[-15:])
@@ -183,7 +183,11 @@ def main(arguments: Sequence[str]) -> int:
     console.print(table(done))
     for line in closing(done):
         console.print(line)
-    _keep(options, done, names, other)
+    try:
+        _keep(options, done, names, other)
+    except OSError as error:
+        print(f"python -m bench ab: {error.filename} cannot be written: {error.strerror}", file=sys.stderr)
+        return 2
     return 1 if done.state == REGRESSED else 0
 
 
@@ -220,6 +224,9 @@ def closing(done: Comparison) -> Iterator[str]:
         yield f"B has {most.state}: {count} of {of} cells; most: {most.cell}, {most.quantity} {_interval(most)}"
         return
     undecided = sorted({one.quantity for one in done.differences if one.state == UNDECIDED and one.quantity != STEADY})
+    if done.rounds < Limits().least_rounds:
+        yield f"nothing can be said: {Limits().least_rounds} rounds are needed"
+        return
     yield "nothing found" + (f"; undecided, the intervals are too wide: {', '.join(undecided)}" if undecided else "")
 
 

@@ -138,7 +138,7 @@ def differences(a: Environment, b: Environment) -> list[str]:
 
 def _parts(text: str) -> list[str]:
     """Split requirements at the commas before a name; ``numpy>=1,<2`` has one that is none of these."""
-    return [part.strip() for part in re.split(r",(?=\s*[A-Za-z])", text)]
+    return [part.strip() for part in re.split(r",(?=\s*[A-Za-z])(?![^\[]*\])", text)]
 
 
 def _checkout(version: Version, root: Path, folder: Path) -> Path:

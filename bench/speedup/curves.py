@@ -88,7 +88,7 @@ def read_curves(store: Path) -> tuple[list[Curve], list[str]]:
         try:
             parts = json.loads(line)
             at, curve = str(parts["at"]), Curve.from_json(parts)
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError):
             problems.append(f"line {number} of {FILE} left out: broken")
             continue
         if at >= latest.get(curve.title, ("", curve))[0]:

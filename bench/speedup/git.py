@@ -13,7 +13,7 @@ from pathlib import Path
 SECONDS = 300.0
 """Time limit of one call of git."""
 
-_SECRET = re.compile(r"(?<=://)[^/@\s]+@")
+_SECRET = re.compile(r"(?<=://)[^/\s]*@")
 
 
 class GitError(Exception):
@@ -36,8 +36,12 @@ class Git:
             or self._fails("check-ref-format", self._branch)
         ):
             raise GitError(f"{branch!r} on {remote!r} is no branch of a remote")
-        if self._fails("rev-parse", "--git-dir"):
-            raise GitError(f"{repository} is in no git repository; a shared folder needs none, and no sync")
+        known = self._run("rev-parse", "--git-dir")
+        if known.returncode:
+            reason = _reason(known.stderr)
+            if "not a git repository" in reason:
+                raise GitError(f"{repository} is in no git repository; a shared folder needs none, and no sync")
+            raise GitError(f"{repository}: {reason}")
 
     def tip(self) -> str:
         """Return the commit that the branch is at; empty if there is no such branch."""
@@ -57,7 +61,9 @@ class Git:
         if not commit:
             return {}
         found = {}
-        for entry in self._call("ls-tree", "-r", "-z", commit).decode(errors="surrogateescape").split("\0"):
+        # The whole tree: in a folder of the repository git would list what is below that alone.
+        listed = self._call("ls-tree", "--full-tree", "-r", "-z", commit).decode(errors="surrogateescape")
+        for entry in listed.split("\0"):
             about, _, path = entry.partition("\t")
             if about.startswith("100"):
                 found[path] = about.split()[2]

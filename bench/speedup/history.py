@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -244,7 +245,7 @@ def read_history(files: Iterable[Path]) -> History:
             for cell in cells:
                 try:
                     records.append(record_of(cell["extra_info"][BLOCK], run, str(file)))
-                except (ValueError, TypeError, KeyError, AttributeError) as error:
+                except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError) as error:
                     damaged.add(str(file))
                     problems.append(f"a cell of {file.name} left out: {_reason(error)}")
     if foreign:
@@ -273,7 +274,11 @@ def record_of(block: Mapping[str, Any], run: Mapping[str, Any], file: str) -> Re
     """
     if block["schema"] > SCHEMA:
         raise ValueError(f"its schema {block['schema']} is newer than this program's ({SCHEMA})")
+    datetime.fromisoformat(run["datetime"])
     logs, ses = _logs(block)
+    seconds = float(block["sequential_s"]), float(block["parallel_s"])
+    if not all(0 < second < math.inf for second in seconds):
+        raise ValueError(f"its seconds are {seconds[0]:g} and {seconds[1]:g}")
     again = _logs(block[AGAIN]) if AGAIN in block else (None, None)
     return Record(
         night=run["datetime"],
@@ -281,8 +286,8 @@ def record_of(block: Mapping[str, Any], run: Mapping[str, Any], file: str) -> Re
         fingerprint=Fingerprint.from_json(block["fingerprint"]),
         logs=logs,
         log_ses=ses,
-        sequential_s=float(block["sequential_s"]),
-        parallel_s=float(block["parallel_s"]),
+        sequential_s=seconds[0],
+        parallel_s=seconds[1],
         again_logs=again[0],
         again_ses=again[1],
         setting=setting_of(run.get(BLOCK) or {}, block),
@@ -296,6 +301,9 @@ def _logs(figures: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, float
     found: dict[str, tuple[float, float | None]] = {SPEEDUP: (figures["speedup"], figures["log_se"])}
     for name in () if COST in figures else FACTORS:
         found[name] = (figures["factors"][name]["value"], figures["factors"][name]["log_se"])
+    for name, (value, log_se) in found.items():
+        if not (0 < float(value) < math.inf and (log_se is None or 0 <= float(log_se) < math.inf)):
+            raise ValueError(f"its {name} is {value:g} with a standard error of {log_se}")
     return (
         {name: math.log(value) for name, (value, _) in found.items()},
         {name: None if log_se is None else float(log_se) for name, (_, log_se) in found.items()},

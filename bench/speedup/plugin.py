@@ -399,6 +399,8 @@ class SpeedupPlugin:
                 yield f"report: {wanted}"
             except report.ReportError as error:
                 yield f"no report: {error}"
+            except Exception as error:  # whatever is in the store, the session's own result stands
+                yield f"no report: {type(error).__name__}: {error}"
 
     def _report(self) -> Content:
         from bench.speedup.report import content

@@ -22,6 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from bench.speedup import curves, decisions
 from bench.speedup.files import add_lines, whole
 from bench.speedup.git import Git, GitError
@@ -32,6 +34,7 @@ PRUNED = "pruned.jsonl"
 """In a store: the runs that were deleted on purpose, so that they do not come back; one a line."""
 LINE_FILES = (decisions.FILE, curves.FILE, PRUNED)
 """Files of lines: those of both sides are put together."""
+LOCK = ".sync.lock"
 TRIES = 40
 """How often to fetch, merge and push before giving up; with ten writers at once, five or six were needed."""
 SAME_TIP = 4
@@ -168,7 +171,7 @@ def pruned_keys(lines: Iterable[str]) -> frozenset[str]:
     for line in lines:
         try:
             keys.add(str(json.loads(line)["run"]))
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             continue
     return frozenset(keys)
 
@@ -207,7 +210,8 @@ def sync(
     try:
         with contextlib.closing(Git(repository, remote, branch)) as git:
             store.mkdir(parents=True, exist_ok=True)
-            return _sync(store, git, pause, push=push)
+            with FileLock(store / LOCK):  # two at once would write each run twice
+                return _sync(store, git, pause, push=push)
     except GitError as error:
         raise SyncError(str(error)) from None
     except OSError as error:
@@ -234,7 +238,7 @@ def _sync(store: Path, git: Git, pause: Callable[[float], object], *, push: bool
 
 def _merge_once(git: Git, store: Path, tip: str, fetched: set[str]) -> tuple[Synced, str | None]:
     """Merge the branch into the store, and return the commit that has both; ``None`` if there is nothing at all."""
-    here = {file.relative_to(store).as_posix(): file.read_bytes() for file in stored_files(store)}
+    here = {file.relative_to(store).as_posix(): _content(file) for file in stored_files(store)}
     listed = {path: blob for path, blob in git.files(tip).items() if path in LINE_FILES or _RUN_PATH.fullmatch(path)}
     contents = {_blob(content, len(tip)): content for content in here.values()}
     contents |= git.contents(set(listed.values()) - contents.keys())
@@ -268,6 +272,14 @@ def _merge_once(git: Git, store: Path, tip: str, fetched: set[str]) -> tuple[Syn
     keys = {run.key for side in runs for run in side} - pruned_keys(lines[PRUNED])
     commit = git.commit(tip, changes, len(plan.to_branch)) if changes else tip or None
     return Synced(len(fetched), len(plan.to_branch), len(keys), 0), commit
+
+
+def _content(file: Path) -> bytes:
+    """Return what is in a file; nothing, and so no run, if it cannot be read."""
+    try:
+        return file.read_bytes()
+    except OSError:
+        return b""
 
 
 def _blob(content: bytes, digits: int) -> str:

@@ -102,7 +102,8 @@ def enough(differences: Sequence[Difference], rounds: int, limits: Limits = Limi
     """Return whether the intervals are narrow enough to stop.
 
     It depends on their width alone and not on what they say: who stops as soon as a difference shows finds one
-    where there is none.
+    where there is none. Even so, to stop when the spread happens to look small makes a 95 % interval miss in 7 to 9 %
+    of runs (simulated, A against A); the verdicts, which also ask for the smallest difference, keep their rate.
     """
     if rounds < limits.least_rounds:
         return False
@@ -126,6 +127,6 @@ def _difference(cell: str, quantity: str, a: np.ndarray, b: np.ndarray, limits: 
     if n >= limits.least_rounds and abs(mean) > together and abs(mean) >= smallest:
         state = REGRESSED if mean < 0 else IMPROVED
     else:
-        state = OK if abs(mean) + half < smallest else UNDECIDED
+        state = OK if n >= limits.least_rounds and abs(mean) + half < smallest else UNDECIDED
     a_level, b_level = (math.exp(float(side.mean())) for side in (a, b))
     return Difference(cell, quantity, a_level, b_level, mean, mean - half, mean + half, state)

@@ -137,14 +137,22 @@ def content(
         _machine(suite, number, decisions, reader, root)
         for number, suite in enumerate(reversed(suites(history, decisions, rule)), start=1)
     ]
-    return Content(tuple(machines), tuple(map(drawn, curves)), tuple(problems))
+    return Content(tuple(machines), tuple(map(drawn, curves)), (*problems, *reader.problems))
 
 
 def _machine(suite: Suite, number: int, decisions: Decisions, reader: Blocks, root: Path) -> Machine:
     anchor = f"m{number}"
     by_urgency = sorted(suite.series, key=lambda one: URGENCY.index(one.verdict.state))
-    cells = [_cell(one, anchor, decisions, reader, root) for one in by_urgency if not one.side_by_side]
-    beside = [_cell(one, anchor, decisions, reader, root) for one in by_urgency if one.side_by_side]
+    cells: list[Cell] = []
+    beside: list[Cell] = []
+    for one in by_urgency:
+        with reader.guarded(f"{one.fingerprint.label} in the report"):
+            (beside if one.side_by_side else cells).append(_cell(one, anchor, decisions, reader, root))
+    plots: list[Plot] = []
+    for make in (scaling, engines, curves_of):
+        with reader.guarded(f"a plot of {suite.cpu_model}"):
+            plots += make(suite, reader)
+    facts: dict[str, str] = {}
     matters = [
         Matter(cell.state, cell.name, cell.anchor, cell.text, cell.lines) for cell in cells if cell.state in TOLD
     ]
@@ -160,6 +168,8 @@ def _machine(suite: Suite, number: int, decisions: Decisions, reader: Blocks, ro
         matters.insert(0 if together.state == REGRESSED else len(matters), said)
     states = [cell.state for cell in cells] + ([together.state] if together else [])
     latest = max((one.records[-1] for one in suite.series), key=lambda record: record.night)
+    with reader.guarded(f"facts of {suite.cpu_model}"):
+        facts = _facts(latest, reader)
     return Machine(
         anchor,
         f"{suite.cpu_model}, {suite.usable_cpus} CPU{'s' * (suite.usable_cpus != 1)}",
@@ -169,12 +179,14 @@ def _machine(suite: Suite, number: int, decisions: Decisions, reader: Blocks, ro
         tuple(matters),
         tuple(cells),
         tuple(beside),
-        (*scaling(suite, reader), *engines(suite, reader), *curves_of(suite, reader)),
-        _facts(latest, reader),
+        tuple(plots),
+        facts,
     )
 
 
 def _headline(cells: Sequence[Cell], matters: Sequence[Matter]) -> str:
+    if not cells:
+        return "No cell of ours, engines side by side only"
     counts: dict[str, int] = defaultdict(int)
     for cell in cells:
         counts[cell.state] += 1

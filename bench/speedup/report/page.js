@@ -206,9 +206,12 @@
   // --- Which machine, which cells -------------------------------------------------------------------------------
   const machines = [...document.querySelectorAll(".machine")];
   const choice = document.getElementById("machine");
-  const show = (anchor) => machines.forEach((machine) => { machine.hidden = machine.id !== anchor; });
+  const show = (anchor) => {
+    machines.forEach((machine) => { machine.hidden = machine.id !== anchor; });
+    idle(drawRest);
+  };
   const follow = () => {
-    const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    const target = document.getElementById(location.hash.slice(1));
     const machine = target?.closest(".machine");
     if (!machine) return;
     if (choice) { choice.value = machine.id; show(machine.id); }
@@ -236,6 +239,7 @@
         sections.get(line).hidden = !hit;
         count += hit;
       }
+      idle(drawRest);
       filter.querySelector(".found").textContent = count === lines.length ? "" : `${count} of ${lines.length} series`;
     };
     words.addEventListener("input", apply);

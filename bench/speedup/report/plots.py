@@ -52,7 +52,17 @@ class Blocks:
 
     def __init__(self, known: Mapping[tuple[str, tuple[Any, ...]], Mapping[str, Any]]) -> None:
         self._known = known
+        self.problems: list[str] = []
+        """What of them could not be shown, a line each."""
         self._runs: dict[str, Any] = {}
+
+    @contextlib.contextmanager
+    def guarded(self, what: str) -> Iterator[None]:
+        """Name what cannot be shown, whatever is wrong with what somebody stored, and go on."""
+        try:
+            yield
+        except (ValueError, TypeError, KeyError, AttributeError, IndexError, ArithmeticError) as error:
+            self.problems.append(f"{what} left out: {type(error).__name__}: {error}")
 
     def run(self, record: Record) -> Mapping[str, Any]:
         if record.file not in self._runs:

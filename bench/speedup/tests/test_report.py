@@ -167,6 +167,27 @@ def test_an_empty_history_makes_a_page(tmp_path: Path) -> None:
     assert "No run with a speedup" in (tmp_path / "new" / "x.html").read_text()
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"pairs": [{"speedup": 1.0}]},
+        {"pairs": 7},
+        {"curves": None},
+        {"curves": [{"lines": 3}]},
+        {"side_by_side": []},
+        {"ideal": "two"},
+        {"cost": {}},
+    ],
+)
+def test_what_is_odd_in_a_stored_run_costs_no_report(odd: dict[str, Any], tmp_path: Path) -> None:
+    cells = [series(fingerprint(10), 12), series(fingerprint(100), 12)]
+    blocks = {(cell[-1].night, cell[-1].fingerprint.key): block(cell[-1]) for cell in cells}
+    blocks[cells[0][-1].night, fingerprint(10).key] |= odd
+    said = content(history(*cells), Decisions(), SuiteRule(), root=tmp_path, blocks=blocks)
+    assert any("100-models" in cell.name for cell in said.machines[0].cells)
+    assert "</html>" in page(said, "x")
+
+
 def test_curves_of_a_store_are_read_and_shown(tmp_path: Path) -> None:
     for y in (1.0, 2.0):
         keep(tmp_path, Curve("Model", "CPUs", "speedup", {"ideal": [(1, 1), (2, y)]}, log=True))

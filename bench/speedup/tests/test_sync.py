@@ -152,6 +152,38 @@ def test_runs_of_an_earlier_version_are_known_by_their_content(clone: Clone, tmp
     assert all(len(runs(store)) == 1 for store in stores)
 
 
+def test_a_folder_of_the_repository_sees_the_whole_history(clone: Clone, tmp_path: Path, remote: Path) -> None:
+    project, stores = clone("a"), [tmp_path / "store", tmp_path / "other"]
+    (project / "sub").mkdir()
+    for store in stores:
+        save(store, 1, "2026-11-01T02:17:00")
+    decide(stores[0], "accept", [HERE], since="2026-11-01", until="2026-11-01", reason="theirs")
+    sync(stores[0], project)
+    assert sync(stores[1], project / "sub").fetched == 1
+    assert len(set(keys(stores[1]))) == 2
+    assert sum(name.endswith(".json") for name in listed(remote)) == 2
+    assert [entry.reason for entry in read_decisions(stores[1]).entries] == ["theirs"]
+
+
+def test_two_syncs_of_one_store_at_once_write_nothing_twice(clone: Clone, tmp_path: Path) -> None:
+    project, store, other = clone("a"), tmp_path / "store", tmp_path / "other"
+    for number in range(1, 6):
+        save(store, number, f"2026-11-0{number}T02:17:00")
+    sync(store, project)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda _: sync(other, project), range(2)))
+    assert keys(other) == keys(store)
+
+
+def test_what_cannot_be_read_stops_no_sync(clone: Clone, tmp_path: Path) -> None:
+    project, store = clone("a"), tmp_path / "store"
+    save(store, 1, "2026-11-01T02:17:00")
+    (store / FOLDER / "folder.json").mkdir()
+    (store / FOLDER / "nowhere.json").symlink_to("nothing")
+    (store / PRUNED).write_text("garbage{\n" + "[" * 100_000 + "\n")
+    assert sync(store, project).sent == 1
+
+
 def test_decisions_of_both_sides_are_kept(clone: Clone, tmp_path: Path) -> None:
     project, stores = clone("a"), [tmp_path / "store", tmp_path / "other"]
     for reason, store in zip(("new Ray", "moved"), stores, strict=True):
@@ -209,7 +241,7 @@ def test_nothing_from_the_branch_leads_out_of_the_store(clone: Clone, tmp_path: 
     git("-C", project, "push", "--quiet", "origin", f"{commit}:refs/heads/bench-history")
     save(store, 1, "2026-11-02T02:17:00")
     assert sync(store, project).fetched == 0
-    assert len(list(store.rglob("*"))) == 2
+    assert len(list(store.rglob("[!.]*"))) == 2
     assert "a/b/c.json" in listed(remote)
 
 

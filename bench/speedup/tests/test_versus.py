@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from bench.ab import INTERRUPTED, NARROW, TIME_UP, Comparison, alternate, closing, markdown
-from bench.environments import EnvironmentFailure, Version, _constraints, _group
+from bench.ab import INTERRUPTED, NARROW, TIME_UP, Comparison, VisitFailure, alternate, closing, markdown, measure
+from bench.environments import Environment, EnvironmentFailure, Version, _constraints, _group
 from bench.speedup.versus import STEADY, UNDECIDED, Limits, Visit, compare, enough
 
 SDS = {"loop": 0.0001, "cpu": 0.03, "wait": 0.004, "balance": 0.004, "engine": 0.001}
@@ -134,8 +136,19 @@ def test_no_round_begins_that_would_not_end_in_time() -> None:
     assert (done.rounds, done.stopped) == (3, TIME_UP)
     assert list(closing(done)) == [
         "3 rounds; stopped because the time is up",
-        "nothing found; undecided, the intervals are too wide: cpu, speedup, wait",
+        "nothing can be said: 4 rounds are needed",
     ]
+
+
+def test_versions_without_a_common_cell_are_told_so() -> None:
+    with pytest.raises(VisitFailure, match="no cell in common: a, b"):
+        alternate(lambda which: {"ab"[which]: {"speedup": 0.0}}, Limits(), minutes=1, say=lambda line: None)
+
+
+def test_a_visit_that_cannot_begin_is_no_interruption(tmp_path: Path) -> None:
+    (tmp_path / "test_x.py").write_text("import no_such_module\n")
+    with pytest.raises(VisitFailure, match="no_such_module"):
+        measure(Environment(Path(sys.executable), tmp_path, {}), ["test_x.py", "-p", "bench.speedup.plugin"], 1)
 
 
 def test_what_was_measured_before_an_interruption_counts() -> None:
