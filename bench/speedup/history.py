@@ -274,8 +274,8 @@ def record_of(block: Mapping[str, Any], run: Mapping[str, Any], file: str) -> Re
     """
     if block["schema"] > SCHEMA:
         raise ValueError(f"its schema {block['schema']} is newer than this program's ({SCHEMA})")
-    datetime.fromisoformat(run["datetime"])
     logs, ses = _logs(block)
+    datetime.fromisoformat(run["datetime"])  # a night that is none would be the latest for ever
     seconds = float(block["sequential_s"]), float(block["parallel_s"])
     if not all(0 < second < math.inf for second in seconds):
         raise ValueError(f"its seconds are {seconds[0]:g} and {seconds[1]:g}")
