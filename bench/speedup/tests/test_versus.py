@@ -147,6 +147,7 @@ def test_versions_without_a_common_cell_are_told_so() -> None:
 
 def test_a_visit_that_cannot_begin_is_no_interruption(tmp_path: Path) -> None:
     (tmp_path / "test_x.py").write_text("import no_such_module\n")
+    (tmp_path / "bench").symlink_to(Path(__file__).parents[2])
     with pytest.raises(VisitFailure, match="no_such_module"):
         measure(Environment(Path(sys.executable), tmp_path, {}), ["test_x.py", "-p", "bench.speedup.plugin"], 1)
 
