@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import subprocess
 import sys
 import tempfile
@@ -24,7 +23,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bench.environments import WORK_TREE, Environment, EnvironmentFailure, Version, differences, prepare
+from bench.environments import (
+    WORK_TREE,
+    Environment,
+    EnvironmentFailure,
+    Version,
+    cleared_environ,
+    differences,
+    prepare,
+)
 from bench.speedup import summary
 from bench.speedup.history import read_history, stored_files
 from bench.speedup.machine import usable_cpus
@@ -59,7 +66,7 @@ class Comparison:
     @property
     def state(self) -> str:
         """The most urgent of all states."""
-        states = {one.state for one in self.differences if one.quantity != STEADY}
+        states = {one.state for one in self.differences if one.is_judged}
         return next((state for state in (REGRESSED, IMPROVED, UNDECIDED) if state in states), "ok")
 
 
@@ -111,7 +118,7 @@ def alternate(
             say(f"round 1: {took:.0f} s")
             continue
         found = compare(rounds, limits)
-        widest = max((one.half_width for one in found if one.quantity == STEADY), default=math.nan)
+        widest = max((one.half_width for one in found if not one.is_judged), default=math.nan)
         say(f"round {len(rounds)}: {took:.0f} s, {STEADY} known to ±{math.expm1(widest):.2%}")
         if enough(found, len(rounds), limits):
             stopped = NARROW
@@ -134,11 +141,10 @@ def measure(environment: Environment, cells: Sequence[str], pairs: int) -> Visit
     with tempfile.TemporaryDirectory(prefix="bench-ab-") as folder:
         command = [str(environment.python), "-m", "pytest", *cells, f"--rounds={pairs}", "-q"]
         command += [f"--benchmark-storage=file://{folder}", "-p", "no:cacheprovider"]
-        settings = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "GITHUB_"))}
         done = subprocess.run(
             command,
             cwd=environment.code,
-            env={**settings, "PYTHONPATH": str(environment.code)},
+            env={**cleared_environ(), "PYTHONPATH": str(environment.code)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -149,7 +155,7 @@ def measure(environment: Environment, cells: Sequence[str], pairs: int) -> Visit
         if done.returncode or not history.records:
             tail = "\n".join(done.stdout.splitlines()[-15:])
             raise VisitFailure(f"{environment.code}: pytest ended with status {done.returncode}:\n{tail}")
-        return {f"{one.fingerprint.label}": dict(one.logs) for one in history.records}
+        return {one.fingerprint.label: dict(one.logs) for one in history.records}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -201,7 +207,7 @@ def table(done: Comparison) -> Table:
     for cell, group in groupby(done.differences, key=lambda one: one.cell):
         made.add_row(Text(cell, style="bold"))
         for one in group:
-            state = "" if one.quantity == STEADY else one.state
+            state = one.state if one.is_judged else ""
             figures = (f"{one.a:.3f}", f"{one.b:.3f}", _interval(one))
             made.add_row(f"  {one.quantity}", *figures, Text(state, style=STYLES.get(state, "")))
     return made
@@ -211,22 +217,20 @@ def closing(done: Comparison) -> Iterator[str]:
     """Yield what is to be said under the table; the last line says it all."""
     if done.left_out:
         yield f"only one of the two has {', '.join(done.left_out)}: left out"
-    yield (
-        f"{done.rounds} rounds; stopped because {done.stopped}"
-        if done.stopped != INTERRUPTED
-        else (f"{done.rounds} rounds; interrupted")
-    )
-    told = [one for one in done.differences if one.state in (REGRESSED, IMPROVED) and one.quantity != STEADY]
+    because = "" if done.stopped == INTERRUPTED else "stopped because "
+    yield f"{done.rounds} rounds; {because}{done.stopped}"
+    judged = [one for one in done.differences if one.is_judged]
+    told = [one for one in judged if one.state in (REGRESSED, IMPROVED)]
     if told:
         most = min(told, key=lambda one: (one.state != REGRESSED, -abs(one.change)))
         count = len({one.cell for one in told if one.state == most.state})
         of = len({one.cell for one in done.differences})
         yield f"B has {most.state}: {count} of {of} cells; most: {most.cell}, {most.quantity} {_interval(most)}"
         return
-    undecided = sorted({one.quantity for one in done.differences if one.state == UNDECIDED and one.quantity != STEADY})
     if done.rounds < Limits().least_rounds:
         yield f"nothing can be said: {Limits().least_rounds} rounds are needed"
         return
+    undecided = sorted({one.quantity for one in judged if one.state == UNDECIDED})
     yield "nothing found" + (f"; undecided, the intervals are too wide: {', '.join(undecided)}" if undecided else "")
 
 
@@ -245,10 +249,8 @@ def _keep(options: argparse.Namespace, done: Comparison, names: Sequence[str], o
     if options.json:
         told = {"a": names[0], "b": names[1], "packages": list(other), **asdict(done), "state": done.state}
         options.json.write_text(json.dumps(told, indent=1), encoding="utf-8")
-    on_github = os.environ.get("GITHUB_STEP_SUMMARY")
-    for file in (options.summary, Path(on_github) if on_github else None):
-        if file:
-            summary.append(file, markdown(done, names, other))
+    for file in summary.files(options.summary):
+        summary.append(file, markdown(done, names, other))
 
 
 def markdown(done: Comparison, names: Sequence[str], other: Sequence[str]) -> str:
@@ -268,7 +270,7 @@ def markdown(done: Comparison, names: Sequence[str], other: Sequence[str]) -> st
     ]
     lines += [
         f"| {summary.plain(one.cell)} | {one.quantity} | {one.a:.3f} | {one.b:.3f} | {summary.plain(_interval(one))} "
-        f"| {'' if one.quantity == STEADY else one.state} |"
+        f"| {one.state if one.is_judged else ''} |"
         for one in done.differences
     ]
     return "\n".join([*lines, ""])

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from statistics import mean
 
 from bench.speedup.curves import Curve
 from wine_training import ModelSpec, WineData
+from wine_training.sweeps import accuracies_by_trees
 
 
 def accuracy_by_trees(sweep: Sequence[ModelSpec], accuracies: Sequence[float], wine: WineData) -> list[Curve]:
@@ -24,14 +24,12 @@ def accuracy_by_trees(sweep: Sequence[ModelSpec], accuracies: Sequence[float], w
     """
     if any(set(spec.params) != {"n_estimators"} or spec.fold or spec.features for spec in sweep):
         return []
-    found: dict[int, list[float]] = defaultdict(list)
-    for spec, accuracy in zip(sweep, accuracies, strict=True):
-        found[int(spec.params["n_estimators"])].append(accuracy)
+    found = accuracies_by_trees(sweep, accuracies)
     if len(found) < 2:
         return []
-    lines = {"mean": [(float(trees), mean(values)) for trees, values in sorted(found.items())]}
+    lines = {"mean": [(float(trees), mean(values)) for trees, values in found.items()]}
     clouds: tuple[str, ...] = ()
     if len(sweep) > len(found):
         clouds = ("one forest",)
-        lines["one forest"] = [(float(trees), value) for trees, values in sorted(found.items()) for value in values]
+        lines["one forest"] = [(float(trees), value) for trees, values in found.items() for value in values]
     return [Curve("Accuracy and number of trees", "trees", "accuracy", lines, clouds, note=f"On {wine.provenance}.")]

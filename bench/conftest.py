@@ -237,8 +237,8 @@ def ray_against_loop(
         return seconds_of("ray", results)
 
     def measure(sweep: list[ModelSpec], *, keep_predictions: bool = False, order: str = LONGEST_FIRST) -> None:
-        reserved = ray_workers.session.placement_group is not None
-        subject = subject_of(request, wine, cpus, "ray-cluster" if reserved else "ray")
+        reserved = ray_workers.reserved
+        subject = subject_of(request, wine, cpus, ray_workers.engine)
         speedup.measure(
             lambda: seconds_of(
                 "loop", train_sequential(sweep, wine, progress=False, keep_predictions=keep_predictions)
@@ -332,10 +332,9 @@ def ray_dispatch(
 
     def measure(step: str) -> None:
         with bare_dispatch(cpus) as bare:
-            engine = "ray" if ray_workers.session.placement_group is None else "ray-cluster"
             speedup.cost(
                 step,
-                subject_of(request, wine, cpus, engine),
+                subject_of(request, wine, cpus, ray_workers.engine),
                 lambda: ray_dispatch_seconds(ray_workers.session, wine),
                 bare,
                 against=f"one of {TASKS} tasks in a ProcessPoolExecutor",

@@ -27,6 +27,8 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from platformdirs import user_cache_path
 
+from bench.speedup import git
+
 GROUP = "bench"
 """Dependency group that the cells need."""
 CONSTRAINTS = "constraints.txt"
@@ -228,6 +230,11 @@ def _run(version: Version, command: Sequence[str]) -> None:
 
 def _git(root: Path, *command: str) -> subprocess.CompletedProcess[bytes]:
     try:
-        return subprocess.run(["git", "-C", str(root), *command], capture_output=True, check=False)
-    except FileNotFoundError:
-        raise EnvironmentFailure("git is not installed") from None
+        return git.run(root, *command)
+    except git.GitError as error:
+        raise EnvironmentFailure(str(error)) from None
+
+
+def cleared_environ() -> dict[str, str]:
+    """Return the environment variables for a pytest of its own: none that are meant for this one, or for GitHub's."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "GITHUB_"))}

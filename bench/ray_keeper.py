@@ -22,6 +22,16 @@ class RayWorkers:
     niceness: int
     """Scheduling priority they run at; the loop runs at 0."""
 
+    @property
+    def reserved(self) -> bool:
+        """Whether the CPUs are those of a placement group, on a cluster that is not ours."""
+        return self.session.placement_group is not None
+
+    @property
+    def engine(self) -> str:
+        """What to call them in a series."""
+        return "ray-cluster" if self.reserved else "ray"
+
     def warm_up(self) -> None:
         """Warm the workers there are now."""
         self.warm |= warm_workers(self.session)

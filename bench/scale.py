@@ -26,7 +26,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench.speedup.curves import Curve, keep
+from bench.speedup.curves import Curve, Points, keep
 from bench.speedup.history import BLOCK, COST, stored_files
 from bench.speedup.options import positive
 from wine_training import ModelSpec, forest_sweep, load_wine
@@ -39,6 +39,8 @@ MACHINE_CPUS = 32
 """CPUs of one machine of the imagined cluster."""
 NETWORK_BYTES_PER_S = 125e6
 """A gigabit per second: what each machine fetches the rows with."""
+WHOLE = {"one model a task": 1, "ten models a task": 10}
+"""Whole models in a task, to compare the plan with."""
 LIMITS = ("dispatch", "tail", "contention", "object store")
 
 
@@ -240,13 +242,14 @@ def main(arguments: Sequence[str]) -> int:
     for cpus, pairs in sorted(seen.pairs.items()):
         console.print(_check(sweep, pairs, costs, cpus))
     points = [model(sweep, seen.seconds, costs, cpus) for cpus in CPUS]
-    console.print(_table(points, seen.seconds, costs))
+    curve = _curve(points, seen, options)
+    console.print(_table(points, [curve.lines[name] for name in WHOLE]))
     try:
-        keep(options.storage, _curve(points, seen, options))
+        keep(options.storage, curve)
     except OSError as error:
         print(f"not kept for the report: {options.storage}: {error.strerror}", file=sys.stderr)
     if options.plot:
-        _plot(points, seen.seconds, costs, options)
+        _plot(points, curve, options)
         console.print(f"Plot: {options.plot}")
     return 0
 
@@ -265,11 +268,11 @@ def _check(sweep: Sequence[ModelSpec], pairs: Sequence[Mapping[str, Any]], costs
     )
 
 
-def _table(points: Sequence[Point], seconds: Sequence[float], costs: Overheads) -> Table:
+def _table(points: Sequence[Point], whole: Sequence[Points]) -> Table:
     table = Table(box=None, pad_edge=False)
     for heading in ("CPUs", "tasks", "speedup", "efficiency", "limited by", "without it", "one model a task", "ten"):
         table.add_column(heading, justify="left" if heading == "limited by" else "right")
-    for point in points:
+    for number, point in enumerate(points):
         gain = point.gains[point.limit]
         table.add_row(
             f"{point.cpus:,}",
@@ -278,18 +281,18 @@ def _table(points: Sequence[Point], seconds: Sequence[float], costs: Overheads) 
             f"{point.speedup / point.cpus:.1%}",
             point.limit if gain > 1 else "",
             f"{point.speedup * gain:.1f}",
-            *(f"{whole_models(seconds, costs, point.cpus, n):.1f}" for n in (1, 10)),
+            *(f"{line[number][1]:.1f}" for line in whole),
         )
     return table
 
 
 def _curve(points: Sequence[Point], seen: Measured, options: argparse.Namespace) -> Curve:
     """Return what the report draws."""
-    lines = {
+    lines: dict[str, Points] = {
         "ideal": [(float(cpus), float(cpus)) for cpus in CPUS],
         "as planned": [(float(point.cpus), point.speedup) for point in points],
     }
-    for name, n in (("one model a task", 1), ("ten models a task", 10)):
+    for name, n in WHOLE.items():
         lines[name] = [(float(cpus), whole_models(seen.seconds, seen.costs, cpus, n)) for cpus in CPUS]
     first: dict[str, int] = {}
     for point in points:
@@ -306,16 +309,19 @@ def _curve(points: Sequence[Point], seen: Measured, options: argparse.Namespace)
     )
 
 
-def _plot(points: Sequence[Point], seconds: Sequence[float], costs: Overheads, options: argparse.Namespace) -> None:
+def _plot(points: Sequence[Point], curve: Curve, options: argparse.Namespace) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
-    axes.plot(CPUS, CPUS, color="0.6", linestyle="--", label="ideal")
-    axes.plot(CPUS, [point.speedup for point in points], marker="o", color="tab:blue", label="as planned")
-    for n, color in ((1, "tab:orange"), (10, "tab:green")):
-        label = "one model a task" if n == 1 else "ten models a task"
-        axes.plot(CPUS, [whole_models(seconds, costs, cpus, n) for cpus in CPUS], marker=".", color=color, label=label)
+    drawn: list[dict[str, Any]] = [
+        {"color": "0.6", "linestyle": "--"},
+        {"color": "tab:blue", "marker": "o"},
+        {"color": "tab:orange", "marker": "."},
+        {"color": "tab:green", "marker": "."},
+    ]
+    for (name, line), how in zip(curve.lines.items(), drawn, strict=True):
+        axes.plot(*zip(*line, strict=True), label=name, **how)
     previous = ""
     for point in points:
         if point.limit != previous and point.gains[point.limit] > 1.01:

@@ -7,7 +7,6 @@ import contextlib
 import statistics
 import sys
 import time
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,9 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from wine_training import (
-    ModelSpec,
     RayStartError,
-    TrainingResult,
     WorkerLostError,
     forest_sweep,
     load_wine,
@@ -28,6 +25,7 @@ from wine_training import (
 )
 from wine_training.data import WINE_KINDS
 from wine_training.session import checked_cpus, usable_cpus
+from wine_training.sweeps import accuracies_by_trees
 from wine_training.training import warm_workers
 
 Accuracies = Mapping[int, Sequence[float]]
@@ -89,7 +87,7 @@ def _demonstrate(options: argparse.Namespace) -> None:
     if [result.accuracy for result in trained] != [result.accuracy for result in looped]:
         raise ValueError("Ray and the loop did not train the same models")
 
-    accuracies = _by_trees(sweep, trained)
+    accuracies = accuracies_by_trees(sweep, [result.accuracy for result in trained])
     where = "on the twin's test wines" if data.is_made else "on the test wines"
     console.print(_methods(loop_s, ray_s, cpus))
     console.print(_accuracies(accuracies, where))
@@ -102,13 +100,6 @@ def _demonstrate(options: argparse.Namespace) -> None:
     if options.plot:
         _plot(accuracies, f"Random forests on {data.provenance}", options.plot)
         console.print(f"Plot: {options.plot}")
-
-
-def _by_trees(sweep: Sequence[ModelSpec], results: Sequence[TrainingResult]) -> Accuracies:
-    accuracies: dict[int, list[float]] = defaultdict(list)
-    for spec, result in zip(sweep, results, strict=True):
-        accuracies[spec.params["n_estimators"]].append(result.accuracy)
-    return dict(sorted(accuracies.items()))
 
 
 def _methods(loop_s: float, ray_s: float, cpus: int) -> Table:

@@ -188,3 +188,19 @@ def algorithm_sweep(*, random_state: int = RANDOM_STATE) -> list[ModelSpec]:
             repetitions = params.get("n_estimators", 100) / 100
             sweep.append(ModelSpec(estimator, params, random_state, cost=cost * repetitions))
     return sweep
+
+
+def accuracies_by_trees(sweep: Sequence[ModelSpec], accuracies: Sequence[float]) -> dict[int, list[float]]:
+    """Return the accuracies of all forests with a number of trees, by that number, in ascending order.
+
+    Parameters
+    ----------
+    sweep : sequence of ModelSpec
+        Forests, each with ``n_estimators`` among its hyperparameters.
+    accuracies : sequence of float
+        On the test rows, in the order of the sweep.
+    """
+    found: dict[int, list[float]] = {}
+    for spec, accuracy in zip(sweep, accuracies, strict=True):
+        found.setdefault(spec.params["n_estimators"], []).append(accuracy)
+    return dict(sorted(found.items()))

@@ -6,7 +6,6 @@ night does is what the workflow does; only the cells are others.
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -15,6 +14,8 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from bench.environments import cleared_environ
 
 ROOT = Path(__file__).parents[2]
 CELLS = "bench/evidence/injections.py --models 4 --cpus 2 --wine red --wine-source twin --rounds 5"
@@ -54,11 +55,10 @@ def night(remote: Path, measure: Sequence[str], env: dict[str, str] | None = Non
         clone = Path(folder) / "project"
         _git("clone", "--quiet", "--depth", "5", f"file://{remote}", str(clone))
         commands = {"NIGHTLY_BENCH": f"{sys.executable} -m bench", "NIGHTLY_MEASURE": " ".join(measure)}
-        cleared = {name: value for name, value in os.environ.items() if not name.startswith(("GITHUB_", "PYTEST_"))}
         done = subprocess.run(
             [str(clone / ".ci" / "nightly")],
             cwd=clone,
-            env={**cleared, "PYTHONPATH": str(clone), **commands, **(env or {})},
+            env={**cleared_environ(), "PYTHONPATH": str(clone), **commands, **(env or {})},
             capture_output=True,
             text=True,
             errors="replace",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-import subprocess
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.speedup import git
 from bench.speedup.history import Record
 from bench.speedup.segment import centre
 
@@ -97,14 +97,12 @@ def commits_between(root: Path, older: str, newer: str) -> list[str]:
     """
     if not (_COMMIT.fullmatch(older) and _COMMIT.fullmatch(newer)):
         return []  # from a file that anybody may have written: an option of git, perhaps
-    command = ["git", "-C", str(root), "log", "--no-decorate", "--format=%h %s", f"{older}..{newer}", "--"]
+    command = ("log", "--no-decorate", "--format=%h %s", f"{older}..{newer}", "--")
     try:
-        asked = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=GIT_SECONDS, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
+        asked = git.run(root, *command, seconds=GIT_SECONDS)
+    except git.GitError:
         return []
-    return asked.stdout.splitlines() if asked.returncode == 0 else []
+    return asked.stdout.decode(errors="replace").splitlines() if asked.returncode == 0 else []
 
 
 def in_words(change: Change, engine: str, root: Path) -> list[str]:

@@ -131,14 +131,7 @@ def report(options: argparse.Namespace) -> None:
     read, decisions = _read(options.storage)
     curves, problems = read_curves(options.storage)
     rule = SuiteRule(false_alarms=options.false_alarms, smallest=options.smallest)
-    contents = pages.content(
-        read,
-        decisions,
-        rule,
-        root=Path.cwd(),
-        curves=curves,
-        problems=[*read.problems, *decisions.problems, *problems],
-    )
+    contents = pages.content(read, decisions, rule, root=Path.cwd(), curves=curves, problems=problems)
     try:
         pages.write(options.file, contents, options.title or Path.cwd().name)
     except pages.ReportError as error:

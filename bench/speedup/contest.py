@@ -7,16 +7,17 @@ them, each round in another order, so that a machine that is slow for a while is
 from __future__ import annotations
 
 import contextlib
+import math
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 import psutil
 
-from bench.speedup.factors import Estimate, geometric_mean
+from bench.speedup.factors import STEADY, Estimate, geometric_mean
 from bench.speedup.pairing import Measurement
 from bench.speedup.rounds import Meter, PairedRounds, Run
 
@@ -156,9 +157,12 @@ def _visit(
 
 def steady(measurement: Measurement) -> Estimate:
     """Return wait × balance × engine: the part of the speedup that is the engine's doing, and steady."""
-    return geometric_mean(
-        [pair.factors.wait * pair.factors.balance * pair.factors.engine for pair in measurement.pairs]
-    )
+    return geometric_mean([math.prod(getattr(pair.factors, name) for name in STEADY) for pair in measurement.pairs])
+
+
+def ranked(contest: Mapping[str, Showing]) -> list[str]:
+    """Return the names of the contestants, those that lose least first; the floor comes last."""
+    return sorted(contest, key=lambda name: (name == FLOOR, -steady(contest[name].measurement).value))
 
 
 @contextlib.contextmanager

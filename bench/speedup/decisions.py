@@ -52,9 +52,13 @@ class Decisions:
     problems: tuple[str, ...] = ()
     """One line for each that was left out."""
 
+    def entries_of(self, fingerprint: Fingerprint) -> list[Entry]:
+        """Return the lines on one series, in the order in which they were written."""
+        return [entry for entry in self.entries if Fingerprint.from_json(entry.series).key == fingerprint.key]
+
     def of(self, fingerprint: Fingerprint) -> list[Decision]:
         """Return the decisions on one series, in the order in which they were made."""
-        return [entry.decision for entry in self.entries if Fingerprint.from_json(entry.series).key == fingerprint.key]
+        return [entry.decision for entry in self.entries_of(fingerprint)]
 
 
 def read_decisions(store: Path) -> Decisions:

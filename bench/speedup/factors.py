@@ -55,6 +55,8 @@ class Factors:
 
 
 FACTORS = ("loop", "cpu", "wait", "balance", "engine")
+STEADY = ("wait", "balance", "engine")
+"""Those that are the engine's doing; their product is steady, the other two are the machine's."""
 
 
 @dataclass(frozen=True)
@@ -171,6 +173,19 @@ def five_factors(
     )
 
 
+def half_width(error: float, values: int) -> float:
+    """Return half the width of Student's 95 % interval of a mean of so many values, at least two.
+
+    Parameters
+    ----------
+    error : float
+        Standard error of the mean.
+    values : int
+        How many there were.
+    """
+    return float(special.stdtrit(values - 1, (1 + CONFIDENCE) / 2)) * error
+
+
 def geometric_mean(values: Sequence[float]) -> Estimate:
     """Return the geometric mean of positive values with its 95 % interval.
 
@@ -193,5 +208,5 @@ def geometric_mean(values: Sequence[float]) -> Estimate:
     if len(logs) == 1:
         return Estimate(math.exp(mean), None, None, None)
     log_se = float(logs.std(ddof=1) / math.sqrt(len(logs)))
-    margin = float(special.stdtrit(len(logs) - 1, (1 + CONFIDENCE) / 2)) * log_se
+    margin = half_width(log_se, len(logs))
     return Estimate(math.exp(mean), math.exp(mean - margin), math.exp(mean + margin), log_se)

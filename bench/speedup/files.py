@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -33,6 +34,30 @@ def whole(folder: Path, content: bytes) -> Iterator[Path]:
     finally:
         with contextlib.suppress(FileNotFoundError):
             partial.unlink()
+
+
+def put_new(partial: Path, path: Path) -> Path:
+    """Move a finished file to where nothing is yet; return where it is, by another name if there are no hard links.
+
+    Raises
+    ------
+    FileExistsError
+        If something is there.
+    OSError
+        If it cannot be moved.
+    """
+    try:
+        os.link(partial, path)  # fails if the file is there, unlike a rename
+    except FileExistsError:
+        raise
+    except OSError:  # no hard links on this file system
+        return partial.replace(unlike_others(path))
+    return path
+
+
+def unlike_others(path: Path) -> Path:
+    """Return a path with a part in its name that no other has."""
+    return path.with_stem(f"{path.stem}_{uuid.uuid4().hex[:8]}")
 
 
 def add_lines(file: Path, lines: Iterable[str]) -> None:

@@ -129,20 +129,52 @@ class Git:
     def _run(
         self, *command: str, given: bytes = b"", env: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[bytes]:
-        settings = {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", **(env or {})}
-        try:
-            return subprocess.run(
-                ["git", "-C", str(self._repository), *command],
-                input=given,
-                capture_output=True,
-                env={**os.environ, **settings},
-                timeout=SECONDS,
-                check=False,
-            )
-        except FileNotFoundError:
-            raise GitError("git is not installed") from None
-        except subprocess.TimeoutExpired:
-            raise GitError(f"{self.where}: git {command[0]} took more than {SECONDS:.0f} s") from None
+        return run(self._repository, *command, given=given, env=env)
+
+
+def run(
+    repository: Path,
+    *command: str,
+    given: bytes = b"",
+    env: Mapping[str, str] | None = None,
+    seconds: float = SECONDS,
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a command of git in a folder, whatever its status.
+
+    Parameters
+    ----------
+    repository : Path
+        A folder in a repository.
+    command : str
+        Name and arguments.
+    given : bytes
+        Its standard input.
+    env : mapping of str to str, optional
+        Further environment variables. It never asks for a password, and its messages are in English.
+    seconds : float
+        Time limit.
+
+    Raises
+    ------
+    GitError
+        If git is not there, or takes too long.
+    """
+    settings = {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", **(env or {})}
+    try:
+        return subprocess.run(
+            ["git", "-C", str(repository), *command],
+            input=given,
+            capture_output=True,
+            env={**os.environ, **settings},
+            timeout=seconds,
+            check=False,
+        )
+    except FileNotFoundError:
+        raise GitError("git is not installed") from None
+    except OSError as error:
+        raise GitError(f"git cannot be run: {error.strerror}") from None
+    except subprocess.TimeoutExpired:
+        raise GitError(f"git {command[0]} took more than {seconds:.0f} s") from None
 
 
 def _reason(stderr: bytes) -> str:

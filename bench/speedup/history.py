@@ -11,9 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from scipy import special
-
-from bench.speedup.factors import FACTORS
+from bench.speedup.factors import FACTORS, half_width
 from bench.speedup.pairing import SCHEMA
 from bench.speedup.verdict import Night
 
@@ -156,7 +154,7 @@ class Record:
         log, se = self.logs[quantity], self.log_ses[quantity]
         if se is None or self.pairs < 2:
             return None
-        margin = float(special.stdtrit(self.pairs - 1, 0.975)) * se
+        margin = half_width(se, self.pairs)
         return math.exp(log - margin), math.exp(min(log + margin, MOST_LOG))
 
     @property

@@ -209,8 +209,13 @@ class SpeedupPlugin:
 
     def _records(self, cell: Cell) -> list[Record]:
         """Return the series of a cell, tonight's record last."""
+        return [*self.history.of(cell.fingerprint), self._record(cell)]
+
+    def _record(self, cell: Cell) -> Record:
+        """Return what tonight says of a cell."""
         run = {"datetime": self.now, BLOCK: self._facts(), "commit_info": self.commit_info}
-        return [*self.history.of(cell.fingerprint), record_of(cell.block, run, "")]
+        written = getattr(self.benchmarks.storage, "written", None)
+        return record_of(cell.block, run, str(written or ""))
 
     def _save_name(self) -> str | None:
         session = self.benchmarks
@@ -382,14 +387,11 @@ class SpeedupPlugin:
         """Write what is wanted beside the tables; yield what to say of it, and the annotations."""
         if os.environ.get("GITHUB_ACTIONS") == "true":
             yield from summary.commands(outcome)
-        on_github = os.environ.get("GITHUB_STEP_SUMMARY")
-        text = summary.markdown(outcome, machine.in_short(self._facts()))
-        for file in (self.config.getoption("speedup_summary"), Path(on_github) if on_github else None):
-            if file is not None:
-                try:
-                    summary.append(file, text)
-                except OSError as error:
-                    yield f"no summary: {file} cannot be written: {error.strerror}"
+        for file in summary.files(self.config.getoption("speedup_summary")):
+            try:
+                summary.append(file, summary.markdown(outcome, machine.in_short(self._facts())))
+            except OSError as error:
+                yield f"no summary: {file} cannot be written: {error.strerror}"
         wanted = self.config.getoption("speedup_report")
         if wanted is not None:
             from bench.speedup import report  # it needs packages that nothing else does
@@ -407,21 +409,19 @@ class SpeedupPlugin:
 
         storage = self.benchmarks.storage
         store = Path(storage.path) if isinstance(storage, WholeFileStorage) else None
-        history = read_history(stored_files(store)) if store else History()
-        blocks = {}
-        if store is None or storage.written is None:  # this run is in no file
-            tonight = [self._records(cell)[-1] for cell in self.cells]
-            history = replace(history, records=(*history.records, *tonight))
-            blocks = {(self.now, cell.fingerprint.key): cell.block for cell in self.cells}
+        if store is None or self.compare is True:  # what was compared with is all that there is
+            history = self.history
+        else:
+            history = read_history(file for file in stored_files(store) if file != storage.written)
         curves, problems = read_curves(store) if store else ([], [])
         return content(
-            history,
+            replace(history, records=(*history.records, *map(self._record, self.cells))),
             self.decisions,
             self.rule,
             root=self.config.rootpath,
             curves=curves,
-            blocks=blocks,
-            problems=[*history.problems, *self.decisions.problems, *problems],
+            blocks={(self.now, cell.fingerprint.key): cell.block for cell in self.cells},
+            problems=problems,
         )
 
     @property

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,7 @@ from typing import Any
 from pytest_benchmark.storage.file import FileStorage
 from pytest_benchmark.utils import safe_dumps
 
-from bench.speedup.files import whole
+from bench.speedup.files import put_new, whole
 
 _NUMBER = re.compile(r"(\d+)_.*\.json")
 
@@ -91,13 +89,7 @@ def _write_whole(target: Path, name: str, text: str) -> Path:
             return partial.replace(target)
         number = 1 + max(_numbers(folder).values(), default=0)
         while True:
-            path = folder / f"{number:04}_{name}.json"
             try:
-                os.link(partial, path)  # fails if the file is there, unlike a rename
+                return put_new(partial, folder / f"{number:04}_{name}.json")
             except FileExistsError:
                 number += 1
-            except OSError:  # no hard links on this file system
-                path = path.with_stem(f"{path.stem}_{uuid.uuid4().hex[:8]}")
-                return partial.replace(path)
-            else:
-                return path

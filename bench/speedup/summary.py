@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from bench.speedup.contest import FLOOR, Showing, steady
+from bench.speedup.contest import Showing, ranked, steady
 from bench.speedup.costs import Costs
 from bench.speedup.factors import FACTORS
 from bench.speedup.outcome import TOLD, Outcome, Shown
@@ -55,6 +56,12 @@ def commands(outcome: Outcome) -> Iterator[str]:
     together = outcome.together
     if together and together.state in LEVELS:
         yield _command(LEVELS[together.state], {"title": f"all cells together: {together.state}"}, together.reason)
+
+
+def files(wanted: Path | None) -> list[Path]:
+    """Return where a summary goes: to the file that was asked for, and to the one that GitHub reads."""
+    on_github = os.environ.get("GITHUB_STEP_SUMMARY")
+    return [*([wanted] if wanted else []), *([Path(on_github)] if on_github else [])]
 
 
 def append(file: Path, text: str) -> None:
@@ -143,7 +150,6 @@ def _folded(title: str, headings: Sequence[str], costs: Sequence[Shown]) -> Iter
 
 def _contest(group: str, contest: Mapping[str, Showing]) -> Iterator[str]:
     yield from (f"<details><summary>Engines side by side: {plain(group)}</summary>", "")
-    order = sorted(contest, key=lambda name: (name == FLOOR, -steady(contest[name].measurement).value))
     rows = [
         [
             plain(name),
@@ -154,7 +160,7 @@ def _contest(group: str, contest: Mapping[str, Showing]) -> Iterator[str]:
             seconds(contest[name].facts["first_result_s"]),
             f"{contest[name].facts['memory_bytes'] / 2**20:.0f}",
         ]
-        for name in order
+        for name in ranked(contest)
     ]
     headings = ["engine", "s", "speedup \\[95 %\\]", "wait × balance × engine", "start s", "first result s", "MiB"]
     yield from _table(headings, rows)

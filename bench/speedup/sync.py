@@ -16,7 +16,6 @@ import json
 import random
 import re
 import time
-import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +24,7 @@ from typing import Any
 from filelock import FileLock
 
 from bench.speedup import curves, decisions
-from bench.speedup.files import add_lines, whole
+from bench.speedup.files import add_lines, put_new, unlike_others, whole
 from bench.speedup.git import Git, GitError
 from bench.speedup.history import BLOCK, RUN, stored_files
 
@@ -41,6 +40,10 @@ SAME_TIP = 4
 """How often to try again while the branch does not move: then it is not others who are in the way."""
 _RUN_PATH = re.compile(r"(?:\w[\w.+-]*/)?[^./\\:\0-\x1f][^/\\:\0-\x1f]*\.json")
 """No path from a branch leads out of the store, or to a hidden file."""
+
+
+Identities = dict[bytes, tuple[str, tuple[int, str]] | None]
+"""Key and rank by content."""
 
 
 class SyncError(Exception):
@@ -140,8 +143,8 @@ def _free(run: Run, taken: set[str]) -> str:
     return next(path for n in range(8, 65, 8) if (path := f"{stem}_{run.key[:n]}.json") not in taken)
 
 
-def as_run(path: str, content: bytes) -> Run | None:
-    """Return a file as a run; ``None`` if it is broken, or none of ours."""
+def identity(content: bytes) -> tuple[str, tuple[int, str]] | None:
+    """Return the key and the rank of a run; ``None`` if the file is broken, or none of ours."""
     try:
         saved = json.loads(content)
         benchmarks = saved["benchmarks"]
@@ -149,9 +152,7 @@ def as_run(path: str, content: bytes) -> Run | None:
         night = saved["datetime"] + ""
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
-    if not ours or not _RUN_PATH.fullmatch(path):
-        return None
-    return Run(path, key_of(saved, content), (len(benchmarks), night), content)
+    return (key_of(saved, content), (len(benchmarks), night)) if ours else None
 
 
 def key_of(run: Mapping[str, Any], content: bytes) -> str:
@@ -220,10 +221,11 @@ def sync(
 
 def _sync(store: Path, git: Git, pause: Callable[[float], object], *, push: bool) -> Synced:
     fetched: set[str] = set()
+    identities: Identities = {}
     same = 0
     for number in range(1, TRIES + 1):
         tip = git.fetch()
-        done, commit = _merge_once(git, store, tip, fetched)
+        done, commit = _merge_once(git, store, tip, fetched, identities)
         if not push or commit is None or commit == tip:
             return Synced(len(fetched), 0, done.runs, number)
         refused = git.push(commit, tip)
@@ -236,7 +238,9 @@ def _sync(store: Path, git: Git, pause: Callable[[float], object], *, push: bool
     raise SyncError(f"{git.where}: others were faster {TRIES} times in a row; the history is fetched, but not sent")
 
 
-def _merge_once(git: Git, store: Path, tip: str, fetched: set[str]) -> tuple[Synced, str | None]:
+def _merge_once(
+    git: Git, store: Path, tip: str, fetched: set[str], identities: Identities
+) -> tuple[Synced, str | None]:
     """Merge the branch into the store, and return the commit that has both; ``None`` if there is nothing at all."""
     here = {file.relative_to(store).as_posix(): _content(file) for file in stored_files(store)}
     listed = {path: blob for path, blob in git.files(tip).items() if path in LINE_FILES or _RUN_PATH.fullmatch(path)}
@@ -254,10 +258,11 @@ def _merge_once(git: Git, store: Path, tip: str, fetched: set[str]) -> tuple[Syn
             add_lines(own, missing)
         lines[name] = [line for line in dict.fromkeys([*theirs, *ours]) if line.strip()]
 
-    runs = [[run for path, content in side.items() if (run := as_run(path, content))] for side in (here, there)]
+    pruned = pruned_keys(lines[PRUNED])
+    runs = [_runs(side, identities) for side in (here, there)]
     ours_paths, theirs_paths = ({run.path for run in side} for side in runs)
     others = [*(set(here) - ours_paths), *(set(there) - theirs_paths)]
-    plan = merge(runs[0], runs[1], pruned_keys(lines[PRUNED]), others)
+    plan = merge(runs[0], runs[1], pruned, others)
     for path in plan.from_store:
         (store / path).unlink(missing_ok=True)
     for path, content in plan.to_store.items():
@@ -269,9 +274,21 @@ def _merge_once(git: Git, store: Path, tip: str, fetched: set[str]) -> tuple[Syn
         text = "".join(f"{line}\n" for line in all_lines).encode()
         if all_lines and text != contents.get(listed.get(name, ""), b""):
             changes[name] = text
-    keys = {run.key for side in runs for run in side} - pruned_keys(lines[PRUNED])
+    keys = {run.key for side in runs for run in side} - pruned
     commit = git.commit(tip, changes, len(plan.to_branch)) if changes else tip or None
     return Synced(len(fetched), len(plan.to_branch), len(keys), 0), commit
+
+
+def _runs(files: Mapping[str, bytes], identities: Identities) -> list[Run]:
+    """Return the runs among some files; what is known of a content is kept for the other side and the next try."""
+    found = []
+    for path, content in files.items():
+        if content not in identities:
+            identities[content] = identity(content)
+        known = identities[content]
+        if known is not None and _RUN_PATH.fullmatch(path):
+            found.append(Run(path, *known, content))
+    return found
 
 
 def _content(file: Path) -> bytes:
@@ -291,6 +308,10 @@ def _blob(content: bytes, digits: int) -> str:
 def _put(path: Path, content: bytes, *, new: bool) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole(path.parent, content) as partial:
-        if new and path.exists():  # a run was saved there a moment ago
-            path = path.with_stem(f"{path.stem}_{uuid.uuid4().hex[:8]}")
-        partial.replace(path)
+        if not new:
+            partial.replace(path)
+            return
+        try:
+            put_new(partial, path)
+        except FileExistsError:  # a run was saved there a moment ago
+            put_new(partial, unlike_others(path))

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bench.speedup.contest import FLOOR, Showing, steady
+from bench.speedup.contest import FLOOR, Showing, ranked, steady
 from bench.speedup.costs import Costs
 from bench.speedup.factors import FACTORS
 from bench.speedup.outcome import Outcome, Shown
@@ -134,8 +134,7 @@ def side_by_side(group: str, contest: Mapping[str, Showing], style: Style) -> st
     shares = FLOOR in contest
     right = ["s", "speedup [95 %]", *(["of floor"] if shares else []), "wait×bal.×engine"]
     table = _table("side by side", [*right, *(["start s", "first s", "MiB"] if style.whole else [])], style, contest)
-    order = sorted(contest, key=lambda name: (name == FLOOR, -steady(contest[name].measurement).value))
-    for name in order:
+    for name in ranked(contest):
         seen, measured = contest[name], contest[name].measurement
         facts = seen.facts
         table.add_row(

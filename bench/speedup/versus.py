@@ -14,14 +14,14 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from bench.speedup.factors import FACTORS
+from bench.speedup.factors import FACTORS, half_width
+from bench.speedup.factors import STEADY as STEADY_FACTORS
 from bench.speedup.history import QUANTITIES
 from bench.speedup.verdict import IMPROVED, OK, REGRESSED
 
 UNDECIDED = "undecided"
-STEADY = "wait × balance × engine"
+STEADY = " × ".join(STEADY_FACTORS)
 """The part of the speedup that is the engine's doing; its interval decides when there are rounds enough."""
-_STEADY_FACTORS = ("wait", "balance", "engine")
 
 Visit = Mapping[str, Mapping[str, float]]
 """Logs of the speedup and its factors (or of the speedup alone, of a cost) by cell."""
@@ -62,6 +62,11 @@ class Difference:
     def half_width(self) -> float:
         """Half the width of the interval."""
         return (self.high - self.low) / 2
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether its state counts: `STEADY` only says when there are rounds enough."""
+        return self.quantity != STEADY
 
 
 def compare(rounds: Sequence[tuple[Visit, Visit]], limits: Limits = Limits()) -> list[Difference]:
@@ -108,12 +113,12 @@ def enough(differences: Sequence[Difference], rounds: int, limits: Limits = Limi
     if rounds < limits.least_rounds:
         return False
     wanted = math.log1p(limits.precision)
-    deciding = [one for one in differences if one.quantity == STEADY] or differences
+    deciding = [one for one in differences if not one.is_judged] or differences
     return bool(deciding) and all(one.half_width <= wanted for one in deciding)
 
 
 def _log(logs: Mapping[str, float], quantity: str) -> float:
-    return math.fsum(logs[name] for name in _STEADY_FACTORS) if quantity == STEADY else logs[quantity]
+    return math.fsum(logs[name] for name in STEADY_FACTORS) if quantity == STEADY else logs[quantity]
 
 
 def _difference(cell: str, quantity: str, a: np.ndarray, b: np.ndarray, limits: Limits, judged: int) -> Difference:
@@ -121,7 +126,7 @@ def _difference(cell: str, quantity: str, a: np.ndarray, b: np.ndarray, limits: 
     n = len(apart)
     mean = float(apart.mean())
     error = float(apart.std(ddof=1)) / math.sqrt(n)
-    half = float(special.stdtrit(n - 1, 0.975)) * error
+    half = half_width(error, n)
     together = float(special.stdtrit(n - 1, 1 - limits.false_alarms / judged / 2)) * error
     smallest = -math.log1p(-limits.smallest)
     if n >= limits.least_rounds and abs(mean) > together and abs(mean) >= smallest:

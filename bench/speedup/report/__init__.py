@@ -10,16 +10,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from bench.speedup.files import whole
 from bench.speedup.report import charts
-from bench.speedup.report.content import Content, content
-from bench.speedup.report.plots import Plot
-from bench.speedup.suite import URGENCY
+from bench.speedup.report.content import SPARK_NIGHTS, Content, content, counted
+from bench.speedup.report.plots import SPARK, Plot
 
 __all__ = ["Content", "ReportError", "content", "page", "write"]
 
@@ -77,7 +75,9 @@ def page(contents: Content, title: str) -> str:
         script=(HERE / "page.js").read_text(encoding="utf-8"),
         library=library(),
         data=_data(contents),
-        counts=lambda cells: [(state, n) for state in URGENCY if (n := Counter(c.state for c in cells)[state])],
+        counts=counted,
+        spark=SPARK,
+        spark_nights=SPARK_NIGHTS,
     )
 
 

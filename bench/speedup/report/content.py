@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from bench.speedup.report.plots import Blocks, Plot, drawn, engines, nights, pai
 from bench.speedup.report.plots import curves as curves_of
 from bench.speedup.series import Series, Suite, suites
 from bench.speedup.suite import URGENCY, SuiteRule
-from bench.speedup.verdict import ACCEPT, DISMISS, OK, REGRESSED, SUSPECT
+from bench.speedup.verdict import ACCEPT, OK, REGRESSED, SUSPECT
 from bench.speedup.words import change_of, change_since, night_of, seconds, sentence
 
 SPARK_NIGHTS = 60
@@ -43,9 +43,6 @@ class Cell:
     anchor: str
     name: str
     state: str
-    is_cost: bool
-    unit: str
-    """What its speedup column is called."""
     count: int
     """Nights."""
     last: str
@@ -65,7 +62,7 @@ class Cell:
     """Columns of all quantities, for the page's script."""
     decisions: tuple[str, ...]
     plots: tuple[Plot, ...]
-    """Waterfall and curves."""
+    """Of the latest run."""
     pairs: Plot | None
     """The pairs of the latest run, as a table only."""
     text: str
@@ -89,7 +86,7 @@ class Machine:
     beside: tuple[Cell, ...]
     """Engines side by side: stored, and not judged."""
     plots: tuple[Plot, ...]
-    """Scaling and engines."""
+    """Of the latest runs: scaling, engines, curves."""
     facts: dict[str, str]
 
 
@@ -100,6 +97,7 @@ class Content:
     machines: tuple[Machine, ...]
     """The one that measured last first."""
     curves: tuple[Plot, ...]
+    """What was computed from the runs."""
     problems: tuple[str, ...] = ()
 
 
@@ -130,14 +128,15 @@ def content(
     blocks : mapping, optional
         What was measured just now and may not be in a file: our block of each cell, by night and key.
     problems : iterable of str
-        What could not be read, a line each.
+        What else could not be read, a line each.
     """
     reader = Blocks(blocks or {})
     machines = [
         _machine(suite, number, decisions, reader, root)
         for number, suite in enumerate(reversed(suites(history, decisions, rule)), start=1)
     ]
-    return Content(tuple(machines), tuple(map(drawn, curves)), (*problems, *reader.problems))
+    unread = (*history.problems, *decisions.problems, *problems, *reader.problems)
+    return Content(tuple(machines), tuple(map(drawn, curves)), unread)
 
 
 def _machine(suite: Suite, number: int, decisions: Decisions, reader: Blocks, root: Path) -> Machine:
@@ -152,7 +151,6 @@ def _machine(suite: Suite, number: int, decisions: Decisions, reader: Blocks, ro
     for make in (scaling, engines, curves_of):
         with reader.guarded(f"a plot of {suite.cpu_model}"):
             plots += make(suite, reader)
-    facts: dict[str, str] = {}
     matters = [
         Matter(cell.state, cell.name, cell.anchor, cell.text, cell.lines) for cell in cells if cell.state in TOLD
     ]
@@ -168,6 +166,7 @@ def _machine(suite: Suite, number: int, decisions: Decisions, reader: Blocks, ro
         matters.insert(0 if together.state == REGRESSED else len(matters), said)
     states = [cell.state for cell in cells] + ([together.state] if together else [])
     latest = max((one.records[-1] for one in suite.series), key=lambda record: record.night)
+    facts: dict[str, str] = {}
     with reader.guarded(f"facts of {suite.cpu_model}"):
         facts = _facts(latest, reader)
     return Machine(
@@ -184,14 +183,17 @@ def _machine(suite: Suite, number: int, decisions: Decisions, reader: Blocks, ro
     )
 
 
+def counted(cells: Sequence[Cell]) -> list[tuple[str, int]]:
+    """Return how many cells are in each state, those that need attention first."""
+    counts = Counter(cell.state for cell in cells)
+    return [(state, counts[state]) for state in URGENCY if counts[state]]
+
+
 def _headline(cells: Sequence[Cell], matters: Sequence[Matter]) -> str:
     if not cells:
         return "No cell of ours, engines side by side only"
-    counts: dict[str, int] = defaultdict(int)
-    for cell in cells:
-        counts[cell.state] += 1
     text = f"{len(cells)} cell{'s' * (len(cells) != 1)}: "
-    text += ", ".join(f"{counts[state]} {state}" for state in URGENCY if counts[state])
+    text += ", ".join(f"{n} {state}" for state, n in counted(cells))
     if not any(one.state in (REGRESSED, SUSPECT) for one in matters):
         text += ". Nothing has regressed."
     return text
@@ -218,23 +220,19 @@ def _facts(latest: Record, reader: Blocks) -> dict[str, str]:
 def _cell(one: Series, machine: str, decisions: Decisions, reader: Blocks, root: Path) -> Cell:
     fingerprint, last, verdict = one.fingerprint, one.records[-1], one.verdict
     block = reader.of(last)
-    made = [entry for entry in decisions.entries if Fingerprint.from_json(entry.series).key == fingerprint.key]
+    made = decisions.entries_of(fingerprint)
     lines: list[str] = []
     if verdict.leading.since and verdict.state in TOLD:
         change = what_changed(one.records, verdict.leading.since, verdict.leading.compared)
         lines = in_words(change, fingerprint.engine, root) if change else []
     points = spark([record.logs[verdict.quantity] for record in one.records[-SPARK_NIGHTS:]], cost=one.is_cost)
-    own_plots = [] if one.is_cost else list(waterfall(last, block))
-    unit = str((block.get("cost") or {}).get("unit", "s")) if one.is_cost else "speedup"
     return Cell(
         f"{machine}-{fingerprint.id}",
         fingerprint.label,
         verdict.state,
-        one.is_cost,
-        unit,
         len(one.records),
         night_of(last.night),
-        _value(last, cost=one.is_cost, unit=unit),
+        _value(last, block, cost=one.is_cost),
         change_of(verdict.leading, cost=one.is_cost),
         verdict.quantity,
         " ".join(f"{x:.1f},{y:.1f}" for x, y in points) if len(points) > 1 else "",
@@ -246,9 +244,8 @@ def _cell(one: Series, machine: str, decisions: Decisions, reader: Blocks, root:
             f"{'Accepted as the new level' if entry.kind == ACCEPT else 'Dismissed as noise'}, since "
             f"{night_of(entry.since)}: {entry.reason} ({entry.by}, {night_of(entry.at)})"
             for entry in made
-            if entry.kind in (ACCEPT, DISMISS)
         ),
-        tuple(own_plots),
+        () if one.is_cost else (waterfall(last, block),),
         pairs_of(block),
         _text(one),
         tuple(lines),
@@ -282,8 +279,8 @@ def _about(fingerprint: Fingerprint, last: Record, block: Mapping[str, Any]) -> 
     return {name: value for name, value in facts.items() if value}
 
 
-def _value(record: Record, *, cost: bool, unit: str) -> str:
+def _value(record: Record, block: Mapping[str, Any], *, cost: bool) -> str:
     if cost:
-        return f"{seconds(record.parallel_s)} {unit}"
+        return f"{seconds(record.parallel_s)} {(block.get('cost') or {}).get('unit', 's')}"
     value, interval = math.exp(record.logs[SPEEDUP]), record.interval(SPEEDUP)
     return f"{value:.2f}" + (f" [{interval[0]:.2f}, {interval[1]:.2f}]" if interval else "")

@@ -2,7 +2,7 @@
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const tip = document.getElementById("tip");
-  const drawn = new Map(); // figure -> what vegaEmbed made of it
+  const drawn = new Map(); // figure -> what vegaEmbed made of it, null while it does
 
   // --- Values -------------------------------------------------------------------------------------------------
   const rowsOf = (columns) => {
@@ -13,17 +13,22 @@
   const NIGHTS = 90; // of a plot at first
   const nightRows = (anchor, quantity) => {
     const { quantities, ...common } = data.nights[anchor];
-    return rowsOf({ ...common, ...quantities[quantity] }).map((row) => ({ ...row, when: row.night.slice(0, 16).replace("T", " "), night: `${row.night}Z`, state: data.states[row.state] }));
+    return rowsOf({ ...common, ...quantities[quantity] }).map((row) => ({
+      ...row,
+      when: row.night.slice(0, 16).replace("T", " "),
+      night: `${row.night}Z`,
+      state: data.states[row.state],
+    }));
   };
-  const figure3 = (value) => (value === null || value === undefined ? "–" : typeof value === "number" ? String(value) : value);
-  const sentence = (row, quantity) => {
+  const told = (value) => String(value ?? "–");
+  const about = (row, quantity) => {
     const interval = row.low === null ? "" : ` [${row.low}, ${row.high}]`;
     const parts = [row.when, `${quantity} ${row.value}${interval}`, row.state];
     if (row.pairs) parts.push(`${row.pairs} pairs`);
     if (row.commit) parts.push(`commit ${row.commit}`);
     if (row.version) parts.push(`new: ${row.version}`);
     if (row.event) parts.push(row.event);
-    return parts.join(" · ");
+    return parts;
   };
 
   // --- Plots --------------------------------------------------------------------------------------------------
@@ -57,11 +62,14 @@
     tip.style.top = `${Math.max(4, event.clientY - height - 12)}px`;
   };
   const nothing = () => Promise.reject(new Error("this page loads nothing"));
-  const draw = async (figure, specName, rows, describe, onShow) => {
+  const draw = async (figure, shared, rows, describe, onShow) => {
     const canvas = figure.querySelector(".canvas");
     const width = Math.max(220, Math.floor(canvas.getBoundingClientRect().width) || 600);
     const spec = {
-      ...colored(typeof specName === "string" ? data.specs[specName] : specName), width, autosize: { type: "fit-x", contains: "padding" }, data: { values: rows },
+      ...colored(typeof shared === "string" ? data.specs[shared] : shared),
+      width,
+      autosize: { type: "fit-x", contains: "padding" },
+      data: { values: rows },
     };
     spec.layer = spec.layer.filter(({ name }) => !name || rows.some((row) => row[name] !== "" && row[name] !== null));
     // Names of several layers may be the same here; Vega wants each once.
@@ -72,11 +80,12 @@
     const tooltip = (_, event, item, value) => {
       const datum = item && value ? item.datum?.datum ?? item.datum : null;
       if (!datum) { tip.hidden = true; return; }
-      const text = describe(datum);
-      showTip(event, text);
-      onShow?.(text);
+      const parts = describe(datum);
+      showTip(event, parts.join("\n"));
+      onShow?.(parts);
     };
     drawn.get(figure)?.finalize();
+    drawn.set(figure, null); // being drawn: nobody else need do it
     const result = await window.vegaEmbed(canvas.firstElementChild, spec, {
       mode: "vega-lite", renderer: "svg", actions: false, config, tooltip,
       loader: { load: nothing, sanitize: nothing },
@@ -101,13 +110,13 @@
     const quantity = quantityOf(figure);
     const said = isCost(figure) ? "bare / cost, turned round:" : quantity;
     const readout = figure.querySelector(".readout");
-    return draw(figure, "nights", shownRows(figure), (row) => sentence(row, said).replaceAll(" · ", "\n"),
-      (text) => { readout.textContent = text.replaceAll("\n", " · "); });
+    return draw(figure, "nights", shownRows(figure), (row) => about(row, said),
+      (parts) => { readout.textContent = parts.join(" · "); });
   };
   const drawPlot = (figure) => {
     const plot = data.plots[figure.dataset.plot];
     return draw(figure, plot.spec, rowsOf(plot.columns), (row) =>
-      Object.entries(plot.headings).map(([key, heading]) => `${heading}: ${figure3(row[key])}`).join("\n"));
+      Object.entries(plot.headings).map(([key, heading]) => `${heading}: ${told(row[key])}`));
   };
   const redraw = (figure) => (figure.dataset.nights ? drawNights(figure) : drawPlot(figure));
 
@@ -154,7 +163,8 @@
       if (!(event.key in moves)) return;
       event.preventDefault();
       at = Math.max(0, Math.min(last, moves[event.key]));
-      figure.querySelector(".readout").textContent = sentence(rows[at], isCost(figure) ? "bare / cost" : quantityOf(figure));
+      const said = isCost(figure) ? "bare / cost" : quantityOf(figure);
+      figure.querySelector(".readout").textContent = about(rows[at], said).join(" · ");
       const points = figure.querySelectorAll("g.mark-symbol path");
       points.forEach((point, n) => {
         point.style.stroke = n === at ? "var(--ink)" : "";
@@ -184,14 +194,17 @@
       for (const key of Object.keys(headings)) {
         const value = row[key];
         const cell = line.insertCell();
-        cell.textContent = figure3(value);
+        cell.textContent = told(value);
         if (typeof value === "number" || value === null) cell.className = "n";
       }
     }
     [...head.cells].forEach((th, n) => { if (body.rows[0]?.cells[n].className === "n") th.className = "n"; });
     return made;
   };
-  const NIGHT = { when: "night", value: "value", low: "from", high: "to (95 %)", state: "state", pairs: "pairs", commit: "commit", version: "new version", event: "change" };
+  const NIGHT = {
+    when: "night", value: "value", low: "from", high: "to (95 %)", state: "state", pairs: "pairs", commit: "commit",
+    version: "new version", event: "change",
+  };
   const fill = (details) => {
     const figure = details.closest("figure");
     const name = details.dataset.plot ?? figure?.dataset.plot;

@@ -15,7 +15,7 @@ from typing import Any
 from bench.speedup.contest import FLOOR
 from bench.speedup.curves import Curve
 from bench.speedup.decisions import Entry
-from bench.speedup.factors import FACTORS, geometric_mean
+from bench.speedup.factors import FACTORS, STEADY, geometric_mean
 from bench.speedup.history import BLOCK, CURVES, SPEEDUP, Record
 from bench.speedup.outcome import TOLD
 from bench.speedup.report import charts
@@ -27,7 +27,7 @@ DIGITS = 5
 """Significant digits of a figure in the page."""
 MARKED = ("ray", "scikit-learn", "numpy", "python")
 """Versions whose changes are marked in the plots."""
-SPARK = (120.0, 24.0)
+SPARK = 120, 24
 """Width and height of a small plot."""
 
 Columns = dict[str, list[Any]]
@@ -157,7 +157,6 @@ def _versions(records: Sequence[Record]) -> list[str]:
 
 
 def _quantity(one: Series, name: str) -> Columns:
-    sign = -1.0 if one.is_cost else 1.0
     verdicts = {verdict.night: verdict for verdict in one.nights[name]}
     columns: Columns = {key: [] for key in ("value", "low", "high", "band_low", "band_high", "state")}
     band: tuple[float, float] | None = None
@@ -167,32 +166,37 @@ def _quantity(one: Series, name: str) -> Columns:
         if verdict.segment != segment:
             band, segment = None, verdict.segment
         band = _baseline(record.logs[name], verdict) or band
-        interval = record.interval(name)
-        ends = (None, None) if interval is None else (math.log(interval[0]), math.log(interval[1]))
-        levels = [record.logs[name], *ends, *(band or (None, None))]
-        value, *rest = (None if level is None else _short(math.exp(sign * level)) for level in levels)
+        levels = [math.exp(record.logs[name]), *(record.interval(name) or (None, None)), *(band or (None, None))]
         if one.is_cost:  # turned round, the lower end is the upper one
-            rest = [rest[1], rest[0], rest[3], rest[2]]
-        for key, number in zip(columns, (value, *rest), strict=False):
-            columns[key].append(number)
+            value, low, high, band_low, band_high = (None if level is None else 1 / level for level in levels)
+            levels = [value, high, low, band_high, band_low]
+        for key, number in zip(columns, levels, strict=False):
+            columns[key].append(_short(number))
         columns["state"].append(POINT_STATES.index(verdict.state))
     return columns
 
 
 def _baseline(value: float, verdict: Verdict) -> tuple[float, float] | None:
-    """Return within which logs a night like this one is nothing new; ``None`` where this verdict does not tell."""
+    """Return within which levels a night like this one is nothing new; ``None`` where this verdict does not tell.
+
+    Parameters
+    ----------
+    value : float
+        Log of the night's figure.
+    verdict : Verdict
+        What was said of it.
+    """
     if verdict.state == LEARNING or verdict.since or verdict.change is None or verdict.interval is None:
         return None
     low, high = verdict.interval
     if not math.isfinite(low + high):
         return None
     centred, half = value - verdict.change, (high - low) / 2
-    return centred - half, centred + half
+    return math.exp(centred - half), math.exp(centred + half)
 
 
-def waterfall(record: Record, block: Mapping[str, Any]) -> Iterator[Plot]:
-    if any(name not in record.logs for name in FACTORS):
-        return
+def waterfall(record: Record, block: Mapping[str, Any]) -> Plot:
+    """Return what each factor makes of the ideal speedup, in the latest run."""
     cpus = float(record.fingerprint.cpus)
     rows: list[tuple[str, float, float, str, str]] = [("CPUs", 0.0, cpus, "total", f"{cpus:g}")]
     level = cpus
@@ -213,7 +217,7 @@ def waterfall(record: Record, block: Mapping[str, Any]) -> Iterator[Plot]:
     ideal = block.get("ideal")
     note = f"Latest run. The ideal speedup of this sweep is {ideal:.2f}." if isinstance(ideal, float) else "Latest run."
     headings = {"step": "step", "begin": "from", "end": "to", "label": "change"}
-    yield Plot("waterfall", "From the CPUs to the measured speedup", columns, headings, note)
+    return Plot("waterfall", "From the CPUs to the measured speedup", columns, headings, note)
 
 
 def pairs_of(block: Mapping[str, Any]) -> Plot | None:
@@ -279,8 +283,8 @@ def curves(suite: Suite, reader: Blocks) -> Iterator[Plot]:
     """Yield what else was kept of the latest runs; of several of one title and note, the one with most points."""
     found: dict[tuple[str, str], Curve] = {}
     for one in suite.series:
-        for parts in reader.of(one.records[-1]).get(CURVES, ()):
-            with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError):
+        with reader.guarded(f"curves of {one.fingerprint.label}"):
+            for parts in reader.of(one.records[-1]).get(CURVES, ()):
                 curve = Curve.from_json(parts)
                 known = found.setdefault((curve.title, curve.note), curve)
                 if sum(map(len, curve.lines.values())) > sum(map(len, known.lines.values())):
@@ -315,9 +319,7 @@ def engines(suite: Suite, reader: Blocks) -> Iterator[Plot]:
 
 
 def _engine(record: Record, block: Mapping[str, Any]) -> dict[str, Any]:
-    share = geometric_mean(
-        [math.prod(pair["factors"][name] for name in ("wait", "balance", "engine")) for pair in block["pairs"]]
-    )
+    share = geometric_mean([math.prod(pair["factors"][name] for name in STEADY) for pair in block["pairs"]])
     seen = block["side_by_side"]
     return {
         "engine": record.fingerprint.engine,
