@@ -110,7 +110,7 @@ def render(outcome: Outcome, style: Style, verbosity: int = 0) -> Iterator[str]:
         if verbosity >= 0:
             yield style.draw(_factors(speedups, style))
     if verbosity > 0:
-        yield from (style.draw(_pairs(cell, style)) for cell in speedups)
+        yield from (f"pairs, {cell.name}:\n{style.draw(_pairs(cell, style))}" for cell in speedups)
     costs = [cell for cell in cells if cell.is_cost]
     if costs:
         yield style.draw(_costs(costs, style))
@@ -133,7 +133,7 @@ def side_by_side(group: str, contest: Mapping[str, Showing], style: Style) -> st
     """
     shares = FLOOR in contest
     right = ["s", "speedup [95 %]", *(["of floor"] if shares else []), "wait×bal.×engine"]
-    table = _table("side by side", [*right, *(["start s", "first s", "MiB"] if style.whole else [])], style, contest)
+    table = _table("side by side", [*right, *(["start s", "first s", "MiB"] if style.whole else [])], style)
     for name in ranked(contest):
         seen, measured = contest[name], contest[name].measurement
         facts = seen.facts
@@ -156,7 +156,7 @@ def _speedups(cells: Sequence[Shown], style: Style) -> Table:
     engines = {cell.engine for cell in cells}
     parallel = f"{engines.pop()} s" if len(engines) == 1 else "parallel s"
     right = ["loop s", parallel, "speedup [95 %]", *(("ideal", "efficiency") if style.whole else ())]
-    table = _table("cell", right, style, [cell.name for cell in cells], compared=any(cell.verdict for cell in cells))
+    table = _table("cell", right, style, compared=any(cell.verdict for cell in cells))
     for cell in cells:
         measured = cell.measurement
         assert isinstance(measured, Measurement)
@@ -172,8 +172,8 @@ def _speedups(cells: Sequence[Shown], style: Style) -> Table:
 
 
 def _factors(cells: Sequence[Shown], style: Style) -> Table:
-    right = [*FACTORS, "× CPUs", "= speedup"]
-    table = _table("factors ±95 %" if style.whole else "factors", right, style, [cell.name for cell in cells])
+    right = [*FACTORS, "CPUs", "speedup"]
+    table = _table("factors ±95 %" if style.whole else "factors", right, style)
     for cell in cells:
         measured, verdict = cell.measurement, cell.verdict
         assert isinstance(measured, Measurement)
@@ -181,7 +181,7 @@ def _factors(cells: Sequence[Shown], style: Style) -> Table:
         figures = []
         for name, factor in measured.factors.items():
             text = with_margin(factor) if style.whole else f"{factor.value:.3f}"
-            figures.append(Text(f"{LOST} {text}", style=STYLES[cell.state]) if name == lost else Text(text))
+            figures.append(Text(f"{LOST}{text}", style=STYLES[cell.state]) if name == lost else Text(text))
         table.add_row(Text(cell.name), *figures, f"× {measured.pairs[0].cpus}", f"= {measured.speedup.value:.2f}")
     return table
 
@@ -191,7 +191,7 @@ def _pairs(cell: Shown, style: Style) -> Table:
     measured = cell.measurement
     assert isinstance(measured, Measurement)
     right = ["loop s", f"{cell.engine} s", "speedup", *FACTORS, *(["other CPUs"] if style.whole else [])]
-    table = _table(f"{cell.name}, pairs", right, style, ())
+    table = _table("pair", right, style)
     for number, pair in enumerate(measured.pairs, start=1):
         table.add_row(Text(f"{number} {pair.order}{'  unfair' if pair.unfair else ''}"), *_figures(pair, style))
     return table
@@ -209,9 +209,8 @@ def _figures(pair: Pair, style: Style) -> list[str]:
 
 
 def _costs(cells: Sequence[Shown], style: Style) -> Table:
-    names = [cell.name for cell in cells]
     compared = any(cell.verdict for cell in cells)
-    table = _table("beside the training", ["cost [95 %]", "× bare"], style, names, compared=compared)
+    table = _table("beside the training", ["cost [95 %]", "× bare"], style, compared=compared)
     for cell in cells:
         costs = cell.measurement
         assert isinstance(costs, Costs)
@@ -245,13 +244,11 @@ def _comparison(verdict: CellVerdict | None, *, cost: bool = False) -> tuple[str
     return change_of(verdict.leading, cost=cost), Text(verdict.state, style=STYLES.get(verdict.state, ""))
 
 
-def _table(
-    first: str, right: Sequence[str], style: Style, names: Sequence[str] | Mapping[str, object], compared: bool = False
-) -> Table:
+def _table(first: str, right: Sequence[str], style: Style, *, compared: bool = False) -> Table:
     """Return an empty table: names, figures, and where the run is compared change and verdict."""
     table = Table(box=style.box, show_edge=False, padding=(0, 1, 0, 0), pad_edge=False)
-    longest = max(map(len, names), default=0)
-    table.add_column(first, overflow="fold", min_width=min(max(longest, LEAST_NAME), style.width // 3))
+    # A name that is too long is folded; a figure is never cut.
+    table.add_column(first, overflow="fold", min_width=LEAST_NAME)
     for heading in [*right, *(["change"] if compared else [])]:
         table.add_column(heading, justify="right", no_wrap=True)
     if compared:

@@ -111,6 +111,9 @@ def test_tables_fit_and_no_name_is_cut(night: Outcome, width: int) -> None:
     for verbosity in (-1, 0, 1):
         text = lines(outcome, width, verbosity)
         assert max(map(len, text)) <= width
+        # Every figure is whole: a factor's line ends with the speedup, a cell's with its verdict.
+        named = [line for line in text if line.startswith("red-")]
+        assert all(re.search(r"(= \d\.\d\d|ok|regressed)$", line) for line in named)
         assert any(line.startswith("red-2-cpus-longest-first ") for line in text)
     assert any("efficiency" in line for line in text) == (width >= 100)
 
@@ -138,7 +141,7 @@ def test_verbosity_takes_tables_away_and_adds_pairs(night: Outcome) -> None:
         for verbosity in (-2, -1, 0)
     }
     assert heads == {-2: [], -1: ["cell"], 0: ["cell", "factors"]}
-    assert sum("pairs" in line for line in lines(night, 100, 1)) == 12
+    assert sum(line.startswith("pairs, ") for line in lines(night, 100, 1)) == 12
 
 
 def test_costs_say_what_they_are_compared_with() -> None:
