@@ -33,21 +33,21 @@ def parser() -> argparse.ArgumentParser:
     store.add_argument("--storage", type=_folder, default=Path(".benchmarks"), help="the store (default: .benchmarks)")
     rule = argparse.ArgumentParser(add_help=False)
     rule.add_argument("--smallest", type=share, default=Rule().smallest, help="smallest loss that fails (default: 1%%)")
+    suite = argparse.ArgumentParser(add_help=False, parents=[rule])
+    suite.add_argument("--false-alarms", type=chance, default=SuiteRule().false_alarms, help="default: 1/1000")
 
-    history = add("history", parents=[store, rule], help="the series, their nights and states")
+    history = add("history", parents=[store, suite], help="the series, their nights and states")
     history.add_argument("cell", nargs="?", metavar="CELL", help="one series, night by night: its name, part or id")
-    history.add_argument("--false-alarms", type=chance, default=SuiteRule().false_alarms, help="default: 1/1000")
     history.add_argument("--json", action="store_true", help="as JSON")
     history.set_defaults(run=commands.history)
 
-    report = add("report", parents=[store, rule], help="the report: one page of HTML on the whole history")
+    report = add("report", parents=[store, suite], help="the report: one page of HTML on the whole history")
     report.add_argument("file", metavar="FILE.html", type=Path, nargs="?", default=Path("speedup.html"))
     report.add_argument("--title", help="default: name of this folder")
-    report.add_argument("--false-alarms", type=chance, default=SuiteRule().false_alarms, help="default: 1/1000")
     report.set_defaults(run=commands.report)
 
     for kind, what in ((ACCEPT, "a change is the new level"), (DISMISS, "a change is noise")):
-        decide = add(kind, parents=[store], help=what)
+        decide = add(kind, parents=[store, suite], help=what)
         decide.add_argument("cell", metavar="CELL", help="name of a series, part of it, its id, or all")
         decide.add_argument(
             "--since", required=kind == ACCEPT, metavar="NIGHT", help="first night of the change, such as 2026-11-20"
@@ -55,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
         decide.add_argument("--reason", required=True, help="why; it is kept in the history")
         decide.set_defaults(run=commands.decide, kind=kind)
 
-    prune = add("prune", parents=[store], help="delete old runs")
+    prune = add("prune", parents=[store, suite], help="delete old runs")
     prune.add_argument("--keep", type=positive, required=True, metavar="N", help="the newest nights of each series")
     prune.add_argument("--dry-run", action="store_true", help="only say what would be deleted")
     prune.set_defaults(run=commands.prune)

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
@@ -33,9 +33,9 @@ from bench.environments import (
     prepare,
 )
 from bench.speedup import summary
-from bench.speedup.history import read_history, stored_files
+from bench.speedup.history import Fingerprint, read_history, stored_files
 from bench.speedup.machine import usable_cpus
-from bench.speedup.options import chance, positive, share
+from bench.speedup.options import chance, duration, positive, share
 from bench.speedup.terminal import STYLES
 from bench.speedup.verdict import IMPROVED, REGRESSED
 from bench.speedup.versus import STEADY, UNDECIDED, Difference, Limits, Visit, compare, enough
@@ -45,7 +45,8 @@ CELLS = ("bench/test_forests.py", "--models", "10", "--cpus", str(usable_cpus())
 PAIRS = 4
 """Pairs in a visit: enough that starting Ray is not most of the time, few enough that the machine stays the same."""
 MINUTES = 20
-NARROW, TIME_UP, INTERRUPTED = "the intervals are narrow enough", "the time is up", "interrupted"
+NARROW, TIME_UP, FAILED = "the intervals are narrow enough", "the time is up", "a visit failed"
+INTERRUPTED = "interrupted"
 
 
 class VisitFailure(Exception):
@@ -61,7 +62,9 @@ class Comparison:
     stopped: str
     """Why no further round was measured."""
     left_out: tuple[str, ...] = ()
-    """Cells that only one of the two has."""
+    """Cells that not every visit has."""
+    failure: str = ""
+    """Why a visit failed, if one did; what had been measured before counts."""
 
     @property
     def state(self) -> str:
@@ -96,11 +99,12 @@ def alternate(
     Raises
     ------
     VisitFailure
-        If a visit measures nothing.
+        If a visit of the first two rounds measures nothing.
     """
     began = clock()
     rounds: list[tuple[Visit, Visit]] = []
     found: list[Difference] = []
+    failure = ""
     while True:
         try:
             order = (0, 1) if len(rounds) % 2 == 0 else (1, 0)
@@ -110,10 +114,15 @@ def alternate(
                 raise
             stopped = INTERRUPTED
             break
+        except VisitFailure as error:
+            if len(rounds) < 2:
+                raise
+            stopped, failure = FAILED, str(error)
+            break
         rounds.append((seen[0], seen[1]))
         took = clock() - began
-        if not rounds[0][0].keys() & rounds[0][1].keys():
-            raise VisitFailure(f"A and B have no cell in common: {', '.join((*rounds[0][0], *rounds[0][1]))}")
+        if not _in_all(rounds):
+            raise VisitFailure(f"A and B have no cell in common: {', '.join(sorted(_in_any(rounds)))}")
         if len(rounds) < 2:
             say(f"round 1: {took:.0f} s")
             continue
@@ -126,12 +135,48 @@ def alternate(
         if took * (1 + 1 / len(rounds)) > 60 * minutes:
             stopped = TIME_UP
             break
-    left_out = rounds[0][0].keys() ^ rounds[0][1].keys()
-    return Comparison(tuple(found), len(rounds), stopped, tuple(sorted(left_out)))
+    left_out = _in_any(rounds) - _in_all(rounds)
+    return Comparison(tuple(found), len(rounds), stopped, tuple(sorted(left_out)), failure)
 
 
-def measure(environment: Environment, cells: Sequence[str], pairs: int) -> Visit:
-    """Measure the cells once in an environment.
+def _in_any(rounds: Sequence[tuple[Visit, Visit]]) -> set[str]:
+    return {cell for pair in rounds for visit in pair for cell in visit}
+
+
+def _in_all(rounds: Sequence[tuple[Visit, Visit]]) -> set[str]:
+    return set.intersection(*(set(visit) for pair in rounds for visit in pair))
+
+
+class Comparable:
+    """Takes what is measured as what the first visit measured; other data or another protocol are another cell.
+
+    Parameters
+    ----------
+    say : callable
+        Called with a line for each cell that is not comparable.
+    """
+
+    def __init__(self, say: Callable[[str], object]) -> None:
+        self._say = say
+        self._first: dict[str, Fingerprint] = {}
+        self._told: set[str] = set()
+
+    def visit(self, measured: Mapping[Fingerprint, Mapping[str, float]]) -> Visit:
+        """Return what can be compared, by the label of the cell."""
+        found = {}
+        for fingerprint, logs in measured.items():
+            label = fingerprint.label
+            first = self._first.setdefault(label, fingerprint)
+            if first.key == fingerprint.key:
+                found[label] = logs
+            elif label not in self._told:
+                self._told.add(label)
+                self._say(f"{label} is not comparable: {'; '.join(first.differences(fingerprint))}")
+        return found
+
+
+def measure(environment: Environment, cells: Sequence[str], pairs: int) -> dict[Fingerprint, Mapping[str, float]]:
+    """Measure the cells once in an environment; return the logs of their quantities.
 
     Raises
     ------
@@ -155,7 +200,7 @@ def measure(environment: Environment, cells: Sequence[str], pairs: int) -> Visit
         if done.returncode or not history.records:
             tail = "\n".join(done.stdout.splitlines()[-15:])
             raise VisitFailure(f"{environment.code}: pytest ended with status {done.returncode}:\n{tail}")
-        return {one.fingerprint.label: dict(one.logs) for one in history.records}
+        return {one.fingerprint: one.logs for one in history.records}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -174,8 +219,9 @@ def main(arguments: Sequence[str]) -> int:
             console.print(f"A: {names[0]}\nB: {names[1]}")
             other = differences(*sides)
             console.print(f"packages: {', '.join(other) or 'the same'}")
+            comparable = Comparable(console.print)
             done = alternate(
-                lambda which: measure(sides[which], cells, options.pairs),
+                lambda which: comparable.visit(measure(sides[which], cells, options.pairs)),
                 limits,
                 minutes=options.minutes,
                 say=console.print,
@@ -193,6 +239,9 @@ def main(arguments: Sequence[str]) -> int:
         _keep(options, done, names, other)
     except OSError as error:
         print(f"python -m bench ab: {error.filename} cannot be written: {error.strerror}", file=sys.stderr)
+        return 2
+    if done.failure:
+        print(f"python -m bench ab: {done.failure}", file=sys.stderr)
         return 2
     return 1 if done.state == REGRESSED else 0
 
@@ -216,7 +265,7 @@ def table(done: Comparison) -> Table:
 def closing(done: Comparison) -> Iterator[str]:
     """Yield what is to be said under the table; the last line says it all."""
     if done.left_out:
-        yield f"only one of the two has {', '.join(done.left_out)}: left out"
+        yield f"left out, as not every visit has it: {', '.join(done.left_out)}"
     because = "" if done.stopped == INTERRUPTED else "stopped because "
     yield f"{done.rounds} rounds; {because}{done.stopped}"
     judged = [one for one in done.differences if one.is_judged]
@@ -285,7 +334,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--a", required=True, metavar="VERSION", help="what B is compared with")
     parser.add_argument("--b", default=WORK_TREE, metavar="VERSION", help="default: the work tree")
-    parser.add_argument("--minutes", type=float, default=MINUTES, help="time for the rounds (default: %(default)s)")
+    parser.add_argument("--minutes", type=duration, default=MINUTES, help="time for the rounds (default: %(default)s)")
     parser.add_argument("--pairs", type=positive, default=PAIRS, help="per cell and visit (default: %(default)s)")
     parser.add_argument(
         "--precision",

@@ -21,7 +21,7 @@ from bench.speedup.curves import read_curves
 from bench.speedup.decisions import Decisions, read_decisions
 from bench.speedup.decisions import decide as write_decisions
 from bench.speedup.files import add_lines
-from bench.speedup.history import SPEEDUP, Fingerprint, History, read_history, stored_files
+from bench.speedup.history import SPEEDUP, Fingerprint, History, Record, read_history, stored_files
 from bench.speedup.series import Series, evidence, suites
 from bench.speedup.suite import SuiteRule
 from bench.speedup.sync import PRUNED, SyncError, key_of
@@ -40,9 +40,8 @@ class CommandError(Exception):
 def history(options: argparse.Namespace) -> None:
     """Show all series of a store, or one of them night by night."""
     read, decisions = _read(options.storage)
-    rule = SuiteRule(false_alarms=options.false_alarms, smallest=options.smallest)
     chosen = _find(read, options.cell) if options.cell else read.fingerprints
-    judged = [one for one in _judged(read, decisions, rule) if one.fingerprint in chosen]
+    judged = [one for one in _judged(read, decisions, options) if one.fingerprint in chosen]
     if options.json:
         print(json.dumps([_as_json(one, decisions) for one in judged], indent=1))
         return
@@ -64,7 +63,7 @@ def decide(options: argparse.Namespace) -> None:
         raise CommandError(f"{options.cell!r} is in the names of several series: {names}; give an id, or {ALL!r}")
     since = options.since
     if since is None:
-        judged = _judged(read, decisions, SuiteRule())
+        judged = _judged(read, decisions, options)
         opened = {one.verdict.leading.since for one in judged if one.fingerprint in chosen}
         known = sorted(night for night in opened if night)
         if not known:
@@ -90,7 +89,7 @@ def prune(options: argparse.Namespace) -> None:
     read, decisions = _read(options.storage)
     kept = {
         record.file
-        for one in _judged(read, decisions, SuiteRule())
+        for one in _judged(read, decisions, options)
         for record in [*one.records[-options.keep :], *evidence(one, decisions.of(one.fingerprint))]
     }
     ours = {record.file for record in read.records} - read.damaged
@@ -115,6 +114,8 @@ def sync(options: argparse.Namespace) -> None:
         done = synchronise(options.storage, Path.cwd(), options.remote, options.branch, push=not options.fetch_only)
     except SyncError as error:
         raise CommandError(str(error)) from None
+    for problem in done.problems:
+        print(problem, file=sys.stderr)
     tries = f", at the {done.tries}. try" if done.tries > 1 else ""
     print(f"{options.branch}: {done.fetched} fetched, {done.sent} sent, {done.runs} runs in all{tries}")
     if done.runs:
@@ -130,8 +131,7 @@ def report(options: argparse.Namespace) -> None:
 
     read, decisions = _read(options.storage)
     curves, problems = read_curves(options.storage)
-    rule = SuiteRule(false_alarms=options.false_alarms, smallest=options.smallest)
-    contents = pages.content(read, decisions, rule, root=Path.cwd(), curves=curves, problems=problems)
+    contents = pages.content(read, decisions, _rule(options), root=Path.cwd(), curves=curves, problems=problems)
     try:
         pages.write(options.file, contents, options.title or Path.cwd().name)
     except pages.ReportError as error:
@@ -233,26 +233,33 @@ def _find(read: History, text: str) -> list[Fingerprint]:
     return found
 
 
-def _judged(read: History, decisions: Decisions, rule: SuiteRule) -> list[Series]:
-    return [one for suite in suites(read, decisions, rule) for one in suite.series]
+def _judged(read: History, decisions: Decisions, options: argparse.Namespace) -> list[Series]:
+    return [one for suite in suites(read, decisions, _rule(options)) for one in suite.series]
+
+
+def _rule(options: argparse.Namespace) -> SuiteRule:
+    return SuiteRule(false_alarms=options.false_alarms, smallest=options.smallest)
 
 
 def _show_series(judged: Sequence[Series]) -> None:
     table = Table(box=None, pad_edge=False)
-    for heading in ("id", "series", "nights", "latest", "speedup", "change", "state"):
-        right = heading in ("nights", "speedup", "change")
+    for heading in ("id", "series", "nights", "latest", "speedup or cost", "change", "state"):
+        right = heading in ("nights", "speedup or cost", "change")
         table.add_column(heading, justify="right" if right else "left", overflow="fold")
     for one in judged:
         last = one.records[-1]
         state = one.verdict.state
         if one.verdict.leading.since and state in (REGRESSED, SUSPECT):
-            state += f", {one.verdict.quantity}, since {words.night_of(one.verdict.leading.since)}"
+            what = "cost" if one.is_cost else one.verdict.quantity
+            state += f", {what}, since {words.night_of(one.verdict.leading.since)}"
+        if not one.is_current:
+            state += "; not in the latest run"
         table.add_row(
             one.fingerprint.id,
             one.fingerprint.label,
             str(len(one.records)),
             words.night_of(last.night),
-            words.seconds(math.exp(last.logs[SPEEDUP])),
+            words.seconds(last.parallel_s) if one.is_cost else f"{math.exp(last.logs[SPEEDUP]):.2f}",
             words.change_of(one.verdict.leading, cost=one.is_cost),
             state,
         )
@@ -265,7 +272,7 @@ def _show_nights(one: Series, decisions: Decisions) -> None:
     console.print(f"{fingerprint.label} ({fingerprint.id}): {fingerprint.data_name}; {fingerprint.cpu_model}")
     table = Table(box=None, pad_edge=False)
     quantities = one.records[-1].quantities
-    for heading in ("night", *quantities, "state"):
+    for heading in ("night", *(("cost",) if one.is_cost else quantities), "state"):
         table.add_column(heading, justify="left" if heading in ("night", "state") else "right", overflow="fold")
     by_night = {name: {verdict.night: verdict for verdict in one.nights[name]} for name in quantities}
     for record in one.records:
@@ -273,7 +280,7 @@ def _show_nights(one: Series, decisions: Decisions) -> None:
         told = [f"{name} {state}" for name, state in said.items() if state not in ("ok", "learning")]
         table.add_row(
             record.night[:16].replace("T", " "),
-            *(f"{math.exp(record.logs[name]):.{2 if name == SPEEDUP else 3}f}" for name in quantities),
+            *_figures(record, cost=one.is_cost),
             ", ".join(told) or said[SPEEDUP],
         )
     console.print(table)
@@ -284,6 +291,12 @@ def _show_nights(one: Series, decisions: Decisions) -> None:
             console.print(f"  {line}")
     for made in decisions.of(fingerprint):
         console.print(f"{made.kind}ed, since {made.since}: {made.reason}")
+
+
+def _figures(record: Record, *, cost: bool) -> list[str]:
+    if cost:  # what is judged is its inverse; what is shown is the cost itself
+        return [words.seconds(record.parallel_s)]
+    return [f"{math.exp(record.logs[name]):.{2 if name == SPEEDUP else 3}f}" for name in record.quantities]
 
 
 def _as_json(one: Series, decisions: Decisions) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import re
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 SECONDS = 300.0
@@ -86,19 +86,26 @@ class Git:
         with tempfile.TemporaryDirectory() as folder:
             index = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
             self._call("read-tree", *([parent] if parent else ["--empty"]), env=index)
-            lines = []
-            for path, content in changes.items():
-                if content is None:
-                    lines.append(f"0 {'0' * len(parent)}\t{path}")
-                else:
-                    blob = self._call("hash-object", "-w", "--no-filters", "--stdin", given=content).decode().strip()
-                    lines.append(f"100644 {blob}\t{path}")
+            blobs = self._blobs([content for content in changes.values() if content is not None], Path(folder))
+            lines = [
+                f"0 {'0' * len(parent)}\t{path}" if content is None else f"100644 {next(blobs)}\t{path}"
+                for path, content in changes.items()
+            ]
             given = "".join(f"{line}\0" for line in lines).encode(errors="surrogateescape")
             self._call("update-index", "-z", "--index-info", given=given, env=index)
             tree = self._call("write-tree", env=index).decode().strip()
         message = f"Add {runs} run{'s' * (runs != 1)}" if runs else "Bring the history together"
         parents = ["-p", parent] if parent else []
         return self._call("commit-tree", *parents, "-m", message, tree, env=self._identity()).decode().strip()
+
+    def _blobs(self, contents: Sequence[bytes], folder: Path) -> Iterator[str]:
+        """Write contents into the repository, all by one process; return their names."""
+        for number, content in enumerate(contents):
+            (folder / str(number)).write_bytes(content)
+        paths = "".join(f"{folder / str(number)}\n" for number in range(len(contents)))
+        return iter(
+            self._call("hash-object", "-w", "--no-filters", "--stdin-paths", given=os.fsencode(paths)).decode().split()
+        )
 
     def push(self, commit: str, tip: str) -> str:
         """Set the branch to `commit` if it still is at `tip`; return why it could not be, or an empty string."""

@@ -224,7 +224,7 @@ def read_history(files: Iterable[Path]) -> History:
     files : iterable of Path
         JSON files of pytest-benchmark's storage, of any machine and Python version.
     """
-    records: list[Record] = []
+    by_run: dict[str, list[Record]] = {}
     problems: list[str] = []
     foreign = []
     damaged = set()
@@ -240,17 +240,26 @@ def read_history(files: Iterable[Path]) -> History:
         else:
             if not cells:
                 foreign.append(file.name)
+            records: list[Record] = []
             for cell in cells:
                 try:
                     records.append(record_of(cell["extra_info"][BLOCK], run, str(file)))
                 except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError) as error:
                     damaged.add(str(file))
                     problems.append(f"a cell of {file.name} left out: {_reason(error)}")
+            block = run.get(BLOCK)
+            name = str(block.get(RUN) or file) if isinstance(block, dict) else str(file)
+            other = by_run.setdefault(name, records)
+            if other is not records:  # a copy, or what was saved before all cells were measured
+                by_run[name], fewer = (records, other) if len(records) > len(other) else (other, records)
+                if fewer:
+                    kept = Path(by_run[name][0].file).name
+                    problems.append(f"{Path(fewer[0].file).name} left out: the same run as {kept}")
     if foreign:
         more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
         problems.append(f"{foreign[0]}{more} left out: measured without pairs")
-    records.sort(key=lambda record: record.night)
-    return History(tuple(records), tuple(problems), frozenset(damaged))
+    found = sorted((record for records in by_run.values() for record in records), key=lambda record: record.night)
+    return History(tuple(found), tuple(problems), frozenset(damaged))
 
 
 def record_of(block: Mapping[str, Any], run: Mapping[str, Any], file: str) -> Record:

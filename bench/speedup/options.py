@@ -1,4 +1,4 @@
-"""What can be typed as an option: counts, chances and shares."""
+"""What can be typed as an option: counts, durations, chances and shares."""
 
 from __future__ import annotations
 
@@ -12,6 +12,17 @@ def positive(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return int(text)
+
+
+def duration(text: str) -> float:
+    """Return `text` as a number above 0, for an option in minutes."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+    return number
 
 
 def chance(text: str) -> float:

@@ -1,4 +1,8 @@
-"""The series of a store, each judged night by night."""
+"""The series of a store, each judged night by night, with those that were last measured in the same run.
+
+So a store says of its latest run what the session of that run said. A series that the latest run did not measure
+(it was renamed, or only some cells were run) keeps its last verdict, and has no part in that of the suite.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +32,8 @@ class Series:
     """On the latest night."""
     nights: dict[str, list[Verdict]]
     """All verdicts, by quantity."""
+    is_current: bool = True
+    """Whether it was measured in the latest run of its suite."""
 
     @property
     def is_cost(self) -> bool:
@@ -42,7 +48,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Suite:
-    """All series of one machine, which share its false alarms."""
+    """All series of one machine; those of its latest run share its false alarms."""
 
     cpu_model: str
     usable_cpus: int
@@ -50,7 +56,7 @@ class Suite:
     series: tuple[Series, ...]
     """The one that was measured last at the end."""
     together: CellVerdict | None
-    """All speedups taken as one."""
+    """All speedups of the latest run taken as one."""
 
     @property
     def latest(self) -> str:
@@ -106,8 +112,18 @@ def _suite(
 ) -> Suite:
     records = {one: history.of(one) for one in fingerprints}
     ours = [one for one in fingerprints if not records[one][-1].side_by_side]
-    verdict = judge_suite([records[one] for one in ours], rule, [decisions.of(one) for one in ours])
-    judged = dict(zip(ours, zip(verdict.cells, verdict.nights, strict=True), strict=True))
+    judged: dict[Fingerprint, tuple[CellVerdict, dict[str, list[Verdict]]]] = {}
+    together: CellVerdict | None = None
+    latest = ""
+
+    def last(one: Fingerprint) -> str:
+        return records[one][-1].night
+
+    for latest, group in groupby(sorted(ours, key=last), key=last):
+        run = list(group)
+        verdict = judge_suite([records[one] for one in run], rule, [decisions.of(one) for one in run])
+        judged |= zip(run, zip(verdict.cells, verdict.nights, strict=True), strict=True)
+        together = verdict.together
     # Engines side by side are no part of the suite; each is judged as if it were alone.
     judged |= {
         one: judge_cell(records[one], rule.for_each_of(1), decisions.of(one))
@@ -118,6 +134,9 @@ def _suite(
         cpu_model,
         usable_cpus,
         protocol,
-        tuple(Series(one, records[one], *judged[one]) for one in fingerprints),
-        verdict.together,
+        tuple(
+            Series(one, records[one], *judged[one], is_current=one not in ours or last(one) == latest)
+            for one in fingerprints
+        ),
+        together,
     )

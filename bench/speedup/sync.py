@@ -17,7 +17,7 @@ import random
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +86,8 @@ class Synced:
     runs: int
     """Runs that both have now."""
     tries: int
+    problems: tuple[str, ...] = ()
+    """One line for each line that could not be read."""
 
 
 def merge(store: Iterable[Run], branch: Iterable[Run], pruned: frozenset[str], taken: Iterable[str] = ()) -> Plan:
@@ -166,15 +168,15 @@ def key_of(run: Mapping[str, Any], content: bytes) -> str:
     )
 
 
-def pruned_keys(lines: Iterable[str]) -> frozenset[str]:
-    """Return the keys of the runs that were deleted on purpose."""
-    keys = set()
+def pruned_keys(lines: Iterable[str]) -> tuple[frozenset[str], tuple[str, ...]]:
+    """Return the keys of the runs that were deleted on purpose, and what else is among the lines."""
+    keys, problems = set(), []
     for line in lines:
         try:
             keys.add(str(json.loads(line)["run"]))
         except (ValueError, TypeError, KeyError, RecursionError):
-            continue
-    return frozenset(keys)
+            problems.append(f"{PRUNED}: a line left out, which names no run: {line[:60]!r}")
+    return frozenset(keys), tuple(problems)
 
 
 def sync(
@@ -227,10 +229,10 @@ def _sync(store: Path, git: Git, pause: Callable[[float], object], *, push: bool
         tip = git.fetch()
         done, commit = _merge_once(git, store, tip, fetched, identities)
         if not push or commit is None or commit == tip:
-            return Synced(len(fetched), 0, done.runs, number)
+            return replace(done, fetched=len(fetched), sent=0, tries=number)
         refused = git.push(commit, tip)
         if not refused:
-            return Synced(len(fetched), done.sent, done.runs, number)
+            return replace(done, fetched=len(fetched), tries=number)
         same = same + 1 if git.tip() == tip else 0
         if same == SAME_TIP:
             raise SyncError(f"{git.where} does not take the history: {refused}")
@@ -258,7 +260,7 @@ def _merge_once(
             add_lines(own, missing)
         lines[name] = [line for line in dict.fromkeys([*theirs, *ours]) if line.strip()]
 
-    pruned = pruned_keys(lines[PRUNED])
+    pruned, problems = pruned_keys(lines[PRUNED])
     runs = [_runs(side, identities) for side in (here, there)]
     ours_paths, theirs_paths = ({run.path for run in side} for side in runs)
     others = [*(set(here) - ours_paths), *(set(there) - theirs_paths)]
@@ -276,7 +278,7 @@ def _merge_once(
             changes[name] = text
     keys = {run.key for side in runs for run in side} - pruned
     commit = git.commit(tip, changes, len(plan.to_branch)) if changes else tip or None
-    return Synced(len(fetched), len(plan.to_branch), len(keys), 0), commit
+    return Synced(len(fetched), len(plan.to_branch), len(keys), 0, problems), commit
 
 
 def _runs(files: Mapping[str, bytes], identities: Identities) -> list[Run]:

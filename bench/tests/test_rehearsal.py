@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import uuid
@@ -72,6 +73,22 @@ def test_nights_are_green_until_there_is_a_regression_and_red_from_then_on(
     assert nights[0].last == "1 cell: 1 ok"
     assert nights[1].last.startswith("1 cell: 1 suspect tonight (−3.8 % ± ")
     assert nights[2].last.startswith("1 cell: 1 regressed since 20")
+
+
+def test_a_night_that_takes_too_long_is_ended_and_its_finished_cells_are_kept(
+    remote: Path, cells: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if shutil.which("timeout") is None:
+        pytest.skip("no timeout here")
+    (cells / "test_later.py").write_text(
+        "import os, signal\n\ndef test_never_ends():\n"
+        "    os.kill(os.getppid(), signal.SIGALRM)\n    while True:\n        pass\n"
+    )
+    # `timeout` takes the alarm for the end of the time: the test says itself when that is.
+    monkeypatch.setenv("NIGHTLY_LIMIT", "1h")
+    done = measure(remote, cells, 1.25)
+    assert (done.status, done.runs) == (124, 1)
+    assert "test_cell" in done.report
 
 
 def test_a_history_that_cannot_be_kept_is_no_green_night(remote: Path, cells: Path) -> None:

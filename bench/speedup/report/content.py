@@ -67,6 +67,8 @@ class Cell:
     """The pairs of the latest run, as a table only."""
     text: str
     """What is said of it."""
+    is_current: bool
+    """Whether the latest run measured it; if not, it has no part in what is said of that run."""
     lines: tuple[str, ...] = ()
     noted: tuple[str, ...] = ()
 
@@ -141,7 +143,7 @@ def content(
 
 def _machine(suite: Suite, number: int, decisions: Decisions, reader: Blocks, root: Path) -> Machine:
     anchor = f"m{number}"
-    by_urgency = sorted(suite.series, key=lambda one: URGENCY.index(one.verdict.state))
+    by_urgency = sorted(suite.series, key=lambda one: (not one.is_current, URGENCY.index(one.verdict.state)))
     cells: list[Cell] = []
     beside: list[Cell] = []
     for one in by_urgency:
@@ -158,13 +160,13 @@ def _machine(suite: Suite, number: int, decisions: Decisions, reader: Blocks, ro
         Matter("ok", cell.name, cell.anchor, noted)
         for cell in cells
         for noted in cell.noted
-        if cell.state not in (REGRESSED, SUSPECT)
+        if cell.is_current and cell.state not in (REGRESSED, SUSPECT)
     ]
     together = suite.together
     if together and together.state in TOLD:
         said = Matter(together.state, "all cells together", "", sentence(together))
         matters.insert(0 if together.state == REGRESSED else len(matters), said)
-    states = [cell.state for cell in cells] + ([together.state] if together else [])
+    states = [cell.state for cell in cells if cell.is_current] + ([together.state] if together else [])
     latest = max((one.records[-1] for one in suite.series), key=lambda record: record.night)
     facts: dict[str, str] = {}
     with reader.guarded(f"facts of {suite.cpu_model}"):
@@ -192,11 +194,17 @@ def counted(cells: Sequence[Cell]) -> list[tuple[str, int]]:
 def _headline(cells: Sequence[Cell], matters: Sequence[Matter]) -> str:
     if not cells:
         return "No cell of ours, engines side by side only"
-    text = f"{len(cells)} cell{'s' * (len(cells) != 1)}: "
-    text += ", ".join(f"{n} {state}" for state, n in counted(cells))
+    current, others = ([cell for cell in cells if cell.is_current is this] for this in (True, False))
+    text = f"{len(current)} cell{'s' * (len(current) != 1)}: {_counts(current)}"
+    if others:
+        text += f". Not in the latest run: {_counts(others)}"
     if not any(one.state in (REGRESSED, SUSPECT) for one in matters):
         text += ". Nothing has regressed."
     return text
+
+
+def _counts(cells: Sequence[Cell]) -> str:
+    return ", ".join(f"{n} {state}" for state, n in counted(cells))
 
 
 def _facts(latest: Record, reader: Blocks) -> dict[str, str]:
@@ -248,6 +256,7 @@ def _cell(one: Series, machine: str, decisions: Decisions, reader: Blocks, root:
         () if one.is_cost else (waterfall(last, block),),
         pairs_of(block),
         _text(one),
+        one.is_current,
         tuple(lines),
         tuple(
             f"{'cost' if one.is_cost else name} {change_since(noted, cost=one.is_cost)}: sure, and too little to fail"
@@ -258,6 +267,9 @@ def _cell(one: Series, machine: str, decisions: Decisions, reader: Blocks, root:
 
 def _text(one: Series) -> str:
     verdict = one.verdict
+    if not one.is_current:
+        said = sentence(verdict, cost=one.is_cost) if verdict.state in TOLD else verdict.state
+        return f"Not measured since {night_of(one.records[-1].night)}. Then: {said}"
     if verdict.state in TOLD:
         return sentence(verdict, cost=one.is_cost)
     if verdict.state == OK:

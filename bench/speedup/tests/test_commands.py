@@ -99,6 +99,25 @@ def test_history_of_one_series_is_night_by_night(bench: Bench, store: Path) -> N
     assert "ray 2.60.0 → 2.61.0" in out
 
 
+def test_a_series_that_the_latest_run_did_not_measure_is_told_so(bench: Bench, store: Path) -> None:
+    (store / "0026_x.json").write_text(json.dumps(run("2026-10-26T02:17:00", 1.68, [OTHER])))
+    _, out, _ = bench("history", "--storage", store)
+    mine, other = (next(line for line in out.splitlines() if one.label in line) for one in (HERE, OTHER))
+    assert "since 2026-10-21; not in the latest run" in mine
+    assert "since 2026-10-21" in other
+    assert "not in" not in other
+
+
+def test_a_cost_is_shown_as_a_cost(bench: Bench, tmp_path: Path) -> None:
+    saved = run("2026-10-01T02:17:00", 0.25)
+    saved["benchmarks"][0]["extra_info"]["speedup"]["cost"] = {"unit": "s", "own": [12.0], "bare": [3.0]}
+    (tmp_path / "0001_x.json").write_text(json.dumps(saved))
+    assert " 12.0 " in bench("history", "--storage", tmp_path)[1].splitlines()[1]
+    heading, night = bench("history", "forests", "--storage", tmp_path)[1].splitlines()[1:]
+    assert heading.split() == ["night", "cost", "state"]
+    assert night.split() == ["2026-10-01", "02:17", "12.0", "learning"]
+
+
 def test_history_as_json(bench: Bench, store: Path) -> None:
     _, out, _ = bench("history", "--storage", store, "10-models", "--json")
     (series,) = json.loads(out)

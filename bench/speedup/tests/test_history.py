@@ -102,6 +102,23 @@ def test_the_nearest_series_has_the_fewest_differences(tmp_path: Path) -> None:
     assert read.nearest(replace(HERE, engine="dask")) is None
 
 
+def test_a_copy_of_a_run_counts_once_and_the_one_with_more_cells_stays(tmp_path: Path) -> None:
+    early, late, other = run("2026-01-01"), run("2026-01-01"), run("2026-01-02")
+    late["benchmarks"] += run("2026-01-01", fingerprint=replace(HERE, models=100))["benchmarks"]
+    for content, name in ((early, "a"), (late, "a"), (other, "b")):
+        content["speedup"] = {"run": name * 32}
+    read = history(tmp_path, early, late, other, late)
+    assert [(record.night, record.fingerprint.models) for record in read.records] == [
+        ("2026-01-01", 10),
+        ("2026-01-01", 100),
+        ("2026-01-02", 10),
+    ]
+    assert read.problems == (
+        "0000_x.json left out: the same run as 0001_x.json",
+        "0003_x.json left out: the same run as 0001_x.json",
+    )
+
+
 def test_a_broken_cell_costs_no_other(tmp_path: Path) -> None:
     broken = run("2026-01-01")
     broken["benchmarks"].insert(0, {"extra_info": {"speedup": {"schema": 1, "speedup": "fast", "log_se": None}}})

@@ -134,6 +134,15 @@ def test_machines_are_side_by_side_the_latest_first() -> None:
     assert [machine.name for machine in contents(old, new).machines] == ["Brain, 2 CPUs", "Abacus, 2 CPUs"]
 
 
+def test_a_series_that_is_measured_no_more_has_no_part_in_the_verdict() -> None:
+    kept, gone = series(fingerprint(100), 40), series(fingerprint(10), 39, lost_from=30)
+    (machine,) = contents(kept, gone).machines
+    assert machine.state == "ok"
+    assert machine.headline == "1 cell: 1 ok. Not in the latest run: 1 regressed"
+    assert [cell.is_current for cell in machine.cells] == [True, False]
+    assert machine.cells[1].text.startswith("Not measured since 2025-02-11. Then: regressed, engine −")
+
+
 def test_decisions_are_told_with_their_reasons() -> None:
     cell = series(fingerprint(10), 40, lost_from=30)
     entry = Entry(

@@ -181,7 +181,12 @@ def test_what_cannot_be_read_stops_no_sync(clone: Clone, tmp_path: Path) -> None
     (store / FOLDER / "folder.json").mkdir()
     (store / FOLDER / "nowhere.json").symlink_to("nothing")
     (store / PRUNED).write_text("garbage{\n" + "[" * 100_000 + "\n")
-    assert sync(store, project).sent == 1
+    done = sync(store, project)
+    assert done.sent == 1
+    assert [problem[:54] for problem in done.problems] == [
+        "pruned.jsonl: a line left out, which names no run: 'ga",
+        "pruned.jsonl: a line left out, which names no run: '[[",
+    ]
 
 
 def test_decisions_of_both_sides_are_kept(clone: Clone, tmp_path: Path) -> None:

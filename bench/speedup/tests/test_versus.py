@@ -5,13 +5,27 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from bench.ab import INTERRUPTED, NARROW, TIME_UP, Comparison, VisitFailure, alternate, closing, markdown, measure
+from bench.ab import (
+    INTERRUPTED,
+    NARROW,
+    TIME_UP,
+    Comparable,
+    Comparison,
+    VisitFailure,
+    alternate,
+    closing,
+    main,
+    markdown,
+    measure,
+)
 from bench.environments import Environment, EnvironmentFailure, Version, _constraints, _group
+from bench.speedup.history import Fingerprint
 from bench.speedup.versus import STEADY, UNDECIDED, Limits, Visit, compare, enough
 
 SDS = {"loop": 0.0001, "cpu": 0.03, "wait": 0.004, "balance": 0.004, "engine": 0.001}
@@ -157,6 +171,51 @@ def test_what_was_measured_before_an_interruption_counts() -> None:
     assert (done.rounds, done.stopped) == (2, INTERRUPTED)
     with pytest.raises(KeyboardInterrupt):
         Clock(interrupt=3).run()
+
+
+def test_a_late_visit_that_fails_costs_no_earlier_round() -> None:
+    clock = Clock()
+
+    def visit(which: int) -> Visit:
+        if len(clock.order) == 5:
+            raise VisitFailure("no Ray")
+        return clock.visit(which)
+
+    done = alternate(visit, Limits(), minutes=60, say=lambda line: None, clock=lambda: clock.now)
+    assert (done.rounds, done.stopped, done.failure) == (2, "a visit failed", "no Ray")
+    clock.order = [0] * 5
+    with pytest.raises(VisitFailure, match="no Ray"):
+        alternate(visit, Limits(), minutes=60, say=lambda line: None, clock=lambda: clock.now)
+
+
+def test_a_cell_that_a_later_visit_lacks_is_left_out_by_name() -> None:
+    visits = iter([{"a", "b"}] * 3 + [{"a"}])
+    done = alternate(
+        lambda which: {cell: {"speedup": 0.0} for cell in next(visits)},
+        Limits(),
+        minutes=1e-9,
+        say=lambda line: None,
+    )
+    assert done.left_out == ("b",)
+    assert next(closing(done)) == "left out, as not every visit has it: b"
+
+
+def test_other_data_are_another_cell() -> None:
+    said: list[str] = []
+    ours = Fingerprint("forests-red", "ray", 10, 2, "abc", "red, twin", "Abacus", 2, 1)
+    comparable = Comparable(said.append)
+    assert list(comparable.visit({ours: {}})) == [ours.label]
+    assert list(comparable.visit({replace(ours, data_name="the same by another name"): {}})) == [ours.label]
+    for _ in range(2):
+        assert comparable.visit({replace(ours, data="def"): {}}) == {}
+    assert said == [f"{ours.label} is not comparable: data differ: abc against def"]
+
+
+@pytest.mark.parametrize("minutes", ["nan", "-1", "0", "inf", "soon"])
+def test_nonsense_durations_are_refused(minutes: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--a", ".", "--minutes", minutes])
+    assert "no number above 0" in capsys.readouterr().err
 
 
 def test_a_comparison_as_markdown_says_the_last_line_first() -> None:
