@@ -243,8 +243,8 @@ def _rule(options: argparse.Namespace) -> SuiteRule:
 
 def _show_series(judged: Sequence[Series]) -> None:
     table = Table(box=None, pad_edge=False)
-    for heading in ("id", "series", "nights", "latest", "speedup or cost", "change", "state"):
-        right = heading in ("nights", "speedup or cost", "change")
+    for heading in ("id", "series", "nights", "measured", "latest", "change", "state"):
+        right = heading in ("nights", "latest", "change")
         table.add_column(heading, justify="right" if right else "left", overflow="fold")
     for one in judged:
         last = one.records[-1]

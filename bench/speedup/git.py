@@ -103,9 +103,8 @@ class Git:
         for number, content in enumerate(contents):
             (folder / str(number)).write_bytes(content)
         paths = "".join(f"{folder / str(number)}\n" for number in range(len(contents)))
-        return iter(
-            self._call("hash-object", "-w", "--no-filters", "--stdin-paths", given=os.fsencode(paths)).decode().split()
-        )
+        written = self._call("hash-object", "-w", "--no-filters", "--stdin-paths", given=os.fsencode(paths))
+        return iter(written.decode().split())
 
     def push(self, commit: str, tip: str) -> str:
         """Set the branch to `commit` if it still is at `tip`; return why it could not be, or an empty string."""

@@ -114,12 +114,12 @@ def _suite(
     ours = [one for one in fingerprints if not records[one][-1].side_by_side]
     judged: dict[Fingerprint, tuple[CellVerdict, dict[str, list[Verdict]]]] = {}
     together: CellVerdict | None = None
-    latest = ""
 
     def last(one: Fingerprint) -> str:
         return records[one][-1].night
 
-    for latest, group in groupby(sorted(ours, key=last), key=last):
+    latest = max(map(last, ours), default="")
+    for _, group in groupby(sorted(ours, key=last), key=last):
         run = list(group)
         verdict = judge_suite([records[one] for one in run], rule, [decisions.of(one) for one in run])
         judged |= zip(run, zip(verdict.cells, verdict.nights, strict=True), strict=True)

@@ -88,7 +88,9 @@ def test_a_night_that_takes_too_long_is_ended_and_its_finished_cells_are_kept(
     monkeypatch.setenv("NIGHTLY_LIMIT", "1h")
     done = measure(remote, cells, 1.25)
     assert (done.status, done.runs) == (124, 1)
-    assert "test_cell" in done.report
+    assert done.last == "1 cell: 1 learning (0 of 10 earlier nights)"
+    assert done.summary
+    assert done.report
 
 
 def test_a_history_that_cannot_be_kept_is_no_green_night(remote: Path, cells: Path) -> None:

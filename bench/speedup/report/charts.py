@@ -21,8 +21,12 @@ def _field(name: str, title: str | None = None, **more: Any) -> Spec:
     return {"field": name, "type": "quantitative", "title": title, **more}
 
 
+TIME_LABEL = "utcFormat(datum.value, utchours(datum.value) || utcminutes(datum.value) ? '%H:%M' : '%d %b')"
+"""A tick at midnight is a day; others are there if there are only a few nights."""
+
+
 def _time(name: str, **more: Any) -> Spec:
-    axis = {"labelOverlap": True, "grid": False, "format": "%d %b", "labelFlush": True, "tickCount": 6}
+    axis = {"labelOverlap": True, "grid": False, "labelExpr": TIME_LABEL, "labelFlush": True, "tickCount": 6}
     return {"field": name, "type": "temporal", "title": None, "axis": axis, "scale": {"type": "utc"}, **more}
 
 

@@ -127,6 +127,8 @@ def nights(one: Series, made: Sequence[Entry]) -> dict[str, Any]:
         for verdict in verdicts:
             if verdict.since in by_night and verdict.state in TOLD and verdict.state != SUSPECT:
                 events[by_night[verdict.since]] = verdict.state
+    # Factors that change together may be found to do so from neighbouring nights on: one mark is enough.
+    events = [now if now != before else "" for before, now in pairwise(["", *events])]
     for entry in made:
         first = next((n for n, record in enumerate(records) if record.night >= entry.since), None)
         if first is not None:
