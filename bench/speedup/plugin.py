@@ -17,7 +17,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from pytest_benchmark.storage.file import FileStorage
 from pytest_benchmark.utils import get_tag
 
-from bench.speedup import machine, summary, terminal
+from bench.speedup import interrupts, machine, summary, terminal
 from bench.speedup.changes import in_words, what_changed
 from bench.speedup.contest import Showing
 from bench.speedup.costs import Costs
@@ -107,6 +107,7 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     config.stash[_PLUGIN] = plugin = SpeedupPlugin(config)
     config.pluginmanager.register(plugin, "bench-speedup")
+    config.add_cleanup(interrupts.install())
 
 
 @pytest.fixture

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import signal
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from bench.__main__ import main
+from bench.speedup.interrupts import Once
 from bench.speedup.tests.conftest import cell
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest_benchmark.logger.PytestBenchmarkWarning")
@@ -347,6 +349,39 @@ def test_finished_cells_survive_what_ends_another(session: pytest.Pytester, save
     session.runpytest(no_reraise_ctrlc=True)
     (run,) = saved()
     assert [bench["name"] for bench in run["benchmarks"]] == ["test_cell"]
+
+
+TWICE = """
+import os, signal, pytest
+
+@pytest.fixture(scope="session")
+def slow_end():
+    yield
+    os.kill(os.getpid(), signal.SIGINT)
+    print("ended in peace")
+
+def test_later(slow_end):
+    os.kill(os.getpid(), signal.SIGINT)
+"""
+
+
+def test_an_interrupt_that_arrives_twice_costs_no_table_and_no_orderly_end(session: pytest.Pytester) -> None:
+    session.makepyfile(cell() + TWICE)
+    result = session.runpytest_subprocess("-s")
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    result.stdout.fnmatch_lines(["ended in peace*", "test_cell *", "1 cell measured. To compare*", "*Interrupt*"])
+
+
+def test_a_late_second_interrupt_counts() -> None:
+    now = [0.0]
+    once = Once(lambda: now[0])
+    with pytest.raises(KeyboardInterrupt):
+        once(signal.SIGINT, None)
+    now[0] = 2.9
+    once(signal.SIGINT, None)
+    now[0] = 3.0
+    with pytest.raises(KeyboardInterrupt):
+        once(signal.SIGINT, None)
 
 
 def test_finished_cells_survive_the_end_of_the_process(session: pytest.Pytester, saved: Saved) -> None:
