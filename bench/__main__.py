@@ -94,6 +94,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except commands.CommandError as error:
         print(f"python -m bench {chosen.command}: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(f"python -m bench {chosen.command}: interrupted", file=sys.stderr)
+        return 130
     except BrokenPipeError:  # somebody read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0

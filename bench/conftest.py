@@ -192,8 +192,14 @@ def ray_workers(cpus: int, ray_keeper: RayKeeper) -> RayWorkers:
 
 
 @pytest.fixture
-def no_ray(ray_keeper: RayKeeper) -> None:
-    """End Ray, if an earlier cell left it running: what it keeps running beside the workers disturbs other engines."""
+def no_ray(request: pytest.FixtureRequest, ray_keeper: RayKeeper) -> None:
+    """End Ray, if an earlier cell left it running: what it keeps running beside the workers disturbs other engines.
+
+    Skip what starts its engine itself, if a running Ray is to be measured. Before `speedup`: pytest-benchmark warns of
+    a skip that comes after it.
+    """
+    if request.config.getoption("ray_address"):
+        pytest.skip("it starts its engine itself, and --ray-address names one that runs")
     ray_keeper.stop()
 
 
@@ -272,16 +278,13 @@ def engine(request: pytest.FixtureRequest) -> Engine:
 @pytest.fixture
 def side_by_side(
     request: pytest.FixtureRequest,
-    speedup: Speedup,
     engine: Engine,
+    no_ray: None,  # noqa: ARG001 -- for what it does
+    speedup: Speedup,
     wine: WineData,
     cpus: int,
-    no_ray: None,  # noqa: ARG001 -- for what it does
 ) -> Callable[[list[ModelSpec]], None]:
     """Yield a function that measures a sweep: `train_sequential` and the engine, in turn with all chosen engines."""
-    config = request.config
-    if config.getoption("ray_address"):
-        pytest.skip("the engines are compared on this machine, and --ray-address names another")
     expected: list[list[float]] = []
 
     def checked(trained: Trained) -> Tasks:
@@ -318,7 +321,7 @@ def side_by_side(
             ],
             lambda: checked(by_task(train_sequential(sweep, wine, progress=False))),
             group=group,
-            rounds=PROFILES[config.getoption("profile")].rounds,
+            rounds=PROFILES[request.config.getoption("profile")].rounds,
         )
 
     return measure
@@ -347,14 +350,12 @@ def ray_dispatch(
 @pytest.fixture
 def ray_from_nothing(
     request: pytest.FixtureRequest,
+    no_ray: None,  # noqa: ARG001 -- for what it does
     speedup: Speedup,
     wine: WineData,
     cpus: int,
-    no_ray: None,  # noqa: ARG001 -- for what it does
 ) -> Callable[[str], None]:
     """Yield a function that measures a cost of starting Ray, beside bare processes."""
-    if request.config.getoption("ray_address"):
-        pytest.skip("what it costs to start Ray, and --ray-address names one that runs")
 
     def measure(step: str) -> None:
         speedup.cost(

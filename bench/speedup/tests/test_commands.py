@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from bench.__main__ import main
+from bench.speedup import commands
 from bench.speedup.decisions import FILE, Decisions, read_decisions
 from bench.speedup.factors import FACTORS
 from bench.speedup.history import Fingerprint
@@ -174,6 +175,14 @@ def test_nothing_to_dismiss_is_said(bench: Bench, tmp_path: Path) -> None:
     status, _, err = bench("dismiss", "all", "--storage", tmp_path, "--reason", "x")
     assert status == 2
     assert "there is nothing to dismiss" in err
+
+
+def test_ctrl_c_is_said_in_a_line(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(commands, "sync", interrupted)
+    assert bench("sync") == (130, "", "python -m bench sync: interrupted\n")
 
 
 def test_a_store_that_is_none_is_named(bench: Bench, tmp_path: Path) -> None:
