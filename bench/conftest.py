@@ -94,9 +94,23 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(trylast=True)
+def _place(item: pytest.Item) -> tuple[bool, int]:
+    """Return the place of a cell among all: one Ray for each CPU limit, and those that it must not run for last."""
+    if _is_test_of_machinery(item) or not isinstance(item, pytest.Function):
+        return False, 0
+    limit = cast("int", item.callspec.params.get("cpus", 0)) if hasattr(item, "callspec") else 0
+    return "no_ray" in item.fixturenames, -limit
+
+
+def _is_test_of_machinery(item: pytest.Item) -> bool:
+    """Return whether it is no cell, but has parameters of its own."""
+    return item.path.parent.name == "tests"
+
+
+@pytest.hookimpl(trylast=True)  # after pytest has ordered them by the scopes of their fixtures
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Refuse bad data before Ray is started for them; put the cells that Ray must not be running for last."""
-    items.sort(key=lambda item: "no_ray" in getattr(item, "fixturenames", ()))
+    """Refuse bad data before Ray is started for them; put the cells into an order in which Ray is seldom started."""
+    items.sort(key=_place)
     if any("wine" in getattr(item, "fixturenames", ()) for item in items):
         try:
             for wine in wines(config):
@@ -114,8 +128,8 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if metafunc.definition.path.parent.name == "tests":
-        return  # a test of the machinery, with parameters of its own
+    if _is_test_of_machinery(metafunc.definition):
+        return
     profile = PROFILES[metafunc.config.getoption("profile")]
     models = MODELS if "engine" not in metafunc.fixturenames else profile.engine_models
     cpus = limits(metafunc.config)
@@ -135,7 +149,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     }
     for name, params in choices.items():
         if name in metafunc.fixturenames:
-            # Only the CPU limit has the scope of a session: pytest then runs all its cells in a row, with one Ray.
+            # The CPU limit has the scope of a session, as Ray has, which is kept for all its cells.
             metafunc.parametrize(name, params, indirect=True, scope="session" if name == "cpus" else "function")
 
 
