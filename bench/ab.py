@@ -32,13 +32,15 @@ from bench.environments import (
     differences,
     prepare,
 )
-from bench.speedup import summary
-from bench.speedup.history import Fingerprint, read_history, stored_files
-from bench.speedup.machine import usable_cpus
+from bench.speedup.judge.verdict import IMPROVED, REGRESSED
+from bench.speedup.judge.versus import STEADY, UNDECIDED, Difference, Limits, Visit, compare, enough
+from bench.speedup.keep.runs import read_history, stored_files
+from bench.speedup.measure.cell import Fingerprint
+from bench.speedup.measure.machine import usable_cpus
 from bench.speedup.options import chance, duration, positive, share
-from bench.speedup.terminal import STYLES
-from bench.speedup.verdict import IMPROVED, REGRESSED
-from bench.speedup.versus import STEADY, UNDECIDED, Difference, Limits, Visit, compare, enough
+from bench.speedup.show import markdown as md
+from bench.speedup.show import summary
+from bench.speedup.show.tables import STYLES
 
 ROOT = Path(__file__).parents[1]
 CELLS = ("bench/test_forests.py", "--models", "10", "--cpus", str(usable_cpus()))
@@ -308,17 +310,17 @@ def markdown(done: Comparison, names: Sequence[str], other: Sequence[str]) -> st
     lines = [
         "### A against B",
         "",
-        f"**{summary.plain(last)}**",
+        f"**{md.plain(last)}**",
         "",
-        f"A: {summary.plain(names[0])}, B: {summary.plain(names[1])}. {summary.plain('; '.join(rest))}.",
+        f"A: {md.plain(names[0])}, B: {md.plain(names[1])}. {md.plain('; '.join(rest))}.",
         "",
-        f"Packages: {summary.plain(', '.join(other) or 'the same')}",
+        f"Packages: {md.plain(', '.join(other) or 'the same')}",
         "",
         "| cell | quantity | A | B | B against A \\[95 %\\] | |",
         "| --- | --- | --: | --: | --: | --- |",
     ]
     lines += [
-        f"| {summary.plain(one.cell)} | {one.quantity} | {one.a:.3f} | {one.b:.3f} | {summary.plain(_interval(one))} "
+        f"| {md.plain(one.cell)} | {one.quantity} | {one.a:.3f} | {one.b:.3f} | {md.plain(_interval(one))} "
         f"| {one.state if one.is_judged else ''} |"
         for one in done.differences
     ]

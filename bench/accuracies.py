@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import mean
 
-from bench.speedup.curves import Curve
+from bench.speedup.keep.curves import Curve
 from wine_training import ModelSpec, WineData
 from wine_training.sweeps import accuracies_by_trees
 

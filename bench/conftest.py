@@ -18,8 +18,8 @@ from bench.engines import ENGINES, Engine, Tasks, Trained, by_task
 from bench.overheads import COUNTED, TASKS, bare_cold_seconds, bare_dispatch, cold_seconds, ray_dispatch_seconds
 from bench.ray_keeper import RayKeeper, RayWorkers
 from bench.speedup import Speedup, Subject, UnfairPair
-from bench.speedup.contest import Contestant, Trainer
-from bench.speedup.plugin import GROUP
+from bench.speedup.measure.contest import Contestant, Trainer
+from bench.speedup.options import GROUP
 from wine_training import (
     ModelSpec,
     TrainingResult,

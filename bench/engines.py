@@ -24,7 +24,7 @@ import numpy as np
 from scipy import optimize
 from threadpoolctl import threadpool_limits
 
-from bench.speedup.contest import FLOOR
+from bench.speedup.measure.contest import FLOOR
 from wine_training import ModelSpec, TrainingResult, WineData, ray_session, train_ray
 from wine_training.models import defaults_of, estimated_cost, fit_and_score
 

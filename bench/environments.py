@@ -27,7 +27,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from platformdirs import user_cache_path
 
-from bench.speedup import git
+from bench.speedup.keep import git
 
 GROUP = "bench"
 """Dependency group that the cells need."""

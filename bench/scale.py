@@ -26,8 +26,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench.speedup.curves import Curve, Points, keep
-from bench.speedup.history import BLOCK, COST, stored_files
+from bench.speedup.keep.curves import Curve, Points, keep
+from bench.speedup.keep.runs import stored_files
+from bench.speedup.measure.cell import BLOCK, COST
 from bench.speedup.options import positive
 from wine_training import ModelSpec, forest_sweep, load_wine
 from wine_training.plan import Work

@@ -24,10 +24,11 @@ from pytest_benchmark.utils import PercentageRegressionCheck
 
 from bench.evidence import rehearsal
 from bench.evidence.tools import Alarms, History, apache_otava, is_installed
-from bench.speedup.history import QUANTITIES, Fingerprint, Record, record_of
+from bench.speedup.judge.suite import CellVerdict, SuiteRule, SuiteVerdict, fair, judge_cell, judge_suite
+from bench.speedup.judge.verdict import REGRESSED
+from bench.speedup.keep.runs import QUANTITIES, Record, record_of
+from bench.speedup.measure.cell import Fingerprint
 from bench.speedup.options import positive
-from bench.speedup.suite import CellVerdict, SuiteRule, SuiteVerdict, fair, judge_cell, judge_suite
-from bench.speedup.verdict import REGRESSED
 
 CELLS = Path(__file__).with_name("injections.py")
 DATA = Path(__file__).with_name("nights.csv")

@@ -26,9 +26,10 @@ from rich.progress import track
 
 from bench.evidence import suites
 from bench.evidence.tools import NEEDS, TOOLS, Alarms, Floats, History, is_installed, log_drop
-from bench.speedup.changepoint import limit_for
+from bench.speedup.judge.changepoint import limit_for
+from bench.speedup.judge.series import judge
+from bench.speedup.judge.verdict import REGRESSED, Night, Rule
 from bench.speedup.options import positive
-from bench.speedup.verdict import REGRESSED, Night, Rule, judge
 
 NIGHT_SDS = (0.005, 0.01, 0.02, 0.04)
 PAIR_SDS = (0.01, 0.03)

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bench.speedup.verdict import REGRESSED, Night, Rule, judge
+from bench.speedup.judge.series import judge
+from bench.speedup.judge.verdict import REGRESSED, Night, Rule
 
 Floats = npt.NDArray[np.float64]
 

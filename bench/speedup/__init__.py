@@ -1,12 +1,14 @@
 """Speedups measured in pairs: a pytest plugin on top of pytest-benchmark.
 
 It knows nothing of what is trained, nor with what. A test asks for the fixture ``speedup`` and hands it two
-callables, see `bench.speedup.fixture.Speedup.measure`; `timed` makes what they return.
+callables, see `Speedup.measure`; `timed` makes what they return.
+
+The folders are the way of the data: ``measure`` → ``keep`` → ``judge`` → ``show``. Each imports only those before it.
 """
 
-from bench.speedup.factors import FitSeconds
-from bench.speedup.fixture import Speedup, Subject
-from bench.speedup.rounds import UnfairPair
-from bench.speedup.timers import timed
+from .fixture import Speedup
+from .measure.cell import Subject
+from .measure.fits import FitSeconds, timed
+from .measure.rounds import UnfairPair
 
 __all__ = ["FitSeconds", "Speedup", "Subject", "UnfairPair", "timed"]

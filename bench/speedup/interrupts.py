@@ -9,7 +9,7 @@ from collections.abc import Callable
 from types import FrameType
 
 SECONDS = 3.0
-"""Within which a second one is the same, and may not stop what the first one set going: tables, and the end of Ray."""
+"""A second one within this time is the same one. It may not stop what the first one set going: tables, tidying up."""
 
 
 class Once:

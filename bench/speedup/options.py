@@ -1,10 +1,69 @@
-"""What can be typed as an option: counts, durations, chances and shares."""
+"""The options of the plugin, and what can be typed as an option: counts, durations, chances and shares."""
 
 from __future__ import annotations
 
 import argparse
 import math
 from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from .judge.suite import SuiteRule
+from .saving import PACKAGES
+from .show.outcome import FAIL, GATES
+
+GROUP = "speedup", "speedup in pairs"
+
+
+def add(parser: pytest.Parser) -> None:
+    """Add the options of the plugin."""
+    parser.addini(
+        PACKAGES,
+        "Packages whose versions are recorded with every run, and shown beside a change of speedup.",
+        type="args",
+        default=["pytest-benchmark", "numpy", "scipy"],
+    )
+    group = parser.getgroup(*GROUP)
+    group.addoption("--rounds", type=positive, metavar="N", help="Pairs per cell. Default: as the test says.")
+    group.addoption(
+        "--speedup-gate",
+        choices=GATES,
+        default=FAIL,
+        help="What a regressed cell does to a run with --benchmark-compare: exit status 1 (fail), a warning (warn), "
+        "or nothing (off). The verdict is shown in any case. Default: %(default)s.",
+    )
+    group.addoption(
+        "--speedup-false-alarms",
+        type=chance,
+        default=SuiteRule().false_alarms,
+        metavar="N/RUNS",
+        help="How often a run may fail although nothing changed, all cells together. Default: 1/1000.",
+    )
+    group.addoption(
+        "--speedup-smallest",
+        type=share,
+        default=SuiteRule().smallest,
+        metavar="PERCENT",
+        help="The smallest loss of speedup that is a failure, such as 2%% or 0.02. Default: 1%%.",
+    )
+    group.addoption(
+        "--speedup-report",
+        type=Path,
+        metavar="FILE.html",
+        help="Write a report on the whole history, this run included: one page that needs no network.",
+    )
+    group.addoption(
+        "--speedup-summary",
+        type=Path,
+        metavar="FILE.md",
+        help="Add a summary of this run in Markdown to a file. The file $GITHUB_STEP_SUMMARY always gets one.",
+    )
+    group.addoption(
+        "--speedup-no-save",
+        action="store_true",
+        help="Do not save this run. By default, every run that measures a cell is saved to the benchmark storage.",
+    )
 
 
 def positive(text: str) -> int:
@@ -21,7 +80,7 @@ def duration(text: str) -> float:
     except ValueError:
         number = math.nan
     if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
     return number
 
 
@@ -32,7 +91,7 @@ def chance(text: str) -> float:
     except (ValueError, ZeroDivisionError, OverflowError):
         number = math.nan
     if not 0 < number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no chance between 0 and 1, such as 1/1000")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a chance between 0 and 1, such as 1/1000")
     return number
 
 
@@ -43,5 +102,5 @@ def share(text: str) -> float:
     except ValueError:
         number = math.nan
     if not 0 <= number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no share from 0 to 1, such as 1% or 0.01")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a share from 0 to 1, such as 1% or 0.01")
     return number

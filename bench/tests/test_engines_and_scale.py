@@ -11,7 +11,7 @@ import pytest
 from bench.engines import best_split, by_task, longest_first
 from bench.overheads import derived
 from bench.scale import Overheads, main, model, simulated_s, whole_models
-from bench.speedup.factors import makespan
+from bench.speedup.measure.factors import makespan
 from wine_training import TrainingResult, forest_sweep
 from wine_training.models import Part
 

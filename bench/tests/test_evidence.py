@@ -15,8 +15,8 @@ from bench.evidence import nights, simulation, suites
 from bench.evidence.simulation import Setting, Tally, add, make
 from bench.evidence.tools import NEEDS, TOOLS, Alarms, History, conbench, github_action_benchmark, pytest_benchmark
 from bench.evidence.tools import this_project as ours
-from bench.speedup.suite import CellVerdict, SuiteRule
-from bench.speedup.verdict import OK, REGRESSED
+from bench.speedup.judge.suite import CellVerdict, SuiteRule
+from bench.speedup.judge.verdict import OK, REGRESSED
 
 FLAT = np.full(40, 0.6)
 SES = np.full(40, 0.004)

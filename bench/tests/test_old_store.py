@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from bench.speedup.decisions import read_decisions
-from bench.speedup.history import read_history, stored_files
+from bench.speedup.keep.decisions import read_decisions
+from bench.speedup.keep.runs import read_history, stored_files
 
 STORE = Path(__file__).parent / "old_store"
 

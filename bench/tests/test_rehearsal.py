@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from bench.evidence.rehearsal import Rehearsed, bare, night, problems
-from bench.speedup.sync import sync
+from bench.speedup.keep.sync import sync
 from bench.speedup.tests.conftest import CLOCK, CONFTEST, cell
 
 ROOT = Path(__file__).parents[2]

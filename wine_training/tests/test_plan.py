@@ -8,7 +8,7 @@ from collections import defaultdict
 
 import pytest
 
-from bench.speedup.factors import makespan
+from bench.speedup.measure.factors import makespan
 from wine_training import forest_sweep
 from wine_training.models import are_foreseen
 from wine_training.plan import FACTORING, FEWEST_TREES, FORESEEN, MOST, Work, plan

@@ -34,7 +34,7 @@ def run(name, walls, takes, cpu=0.9):
 CONFTEST = """
 import pytest
 import fakeclock
-from bench.speedup.load import LoadMeter
+from bench.speedup.measure.machine import LoadMeter
 
 pytest_plugins = ["bench.speedup.plugin"]
 

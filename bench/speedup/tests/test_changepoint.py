@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.speedup.changepoint import (
+from bench.speedup.judge.changepoint import (
     LEAST_CLIP,
     MOST_AUTOCORRELATION,
     MOST_CLIP,

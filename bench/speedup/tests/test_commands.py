@@ -13,9 +13,9 @@ import pytest
 
 from bench.__main__ import main
 from bench.speedup import commands
-from bench.speedup.decisions import FILE, Decisions, read_decisions
-from bench.speedup.factors import FACTORS
-from bench.speedup.history import Fingerprint
+from bench.speedup.keep.decisions import FILE, Decisions, read_decisions
+from bench.speedup.measure.cell import Fingerprint
+from bench.speedup.measure.factors import FACTORS
 
 HERE = Fingerprint("forests-red", "ray", 10, 2, "abc", "red, twin", "Abacus", 2, 1)
 OTHER = Fingerprint("forests-red", "ray", 100, 2, "abc", "red, twin", "Abacus", 2, 1)
@@ -115,7 +115,7 @@ def test_a_cost_is_shown_as_a_cost(bench: Bench, tmp_path: Path) -> None:
     (tmp_path / "0001_x.json").write_text(json.dumps(saved))
     assert " 12.0 " in bench("history", "--storage", tmp_path)[1].splitlines()[1]
     heading, night = bench("history", "forests", "--storage", tmp_path)[1].splitlines()[1:]
-    assert heading.split() == ["night", "cost", "state"]
+    assert heading.split() == ["run", "cost", "state"]
     assert night.split() == ["2026-10-01", "02:17", "12.0", "learning"]
 
 
@@ -153,10 +153,13 @@ def test_a_dismissed_change_is_closed(bench: Bench, store: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["accept", "forests", "--since", "2026-10-21", "--reason", "x"], "'forests' is in the names of several"),
+        (
+            ["accept", "forests", "--since", "2026-10-21", "--reason", "x"],
+            "several series have 'forests' in their names",
+        ),
         (["accept", "oaks", "--since", "2026-10-21", "--reason", "x"], "no series 'oaks'; there are forests-red-10"),
-        (["accept", HERE.id, "--since", "2027-01-01", "--reason", "x"], "--since 2027-01-01: the nights there go from"),
-        (["accept", HERE.id, "--since", "1999", "--reason", "x"], "--since 1999: the nights there go from"),
+        (["accept", HERE.id, "--since", "2027-01-01", "--reason", "x"], "--since 2027-01-01: the runs there go from"),
+        (["accept", HERE.id, "--since", "1999", "--reason", "x"], "--since 1999: the runs there go from"),
         (["accept", HERE.id, "--since", "2026-10-21", "--reason", " "], "--reason must say something"),
     ],
 )
@@ -186,8 +189,8 @@ def test_ctrl_c_is_said_in_a_line(bench: Bench, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_store_that_is_none_is_named(bench: Bench, tmp_path: Path) -> None:
-    assert "is no folder" in bench("history", "--storage", tmp_path / "none")[2]
-    assert "has no saved run" in bench("history", "--storage", tmp_path)[2]
+    assert "is not a folder" in bench("history", "--storage", tmp_path / "none")[2]
+    assert "holds no saved run" in bench("history", "--storage", tmp_path)[2]
 
 
 def test_broken_decisions_are_named_and_left_out(store: Path, bench: Bench) -> None:
@@ -269,7 +272,7 @@ def test_replay_looks_at_second_measurements_and_gaps(bench: Bench, tmp_path: Pa
     lines = replayed(bench, file)
     assert [line["verdict"] for line in lines[-3:]] == ["ok", "ok", "suspect"]
     assert lines[-3]["remeasured"]
-    assert lines[-2]["reason"] == "no figure tonight"
+    assert lines[-2]["reason"] == "no figure in this run"
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from bench.speedup.contest import PAIRS, Contestant, Showing, Trainer, compete, peak_memory, steady
-from bench.speedup.pairing import Measurement
-from bench.speedup.rounds import PairedRounds
-from bench.speedup.terminal import Style, side_by_side
+from bench.speedup.measure.contest import PAIRS, Contestant, Showing, Trainer, compete, peak_memory
+from bench.speedup.measure.pairs import Measurement
+from bench.speedup.measure.rounds import PairedRounds
+from bench.speedup.show.outcome import Outcome
+from bench.speedup.show.tables import Style, render
 from bench.speedup.tests.test_factors import fits
 
 
@@ -113,16 +114,21 @@ def test_every_engine_is_measured_beside_the_loop(world: World) -> None:
     assert seen["a"].facts["first_result_s"] == 1.5
     assert seen["floor"].facts["memory_bytes"] > 1e6
     factors = pairs[0].factors
-    assert steady(seen["a"].measurement).value == pytest.approx(factors.wait * factors.balance * factors.engine)
+    assert seen["a"].measurement.steady.value == pytest.approx(factors.wait * factors.balance * factors.engine)
+
+
+def side_by_side(seen: dict[str, Showing], style: Style) -> str:
+    (drawn,) = render(Outcome((), {"red": seen}), style)
+    return drawn
 
 
 def test_the_table_has_the_floor_last_and_compares_with_it(world: World) -> None:
-    lines = side_by_side("red", contest(world), Style(width=100, color=False)).splitlines()
+    lines = side_by_side(contest(world), Style(width=100, color=False)).splitlines()
     assert lines[0] == "engines, red:"
     assert [line.split()[0] for line in lines[3:]] == ["a", "floor"]
     assert "88.0%" in lines[3]
     assert "100.0%" in lines[4]
-    narrow = side_by_side("red", contest(world), Style(width=80, color=False, unicode=False))
+    narrow = side_by_side(contest(world), Style(width=80, color=False, unicode=False))
     assert "MiB" not in narrow
     assert narrow.isascii()
     assert max(map(len, narrow.splitlines())) <= 80
@@ -144,6 +150,6 @@ def test_a_measurement_alone_needs_no_pytest(world: World) -> None:
         on_pair=lambda _: None,
         timer=lambda: world.now,
     )
-    measurement = rounds.measure_alone()
+    measurement = rounds.measure()
     assert isinstance(measurement, Measurement)
     assert measurement.speedup.value == pytest.approx(2.0)

@@ -10,14 +10,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.speedup.factors import (
-    FACTORS,
-    FitSeconds,
-    five_factors,
-    geometric_mean,
-    ideal_speedup,
-    makespan,
-)
+from bench.speedup.measure.estimate import geometric_mean
+from bench.speedup.measure.factors import FACTORS, five_factors, ideal_speedup, makespan
+from bench.speedup.measure.fits import FitSeconds
 
 
 def fits(*walls: float, cpu: float = 1.0) -> list[FitSeconds]:

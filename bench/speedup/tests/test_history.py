@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
-from bench.speedup.factors import FACTORS
-from bench.speedup.history import Fingerprint, History, read_history, stored_files
+from bench.speedup.judge.verdict import Night, night_of
+from bench.speedup.keep.runs import History, read_history, stored_files
+from bench.speedup.measure.cell import Fingerprint
+from bench.speedup.measure.factors import FACTORS
 
 HERE = Fingerprint("forests", "ray", 10, 2, "abc", "red, twin", "Abacus", 2, 1)
 
@@ -37,11 +39,15 @@ def history(tmp_path: Path, *runs: dict[str, Any]) -> History:
     return read_history(stored_files(tmp_path))
 
 
+def series(read: History, quantity: str = "speedup") -> list[Night]:
+    return [night_of(record, quantity) for record in read.of(HERE)]
+
+
 def test_a_series_is_in_the_order_of_its_nights(tmp_path: Path) -> None:
     read = history(tmp_path, run("2026-01-03", 1.7), run("2026-01-01", 1.9), run("2026-01-02", 1.8))
-    assert [night.night for night in read.series(HERE)] == ["2026-01-01", "2026-01-02", "2026-01-03"]
-    assert [night.value for night in read.series(HERE)] == [math.log(1.9), math.log(1.8), math.log(1.7)]
-    assert {(night.value, night.se) for night in read.series(HERE, "engine")} == {(math.log(0.9), 0.01)}
+    assert [night.night for night in series(read)] == ["2026-01-01", "2026-01-02", "2026-01-03"]
+    assert [night.value for night in series(read)] == [math.log(1.9), math.log(1.8), math.log(1.7)]
+    assert {(night.value, night.se) for night in series(read, "engine")} == {(math.log(0.9), 0.01)}
     assert (read.records[0].sequential_s, read.records[0].parallel_s) == (3.0, 1.5)
     assert read.problems == ()
 
@@ -55,8 +61,8 @@ def test_a_second_measurement_and_the_setting_are_read(tmp_path: Path) -> None:
     again["commit_info"] = {"id": "abc"}
     (record,) = history(tmp_path, again).records
     assert record.again_logs is not None
-    assert record.point("speedup").remeasured == math.log(1.7)
-    assert record.point("engine").remeasured == math.log(0.9)
+    assert night_of(record, "speedup").remeasured == math.log(1.7)
+    assert night_of(record, "engine").remeasured == math.log(0.9)
     assert record.setting == {"ray": "2.60.0", "memory_bytes": "8", "nice": "15"}
     assert record.commit == "abc"
 
@@ -64,7 +70,7 @@ def test_a_second_measurement_and_the_setting_are_read(tmp_path: Path) -> None:
 def test_runs_of_every_python_and_machine_folder_are_read(tmp_path: Path) -> None:
     (tmp_path / "Linux-CPython-3.13-64bit").mkdir()
     (tmp_path / "Linux-CPython-3.13-64bit" / "0001_x.json").write_text(json.dumps(run("2026-01-05")))
-    assert len(history(tmp_path, run("2026-01-01")).series(HERE)) == 2
+    assert len(series(history(tmp_path, run("2026-01-01")))) == 2
 
 
 @pytest.mark.parametrize(
@@ -80,14 +86,14 @@ def test_runs_of_every_python_and_machine_folder_are_read(tmp_path: Path) -> Non
 def test_what_differs_is_no_series_and_is_named(tmp_path: Path, change: dict[str, Any], words: str) -> None:
     other = replace(HERE, **change)
     read = history(tmp_path, run("2026-01-01", fingerprint=other))
-    assert read.series(HERE) == []
+    assert series(read) == []
     assert read.nearest(HERE) == other
     assert HERE.differences(other) == [words]
 
 
 def test_the_name_of_the_data_does_not_matter_if_they_are_the_same(tmp_path: Path) -> None:
     read = history(tmp_path, run("2026-01-01", fingerprint=replace(HERE, data_name="another name")))
-    assert len(read.series(HERE)) == 1
+    assert len(series(read)) == 1
 
 
 def test_the_nearest_series_has_the_fewest_differences(tmp_path: Path) -> None:
@@ -123,7 +129,7 @@ def test_a_broken_cell_costs_no_other(tmp_path: Path) -> None:
     broken = run("2026-01-01")
     broken["benchmarks"].insert(0, {"extra_info": {"speedup": {"schema": 1, "speedup": "fast", "log_se": None}}})
     read = history(tmp_path, broken, {"datetime": "x", "benchmarks": [{"extra_info": {}}]}, {"benchmarks": 3})
-    assert len(read.series(HERE)) == 1
+    assert len(series(read)) == 1
     assert read.problems == (
         "a cell of 0000_x.json left out: it has no 'factors'",
         "0002_x.json left out: broken, or no run of pytest-benchmark",

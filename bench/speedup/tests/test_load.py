@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from bench.speedup import load
-from bench.speedup.load import LoadMeter, is_heavy
+from bench.speedup.measure import machine as load
+from bench.speedup.measure.machine import LoadMeter, is_heavy
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from bench.speedup.costs import CostPair, Costs
-from bench.speedup.factors import FitSeconds
-from bench.speedup.outcome import OFF, WARN, Outcome, Shown
-from bench.speedup.pairing import Measurement, Pair
-from bench.speedup.suite import CellVerdict
-from bench.speedup.summary import append, commands, markdown, plain
-from bench.speedup.terminal import Style, render
-from bench.speedup.verdict import INCOMPARABLE, LEARNING, OK, REGRESSED, SUSPECT, Verdict
+from bench.speedup.judge.suite import CellVerdict
+from bench.speedup.judge.verdict import INCOMPARABLE, LEARNING, OK, REGRESSED, SUSPECT, Verdict
+from bench.speedup.measure.costs import CostPair, Costs
+from bench.speedup.measure.fits import FitSeconds
+from bench.speedup.measure.pairs import Measurement, Pair
+from bench.speedup.show.markdown import plain
+from bench.speedup.show.outcome import OFF, WARN, Outcome, Shown
+from bench.speedup.show.summary import append, commands, markdown
+from bench.speedup.show.tables import Style, render
 
 CHANGE, MARGIN = math.log(0.987), 0.002
 
@@ -24,9 +25,7 @@ CHANGE, MARGIN = math.log(0.987), 0.002
 def verdict(state: str, since: str | None = None, quantity: str = "engine") -> CellVerdict:
     change = CHANGE if state in (REGRESSED, SUSPECT) else 0.001
     interval = None if state == LEARNING else (change - MARGIN, change + MARGIN)
-    leading = Verdict(
-        "2026-11-24", state, since, change, interval, compared=4, nights=3, reason="4 of 10 earlier nights"
-    )
+    leading = Verdict("2026-11-24", state, since, change, interval, compared=4, nights=3, reason="4 of 10 earlier runs")
     culprit = quantity if state in (REGRESSED, SUSPECT) else None
     return CellVerdict(
         state,
@@ -61,7 +60,7 @@ def night() -> Outcome:
 
 
 def test_the_last_line_says_it_all(night: Outcome) -> None:
-    assert night.closing == "12 cells: 11 ok, 1 regressed since 2026-11-20 (−1.3 % ± 0.2, engine)"
+    assert night.closing == "REGRESSED. 12 cells: 1 regressed since 2026-11-20 (−1.3 % ± 0.2, engine), 11 ok"
     assert night.alarm == "ERROR: the speedup has regressed: red-100-models-2-cpus; exit status 1 (--speedup-gate)"
     assert night.state == REGRESSED
 
@@ -70,11 +69,14 @@ def test_the_last_line_says_it_all(night: Outcome) -> None:
     ("states", "line"),
     [
         ([""], "1 cell measured. To compare with earlier runs: --benchmark-compare"),
-        ([OK, OK], "2 cells: 2 ok"),
-        ([LEARNING, OK], "2 cells: 1 learning (4 of 10 earlier nights), 1 ok"),
-        ([SUSPECT, OK], "2 cells: 1 ok, 1 suspect tonight (−1.3 % ± 0.2, engine)"),
-        ([SUSPECT, SUSPECT], "2 cells: 2 suspect tonight (most: cell-0, −1.3 % ± 0.2, engine)"),
-        ([INCOMPARABLE, OK], "2 cells: 1 ok, 1 incomparable"),
+        ([OK, OK], "OK, nothing regressed. 2 cells: 2 ok"),
+        ([LEARNING, OK], "OK, nothing regressed. 2 cells: 1 ok, 1 learning (4 of 10 earlier runs)"),
+        ([SUSPECT, OK], "Possible regression. 2 cells: 1 suspect in this run (−1.3 % ± 0.2, engine), 1 ok"),
+        (
+            [SUSPECT, SUSPECT],
+            "Possible regression. 2 cells: 2 suspect in this run (most: cell-0, −1.3 % ± 0.2, engine)",
+        ),
+        ([INCOMPARABLE, OK], "OK, nothing regressed. 2 cells: 1 incomparable, 1 ok"),
     ],
 )
 def test_the_last_line_in_other_nights(states: list[str], line: str) -> None:
@@ -83,7 +85,7 @@ def test_the_last_line_in_other_nights(states: list[str], line: str) -> None:
 
 def test_a_loss_of_all_cells_together_is_in_the_last_line() -> None:
     outcome = Outcome((shown("a", OK), shown("b", OK)), together=verdict(REGRESSED, "2026-11-20"))
-    assert outcome.closing.endswith("2 ok, all together regressed since 2026-11-20 (−1.3 % ± 0.2, engine)")
+    assert outcome.closing.endswith("2 cells: all together regressed since 2026-11-20 (−1.3 % ± 0.2, engine), 2 ok")
     assert outcome.state == REGRESSED
     assert "all cells together" in outcome.alarm
 
@@ -146,19 +148,20 @@ def test_verbosity_takes_tables_away_and_adds_pairs(night: Outcome) -> None:
 
 def test_costs_say_what_they_are_compared_with() -> None:
     text = lines(Outcome((COST, replace(COST, name="put-red-4-cpus"))), 100)
-    assert text[-1] == "× bare, 2-cpus, 4-cpus: compared with two spoons"
+    assert text[-1] == "bare, for 2-cpus, 4-cpus: two spoons"
 
 
 def test_the_summary_is_a_table_that_says_the_worst_first(night: Outcome) -> None:
     text = markdown(replace(night, cells=(*night.cells, COST), notes=("a <b>note</b> | 1",)), {"ray": "2.60.0"})
     told = text.splitlines()
     assert told[0] == "### 🔴 Speedup"
-    assert told[2].startswith("**13 cells: 11 ok, 1 regressed since 2026\\-11\\-20")
+    assert told[2].startswith("**REGRESSED. 13 cells: 1 regressed since 2026\\-11\\-20")
     assert told[4].startswith("- 🔴 red\\-100\\-models\\-2\\-cpus: regressed")
     assert told[5] == "  - ray 2.60.0 → 2.61.0"
     assert "- a \\<b\\>note\\</b\\> \\| 1" in told
     rows = [line for line in told if line.startswith("| red")]
-    assert rows[0].startswith("| red\\-100\\-models\\-2\\-cpus | 🔴 regressed |")
+    assert rows[0].startswith("| red\\-100\\-models\\-2\\-cpus | 3.00 | 1.70 |")
+    assert rows[0].endswith("| regressed |")
     head = next(line for line in told if line.startswith("| cell"))
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in (*rows, head)} == {len(re.findall(r"(?<!\\)\|", head))}
     assert text.endswith("ray 2.60.0\n")

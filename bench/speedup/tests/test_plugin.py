@@ -70,14 +70,14 @@ def test_tables_say_what_was_measured(session: pytest.Pytester) -> None:
     result = session.runpytest()
     result.stdout.re_match_lines(
         [
-            r"\[1/1\] test_cell: 1\.69 \[1\.69, 1\.69\], 3 pairs in 0 s$",
+            r"\[1/1\] cell: 1\.69 \[1\.69, 1\.69\], 3 pairs in 0 s$",
             r".*=+ speedup =+",
             r"cell +loop s +threads s +speedup \[95 %\] +ideal +efficiency$",
             r"─+",
-            r"test_cell +2\.20 +1\.30 +1\.69 \[1\.69, 1\.69\] +2\.00 +84\.6%",
+            r"cell +2\.20 +1\.30 +1\.69 \[1\.69, 1\.69\] +2\.00 +84\.6%",
             r"factors ±95 % +loop +cpu +wait +balance +engine +CPUs +speedup",
             r"─+",
-            r"test_cell +1\.100±\.000 +1\.000±\.000 +1\.000±\.000 +1\.000±\.000 +0\.769±\.000 +× 2 +\= 1\.69",
+            r"cell +1\.100±\.000 +1\.000±\.000 +1\.000±\.000 +1\.000±\.000 +0\.769±\.000 +× 2 +\= 1\.69",
             r"1 cell measured\. To compare with earlier runs: --benchmark-compare",
         ]
     )
@@ -88,11 +88,13 @@ def test_the_second_run_is_compared_with_the_first(session: pytest.Pytester) -> 
     session.makepyfile(cell(engine=1.25))
     first = session.runpytest("--benchmark-compare")
     assert first.ret == 0
-    first.stdout.fnmatch_lines(["test_cell *  -  learning", "1 cell: 1 learning (0 of 10 earlier nights)"])
+    first.stdout.fnmatch_lines(["No verdict yet. 1 cell: 1 learning (0 of 10 earlier runs)"])
     session.makepyfile(cell(engine=1.5))
     second = session.runpytest("--benchmark-compare")
     assert second.ret == 0
-    second.stdout.fnmatch_lines(["test_cell * -16.7%  learning", "1 cell: 1 learning (1 of 10 earlier nights)"])
+    second.stdout.fnmatch_lines(
+        ["cell * -16.7%  learning", "No verdict yet. 1 cell: 1 learning (1 of 10 earlier runs)"]
+    )
 
 
 @pytest.fixture
@@ -108,11 +110,11 @@ def lost(session: pytest.Pytester) -> pytest.Pytester:
         assert result.ret == 0
         result.stdout.fnmatch_lines(
             [
-                "test_cell * -3.8*suspect",
-                "test_cell: suspect, engine −3.8 % ± 0.0 tonight; engine: threads's own cost",
-                "test_cell: measured again, because * are low: speedup 1.54, then 1.54",
-                "WARNING: suspect, to be seen tomorrow: test_cell",
-                "1 cell: 1 suspect tonight (−3.8 % ± 0.0, engine)",
+                "cell * -3.8*suspect",
+                "cell: suspect, engine −3.8 % ± 0.0 in this run; engine: threads's own cost",
+                "cell: measured again, because * are low: speedup 1.54, then 1.54",
+                "WARNING: possible regression, not confirmed yet; the next run decides: cell",
+                "Possible regression. 1 cell: 1 suspect in this run (−3.8 % ± 0.0, engine)",
             ]
         )
     return session
@@ -124,11 +126,11 @@ def test_a_loss_that_stays_fails_the_session(lost: pytest.Pytester, saved: Saved
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(
         [
-            "test_cell * -3.8*regressed",
-            "test_cell: regressed, engine −3.8 % ± 0.0 since 20* (3 nights against 11); engine: threads's own cost",
+            "cell * -3.8*regressed",
+            "cell: regressed, engine −3.8 % ± 0.0 since 20* (3 runs against 11); engine: threads's own cost",
             "  loop +0.0%, threads +4.0%",
-            "ERROR: the speedup has regressed: test_cell; exit status 1 (--speedup-gate)",
-            "1 cell: 1 regressed since 20* (−3.8 % ± 0.0, engine)",
+            "ERROR: the speedup has regressed: cell; exit status 1 (--speedup-gate)",
+            "REGRESSED. 1 cell: 1 regressed since 20* (−3.8 % ± 0.0, engine)",
         ]
     )
     # Both measurements of a suspect night are stored and marked.
@@ -140,15 +142,15 @@ def test_a_loss_that_stays_fails_the_session(lost: pytest.Pytester, saved: Saved
     assert lost.runpytest("--benchmark-compare").ret == pytest.ExitCode.TESTS_FAILED
     warned = lost.runpytest("--benchmark-compare", "--speedup-gate=warn")
     assert warned.ret == 0
-    warned.stdout.fnmatch_lines(["WARNING: the speedup has regressed: test_cell (--speedup-gate)"])
+    warned.stdout.fnmatch_lines(["WARNING: the speedup has regressed: cell (--speedup-gate)"])
     silent = lost.runpytest("--benchmark-compare", "--speedup-gate=off")
     assert silent.ret == 0
-    silent.stdout.fnmatch_lines(["1 cell: 1 regressed since *"])
+    silent.stdout.fnmatch_lines(["REGRESSED. 1 cell: 1 regressed since *"])
     silent.stdout.no_fnmatch_line("*the speedup has regressed*")
     lost.makepyfile(cell())
     results = [lost.runpytest("--benchmark-compare") for _ in range(3)]
     assert [result.ret for result in results] == [1, 1, 0]
-    results[-1].stdout.fnmatch_lines(["test_cell * +0.0*recovered", "1 cell: 1 recovered since *"])
+    results[-1].stdout.fnmatch_lines(["cell * +0.0*recovered", "OK, nothing regressed. 1 cell: 1 recovered since *"])
 
 
 def test_a_loss_below_the_smallest_is_no_failure(lost: pytest.Pytester) -> None:
@@ -191,9 +193,9 @@ def test_a_second_measurement_clears_a_bad_first_one(session: pytest.Pytester, s
     result = after_eleven_nights(session, '[run("engine", [1.0, 1.0], takes=1.25)] * 4')
     result.stdout.fnmatch_lines(
         [
-            "test_cell * 1.60 * +0.0*ok",
-            "test_cell: measured again, because * low: speedup 1.33, then 1.60",
-            "1 cell: 1 ok",
+            "cell * 1.60 * +0.0*ok",
+            "cell: measured again, because * low: speedup 1.33, then 1.60",
+            "OK, nothing regressed. 1 cell: 1 ok",
         ]
     )
     stored = block(saved()[-1])
@@ -228,8 +230,8 @@ def test_other_data_are_not_compared(session: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(
         [
             "*  -  incomparable",
-            "test_cell: new series: data differ: openml against twin; 0 of 10 earlier nights",
-            "WARNING: nothing was compared: every cell is incomparable with the earlier runs, see above",
+            "cell: new series: data differ: openml against twin; 0 of 10 earlier runs",
+            "WARNING: nothing was compared: no earlier run has this data and this machine, see above",
         ]
     )
 
@@ -239,8 +241,8 @@ def test_one_number_of_an_earlier_run_can_be_named(session: pytest.Pytester) -> 
         session.makepyfile(cell(engine=engine))
         session.runpytest()
     session.makepyfile(cell(engine=1.25))
-    session.runpytest("--benchmark-compare=0001").stdout.fnmatch_lines(["test_cell * +0.0%  learning"])
-    session.runpytest("--benchmark-compare=0002").stdout.fnmatch_lines(["test_cell * +60.0%  learning"])
+    session.runpytest("--benchmark-compare=0001").stdout.fnmatch_lines(["cell * +0.0%  learning"])
+    session.runpytest("--benchmark-compare=0002").stdout.fnmatch_lines(["cell * +60.0%  learning"])
 
 
 @pytest.mark.parametrize(
@@ -274,7 +276,7 @@ def test_a_broken_file_is_named_and_costs_nothing_else(
     (folder / name).write_text(content)
     result = session.runpytest("--benchmark-compare")
     assert result.ret == 0
-    result.stdout.fnmatch_lines([f"{said}*", "1 cell: 1 learning (1 of 10 earlier nights)"])
+    result.stdout.fnmatch_lines([f"{said}*", "No verdict yet. 1 cell: 1 learning (1 of 10 earlier runs)"])
     (folder / name).unlink()
     assert len(saved()) == 2
 
@@ -283,7 +285,7 @@ def test_nothing_to_compare_with_is_no_failure(session: pytest.Pytester) -> None
     session.makepyfile(cell())
     result = session.runpytest("--benchmark-compare", "--benchmark-compare-fail=mean:5%")
     assert result.ret == 0
-    result.stdout.fnmatch_lines(["--benchmark-compare-fail: no earlier run to compare with, nothing checked"])
+    result.stdout.fnmatch_lines(["--benchmark-compare-fail: there is no earlier run, so nothing was checked"])
 
 
 def test_compare_fail_still_fails(session: pytest.Pytester) -> None:
@@ -314,7 +316,7 @@ def test_a_store_that_cannot_be_written_is_named(session: pytest.Pytester) -> No
     result = session.runpytest("--benchmark-storage=file://file/store", "--benchmark-compare")
     assert result.ret == 0
     result.stderr.fnmatch_lines(["This run is not saved: */file/store: Not a directory.*"])
-    result.stdout.fnmatch_lines(["test_cell *"])
+    result.stdout.fnmatch_lines(["cell *"])
 
 
 def test_saving_is_the_default_and_can_be_declined(session: pytest.Pytester, saved: Saved) -> None:
@@ -369,7 +371,7 @@ def test_an_interrupt_that_arrives_twice_costs_no_table_and_no_orderly_end(sessi
     session.makepyfile(cell() + TWICE)
     result = session.runpytest_subprocess("-s")
     assert result.ret == pytest.ExitCode.INTERRUPTED
-    result.stdout.fnmatch_lines(["ended in peace*", "test_cell *", "1 cell measured. To compare*", "*Interrupt*"])
+    result.stdout.fnmatch_lines(["ended in peace*", "cell *", "1 cell measured. To compare*", "*Interrupt*"])
 
 
 def test_a_late_second_interrupt_counts() -> None:
@@ -426,7 +428,7 @@ def test_a_broken_pair_is_measured_again_and_kept_on_record(session: pytest.Pyte
         {"order": "parallel-first", "unfair": "parallel run: a worker died"},
     ] or [pair["unfair"] for pair in speedup["discarded"]] == 2 * ["parallel run: a worker died"]
     assert saved()[0]["benchmarks"][0]["stats"]["rounds"] == 4
-    result.stdout.fnmatch_lines(["test_unfair: 2 unfair pairs measured again; the last one: *a worker died"])
+    result.stdout.fnmatch_lines(["unfair: 2 unfair pairs measured again; the last one: *a worker died"])
 
 
 def test_a_cell_that_cannot_be_measured_fails(session: pytest.Pytester, saved: Saved) -> None:
@@ -443,7 +445,7 @@ def test_a_pair_under_heavy_load_is_measured_again(
 ) -> None:
     load = f"""
 import pytest
-from bench.speedup.load import LoadMeter
+from bench.speedup.measure.machine import LoadMeter
 
 @pytest.fixture(autouse=True)
 def loads(quiet_machine, monkeypatch):
@@ -492,7 +494,7 @@ def test_nonsense_rounds_are_refused(session: pytest.Pytester, value: str) -> No
 
 def test_rounds_can_be_chosen(session: pytest.Pytester, saved: Saved) -> None:
     session.makepyfile(cell(rounds=4))
-    session.runpytest("--rounds=1").stdout.fnmatch_lines(["test_cell *1.60 [[]one pair[]]*"])
+    session.runpytest("--rounds=1").stdout.fnmatch_lines(["cell *1.60 [[]one pair[]]*"])
     speedup = block(saved()[0])
     assert (len(speedup["pairs"]), speedup["ci95"], speedup["log_se"]) == (1, [None, None], None)
 
@@ -526,7 +528,7 @@ def test_fits_longer_than_their_run_are_refused(session: pytest.Pytester) -> Non
 
 def test_two_cells_of_one_series_are_named(session: pytest.Pytester) -> None:
     session.makepyfile(cell() + cell().replace("test_cell", "test_other"))
-    session.runpytest().stdout.fnmatch_lines(["test_other and test_cell are one series: *"])
+    session.runpytest().stdout.fnmatch_lines(["other and cell would share one history; *"])
 
 
 def test_options_have_a_group_of_their_own(session: pytest.Pytester) -> None:
@@ -565,12 +567,12 @@ def test_costs_are_measured_once_for_all_their_steps(session: pytest.Pytester, s
     result.assert_outcomes(passed=3)
     result.stdout.re_match_lines(
         [
-            r"beside the training +cost \[95 %\] +× bare +change +verdict",
-            r"start +4 \[4, 4\] s +2 +- +learning",
-            r"stop +1 \[1, 1\] s +0\.5 +- +learning",
-            r"enough +40 \[40, 40\] models +- +- +learning",
-            r"× bare, start, stop: compared with two spoons",
-            r"3 cells: 3 learning \(0 of 10 earlier nights\)",
+            r"overhead +cost \[95 %\] +× bare",
+            r"cost-start +4 \[4, 4\] s +2",
+            r"cost-stop +1 \[1, 1\] s +0\.5",
+            r"cost-enough +40 \[40, 40\] models +-",
+            r"bare, for start, stop: two spoons",
+            r"No verdict yet\. 3 cells: 3 learning \(0 of 10 earlier runs\)",
         ]
     )
     (run,) = saved()
@@ -590,9 +592,9 @@ def test_a_cost_that_grows_is_a_regression(session: pytest.Pytester) -> None:
     assert results[-1].ret == 1
     results[-1].stdout.re_match_lines(
         [
-            r"start +4\.4 .* \+10\.0.* regressed",
-            r"start: regressed, cost \+(9\.9|10\.0) %.*",
-            r"ERROR: the speedup has regressed: start.*",
+            r"cost-start +4\.4 .* \+10\.0.* regressed",
+            r"cost-start: regressed, cost \+(9\.9|10\.0) %.*",
+            r"ERROR: the speedup has regressed: cost-start.*",
         ]
     )
 
@@ -601,7 +603,7 @@ CONTEST = """
 import contextlib
 import pytest
 from bench.speedup import Subject
-from bench.speedup.contest import Contestant, Trainer
+from bench.speedup.measure.contest import Contestant, Trainer
 from fakeclock import log, run
 
 def contestant(name, takes):
@@ -627,7 +629,7 @@ def test_engines_side_by_side_are_shown_and_stored_and_not_judged(session: pytes
         result.stdout.re_match_lines(
             [
                 r"engines, red:",
-                r"side by side +s +speedup \[95 %\] +of floor +wait×bal\.×engine +start s +first s +MiB",
+                r"side by side +s +speedup \[95 %\] +of floor +engine efficiency +start-up s +first fit s +MiB",
                 r"ours +1\.25 +1\.60 \[1\.60, 1\.60\] +80\.0% +0\.800±\.000 .*",
                 r"floor +1\.00 +2\.00 \[2\.00, 2\.00\] +100\.0% +1\.000±\.000 .*",
             ]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bench.speedup.progress import Schedule, duration
+from bench.speedup.show.figures import duration
+from bench.speedup.show.progress import Schedule
 
 
 class Clock:

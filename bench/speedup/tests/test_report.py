@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 
 from bench.__main__ import main
-from bench.speedup.curves import Curve, keep, read_curves
-from bench.speedup.decisions import Decisions, Entry
-from bench.speedup.factors import FACTORS
-from bench.speedup.history import Fingerprint, History, Record
-from bench.speedup.report import content, page, write
-from bench.speedup.suite import SuiteRule
+from bench.speedup.judge.suite import SuiteRule
+from bench.speedup.keep.curves import Curve, keep, read_curves
+from bench.speedup.keep.decisions import Decisions, Entry
+from bench.speedup.keep.runs import History, Record
+from bench.speedup.measure.cell import Fingerprint
+from bench.speedup.measure.factors import FACTORS
+from bench.speedup.show.report import content, page, write
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 EVIL = "<script>window.evil = 1</script>"
@@ -50,8 +51,10 @@ def series(one: Fingerprint, nights: int, *, lost_from: int = 10**6, ray: str = 
                 3.0,
                 3.0 / math.exp(logs["speedup"]),
                 setting={"ray": ray if n < lost_from else "2.61.0", "memory_bytes": str(2**33)},
+                versions={"ray": ray if n < lost_from else "2.61.0"},
                 commit=f"{n:040x}",
                 pairs=5,
+                name=one.label,
             )
         )
     return records
@@ -315,11 +318,11 @@ def test_a_factor_can_be_chosen_and_has_a_table(opened: Opened) -> None:
     figure = opened.page.locator("figure.nights:visible").first
     figure.scroll_into_view_if_needed()
     figure.get_by_text("wait", exact=True).click()
-    figure.get_by_text("Table: all nights").click()
+    figure.get_by_text("Table: all runs").click()
     figure.locator("table").wait_for()
     rows = figure.locator("table tr").all_inner_texts()
     assert len(rows) == 41
-    assert rows[0].split("\t")[:2] == ["night", "wait"]
+    assert rows[0].split("\t")[:2] == ["run", "wait"]
     assert rows[1].startswith("2025-02-12")
     assert "\tok\t" in rows[1]
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from pytest_benchmark.logger import Logger
 
-from bench.speedup.storage import WholeFileStorage
+from bench.speedup.keep.storage import WholeFileStorage
 
 RUN: dict[str, Any] = {"machine_info": {}, "benchmarks": [], "datetime": "2026-01-01T00:00:00+00:00"}
 
@@ -95,7 +95,7 @@ def test_many_savers_at_once_lose_nothing(tmp_path: Path) -> None:
 KILLED = """
 import os, pathlib, signal, sys
 from pytest_benchmark.logger import Logger
-from bench.speedup.storage import WholeFileStorage
+from bench.speedup.keep.storage import WholeFileStorage
 
 os.fsync = lambda handle: os.kill(os.getpid(), signal.SIGKILL)
 WholeFileStorage(pathlib.Path(sys.argv[1]), Logger(), "here").save({}, "x")

@@ -10,11 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.speedup.changes import Change, commits_between, in_words, what_changed
-from bench.speedup.factors import FACTORS
-from bench.speedup.history import QUANTITIES, SPEEDUP, Fingerprint, Record
-from bench.speedup.suite import CellVerdict, SuiteRule, fair, judge_cell, judge_suite
-from bench.speedup.verdict import IMPROVED, LEARNING, OK, REGRESSED, SUSPECT
+from bench.speedup.judge.changes import Change, what_changed
+from bench.speedup.judge.suite import CellVerdict, SuiteRule, fair, judge_cell, judge_suite
+from bench.speedup.judge.verdict import IMPROVED, LEARNING, OK, REGRESSED, SUSPECT
+from bench.speedup.keep.git import commits_between
+from bench.speedup.keep.runs import QUANTITIES, SPEEDUP, Record
+from bench.speedup.measure.cell import Fingerprint
+from bench.speedup.measure.factors import FACTORS
+from bench.speedup.show.sentences import circumstances
 
 SDS = {"loop": 0.0003, "cpu": 0.02, "wait": 0.005, "balance": 0.003, "engine": 0.002}
 RULE = SuiteRule()
@@ -169,7 +172,7 @@ def test_what_changed_names_arms_versions_facts_and_commits() -> None:
     assert change.parallel == pytest.approx(0.05, abs=0.03)
     assert change.settings == ("ray 2.60.0 → 2.61.0", "nice 0 → 15")
     assert change.commits == ("a" * 40, "b" * 40)
-    lines = in_words(change, "ray", Path("/nowhere"))
+    lines = circumstances(change, "ray", Path("/nowhere"))
     assert lines[0].startswith("loop +0.0%, ray +")
     assert lines[1:] == ["ray 2.60.0 → 2.61.0, nice 0 → 15", "commits aaaaaaaa..bbbbbbbb"]
     assert what_changed(before, "2025", 20) is None
@@ -177,7 +180,7 @@ def test_what_changed_names_arms_versions_facts_and_commits() -> None:
 
 
 def test_a_loop_that_got_faster_is_said_so() -> None:
-    lines = in_words(Change(-0.1, -0.02, (), None), "ray", Path())
+    lines = circumstances(Change(-0.1, -0.02, (), None), "ray", Path())
     assert lines == ["the loop got faster: loop −9.5%, ray −2.0%"]
     assert not Change(0.0, 0.05, (), None).loop_got_faster
     assert not Change(-0.1, -0.1, (), None).loop_got_faster

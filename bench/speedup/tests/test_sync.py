@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from bench.__main__ import main
-from bench.speedup.decisions import decide, read_decisions
-from bench.speedup.sync import PRUNED, Run, SyncError, merge, sync
+from bench.speedup.keep.decisions import decide, read_decisions
+from bench.speedup.keep.sync import PRUNED, Run, SyncError, merge, sync
 from bench.speedup.tests.test_commands import HERE, run
 
 FOLDER = "Linux-CPython-3.11-64bit"
@@ -294,7 +294,7 @@ def test_the_command_says_what_it_did(
     assert main(["sync", "--storage", str(store)]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "bench-history: 0 fetched, 1 sent, 1 runs in all",
-        "  Abacus, 2 CPUs: 1 series, up to 1 nights",
+        "  Abacus, 2 CPUs: 1 series, up to 1 runs",
     ]
     assert main(["sync", "--storage", str(store), "--remote", "nowhere"]) == 2
     assert capsys.readouterr().err.startswith("python -m bench sync: bench-history on nowhere: git ls-remote: fatal:")

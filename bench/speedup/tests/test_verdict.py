@@ -9,22 +9,20 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from bench.speedup.verdict import (
-    ACCEPT,
-    DISMISS,
+from bench.speedup.judge.series import judge
+from bench.speedup.judge.verdict import (
     IMPROVED,
     LEARNING,
     OK,
     RECOVERED,
     REGRESSED,
     SUSPECT,
-    Decision,
     Night,
     Rule,
     Verdict,
     in_order,
-    judge,
 )
+from bench.speedup.keep.decisions import ACCEPT, DISMISS, Decision
 
 
 def series(values: Sequence[float], se: float | None = 0.004, again: Sequence[float | None] = ()) -> list[Night]:
@@ -54,7 +52,7 @@ def test_no_series_no_verdicts() -> None:
 def test_the_first_night_learns() -> None:
     verdict = last([0.6])
     assert (verdict.state, verdict.change, verdict.interval, verdict.z) == (LEARNING, None, None, None)
-    assert verdict.reason == "0 of 10 earlier nights"
+    assert verdict.reason == "0 of 10 earlier runs"
 
 
 def test_a_second_night_has_a_change_with_an_interval_if_something_tells_it() -> None:
@@ -76,7 +74,7 @@ def test_one_low_night_is_suspect_and_no_failure() -> None:
     verdict = last(values)
     assert verdict.state == SUSPECT
     assert verdict.suspicious
-    assert verdict.reason == "low tonight; one night decides nothing"
+    assert verdict.reason == "low; one run decides nothing"
     assert states([*values, *noise(5, seed=4)])[-5:] == [OK] * 5
 
 
@@ -198,7 +196,7 @@ def test_a_wild_series_is_no_error(scale: float, seed: int) -> None:
 def test_a_night_without_a_figure_changes_nothing() -> None:
     values = noise(30)
     gappy = judge(series([*values[:15], math.nan, *values[15:]]))
-    assert (gappy[15].state, gappy[15].reason, gappy[15].change) == (OK, "no figure tonight", None)
+    assert (gappy[15].state, gappy[15].reason, gappy[15].change) == (OK, "no figure in this run", None)
     assert [verdict.change for verdict in gappy[16:]] == [verdict.change for verdict in judge(series(values))[15:]]
     assert judge(series([math.nan]))[0].state == LEARNING
     broken = judge(series([*values, *[0.5] * 5, math.nan]))

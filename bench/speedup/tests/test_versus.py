@@ -25,8 +25,8 @@ from bench.ab import (
     measure,
 )
 from bench.environments import Environment, EnvironmentFailure, Version, _constraints, _group
-from bench.speedup.history import Fingerprint
-from bench.speedup.versus import STEADY, UNDECIDED, Limits, Visit, compare, enough
+from bench.speedup.judge.versus import STEADY, UNDECIDED, Limits, Visit, compare, enough
+from bench.speedup.measure.cell import Fingerprint
 
 SDS = {"loop": 0.0001, "cpu": 0.03, "wait": 0.004, "balance": 0.004, "engine": 0.001}
 
@@ -215,7 +215,7 @@ def test_other_data_are_another_cell() -> None:
 def test_nonsense_durations_are_refused(minutes: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--a", ".", "--minutes", minutes])
-    assert "no number above 0" in capsys.readouterr().err
+    assert "not a number above 0" in capsys.readouterr().err
 
 
 def test_a_comparison_as_markdown_says_the_last_line_first() -> None:

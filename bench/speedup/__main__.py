@@ -1,0 +1,105 @@
+"""The history of the speedups, and the verdict, on the command line."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from . import commands
+from .judge.suite import SuiteRule
+from .judge.verdict import Rule
+from .keep.decisions import ACCEPT, DISMISS
+from .keep.sync import BRANCH
+from .options import chance, positive, share
+
+Further = Mapping[str, tuple[str, str]]
+"""Commands with parsers of their own: help and module, whose ``main`` is called, by name."""
+
+
+def parser(prog: str, further: Further) -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    top = argparse.ArgumentParser(prog=prog, description="The history of the speedups, and the verdict.")
+    add = top.add_subparsers(dest="command", required=True, metavar="COMMAND").add_parser
+
+    store = argparse.ArgumentParser(add_help=False)
+    store.add_argument("--storage", type=_folder, default=Path(".benchmarks"), help="the store (default: .benchmarks)")
+    rule = argparse.ArgumentParser(add_help=False)
+    rule.add_argument("--smallest", type=share, default=Rule().smallest, help="smallest loss that fails (default: 1%%)")
+    suite = argparse.ArgumentParser(add_help=False, parents=[rule])
+    suite.add_argument("--false-alarms", type=chance, default=SuiteRule().false_alarms, help="default: 1/1000")
+
+    history = add("history", parents=[store, suite], help="show the series, their runs and states")
+    history.add_argument("cell", nargs="?", metavar="CELL", help="one series, run by run: its name, part of it, or id")
+    history.add_argument("--json", action="store_true", help="as JSON")
+    history.set_defaults(run=commands.history)
+
+    report = add("report", parents=[store, suite], help="write the report: one page of HTML on the whole history")
+    report.add_argument("file", metavar="FILE.html", type=Path, nargs="?", default=Path("speedup.html"))
+    report.add_argument("--title", help="default: name of this folder")
+    report.set_defaults(run=commands.report)
+
+    for kind, what in ((ACCEPT, "take a change for the new level"), (DISMISS, "take a change for noise")):
+        decide = add(kind, parents=[store, suite], help=what)
+        decide.add_argument("cell", metavar="CELL", help="name of a series, part of it, its id, or all")
+        decide.add_argument(
+            "--since", required=kind == ACCEPT, metavar="RUN", help="first run of the change, such as 2026-11-20"
+        )
+        decide.add_argument("--reason", required=True, help="why; it is kept in the history")
+        decide.set_defaults(run=commands.decide, kind=kind)
+
+    prune = add("prune", parents=[store, suite], help="delete old runs")
+    prune.add_argument("--keep", type=positive, required=True, metavar="N", help="the newest runs of each series")
+    prune.add_argument("--dry-run", action="store_true", help="only say what would be deleted")
+    prune.set_defaults(run=commands.prune)
+
+    sync = add("sync", parents=[store], help="bring the store and a git branch together")
+    sync.add_argument("--remote", default="origin", help="name or address of the remote (default: %(default)s)")
+    sync.add_argument("--branch", default=BRANCH, help="default: %(default)s")
+    sync.add_argument("--fetch-only", action="store_true", help="send nothing")
+    sync.set_defaults(run=commands.sync)
+
+    replay = add("replay", parents=[rule], help="judge one series of numbers from a CSV file")
+    replay.add_argument("file", metavar="FILE.csv", type=Path, help="columns: night,log_speedup,se[,remeasured]")
+    replay.add_argument("--false-alarms", type=chance, default=Rule().false_alarms, help="default: 1/2000")
+    replay.set_defaults(run=commands.replay)
+
+    for name, (what, _) in further.items():
+        add(name, help=what, add_help=False)
+    return top
+
+
+def _folder(text: str) -> Path:
+    return Path(text.removeprefix("file://"))
+
+
+def run(arguments: Sequence[str], prog: str, further: Further) -> int:
+    """Run one command; return the exit status.
+
+    Parameters
+    ----------
+    arguments : sequence of str
+        What was typed.
+    prog : str
+        What it was typed after.
+    further : mapping
+        Commands beside those of the plugin.
+    """
+    if arguments and arguments[0] in further:
+        # What they need is not loaded for the others.
+        return int(importlib.import_module(further[arguments[0]][1]).main(arguments[1:]))
+    chosen = parser(prog, further).parse_args(arguments)
+    try:
+        chosen.run(chosen)
+    except commands.CommandError as error:
+        print(f"{prog} {chosen.command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"{prog} {chosen.command}: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # somebody read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0

@@ -1,0 +1,62 @@
+"""The end of a session: tables, remarks, summary, report, and one line that says it all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from .judge.verdict import IMPROVED, INCOMPARABLE, OK, RECOVERED, REGRESSED, SUSPECT
+from .session import Session
+from .show import summary, tables
+from .show.outcome import Outcome
+
+
+def tell(session: Session, reporter: pytest.TerminalReporter) -> None:
+    """Write all that is to be said of the cells."""
+    outcome, config = session.outcome, reporter.config
+    reporter.section("speedup")
+    writer = reporter._tw
+    style = tables.Style(
+        width=max(tables.NARROWEST, writer.fullwidth) if reporter.isatty else tables.WIDTH,
+        color=writer.hasmarkup,
+        unicode=(writer._file.encoding or "").lower().replace("-", "") == "utf8",
+    )
+    for table in tables.render(outcome, style, config.get_verbosity()):
+        reporter.write_line(table)
+
+    def write(line: str, **markup: bool) -> None:
+        reporter.write_line(style.wrapped(line) if reporter.isatty else style.text(line), **markup)
+
+    for line in outcome.remarks:
+        write(line)
+    color = {"red": outcome.state == REGRESSED, "yellow": outcome.state in (SUSPECT, INCOMPARABLE)}
+    if outcome.alarm:
+        write(outcome.alarm, bold=True, **color)
+    color["green"] = outcome.state in (OK, IMPROVED, RECOVERED)
+    for line in _written(session, outcome, config):
+        reporter.write_line(style.text(line))  # annotations are read by a program
+    write(outcome.closing, bold=True, **color)
+
+
+def _written(session: Session, outcome: Outcome, config: pytest.Config) -> Iterator[str]:
+    """Write what is wanted beside the tables; yield what to say of it, and the annotations."""
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        yield from summary.commands(outcome)
+    for file in summary.files(config.getoption("speedup_summary")):
+        try:
+            summary.append(file, summary.markdown(outcome, summary.about(session.run.facts)))
+        except OSError as error:
+            yield f"no summary: {file} cannot be written: {error.strerror}"
+    wanted = config.getoption("speedup_report")
+    if wanted is not None:
+        from .show import report  # it needs packages that nothing else does
+
+        try:
+            report.write(wanted, session.report(), config.rootpath.name)
+            yield f"report: {wanted}"
+        except report.ReportError as error:
+            yield f"no report: {error}"
+        except Exception as error:  # whatever is in the store, the session's own result stands
+            yield f"no report: {type(error).__name__}: {error}"

@@ -1,0 +1,158 @@
+"""The statistics of a change: evidence that the latest nights of a series lie on another level than those before.
+
+Pure functions on numbers; `series` makes states of them. The statistic is that of Shiryaev and
+Roberts: the sum, over every night on which the change may have begun, of the likelihood ratio of "changed then"
+against "never changed". It is quadratic in Student's t of before minus after, so that neither the level nor the
+noise need be known:
+
+    log Λ(m) = z² / 2 × a g / (1 + a g) - log(1 + a g) / 2        with a = m n / (m + n)
+    log R    = log Σ Λ(m)                                         over the splits with z > 0
+
+for m nights after and n before, z the t value as a normal deviate, and a prior under which a change has the variance
+`PRIOR_VARIANCE` in units of the noise's. Sources: A. N. Shiryaev, "On optimum methods in quickest detection
+problems", Theory of Probability and its Applications 8:22-46, 1963; S. W. Roberts, "A comparison of some control
+chart procedures", Technometrics 8:411-430, 1966; M. Pollak, "Average run lengths of an optimal method of detecting a
+change in distribution", Annals of Statistics 15:749-779, 1987.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+SPLITS = 10
+"""Nights after a change, at most, among which its beginning is looked for. More splits are more chances of a false
+alarm: with 30 it takes more evidence to find a loss in its first week. A ramp of 20 nights is found all the same."""
+PRIOR_VARIANCE = 2.0
+"""Variance of a change before it is seen, in units of the variance of a night."""
+SHRINKAGE = 20.0
+"""Nights that an autocorrelation must be seen in before half of it is believed: in a short series it is mostly
+chance, and to believe it would hide losses."""
+MOST_AUTOCORRELATION = 0.6
+
+LEAST_CLIP, MOST_CLIP = 1.7, 3.0
+"""Between how many standard deviations a single night is clipped."""
+CLIP_SHARE = 0.27
+"""Share of odd nights at which a night is clipped to one standard deviation, were that not below `LEAST_CLIP`."""
+
+_SLOPE, _OFFSET = 1.35, 0.15
+"""Fitted to the alarms of a simulation, see `limit_for`."""
+
+
+def normal_deviate(t: float, degrees: float) -> float:
+    """Return the normal deviate with the tail probability of Student's `t`.
+
+    D. L. Wallace, "Bounds on normal approximations to Student's and the chi-square distributions", Annals of
+    Mathematical Statistics 30:1121-1130, 1959; within 0.02 for 8 degrees of freedom or more up to t = 6.
+
+    Parameters
+    ----------
+    t : float
+        Student's t.
+    degrees : float
+        Its degrees of freedom, above 0.
+    """
+    deviate = _wallace(degrees) * math.sqrt(degrees * math.log1p(t * t / degrees))
+    return math.copysign(deviate, t)
+
+
+def normal_deviates(t: Floats, degrees: float) -> Floats:
+    """Return `normal_deviate` of each element."""
+    deviates: Floats = np.copysign(_wallace(degrees) * np.sqrt(degrees * np.log1p(t * t / degrees)), t)
+    return deviates
+
+
+def _wallace(degrees: float) -> float:
+    return (8 * degrees + 1) / (8 * degrees + 3)
+
+
+def clip_limit(odd: int, nights: int) -> float:
+    """Return at how many standard deviations a night is clipped.
+
+    One night must not decide. In a series that had odd nights before, far ones are no news; in one that never had
+    any, a far night is a sign. So the limit falls with the cube root of the share of odd nights.
+
+    Parameters
+    ----------
+    odd : int
+        How many of the earlier nights were odd.
+    nights : int
+        Number of earlier nights.
+    """
+    return min(MOST_CLIP, max(LEAST_CLIP, math.cbrt(CLIP_SHARE * (nights + 1) / (odd + 0.5))))
+
+
+def believed_autocorrelation(lagged: Floats, squares: Floats, nights: Floats) -> Floats:
+    """Return the autocorrelation from night to night to reckon with, from 0 to 0.6.
+
+    Parameters
+    ----------
+    lagged : array of shape (splits,)
+        Sum of the products of each night's residual and the next one's, of the nights before each split: a change
+        itself looks like autocorrelation.
+    squares : array of shape (splits,)
+        Sum of their squared residuals.
+    nights : array of shape (splits,)
+        Their number.
+    """
+    # The estimate is biased downwards by about one nights-th.
+    raw = np.divide(lagged, squares, out=np.zeros_like(lagged), where=squares > 0) + 1 / nights
+    believed: Floats = np.clip(raw * nights / (nights + SHRINKAGE), 0.0, MOST_AUTOCORRELATION)
+    return believed
+
+
+def variance_of_mean(nights: Floats, autocorrelation: Floats) -> Floats:
+    """Return the variance of the mean of so many nights, in units of the variance of one.
+
+    Without autocorrelation that is 1 / m for m nights; with ρ from night to night it is::
+
+        ((1 + ρ) / (1 - ρ) - 2 ρ (1 - ρ^m) / (m (1 - ρ)²)) / m
+
+    for an AR(1) process (G. E. P. Box, G. M. Jenkins and G. C. Reinsel, "Time Series Analysis", section 2.1).
+    """
+    rho = autocorrelation
+    factor: Floats = (1 + rho) / (1 - rho) - 2 * rho * (1 - rho**nights) / (nights * (1 - rho) ** 2)
+    return factor / nights
+
+
+def log_likelihood_ratios(z: Floats, after: Floats, before: Floats) -> Floats:
+    """Return log Λ of each split.
+
+    Parameters
+    ----------
+    z : array of shape (splits,)
+        Normal deviates of the change, positive in the direction that is looked for.
+    after, before : arrays of shape (splits,)
+        Number of nights after and before each split.
+    """
+    information = PRIOR_VARIANCE * after * before / (after + before)
+    ratios: Floats = 0.5 * z * z * information / (1 + information) - 0.5 * np.log1p(information)
+    return ratios
+
+
+def limit_for(false_alarms: float) -> float:
+    """Return the limit of log R that a series without a change passes so often.
+
+    Parameters
+    ----------
+    false_alarms : float
+        Chance, per night, that a series on which nothing changed passes the limit; between 0 and 1, both excluded.
+
+    Notes
+    -----
+    The logarithm of that chance is linear in the limit, and -0.15 - 1.35 × limit was fitted to independent normal
+    nights; ``python -m bench simulate --limits`` shows how well. R minus the number of nights is a martingale, so
+    that the chance is below exp(-limit) whatever the fit (Pollak, 1987).
+
+    Raises
+    ------
+    ValueError
+        If `false_alarms` is no such chance.
+    """
+    if not 0 < false_alarms < 1:
+        raise ValueError(f"a chance of false alarms lies between 0 and 1, not at {false_alarms!r}")
+    return max(0.0, (-math.log(false_alarms) - _OFFSET) / _SLOPE)

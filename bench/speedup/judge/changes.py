@@ -1,0 +1,71 @@
+"""What else changed when a level did: the two arms, versions, machine, commits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..keep.runs import Record
+from .segment import centre
+
+
+@dataclass(frozen=True)
+class Change:
+    """What differs across a change of level. It need not be the cause."""
+
+    sequential: float
+    """Change of the log of the sequential runs' seconds."""
+    parallel: float
+    """Change of the log of the parallel runs' seconds."""
+    settings: tuple[str, ...]
+    """Versions and facts that differ, such as ``numpy 2.3.0 → 2.4.0``."""
+    commits: tuple[str, str] | None
+    """The last commit before and the first one after, if they differ."""
+
+    @property
+    def loop_got_faster(self) -> bool:
+        """Whether the speedup fell because the loop got faster, and the parallel run did so less."""
+        return self.sequential < -0.01 and self.parallel < 0.25 * -self.sequential and self.parallel > self.sequential
+
+
+def what_changed(records: Sequence[Record], since: str, nights: int) -> Change | None:
+    """Compare the nights from `since` on with those before.
+
+    Parameters
+    ----------
+    records : sequence of Record
+        One series, the oldest night first.
+    since : str
+        First night on the new level.
+    nights : int
+        How many nights before it count as the old level.
+
+    Returns
+    -------
+    Change or None
+        ``None`` if there is nothing before or nothing after.
+    """
+    before = [record for record in records if record.night < since][-max(1, nights) :]
+    after = [record for record in records if record.night >= since]
+    if not before or not after:
+        return None
+
+    def moved(seconds: str) -> float:
+        then, now = (centre([math.log(getattr(record, seconds)) for record in records]) for records in (before, after))
+        return now - then
+
+    last, first = before[-1], after[0]
+    # What only one of them recorded tells nothing: an earlier version of this program did not record all of it.
+    settings = tuple(
+        f"{name} {value} → {first.setting[name]}"
+        for name, value in last.setting.items()
+        if first.setting.get(name, value) != value
+    )
+    differ = last.commit and first.commit and last.commit != first.commit
+    return Change(
+        moved("sequential_s"),
+        moved("parallel_s"),
+        settings,
+        (last.commit, first.commit) if differ else None,
+    )

@@ -1,0 +1,148 @@
+"""The series of a store, each judged night by night, with those that were last measured in the same run.
+
+So a store says of its latest run what the session of that run said. A series that the latest run did not measure
+(it was renamed, or only some cells were run) keeps its last verdict, and has no part in that of the suite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from ..keep.decisions import ACCEPT, Decision, Decisions
+from ..keep.runs import History, Record
+from ..measure.cell import Fingerprint
+from .suite import CellVerdict, SuiteRule, judge_cell, judge_suite
+from .verdict import REGRESSED, SUSPECT, Verdict
+
+NIGHTS_BEFORE = 60
+"""Nights before a change that are kept as evidence."""
+NIGHTS_AFTER = 10
+"""Nights after an accepted change that are kept as evidence; of an open one, all are."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """One series of a store, judged."""
+
+    fingerprint: Fingerprint
+    records: list[Record]
+    """The oldest night first."""
+    verdict: CellVerdict
+    """On the latest night."""
+    nights: dict[str, list[Verdict]]
+    """All verdicts, by quantity."""
+    is_current: bool = True
+    """Whether it was measured in the latest run of its suite."""
+
+    @property
+    def name(self) -> str:
+        """What the cell was called when it was last measured."""
+        return self.records[-1].name
+
+    @property
+    def is_cost(self) -> bool:
+        """Whether it is a cost and not a speedup."""
+        return self.records[-1].is_cost
+
+    @property
+    def side_by_side(self) -> bool:
+        """Whether it is one of several engines, of which most are not ours."""
+        return self.records[-1].side_by_side
+
+
+@dataclass(frozen=True)
+class Suite:
+    """All series of one machine; those of its latest run share its false alarms."""
+
+    cpu_model: str
+    usable_cpus: int
+    protocol: int
+    series: tuple[Series, ...]
+    """The one that was measured last at the end."""
+    together: CellVerdict | None
+    """All speedups of the latest run taken as one."""
+
+    @property
+    def latest(self) -> str:
+        """Its latest night."""
+        return max(one.records[-1].night for one in self.series)
+
+
+def suites(history: History, decisions: Decisions, rule: SuiteRule) -> list[Suite]:
+    """Judge all series of a store; return them by machine, the one that measured last at the end."""
+
+    def machine(one: Fingerprint) -> tuple[str, int, int]:
+        return one.cpu_model, one.usable_cpus, one.protocol
+
+    found = []
+    for key, group in groupby(sorted(history.fingerprints, key=machine), key=machine):
+        found.append(_suite(*key, list(group), history, decisions, rule))
+    return sorted(found, key=lambda suite: suite.latest)
+
+
+def evidence(series: Series, decisions: Sequence[Decision]) -> list[Record]:
+    """Return the nights that an open or accepted change stands on: those it was compared with, and those after.
+
+    Parameters
+    ----------
+    series : Series
+        The series.
+    decisions : sequence of Decision
+        What people made of its changes.
+    """
+    found: dict[str, Record] = {}
+    for verdict in series.verdict.by_quantity.values():
+        if verdict.since and verdict.state in (REGRESSED, SUSPECT):
+            found |= _around(series.records, verdict.since, len(series.records))
+    for decision in decisions:
+        if decision.kind == ACCEPT:
+            found |= _around(series.records, decision.since, NIGHTS_AFTER)
+    return [found[night] for night in sorted(found)]
+
+
+def _around(records: Sequence[Record], since: str, after: int) -> dict[str, Record]:
+    before = [record for record in records if record.night < since][-NIGHTS_BEFORE:]
+    return {record.night: record for record in [*before, *[r for r in records if r.night >= since][:after]]}
+
+
+def _suite(
+    cpu_model: str,
+    usable_cpus: int,
+    protocol: int,
+    fingerprints: Sequence[Fingerprint],
+    history: History,
+    decisions: Decisions,
+    rule: SuiteRule,
+) -> Suite:
+    records = {one: history.of(one) for one in fingerprints}
+    ours = [one for one in fingerprints if not records[one][-1].side_by_side]
+    judged: dict[Fingerprint, tuple[CellVerdict, dict[str, list[Verdict]]]] = {}
+    together: CellVerdict | None = None
+
+    def last(one: Fingerprint) -> str:
+        return records[one][-1].night
+
+    latest = max(map(last, ours), default="")
+    for _, group in groupby(sorted(ours, key=last), key=last):
+        run = list(group)
+        verdict = judge_suite([records[one] for one in run], rule, [decisions.of(one) for one in run])
+        judged |= zip(run, zip(verdict.cells, verdict.nights, strict=True), strict=True)
+        together = verdict.together
+    # Engines side by side are no part of the suite; each is judged as if it were alone.
+    judged |= {
+        one: judge_cell(records[one], rule.for_each_of(1), decisions.of(one))
+        for one in fingerprints
+        if one not in judged
+    }
+    return Suite(
+        cpu_model,
+        usable_cpus,
+        protocol,
+        tuple(
+            Series(one, records[one], *judged[one], is_current=one not in ours or last(one) == latest)
+            for one in fingerprints
+        ),
+        together,
+    )

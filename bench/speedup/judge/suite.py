@@ -1,0 +1,303 @@
+"""What is said of the cells of one night together: which have regressed, through which factor.
+
+What is judged
+    The speedup of each cell and its five factors, and each of these six again as the mean over all cells: a slower
+    engine lowers the engine factor of every cell at once, and shows there before it shows in any of them.
+
+False alarms
+    ``SuiteRule.false_alarms`` is the chance that a night on which nothing changed fails the suite. It is shared out
+    evenly among all the series, so that it holds however they depend on each other (C. E. Bonferroni's inequality);
+    as they do, the true rate is lower.
+
+What is fair to call regressed
+    A loss in the speedup or in a factor. Only the factor ``cpu`` cannot tell the program from the machine: the same
+    fit takes more CPU time beside the other ones when a neighbour on the host uses the caches, and nights of that
+    come and go. So a loss that is that factor's alone is `suspect` until it has been there for `MACHINE_NIGHTS`
+    nights, or has been found in two cells.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import compress
+from statistics import median
+
+from scipy import special
+
+from ..keep.decisions import Decision
+from ..keep.runs import QUANTITIES, SPEEDUP, Record
+from ..measure.factors import FACTORS
+from .segment import centre
+from .series import judge
+from .verdict import (
+    IMPROVED,
+    INCOMPARABLE,
+    LEARNING,
+    OK,
+    RECOVERED,
+    REGRESSED,
+    SUSPECT,
+    Night,
+    Rule,
+    Verdict,
+    in_order,
+    night_of,
+)
+
+CPU = "cpu"
+"""The factor that a neighbour on the host lowers as well as the program does."""
+FALSE_WARNINGS = 1 / 100
+"""Chance, per night, that something in the suite is suspect although nothing changed."""
+MACHINE_NIGHTS = 3
+"""Nights after which a loss of that factor alone is no longer the machine's."""
+LEAST_SPREAD = 1e-4
+"""Spread of a cell from night to night, for its weight in the mean of all: no cell counts without bounds."""
+
+CAUSES = {
+    "loop": "the loop loses less between its fits",
+    "cpu": "the fits take more CPU time beside each other",
+    "wait": "the workers do not get their CPUs",
+    "balance": "the tasks fill the CPUs less evenly",
+    "engine": "{engine}'s own cost",
+}
+"""What a loss of each factor means."""
+
+URGENCY = (REGRESSED, SUSPECT, RECOVERED, IMPROVED, INCOMPARABLE, OK, LEARNING)
+"""All states, those that need attention first."""
+
+
+@dataclass(frozen=True)
+class SuiteRule:
+    """The constants that a user may want to change."""
+
+    false_alarms: float = 1 / 1000
+    """Chance, per night, that the suite fails although nothing changed."""
+    smallest: float = 0.01
+    """A loss of a smaller share of the speedup is no failure."""
+
+    def for_each_of(self, cells: int, costs: int = 0) -> Rule:
+        """Return the rule for each series of a suite with so many cells, and so many costs beside them."""
+        series = len(QUANTITIES) * max(1, cells + (cells > 1)) + costs
+        return Rule(
+            false_alarms=self.false_alarms / series,
+            smallest=self.smallest,
+            suspicious=max(Rule().suspicious, float(-special.ndtri(FALSE_WARNINGS / series))),
+        )
+
+
+@dataclass(frozen=True)
+class CellVerdict:
+    """What is said of a cell, or of all cells together."""
+
+    state: str
+    """One of the states of a series; the most urgent of those that are fair."""
+    leading: Verdict
+    """The verdict that this state comes from; the speedup's where nothing is wrong."""
+    quantity: str
+    """What `leading` is of: ``speedup``, a factor, or ``cost``."""
+    by_quantity: Mapping[str, Verdict]
+    """The verdicts on all quantities in this run."""
+    culprit: str | None = None
+    """The factor behind a change of level."""
+    shares: Mapping[str, float] = field(default_factory=dict)
+    """Change of the log of each factor since then: they add up to that of the speedup."""
+    reason: str = ""
+    """What stands behind the state."""
+
+    @property
+    def noted(self) -> dict[str, Verdict]:
+        """Losses that are sure and too small for a failure, by quantity."""
+        return {name: verdict for name, verdict in self.by_quantity.items() if verdict.noted}
+
+    @property
+    def suspicion(self) -> str:
+        """What is so low tonight that the cell should be measured again; empty if nothing is."""
+        low = [name for name, verdict in self.by_quantity.items() if verdict.suspicious and not verdict.remeasured]
+        return f"{' and '.join(low)} {'is' if len(low) == 1 else 'are'} low" if low else ""
+
+
+@dataclass(frozen=True)
+class SuiteVerdict:
+    """What is said of a night."""
+
+    cells: tuple[CellVerdict, ...]
+    """One per cell, in their order."""
+    together: CellVerdict | None
+    """All cells taken as one; ``None`` if there is only one, or none has a history."""
+    nights: tuple[dict[str, list[Verdict]], ...] = ()
+    """All verdicts on each cell, by quantity."""
+
+
+def judge_cell(
+    records: Sequence[Record], rule: Rule, decisions: Sequence[Decision] = ()
+) -> tuple[CellVerdict, dict[str, list[Verdict]]]:
+    """Judge the latest night of a cell.
+
+    Parameters
+    ----------
+    records : sequence of Record
+        Its series, the oldest night first, tonight's last; at least one.
+    rule : Rule
+        For each of its quantities.
+    decisions : sequence of Decision
+        What people made of its changes.
+
+    Returns
+    -------
+    CellVerdict
+        Of the last night, without regard to other cells.
+    dict of str to list of Verdict
+        All nights of each quantity.
+    """
+    points = {name: [night_of(record, name) for record in records] for name in records[-1].quantities}
+    return _judged(points, rule, decisions, records[-1].fingerprint.engine)
+
+
+def judge_suite(
+    cells: Sequence[Sequence[Record]], rule: SuiteRule, decisions: Sequence[Sequence[Decision]] = ()
+) -> SuiteVerdict:
+    """Judge the latest night of all cells.
+
+    Parameters
+    ----------
+    cells : sequence of sequences of Record
+        The series of each cell, the oldest night first, tonight's last.
+    rule : SuiteRule
+        For the suite.
+    decisions : sequence of sequences of Decision
+        What people made of the changes of each cell, in the order of the cells.
+    """
+    whole = [not records[-1].is_cost for records in cells]
+    each = rule.for_each_of(sum(whole), costs=len(cells) - sum(whole))
+    made = list(decisions) or [()] * len(cells)
+    judged = [judge_cell(records, each, one) for records, one in zip(cells, made, strict=True)]
+    verdicts = [verdict for verdict, _ in judged]
+    together = None
+    if sum(whole) > 1:
+        points = {
+            name: pooled(
+                [[night_of(record, name) for record in records] for records in compress(cells, whole)],
+                [nights[name] for _, nights in compress(judged, whole)],
+            )
+            for name in QUANTITIES
+        }
+        if points[SPEEDUP]:
+            engines = {records[-1].fingerprint.engine for records in compress(cells, whole)}
+            engine = engines.pop() if len(engines) == 1 else "the engine"
+            common = [decision for decision in made[0] if all(decision in others for others in made)]
+            together, _ = _judged(points, each, common, engine)
+    widespread = sum(verdict.culprit == CPU for verdict in verdicts) > 1
+    return SuiteVerdict(
+        tuple(fair(verdict, widespread=widespread) for verdict in verdicts),
+        together and fair(together, widespread=widespread),
+        tuple(nights for _, nights in judged),
+    )
+
+
+def fair(verdict: CellVerdict, *, widespread: bool = False) -> CellVerdict:
+    """Return the verdict with a loss that may be the machine's made `suspect`.
+
+    Parameters
+    ----------
+    verdict : CellVerdict
+        Of a cell.
+    widespread : bool
+        Whether the factor ``cpu`` was found lower in more than one cell.
+    """
+    failing = {name for name, one in verdict.by_quantity.items() if one.state == REGRESSED}
+    if verdict.state != REGRESSED or widespread or verdict.culprit != CPU or failing - {CPU, SPEEDUP}:
+        return verdict
+    nights = max(verdict.by_quantity[name].nights for name in failing)
+    if nights >= MACHINE_NIGHTS:
+        return verdict
+    reason = f"{verdict.reason}; it may be the machine: seen in one cell, on {nights} of {MACHINE_NIGHTS} nights"
+    return replace(verdict, state=SUSPECT, reason=reason)
+
+
+def pooled(cells: Sequence[Sequence[Night]], verdicts: Sequence[Sequence[Verdict]]) -> list[Night]:
+    """Return the mean over the cells, night by night.
+
+    Each cell is taken from its median on the present level (its current segment), and counts with the inverse of
+    its variance from night to night. Cells that have no such level yet are left out.
+
+    Parameters
+    ----------
+    cells : sequence of sequences of Night
+        One quantity of every cell.
+    verdicts : sequence of sequences of Verdict
+        The verdicts on these nights.
+    """
+    parts: dict[str, list[tuple[float, float, float]]] = {}
+    for nights, said in zip(cells, verdicts, strict=True):
+        by_night = {verdict.night: verdict for verdict in said if verdict.segment == said[-1].segment}
+        level = [
+            (night, _counted(night, by_night[night.night]))
+            for night in in_order(nights)
+            if night.night in by_night and math.isfinite(night.value)
+        ]
+        if len(level) <= Rule().learn:
+            continue
+        middle = median(value for _, value in level)
+        spread = max(1.4826 * median(abs(value - middle) for _, value in level), LEAST_SPREAD)
+        for night, value in level:
+            parts.setdefault(night.night, []).append((value - middle, spread**-2, night.se or 0.0))
+    if all(len(one) < 2 for one in parts.values()):
+        return []
+    return [_weighted_mean(name, one) for name, one in parts.items()]
+
+
+def _counted(night: Night, verdict: Verdict) -> float:
+    """Return the measurement that counts: the second one, where it cleared the first."""
+    if night.remeasured is not None and verdict.remeasured and verdict.state == OK:
+        return night.remeasured
+    return night.value
+
+
+def _weighted_mean(name: str, parts: Sequence[tuple[float, float, float]]) -> Night:
+    total = math.fsum(weight for _, weight, _ in parts)
+    mean = math.fsum(weight * value for value, weight, _ in parts) / total
+    return Night(name, mean, math.sqrt(math.fsum((weight * se) ** 2 for _, weight, se in parts)) / total)
+
+
+def _judged(
+    points: Mapping[str, Sequence[Night]], rule: Rule, decisions: Sequence[Decision], engine: str
+) -> tuple[CellVerdict, dict[str, list[Verdict]]]:
+    nights = {name: judge(series, rule, decisions) for name, series in points.items()}
+    tonight = {name: verdicts[-1] for name, verdicts in nights.items()}
+    state = min((verdict.state for verdict in tonight.values()), key=URGENCY.index)
+    concerned = [name for name in points if tonight[name].state == state]
+    factors = [name for name in concerned if name in FACTORS]
+    quantity, culprit, shares = concerned[0], None, {}
+    if state in (REGRESSED, IMPROVED, RECOVERED, SUSPECT):
+        sign = 1.0 if state in (REGRESSED, SUSPECT) else -1.0
+        shares = _shares(points, tonight[concerned[0]])
+        # The factors are steadier than the speedup, and each has one cause: the one that lost most leads.
+        if factors:
+            culprit = min(factors, key=lambda name: sign * (tonight[name].change or 0.0))
+            quantity = culprit
+        elif shares:
+            culprit = min(shares, key=lambda name: sign * shares[name])
+    elif SPEEDUP in concerned:
+        quantity = SPEEDUP
+    reason = tonight[quantity].reason
+    if culprit and state in (REGRESSED, SUSPECT):
+        reason = f"{culprit}: {CAUSES[culprit].format(engine=engine)}"
+    return CellVerdict(state, tonight[quantity], quantity, tonight, culprit, shares, reason), nights
+
+
+def _shares(points: Mapping[str, Sequence[Night]], verdict: Verdict) -> dict[str, float]:
+    """Return by how much the log of each factor changed with the level that `verdict` speaks of."""
+    since = verdict.since or verdict.night
+    if not points.keys() >= set(FACTORS):
+        return {}
+    changes = {}
+    for name in FACTORS:
+        known = [night for night in points[name] if math.isfinite(night.value)]
+        after = [night.value for night in known if night.night >= since]
+        before = [night.value for night in known if night.night < since][-max(1, verdict.compared) :]
+        if not before or not after:
+            return {}
+        changes[name] = centre(after) - centre(before)
+    return changes

@@ -1,0 +1,116 @@
+"""Files that are whole or not there, and files of JSON lines that several programs add to."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class NewerSchema(ValueError):
+    """A line that a newer version of this program wrote; the message says so."""
+
+
+@contextlib.contextmanager
+def whole(folder: Path, content: bytes) -> Iterator[Path]:
+    """Yield a finished file in `folder`, to be linked or moved to where it belongs; delete what is left of it.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
+    handle, name = tempfile.mkstemp(dir=folder, prefix=".", suffix=".partial")
+    partial = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        # A temporary file is private, a history is not: give it the rights of any new file.
+        umask = os.umask(0)
+        os.umask(umask)
+        partial.chmod(0o666 & ~umask)
+        yield partial
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            partial.unlink()
+
+
+def put_new(partial: Path, path: Path) -> Path:
+    """Move a finished file to where nothing is yet; return where it is, by another name if there are no hard links.
+
+    Raises
+    ------
+    FileExistsError
+        If something is there.
+    OSError
+        If it cannot be moved.
+    """
+    try:
+        os.link(partial, path)  # fails if the file is there, unlike a rename
+    except FileExistsError:
+        raise
+    except OSError:  # no hard links on this file system
+        return partial.replace(unlike_others(path))
+    return path
+
+
+def unlike_others(path: Path) -> Path:
+    """Return a path with a part in its name that no other has."""
+    return path.with_stem(f"{path.stem}_{uuid.uuid4().hex[:8]}")
+
+
+def add_lines(file: Path, lines: Iterable[str]) -> None:
+    """Add lines to the end of a file, which is made if need be; all of them in one write, so that none is torn.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
+    text = "".join(f"{line}\n" for line in lines)
+    handle = os.open(file, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+    try:
+        size = os.fstat(handle).st_size
+        if size and os.pread(handle, 1, size - 1) != b"\n":
+            text = f"\n{text}"  # somebody's last line was not ended
+        os.write(handle, text.encode())
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def read_lines(file: Path, parse: Callable[[Any], T]) -> tuple[list[T], list[str]]:
+    """Return what `parse` makes of each line of JSON, and a sentence for each line that was left out.
+
+    Parameters
+    ----------
+    file : Path
+        It need not be there.
+    parse : callable
+        Raises `NewerSchema`, or whatever a broken line leads to.
+    """
+    found, problems = [], []
+    try:
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    except FileNotFoundError:
+        return [], []
+    except OSError as error:
+        return [], [f"{file.name} left out: {error.strerror}"]
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            found.append(parse(json.loads(line)))
+        except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError) as error:
+            reason = error if isinstance(error, NewerSchema) else "broken"
+            problems.append(f"line {number} of {file.name} left out: {reason}")
+    return found, problems

@@ -1,0 +1,277 @@
+"""Saved runs, read from pytest-benchmark's storage and put together into series."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ..measure.cell import AGAIN, BLOCK, COST, SIDE_BY_SIDE, Fingerprint
+from ..measure.estimate import half_width
+from ..measure.factors import FACTORS
+from ..measure.pairs import SCHEMA
+
+RUN = "run"
+"""Key of a run's id in our block at its top: 32 hexadecimal digits, the same however often the run is saved."""
+
+SPEEDUP = "speedup"
+"""Name of the quantity that the factors make."""
+QUANTITIES = (SPEEDUP, *FACTORS)
+"""What is judged of each speedup."""
+MOST_LOG = 700.0
+"""Largest log of the end of an interval: beyond, there is no such number."""
+_IN_FINGERPRINT = {"cpu_model", "usable_cpus"}
+
+
+@dataclass(frozen=True)
+class Record:
+    """One cell of one saved run."""
+
+    night: str
+    """When the run was saved: date and time, ISO 8601, UTC."""
+    file: str
+    """Path of the file."""
+    fingerprint: Fingerprint
+    """What it may be compared with."""
+    logs: Mapping[str, float]
+    """Log of the speedup and of each factor, by name; of a cost, log of the bare seconds over its own."""
+    log_ses: Mapping[str, float | None]
+    """Standard error of each of `logs` within the run; ``None`` for a single pair."""
+    sequential_s: float
+    """Wall-clock seconds of the sequential runs, geometric mean."""
+    parallel_s: float
+    """Wall-clock seconds of the parallel runs, geometric mean."""
+    again_logs: Mapping[str, float] | None = None
+    """`logs` of the second measurement, where the first was suspect."""
+    again_ses: Mapping[str, float | None] | None = None
+    """`log_ses` of the second measurement."""
+    setting: Mapping[str, str] = field(default_factory=dict)
+    """What else was recorded of the run and the cell, by name: versions, machine, facts. As text."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """Versions of the packages that the run recorded, by name; they are in `setting` too."""
+    commit: str = ""
+    """Commit of the measured project, if it is known."""
+    pairs: int = 0
+    """How many pairs were measured."""
+    side_by_side: bool = False
+    """Whether it is one of several engines, most of which are not ours: no failure of the suite."""
+    name: str = ""
+    """What the cell was called; its label if it was stored without a name."""
+
+    def interval(self, quantity: str) -> tuple[float, float] | None:
+        """Return the 95 % interval of a quantity within the run; ``None`` where a single pair was measured."""
+        log, se = self.logs[quantity], self.log_ses[quantity]
+        if se is None or self.pairs < 2:
+            return None
+        margin = half_width(se, self.pairs)
+        return math.exp(log - margin), math.exp(min(log + margin, MOST_LOG))
+
+    @property
+    def quantities(self) -> tuple[str, ...]:
+        """What is judged of it: the speedup and its factors, or the cost."""
+        return tuple(self.logs)
+
+    @property
+    def is_cost(self) -> bool:
+        """Whether it is a cost and not a speedup."""
+        return COST in self.logs
+
+
+@dataclass(frozen=True)
+class History:
+    """All records that could be read, and what could not."""
+
+    records: tuple[Record, ...] = ()
+    """In the order of their nights."""
+    problems: tuple[str, ...] = ()
+    """One line for each file that was left out, wholly or in part."""
+    damaged: frozenset[str] = frozenset()
+    """Paths of these files."""
+
+    @cached_property
+    def _series(self) -> list[tuple[Fingerprint, list[Record]]]:
+        """The records of each series with its latest fingerprint; the series that was measured last at the end.
+
+        What was stored under an earlier name of the workload belongs to the series that knows this name.
+        """
+        parent: dict[tuple[Any, ...], tuple[Any, ...]] = {}
+
+        def root(key: tuple[Any, ...]) -> tuple[Any, ...]:
+            while (above := parent.setdefault(key, key)) != key:
+                key = above
+            return key
+
+        for record in self.records:
+            for former in record.fingerprint.former:
+                parent[root(former.key)] = root(record.fingerprint.key)
+        found: dict[tuple[Any, ...], list[Record]] = {}
+        for record in self.records:
+            found.setdefault(root(record.fingerprint.key), []).append(record)
+        order = {id(record): number for number, record in enumerate(self.records)}
+        latest_last = sorted(found.values(), key=lambda records: order[id(records[-1])])
+        return [(_latest(records), records) for records in latest_last]
+
+    @cached_property
+    def _by_key(self) -> dict[tuple[Any, ...], list[Record]]:
+        return {one.key: records for latest, records in self._series for one in (latest, *latest.former)}
+
+    def of(self, fingerprint: Fingerprint) -> list[Record]:
+        """Return the records of a series, the oldest first, those under earlier names of the workload included."""
+        names = (fingerprint, *fingerprint.former)
+        known = {id(records): records for one in names if (records := self._by_key.get(one.key))}
+        if len(known) == 1:
+            return list(*known.values())
+        return sorted((record for records in known.values() for record in records), key=lambda record: record.night)
+
+    @property
+    def fingerprints(self) -> list[Fingerprint]:
+        """The fingerprint of each series, the one that was measured last at the end."""
+        return [fingerprint for fingerprint, _ in self._series]
+
+    def nearest(self, fingerprint: Fingerprint) -> Fingerprint | None:
+        """Return the latest fingerprint of the same cell with the fewest differences, or ``None``."""
+        cells = {one.cell for one in (fingerprint, *fingerprint.former)}
+        same_cell = [record.fingerprint for record in reversed(self.records) if record.fingerprint.cell in cells]
+        return min(same_cell, key=lambda other: len(fingerprint.differences(other)), default=None)
+
+
+def _latest(records: Sequence[Record]) -> Fingerprint:
+    """Return the latest fingerprint of a series, with all earlier names that any of its runs knew."""
+    latest = records[-1].fingerprint
+    known = {name: None for record in records for name in (*record.fingerprint.formerly, record.fingerprint.workload)}
+    known.pop(latest.workload)
+    return replace(latest, formerly=tuple(known))
+
+
+def read_history(files: Iterable[Path]) -> History:
+    """Read the cells of saved runs. A file that cannot be read costs no other file.
+
+    Parameters
+    ----------
+    files : iterable of Path
+        JSON files of pytest-benchmark's storage, of any machine and Python version.
+    """
+    by_run: dict[str, list[Record]] = {}
+    problems: list[str] = []
+    foreign = []
+    damaged = set()
+    for file in files:
+        try:
+            run = json.loads(file.read_text(encoding="utf-8"))
+            cells = [cell for cell in run["benchmarks"] if BLOCK in cell["extra_info"]]
+            run["datetime"] + ""
+        except OSError as error:
+            problems.append(f"{file.name} left out: {error.strerror}")
+        except (ValueError, TypeError, KeyError, RecursionError):
+            problems.append(f"{file.name} left out: broken, or no run of pytest-benchmark")
+        else:
+            if not cells:
+                foreign.append(file.name)
+            records: list[Record] = []
+            for cell in cells:
+                try:
+                    records.append(record_of(cell["extra_info"][BLOCK], run, str(file)))
+                except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError) as error:
+                    damaged.add(str(file))
+                    problems.append(f"a cell of {file.name} left out: {_reason(error)}")
+            block = run.get(BLOCK)
+            name = str(block.get(RUN) or file) if isinstance(block, dict) else str(file)
+            other = by_run.setdefault(name, records)
+            if other is not records:  # a copy, or what was saved before all cells were measured
+                by_run[name], fewer = (records, other) if len(records) > len(other) else (other, records)
+                if fewer:
+                    kept = Path(by_run[name][0].file).name
+                    problems.append(f"{Path(fewer[0].file).name} left out: the same run as {kept}")
+    if foreign:
+        more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
+        problems.append(f"{foreign[0]}{more} left out: measured without pairs")
+    found = sorted((record for records in by_run.values() for record in records), key=lambda record: record.night)
+    return History(tuple(found), tuple(problems), frozenset(damaged))
+
+
+def record_of(block: Mapping[str, Any], run: Mapping[str, Any], file: str) -> Record:
+    """Return one cell of a run as a record.
+
+    Parameters
+    ----------
+    block : mapping
+        Our block of the cell.
+    run : mapping
+        The run: ``datetime``, and where they are known ``speedup`` (our block) and ``commit_info``.
+    file : str
+        Where it is stored.
+
+    Raises
+    ------
+    ValueError, TypeError, KeyError, AttributeError
+        If the block is broken, or newer than this program.
+    """
+    if block["schema"] > SCHEMA:
+        raise ValueError(f"its schema {block['schema']} is newer than this program's ({SCHEMA})")
+    logs, ses = _logs(block)
+    datetime.fromisoformat(run["datetime"])  # a night that is none would be the latest for ever
+    seconds = float(block["sequential_s"]), float(block["parallel_s"])
+    if not all(0 < second < math.inf for second in seconds):
+        raise ValueError(f"its seconds are {seconds[0]:g} and {seconds[1]:g}")
+    again = _logs(block[AGAIN]) if AGAIN in block else (None, None)
+    fingerprint = Fingerprint.from_json(block["fingerprint"])
+    return Record(
+        night=run["datetime"],
+        file=file,
+        fingerprint=fingerprint,
+        logs=logs,
+        log_ses=ses,
+        sequential_s=seconds[0],
+        parallel_s=seconds[1],
+        again_logs=again[0],
+        again_ses=again[1],
+        setting=setting_of(run.get(BLOCK) or {}, block),
+        versions={name: str(version) for name, version in dict((run.get(BLOCK) or {}).get("versions") or {}).items()},
+        commit=str((run.get("commit_info") or {}).get("id") or ""),
+        pairs=len(block[COST]["own"] if COST in block else block.get("pairs", ())),
+        side_by_side=SIDE_BY_SIDE in block,
+        name=str(block.get("name") or fingerprint.label),
+    )
+
+
+def _logs(figures: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, float | None]]:
+    whole = COST if COST in figures else SPEEDUP
+    found: dict[str, tuple[float, float | None]] = {whole: (figures["speedup"], figures["log_se"])}
+    for name in FACTORS if whole == SPEEDUP else ():
+        found[name] = (figures["factors"][name]["value"], figures["factors"][name]["log_se"])
+    for name, (value, log_se) in found.items():
+        if not (0 < float(value) < math.inf and (log_se is None or 0 <= float(log_se) < math.inf)):
+            raise ValueError(f"its {name} is {value:g} with a standard error of {log_se}")
+    return (
+        {name: math.log(value) for name, (value, _) in found.items()},
+        {name: None if log_se is None else float(log_se) for name, (_, log_se) in found.items()},
+    )
+
+
+def setting_of(run: Mapping[str, Any], block: Mapping[str, Any]) -> dict[str, str]:
+    """Return what was recorded beside the figures, by name: versions, machine, and the cell's own facts.
+
+    Parameters
+    ----------
+    run : mapping
+        Our block at the top of a run.
+    block : mapping
+        Our block of one of its cells.
+    """
+    versions, facts = dict(run.get("versions") or {}), dict(run.get("machine") or {})
+    facts |= {name: block[name] for name in block.get("facts", ()) if name in block}
+    return {name: str(value) for name, value in (versions | facts).items() if name not in _IN_FINGERPRINT}
+
+
+def _reason(error: Exception) -> str:
+    return f"it has no {error}" if isinstance(error, KeyError) else str(error)
+
+
+def stored_files(store: Path) -> Sequence[Path]:
+    """Return the JSON files of a store, of all machines and Python versions, sorted by folder and name."""
+    return sorted([*store.glob("*.json"), *store.glob("*/*.json")])

@@ -1,0 +1,95 @@
+"""pytest-benchmark's file storage, made safe: a save is whole or not there, and no file in it stops a run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pytest_benchmark.storage.file import FileStorage
+from pytest_benchmark.utils import safe_dumps
+
+from .files import put_new, whole
+
+_NUMBER = re.compile(r"(\d+)_.*\.json")
+
+
+class WholeFileStorage(FileStorage):
+    """The same folders, names and JSON as pytest-benchmark's own; other rules of writing and reading."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)  # type: ignore[no-untyped-call]
+        self.written: Path | None = None
+        """The file of this session, once there is one."""
+        self._said: set[str] = set()
+
+    @property
+    def location(self) -> str:
+        """The folder of the store, for messages; it may lie outside the working directory."""
+        return str(self.path)
+
+    def _folder(self) -> Path:
+        """Return the folder of this machine and Python, made if need be."""
+        return Path(self.get("-")).parent  # type: ignore[no-untyped-call]
+
+    def numbered(self) -> list[Path]:
+        """Return the saved runs of this machine and Python, the newest last."""
+        numbers = _numbers(self._folder())
+        return sorted(numbers, key=lambda path: (numbers[path], path.name))
+
+    def latest(self) -> Path | None:
+        """Return the newest saved run that can be read."""
+        return next((path for path in reversed(self.numbered()) if any(self.load(str(path)))), None)
+
+    def load(self, *globs_or_files: str) -> Iterator[tuple[Path, dict[str, Any]]]:
+        """Yield the saved runs; files that are none are named in a warning and left out."""
+        for path, data in super().load(*globs_or_files):  # type: ignore[no-untyped-call]
+            if isinstance(data.get("machine_info"), dict):
+                yield path, data
+            else:
+                self.logger.warning(f"{path} in {self.path} is no saved run (it has no machine_info): left out")
+
+    def save(self, output_json: dict[str, Any], save: str) -> None:
+        """Save a run under the next free number, or say in one line why it cannot be saved."""
+        if self.keep(output_json, save):
+            self.logger.info(f"Saved benchmark data in: {self.written}")
+
+    def keep(self, output_json: dict[str, Any], save: str) -> bool:
+        """Save what there is of a run; a later `keep` or `save` of this session takes its place.
+
+        Whatever ends the process, what was kept stays. Return whether it could be saved.
+        """
+        text = safe_dumps(output_json, ensure_ascii=True)
+        try:
+            self.written = _write_whole(self.written or self._folder(), save, text)
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            if reason not in self._said:
+                self.logger.error(
+                    f"This run is not saved: {self.path}: {reason}. (--benchmark-storage=PATH: elsewhere)"
+                )
+                self._said.add(reason)
+            return False
+        return True
+
+
+def _numbers(folder: Path) -> dict[Path, int]:
+    return {path: int(match[1]) for path in folder.glob("*.json") if (match := _NUMBER.fullmatch(path.name))}
+
+
+def _write_whole(target: Path, name: str, text: str) -> Path:
+    """Write `text` into a new file of the folder `target`, or over the file `target`; complete at once.
+
+    A new file never takes the place of another run's.
+    """
+    folder = target if target.is_dir() else target.parent
+    with whole(folder, text.encode("ascii")) as partial:
+        if not target.is_dir():
+            return partial.replace(target)
+        number = 1 + max(_numbers(folder).values(), default=0)
+        while True:
+            try:
+                return put_new(partial, folder / f"{number:04}_{name}.json")
+            except FileExistsError:
+                number += 1

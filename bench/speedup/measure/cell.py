@@ -1,0 +1,201 @@
+"""A cell: what it is about, what was measured of it, and what is stored."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+from .contest import Showing
+from .costs import Costs
+from .pairs import PROTOCOL, Measurement
+
+BLOCK = "speedup"
+"""Key of our figures in the ``extra_info`` of a benchmark, and of our facts at the top of a saved run."""
+COST = "cost"
+"""Key in the block of a benchmark that is a cost and not a speedup; name of the quantity that is judged of it."""
+AGAIN = "again"
+"""Key in the block of the second measurement of a suspect cell."""
+CURVES = "curves"
+"""Key in the block of further curves that belong to the cell."""
+SIDE_BY_SIDE = "side_by_side"
+"""Key in the block of one of several engines that were measured side by side."""
+
+Plain = str | int | float | bool
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a cell is about: what a test says of its fingerprint, and what else is stored with it."""
+
+    workload: str
+    """Name of what is trained or done. A series goes on as long as it stays the same."""
+    engine: str
+    """Name of what does it."""
+    cpus: int
+    """The CPU limit."""
+    data: str = ""
+    """Digest of the data, so that results on other data are not compared."""
+    data_name: str = ""
+    """What to call the data."""
+    facts: Mapping[str, Plain] = field(default_factory=dict)
+    """Further plain numbers and strings."""
+    formerly: Sequence[str] = ()
+    """Earlier names of the workload: what was stored under them belongs to this series."""
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What must be equal for two results to be comparable.
+
+    Versions of packages are not in it: the suite is there to find their effect.
+    """
+
+    workload: str
+    """What is trained."""
+    engine: str
+    """What trains it."""
+    models: int
+    """Number of fits; 0 for a cost."""
+    cpus: int
+    """CPU limit."""
+    data: str
+    """Digest of the data, or empty."""
+    data_name: str
+    """What the data are called in messages."""
+    cpu_model: str
+    """Model of the CPU, as its maker calls it."""
+    usable_cpus: int
+    """CPUs that the process may use."""
+    protocol: int
+    """Version of the way of measuring."""
+    formerly: tuple[str, ...] = ()
+    """Earlier names of the workload."""
+
+    @classmethod
+    def of(cls, subject: Subject, models: int, machine: Mapping[str, str | int]) -> Fingerprint:
+        """Return the fingerprint of a subject that was measured here and now."""
+        return cls(
+            workload=subject.workload,
+            engine=subject.engine,
+            models=models,
+            cpus=subject.cpus,
+            data=subject.data,
+            data_name=subject.data_name,
+            cpu_model=str(machine["cpu_model"]),
+            usable_cpus=int(machine["usable_cpus"]),
+            protocol=PROTOCOL,
+            formerly=tuple(subject.formerly),
+        )
+
+    @classmethod
+    def from_json(cls, parts: Mapping[str, Any]) -> Fingerprint:
+        """Return the fingerprint that `as_json` wrote.
+
+        Raises
+        ------
+        ValueError
+            If a part is missing or of another type.
+        """
+        kinds = {"str": str, "int": int}
+        names = [part.name for part in fields(cls) if str(part.type) in kinds]
+        for part in fields(cls):
+            if part.name in names and not isinstance(parts.get(part.name), kinds[str(part.type)]):
+                raise ValueError(f"fingerprint without a proper {part.name}")
+        formerly = parts.get("formerly", [])
+        if not (isinstance(formerly, list) and all(isinstance(name, str) for name in formerly)):
+            raise ValueError("fingerprint without a proper formerly")
+        return cls(**{name: parts[name] for name in names}, formerly=tuple(formerly))
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the parts as plain numbers and strings."""
+        parts = asdict(self)
+        formerly = parts.pop("formerly")
+        return {**parts, "formerly": list(formerly)} if formerly else parts
+
+    @property
+    def cell(self) -> tuple[str, str, int, int]:
+        """Workload, engine, models and CPU limit: the part that does not depend on data and machine."""
+        return self.workload, self.engine, self.models, self.cpus
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """The parts that count, to look a series up with."""
+        return (*self.cell, self.data, self.cpu_model, self.usable_cpus, self.protocol)
+
+    @property
+    def former(self) -> list[Fingerprint]:
+        """The same under each earlier name of the workload."""
+        return [replace(self, workload=name, formerly=()) for name in self.formerly]
+
+    @property
+    def id(self) -> str:
+        """Eight hexadecimal digits that tell this series from all others."""
+        return hashlib.sha256(json.dumps(self.key).encode()).hexdigest()[:8]
+
+    @property
+    def label(self) -> str:
+        """What to call the cell if it was stored without a name."""
+        models = f"-{self.models}-models" if self.models else ""  # a cost is of none
+        return f"{self.workload}{models}-{self.cpus}-cpus-{self.engine}"
+
+    def differences(self, other: Fingerprint) -> list[str]:
+        """Return in words how this one differs from `other`, beginning with this one's part."""
+        found = []
+        if self.data != other.data:
+            same_name = self.data_name == other.data_name
+            ours, theirs = (self.data[:8], other.data[:8]) if same_name else (self.data_name, other.data_name)
+            found.append(f"data differ: {ours} against {theirs}")
+        for name, words in _WORDS.items():
+            if getattr(self, name) != getattr(other, name):
+                found.append(f"{words} differ: {getattr(self, name)} against {getattr(other, name)}")
+        return found
+
+
+_WORDS = {"cpu_model": "CPU models", "usable_cpus": "usable CPUs", "protocol": "measurement protocols"}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A measured cell."""
+
+    nodeid: str
+    name: str
+    """What to call it, made when the test was collected; it can be typed after ``-k``."""
+    fingerprint: Fingerprint
+    measurement: Measurement | Costs
+    """The first one."""
+    block: Mapping[str, Any]
+    """What is stored."""
+    again: Measurement | None = None
+    """The second one, if the first was suspect."""
+    suspicion: str = ""
+    """Why it was measured again."""
+    group: str = ""
+    """What it was measured side by side with; such a cell is shown beside the others, and not judged."""
+    showing: Showing | None = None
+    """What else was seen of an engine there."""
+    location: tuple[str, int] = ("", 0)
+    """File of the test, from the root folder of the session, and its line, from 1."""
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether a verdict is asked for: not on engines side by side, most of which are not ours."""
+        return not self.group
+
+
+def block_of(name: str, subject: Subject, fingerprint: Fingerprint, measurement: Measurement | Costs) -> dict[str, Any]:
+    """Return what is stored of a cell, as plain numbers and strings."""
+    return {
+        **subject.facts,
+        "facts": list(subject.facts),
+        "name": name,
+        "workload": fingerprint.workload,
+        "engine": fingerprint.engine,
+        "models": fingerprint.models,
+        "cpus": fingerprint.cpus,
+        "fingerprint": fingerprint.as_json(),
+        **measurement.as_json(),
+    }

@@ -1,0 +1,193 @@
+"""Several engines side by side: each started, tried, measured in pairs with the loop, and ended, in turn.
+
+Only one engine is there at a time, because what an idle one keeps running disturbs the others. A round visits all of
+them, each round in another order, so that a machine that is slow for a while is slow for all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+
+import psutil
+
+from .fits import Run
+from .machine import Meter
+from .pairs import Measurement
+from .rounds import PairedRounds
+
+FLOOR = "floor"
+"""Name of the contestant that the others are compared with: what the hardware itself gives to busy CPUs."""
+PAIRS = 2
+"""Pairs in a visit: the loop first in one, the engine first in the other."""
+SAMPLE_SECONDS = 0.1
+"""How often the memory is looked at."""
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """A started engine."""
+
+    first: Callable[[], object]
+    """Trains one small model: how long until the first result is there?"""
+    warm_up: Callable[[], object]
+    """Makes every worker train something."""
+    run: Run
+    """Trains the sweep."""
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """An engine that takes part."""
+
+    name: str
+    start: Callable[[], AbstractContextManager[Trainer]]
+    """Starts it; leaving the context ends it."""
+
+
+@dataclass
+class Showing:
+    """What was seen of one contestant."""
+
+    measurements: list[Measurement] = field(default_factory=list)
+    """One per visit."""
+    start_s: list[float] = field(default_factory=list)
+    """Seconds until it was started, one per visit."""
+    first_s: list[float] = field(default_factory=list)
+    """Seconds from nothing to the first result, one per visit."""
+    failure: Exception | None = None
+    """What ended its part in the contest."""
+    memory_bytes: int = 0
+    """Peak memory of this process and all its descendants while a sweep was trained, each page counted once."""
+
+    @property
+    def measurement(self) -> Measurement:
+        """All pairs together."""
+        return Measurement(
+            tuple(pair for one in self.measurements for pair in one.pairs),
+            tuple(pair for one in self.measurements for pair in one.discarded),
+        )
+
+    @property
+    def facts(self) -> dict[str, float]:
+        """Start-up, first result and memory, as plain numbers."""
+        return {
+            "start_s": statistics.median(self.start_s),
+            "first_result_s": statistics.median(self.first_s),
+            "memory_bytes": float(self.memory_bytes),
+        }
+
+
+def compete(
+    contestants: Sequence[Contestant],
+    sequential: Run,
+    *,
+    cpus: int,
+    rounds: int,
+    meter: Callable[[], Meter],
+    on_visit: Callable[[str, int], object],
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, Showing]:
+    """Measure all contestants in turn.
+
+    Parameters
+    ----------
+    contestants : sequence of Contestant
+        The engines.
+    sequential : callable
+        Trains the same sweep one after the other.
+    cpus : int
+        CPU limit of all of them.
+    rounds : int
+        How often each is visited; each visit measures `PAIRS` pairs.
+    meter : callable
+        Makes what tells how busy other programs are.
+    on_visit : callable
+        Called with the name of a contestant and the round, from 1, before each visit.
+    clock : callable
+        Seconds.
+
+    Returns
+    -------
+    dict of str to Showing
+        By name. One that failed has its `failure`, and takes no further part.
+    """
+    seen = {one.name: Showing() for one in contestants}
+    for number in range(rounds):
+        turn = number % len(contestants)
+        for one in [*contestants[turn:], *contestants[:turn]]:
+            if seen[one.name].failure is not None:
+                continue
+            on_visit(one.name, number + 1)
+            try:
+                _visit(one, seen[one.name], sequential, cpus, meter, clock)
+            except Exception as error:  # one that fails must not cost the others their turn
+                seen[one.name].failure = error
+    return seen
+
+
+def _visit(
+    one: Contestant,
+    seen: Showing,
+    sequential: Run,
+    cpus: int,
+    meter: Callable[[], Meter],
+    clock: Callable[[], float],
+) -> None:
+    began = clock()
+    with one.start() as trainer:
+        seen.start_s.append(clock() - began)
+        trainer.first()
+        seen.first_s.append(clock() - began)
+        trainer.warm_up()
+        if not seen.memory_bytes:
+            with peak_memory() as peak:
+                trainer.run()
+            seen.memory_bytes = peak()
+        rounds = PairedRounds(sequential, trainer.run, cpus=cpus, rounds=PAIRS, meter=meter(), timer=clock)
+        seen.measurements.append(rounds.measure())
+
+
+def ranked(contest: Mapping[str, Showing]) -> list[str]:
+    """Return the names of the contestants, those that lose least first; the floor comes last."""
+    return sorted(contest, key=lambda name: (name == FLOOR, -contest[name].measurement.steady.value))
+
+
+@contextlib.contextmanager
+def peak_memory() -> Iterator[Callable[[], int]]:
+    """Watch the memory of this process and its descendants; yield a function that tells the peak in bytes.
+
+    It is the proportional set size where the system tells it (Linux): a page that several processes share is counted
+    once in all. Elsewhere it is the resident set size, which counts it for each of them.
+    """
+    peak = 0
+    done = threading.Event()
+
+    def watch() -> None:
+        nonlocal peak
+        while not done.wait(SAMPLE_SECONDS):
+            peak = max(peak, _memory())
+
+    peak = _memory()
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield lambda: peak
+    finally:
+        done.set()
+        thread.join()
+
+
+def _memory() -> int:
+    total = 0
+    this = psutil.Process()
+    for process in (this, *this.children(recursive=True)):
+        with contextlib.suppress(psutil.Error):
+            memory = process.memory_full_info()
+            total += int(getattr(memory, "pss", 0) or memory.rss)
+    return total

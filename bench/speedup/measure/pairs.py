@@ -1,0 +1,170 @@
+"""Pairs: a sequential and a parallel run of the same sweep, one right after the other, in alternating order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from .estimate import Estimate, geometric_mean
+from .factors import FACTORS, Factors, five_factors, ideal_speedup
+from .fits import FitSeconds, Tasks
+
+PROTOCOL = 1
+"""Version of the way of measuring; results of different versions are not compared."""
+SCHEMA = 1
+"""Version of the layout of `Measurement.as_json`."""
+
+SEQUENTIAL_FIRST = "sequential-first"
+PARALLEL_FIRST = "parallel-first"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One pair, raw, and what follows from it."""
+
+    order: str
+    """``sequential-first`` or ``parallel-first``."""
+    cpus: int
+    """CPU limit of the parallel run."""
+    sequential_s: float
+    """Wall-clock seconds of the sequential run."""
+    parallel_s: float
+    """Wall-clock seconds of the parallel run."""
+    fits: tuple[FitSeconds, ...]
+    """The fits of the sequential run, in its order."""
+    tasks: Tasks
+    """The fits of the parallel run by task, in the order of submission."""
+    pieces: tuple[int, ...] = ()
+    """Into how many parts the parallel run can divide each fit at most; empty if none can be divided."""
+    foreign_cpus: float | None = None
+    """How many CPUs other programs kept busy meanwhile, on average, where it is known."""
+    unfair: str = ""
+    """Why the pair should not count; empty if it should."""
+    factors: Factors = field(init=False)
+    """The five factors."""
+
+    def __post_init__(self) -> None:
+        factors = five_factors(
+            sequential_s=self.sequential_s,
+            parallel_s=self.parallel_s,
+            fits=self.fits,
+            tasks=self.tasks,
+            cpus=self.cpus,
+        )
+        object.__setattr__(self, "factors", factors)
+
+    @property
+    def speedup(self) -> float:
+        """Sequential over parallel seconds."""
+        return self.sequential_s / self.parallel_s
+
+    @property
+    def ideal(self) -> float:
+        """The speedup that no schedule can beat."""
+        return ideal_speedup(self.fits, self.cpus, self.pieces)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the pair as plain numbers and strings."""
+        parallel = [(number, fit) for number, task in enumerate(self.tasks) for fit in task]
+        return {
+            "order": self.order,
+            "sequential_s": self.sequential_s,
+            "parallel_s": self.parallel_s,
+            "speedup": self.speedup,
+            "ideal": self.ideal,
+            "factors": self.factors.as_dict(),
+            "foreign_cpus": self.foreign_cpus,
+            "unfair": self.unfair,
+            "sequential_fits": {
+                "wall_s": [fit.wall_s for fit in self.fits],
+                "cpu_s": [fit.cpu_s for fit in self.fits],
+            },
+            "parallel_fits": {
+                "wall_s": [fit.wall_s for _, fit in parallel],
+                "cpu_s": [fit.cpu_s for _, fit in parallel],
+                "task": [number for number, _ in parallel],
+            },
+        }
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """All pairs of one cell."""
+
+    pairs: tuple[Pair, ...]
+    """The pairs that count; at least one."""
+    discarded: tuple[dict[str, Any], ...] = ()
+    """Pairs that were measured again, with the reason under ``unfair``. Of those that broke off there is no more."""
+
+    @property
+    def models(self) -> int:
+        """How many models a run trains."""
+        return len(self.pairs[0].fits)
+
+    @property
+    def speedup(self) -> Estimate:
+        """The speedup over all pairs."""
+        return geometric_mean([pair.speedup for pair in self.pairs])
+
+    @property
+    def sequential_s(self) -> float:
+        """Wall-clock seconds of the sequential runs, geometric mean."""
+        return geometric_mean([pair.sequential_s for pair in self.pairs]).value
+
+    @property
+    def parallel_s(self) -> float:
+        """Wall-clock seconds of the parallel runs, geometric mean."""
+        return geometric_mean([pair.parallel_s for pair in self.pairs]).value
+
+    @property
+    def ideal(self) -> float:
+        """The speedup that no schedule can beat, over all pairs."""
+        return geometric_mean([pair.ideal for pair in self.pairs]).value
+
+    @property
+    def efficiency(self) -> float:
+        """Speedup over ideal speedup."""
+        return self.speedup.value / self.ideal
+
+    @property
+    def factors(self) -> dict[str, Estimate]:
+        """Each factor over all pairs, by name."""
+        return {name: geometric_mean([getattr(pair.factors, name) for pair in self.pairs]) for name in FACTORS}
+
+    @property
+    def steady(self) -> Estimate:
+        """Wait × balance × engine over all pairs: the engine's own part of the speedup, and a steady one."""
+        return geometric_mean([pair.factors.steady for pair in self.pairs])
+
+    @property
+    def troubles(self) -> tuple[str, ...]:
+        """What went wrong with pairs, a sentence each."""
+        found = []
+        if self.discarded:
+            times = f"{len(self.discarded)} unfair pair{'s' * (len(self.discarded) > 1)} measured again"
+            found.append(f"{times}; the last one: {self.discarded[-1]['unfair']}")
+        unfair = [pair.unfair for pair in self.pairs if pair.unfair]
+        if unfair:
+            found.append(f"{len(unfair)} of its {len(self.pairs)} pairs are unfair: {unfair[-1]}")
+        return tuple(found)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the pairs and what follows from them as plain numbers and strings."""
+        speedup = self.speedup
+        return {
+            "schema": SCHEMA,
+            "protocol": PROTOCOL,
+            "speedup": speedup.value,
+            "ci95": [speedup.low, speedup.high],
+            "log_se": speedup.log_se,
+            "ideal": self.ideal,
+            "efficiency": self.efficiency,
+            "sequential_s": self.sequential_s,
+            "parallel_s": self.parallel_s,
+            "factors": {
+                name: {"value": factor.value, "ci95": [factor.low, factor.high], "log_se": factor.log_se}
+                for name, factor in self.factors.items()
+            },
+            "pairs": [pair.as_json() for pair in self.pairs],
+            "discarded": list(self.discarded),
+        }

@@ -1,0 +1,177 @@
+"""Measuring the pairs of one cell, one right after the other, in alternating order."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pytest_benchmark.fixture import PauseInstrumentation
+
+from .factors import five_factors
+from .fits import DIGITS, Run, as_tasks
+from .machine import Meter, is_heavy
+from .pairs import PARALLEL_FIRST, SEQUENTIAL_FIRST, Measurement, Pair
+
+TOLERANCE = 1.01
+"""Fits cannot take longer than the run that they are part of, but the clocks of the two may differ a little."""
+
+
+class UnfairPair(Exception):
+    """Raised by a run that must not count (a worker died, or was started anew): the pair is measured again."""
+
+
+class PairedRounds:
+    """Measures the pairs of one cell.
+
+    Parameters
+    ----------
+    sequential, parallel : callable
+        The two runs.
+    cpus : int
+        CPU limit of the parallel one.
+    rounds : int
+        How many pairs are wanted.
+    meter : Meter or None
+        Tells how busy other programs are; ``None`` if that is not looked at.
+    on_pair : callable
+        Called with the number of pairs after each of them.
+    prepare : callable, optional
+        Called before every parallel run; not timed.
+    pieces : sequence of int
+        Into how many parts the parallel run can divide each fit at most; empty if none can be divided.
+    timer : callable
+        Seconds.
+    disable_gc : bool
+        Whether a run is timed without Python's garbage collection.
+    """
+
+    def __init__(
+        self,
+        sequential: Run,
+        parallel: Run,
+        *,
+        cpus: int,
+        rounds: int,
+        meter: Meter | None,
+        on_pair: Callable[[int], object] = lambda _: None,
+        prepare: Callable[[], object] | None = None,
+        pieces: Sequence[int] = (),
+        timer: Callable[[], float] = time.perf_counter,
+        disable_gc: bool = False,
+    ) -> None:
+        self._runs = {"sequential": sequential, "parallel": parallel}
+        self._cpus = cpus
+        self._rounds = rounds
+        self._meter = meter
+        self._on_pair = on_pair
+        self._prepare = prepare
+        self._pieces = tuple(pieces)
+        self._timer = timer
+        self._disable_gc = disable_gc
+
+    def try_once(self) -> None:
+        """Try both runs once, untimed, and check that what they report fits together.
+
+        Raises
+        ------
+        UnfairPair
+            If a run broke off.
+        TypeError, ValueError
+            If the two reports are no reports, or not of the same models.
+        """
+        done, _ = self._both(SEQUENTIAL_FIRST)
+        five_factors(
+            sequential_s=1.0,
+            parallel_s=1.0,
+            fits=[fit for task in as_tasks(done["sequential"]) for fit in task],
+            tasks=as_tasks(done["parallel"]),
+            cpus=self._cpus,
+        )
+
+    def measure(self) -> Measurement:
+        """Measure all pairs; those that are unfair are measured again, as often as half of the rounds.
+
+        Raises
+        ------
+        RuntimeError
+            If too many pairs broke off.
+        TypeError, ValueError
+            If the two reports are no reports, not of the same models, or cannot be true.
+        """
+        pairs: list[Pair] = []
+        discarded: list[dict[str, Any]] = []
+        most = max(1, self._rounds // 2)
+        while len(pairs) < self._rounds:
+            order = PARALLEL_FIRST if len(pairs) % 2 else SEQUENTIAL_FIRST
+            if self._meter is not None:
+                self._meter.start()
+            try:
+                pair = self._pair(order)
+            except UnfairPair as reason:
+                discarded.append({"order": order, "unfair": str(reason)})
+                if len(discarded) > most:
+                    raise RuntimeError(f"{len(discarded)} pairs broke off; the last one: {reason}") from None
+                continue
+            if pair.unfair and len(discarded) < most:
+                discarded.append(pair.as_json())
+                continue
+            pairs.append(pair)
+            self._on_pair(len(pairs))
+        return Measurement(tuple(pairs), tuple(discarded))
+
+    def _pair(self, order: str) -> Pair:
+        reports, seconds = self._both(order)
+        fits = tuple(fit for task in as_tasks(reports["sequential"]) for fit in task)
+        fits_s = sum(fit.wall_s for fit in fits)
+        if fits_s > TOLERANCE * seconds["sequential"]:
+            raise ValueError(
+                f"the fits of the sequential run add up to {fits_s:.3g} s, and the whole run took "
+                f"{seconds['sequential']:.3g} s: it is not sequential, or its fits are not timed in seconds"
+            )
+        foreign, unfair = None, ""
+        if self._meter is not None:
+            foreign = round(self._meter.foreign_cpus(), 3)
+            if is_heavy(foreign, cpus=self._cpus, machine_cpus=self._meter.machine_cpus):
+                unfair = f"other programs kept {foreign:.1f} CPUs busy"
+        return Pair(
+            order=order,
+            cpus=self._cpus,
+            sequential_s=round(seconds["sequential"], DIGITS),
+            parallel_s=round(seconds["parallel"], DIGITS),
+            fits=fits,
+            tasks=as_tasks(reports["parallel"]),
+            pieces=self._pieces,
+            foreign_cpus=foreign,
+            unfair=unfair,
+        )
+
+    def _both(self, order: str) -> tuple[dict[str, Sequence[Any]], dict[str, float]]:
+        """Do both runs in their order; return their reports and their seconds."""
+        reports: dict[str, Sequence[Any]] = {}
+        seconds: dict[str, float] = {}
+        arms = ("sequential", "parallel") if order == SEQUENTIAL_FIRST else ("parallel", "sequential")
+        for arm in arms:
+            gc.collect()
+            try:
+                if arm == "parallel" and self._prepare is not None:
+                    self._prepare()
+                reports[arm], seconds[arm] = self._timed(self._runs[arm])
+            except UnfairPair as reason:
+                raise UnfairPair(f"{arm} run: {reason}") from reason
+        return reports, seconds
+
+    def _timed(self, run: Run) -> tuple[Sequence[Any], float]:
+        """Time a run as ``benchmark.pedantic`` times a round."""
+        enabled = gc.isenabled()
+        if self._disable_gc:
+            gc.disable()
+        try:
+            with PauseInstrumentation():
+                start = self._timer()
+                report = run()
+                return report, self._timer() - start
+        finally:
+            if enabled:
+                gc.enable()

@@ -1,0 +1,107 @@
+"""A run as it is saved: its id, date, machine, versions and commit, and the cells measured so far."""
+
+from __future__ import annotations
+
+import functools
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pytest_benchmark.utils import get_tag
+
+from .keep.runs import RUN, Record, record_of
+from .keep.storage import WholeFileStorage
+from .measure import machine
+from .measure.cell import BLOCK, Cell
+from .measure.pairs import PROTOCOL, SCHEMA
+
+PACKAGES = "speedup_packages"
+"""Setting in the configuration file of pytest: packages whose versions are recorded."""
+
+
+class ThisRun:
+    """What is saved of a session, through pytest-benchmark's session object."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._id = uuid.uuid4().hex
+
+    @property
+    def benchmarks(self) -> Any:
+        """The session object of pytest-benchmark."""
+        return self._config._benchmarksession  # type: ignore[attr-defined]
+
+    @property
+    def store(self) -> Path | None:
+        """The folder of the store; ``None`` if it is no folder."""
+        storage = self.benchmarks.storage
+        return Path(storage.path) if isinstance(storage, WholeFileStorage) else None
+
+    @property
+    def file(self) -> Path | None:
+        """Where this run is saved, once it is."""
+        return getattr(self.benchmarks.storage, "written", None)
+
+    @functools.cached_property
+    def machine(self) -> Mapping[str, str | int]:
+        """CPU model, usable CPUs and memory."""
+        return machine.machine_facts(self.benchmarks.get_machine_info())
+
+    @functools.cached_property
+    def now(self) -> str:
+        """The date of this run."""
+        return datetime.now(UTC).isoformat()
+
+    @functools.cached_property
+    def facts(self) -> dict[str, Any]:
+        """Our block at the top of the saved run."""
+        return {
+            RUN: self._id,
+            "schema": SCHEMA,
+            "protocol": PROTOCOL,
+            "machine": dict(self.machine),
+            "versions": machine.versions(self._config.getini(PACKAGES)),
+        }
+
+    @functools.cached_property
+    def name(self) -> str | None:
+        """Part of the file's name, or ``None`` if this run is not to be saved."""
+        session = self.benchmarks
+        if self._config.getoption("speedup_no_save"):
+            return None
+        return str(session.save or session.autosave or get_tag())
+
+    def record(self, cell: Cell) -> Record:
+        """Return a cell as it will be read from the store: what is judged today is judged alike tomorrow."""
+        run = {"datetime": self.now, BLOCK: self.facts, "commit_info": self._commit_info}
+        return record_of(cell.block, run, str(self.file or ""))
+
+    def keep(self) -> None:
+        """Save the finished cells: whatever ends the process, they stay."""
+        session, hook = self.benchmarks, self._config.hook
+        if self.name is None or not isinstance(session.storage, WholeFileStorage):
+            return
+        measured = self.whole_benchmarks()
+        run: dict[str, Any] = hook.pytest_benchmark_generate_json(
+            config=self._config,
+            benchmarks=measured,
+            include_data=session.save_data,
+            machine_info=session.get_machine_info(),
+            commit_info=self._commit_info,
+        )
+        hook.pytest_benchmark_update_json(config=self._config, benchmarks=measured, output_json=run)
+        session.storage.keep(run, self.name)
+
+    def whole_benchmarks(self) -> list[Any]:
+        """Return the benchmarks that ended: one without a round would make pytest-benchmark lose the whole save."""
+        return [bench for bench in self.benchmarks.benchmarks if bench and not bench.has_error]
+
+    @functools.cached_property
+    def _commit_info(self) -> dict[str, Any]:
+        hook = self._config.hook
+        info: dict[str, Any] = hook.pytest_benchmark_generate_commit_info(config=self._config)
+        hook.pytest_benchmark_update_commit_info(config=self._config, commit_info=info)
+        return info

@@ -1,0 +1,128 @@
+"""One session of pytest: its cells, what each of them set going, and what comes of them."""
+
+from __future__ import annotations
+
+import functools
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pytest
+
+from .comparing import Comparison, Judged
+from .judge.suite import SuiteRule
+from .keep.curves import read_curves
+from .measure.cell import Cell
+from .measure.contest import Showing
+from .measure.machine import LoadMeter, Meter
+from .saving import ThisRun
+from .show.outcome import Outcome, shown
+from .show.progress import Progress
+
+if TYPE_CHECKING:
+    from .show.report import Content
+
+T = TypeVar("T")
+
+
+class Session:
+    """What one session measures.
+
+    Parameters
+    ----------
+    config : pytest.Config
+        The session's.
+    compare : str or bool
+        Value of ``--benchmark-compare``.
+    """
+
+    def __init__(self, config: pytest.Config, compare: str | bool) -> None:
+        self._config = config
+        self.cells: list[Cell] = []
+        self.notes: list[str] = []
+        self._done: dict[Hashable, Any] = {}
+        self.run = ThisRun(config)
+        rule = SuiteRule(config.getoption("speedup_false_alarms"), config.getoption("speedup_smallest"))
+        self.comparison = Comparison(self.run, compare, rule, self._note)
+
+    @functools.cached_property
+    def progress(self) -> Progress:
+        """Tells how far the measurement is."""
+        return Progress(self._config)
+
+    @property
+    def rounds(self) -> int | None:
+        """Value of ``--rounds``."""
+        rounds: int | None = self._config.getoption("rounds")
+        return rounds
+
+    @property
+    def machine(self) -> Mapping[str, str | int]:
+        """CPU model, usable CPUs and memory."""
+        return self.run.machine
+
+    def meter(self) -> Meter:
+        """Return what tells how busy other programs are."""
+        return LoadMeter()
+
+    def once(self, key: Hashable, measure: Callable[[], T]) -> T:
+        """Return what `measure` returned when a test with this key first asked for it: several tests share it."""
+        if key not in self._done:
+            self._done[key] = None  # should it fail, the other tests need not try it again
+            self._done[key] = measure()
+        if self._done[key] is None:
+            raise RuntimeError(f"{key if isinstance(key, str) else key[0]} failed before, see there")  # type: ignore[index]
+        found: T = self._done[key]
+        return found
+
+    def finished(self, cell: Cell) -> str:
+        """Take note of a measured cell, and save it at once; return why it should be measured again, if it should."""
+        self.cells = [other for other in self.cells if other.nodeid != cell.nodeid]
+        twins = [other.name for other in self.cells if other.fingerprint.key == cell.fingerprint.key]
+        if twins and cell.again is None:
+            self._note(f"{cell.name} and {twins[0]} would share one history; give one of them another workload=")
+        self.cells.append(cell)
+        self.run.keep()
+        return self.comparison.suspicion(cell)
+
+    def _note(self, sentence: str) -> None:
+        if sentence not in self.notes:
+            self.notes.append(sentence)
+
+    @functools.cached_property
+    def judged(self) -> Judged:
+        """What is said of the cells; after the last one."""
+        return self.comparison.judge([cell for cell in self.cells if cell.is_judged], self._config.rootpath)
+
+    @property
+    def outcome(self) -> Outcome:
+        """What came of the run."""
+        judged = self.judged
+        contests: dict[str, dict[str, Showing]] = defaultdict(dict)
+        for cell in self.cells:
+            if cell.showing is not None:
+                contests[cell.group][cell.fingerprint.engine] = cell.showing
+        cells = tuple(
+            shown(cell, judged.verdicts.get(cell.nodeid), judged.circumstances.get(cell.nodeid, ()))
+            for cell in self.cells
+            if cell.is_judged
+        )
+        return Outcome(cells, contests, judged.together, tuple(self.notes), self._config.getoption("speedup_gate"))
+
+    def report(self) -> Content:
+        """Return what the report says of the whole history, this run included."""
+        from .show.report import content  # it needs packages that nothing else does
+
+        comparison, store = self.comparison, self.run.store
+        history = comparison.whole_history
+        curves, problems = read_curves(store) if store else ([], [])
+        return content(
+            replace(history, records=(*history.records, *map(self.run.record, self.cells))),
+            comparison.decisions,
+            comparison.rule,
+            root=self._config.rootpath,
+            curves=curves,
+            blocks={(self.run.now, cell.fingerprint.key): cell.block for cell in self.cells},
+            problems=problems,
+        )

@@ -1,0 +1,1 @@
+"""Showing: progress, tables, the summary and the report, and the words that they share."""

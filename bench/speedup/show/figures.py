@@ -1,0 +1,50 @@
+"""Figures as people read them."""
+
+from __future__ import annotations
+
+import math
+
+from ..measure.costs import SECONDS, Costs
+from ..measure.estimate import Estimate
+
+
+def seconds(value: float) -> str:
+    """Return seconds with three significant digits."""
+    return f"{value:.{min(6, max(0, 2 - math.floor(math.log10(value))))}f}" if 0 < value < 100 else f"{value:.0f}"
+
+
+def duration(value: float) -> str:
+    """Return seconds as people say them: ``42 s`` or ``3 min 20 s``."""
+    whole = round(value)
+    if whole < 100:
+        return f"{whole} s"
+    return f"{whole // 60} min {whole % 60:02} s" if whole < 600 else f"{round(value / 60)} min"
+
+
+def with_interval(estimate: Estimate, digits: int) -> str:
+    """Return the value with its interval in brackets, or alone where a single pair gives none."""
+    value = f"{estimate.value:.{digits}f}"
+    if estimate.low is None or estimate.high is None:
+        return f"{value} [one pair]"
+    return f"{value} [{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]"
+
+
+def with_margin(estimate: Estimate) -> str:
+    """Return the value with half the width of its interval."""
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.value:.3f}"
+    margin = (estimate.high - estimate.low) / 2
+    return f"{estimate.value:.3f}±" + (f"{margin:.3f}".removeprefix("0") if margin < 1 else ">1")
+
+
+def with_unit(costs: Costs) -> str:
+    """Return a cost with its interval and its unit: seconds, milliseconds, or what is counted."""
+    own, unit = costs.own, costs.unit
+    scale, unit = (1e3, "ms") if unit == SECONDS and own.value < 0.1 else (1.0, unit)
+    ends = "" if own.low is None or own.high is None else f" [{own.low * scale:.3g}, {own.high * scale:.3g}]"
+    return f"{own.value * scale:.3g}{ends} {unit}"
+
+
+def plural(number: int, word: str) -> str:
+    """Return a number of things: ``1 cell``, ``2 cells``."""
+    return f"{number} {word}{'s' * (number != 1)}"

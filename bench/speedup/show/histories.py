@@ -1,0 +1,126 @@
+"""The series of a store as tables and as JSON."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from ..judge.changes import what_changed
+from ..judge.store import Series
+from ..judge.verdict import REGRESSED, SUSPECT, Verdict
+from ..keep.decisions import Decisions
+from ..keep.runs import SPEEDUP, Record
+from .figures import seconds
+from .sentences import change_of, circumstances, date_of, sentence
+
+
+def show_series(judged: Sequence[Series]) -> None:
+    """Print a line for each series."""
+    table = Table(box=None, pad_edge=False)
+    for heading in ("id", "cell", "runs", "latest run", "latest", "change", "state"):
+        right = heading in ("runs", "latest", "change")
+        table.add_column(heading, justify="right" if right else "left", overflow="fold")
+    for one in judged:
+        last = one.records[-1]
+        state = one.verdict.state
+        if one.verdict.leading.since and state in (REGRESSED, SUSPECT):
+            state += f", {one.verdict.quantity}, since {date_of(one.verdict.leading.since)}"
+        if not one.is_current:
+            state += "; not in the latest run"
+        table.add_row(
+            one.fingerprint.id,
+            one.name,
+            str(len(one.records)),
+            date_of(last.night),
+            seconds(last.parallel_s) if one.is_cost else f"{math.exp(last.logs[SPEEDUP]):.2f}",
+            change_of(one.verdict.leading, one.verdict.quantity),
+            state,
+        )
+    _console().print(table)
+
+
+def show_runs(one: Series, decisions: Decisions) -> None:
+    """Print a line for each run of a series, and what is said of its latest change."""
+    console = _console()
+    fingerprint = one.fingerprint
+    console.print(f"{one.name} ({fingerprint.id}): {fingerprint.data_name}; {fingerprint.cpu_model}")
+    table = Table(box=None, pad_edge=False)
+    quantities = one.records[-1].quantities
+    for heading in ("run", *quantities, "state"):
+        table.add_column(heading, justify="left" if heading in ("run", "state") else "right", overflow="fold")
+    by_night = {name: {verdict.night: verdict for verdict in one.nights[name]} for name in quantities}
+    for record in one.records:
+        said = {name: by_night[name][record.night].state for name in quantities}
+        told = [f"{name} {state}" for name, state in said.items() if state not in ("ok", "learning")]
+        table.add_row(
+            record.night[:16].replace("T", " "),
+            *_figures(record),
+            ", ".join(told) or said[quantities[0]],
+        )
+    console.print(table)
+    if one.verdict.leading.since:
+        console.print(sentence(one.verdict))
+        change = what_changed(one.records, one.verdict.leading.since, one.verdict.leading.compared)
+        for line in circumstances(change, fingerprint.engine, Path.cwd()) if change else ():
+            console.print(f"  {line}")
+    for made in decisions.of(fingerprint):
+        console.print(f"{made.kind}ed, since {made.since}: {made.reason}")
+
+
+def _figures(record: Record) -> list[str]:
+    if record.is_cost:  # what is judged is its inverse; what is shown is the cost itself
+        return [seconds(record.parallel_s)]
+    return [f"{math.exp(record.logs[name]):.{2 if name == SPEEDUP else 3}f}" for name in record.quantities]
+
+
+def as_json(one: Series, decisions: Decisions) -> dict[str, Any]:
+    """Return a series and its verdicts as plain numbers and strings."""
+    verdict = one.verdict
+    values = {record.night: {name: math.exp(log) for name, log in record.logs.items()} for record in one.records}
+    return {
+        "id": one.fingerprint.id,
+        "series": one.name,
+        "fingerprint": one.fingerprint.as_json(),
+        "state": verdict.state,
+        "quantity": verdict.quantity,
+        "culprit": verdict.culprit,
+        "reason": verdict.reason,
+        "latest": verdict_as_json(verdict.leading),
+        "decisions": [
+            {"kind": made.kind, "since": made.since, "reason": made.reason} for made in decisions.of(one.fingerprint)
+        ],
+        "nights": {
+            name: [{"value": values[said.night][name], **verdict_as_json(said)} for said in one.nights[name]]
+            for name in one.records[-1].quantities
+        },
+    }
+
+
+def verdict_as_json(verdict: Verdict) -> dict[str, Any]:
+    """Return a verdict as plain numbers and strings."""
+    return {
+        "night": verdict.night,
+        "verdict": verdict.state,
+        "since": verdict.since,
+        "z": None if verdict.z is None else round(verdict.z, 4),
+        "change": verdict.change,
+        "interval": None if verdict.interval is None else list(verdict.interval),
+        "compared": verdict.compared,
+        "nights": verdict.nights,
+        "noted": verdict.noted,
+        "suspicious": verdict.suspicious,
+        "remeasured": verdict.remeasured,
+        "reason": verdict.reason,
+    }
+
+
+def _console() -> Console:
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 140
+    return Console(width=width, highlight=False, markup=False, emoji=False)

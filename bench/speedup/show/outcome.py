@@ -1,0 +1,197 @@
+"""What came of a run, for whoever shows it: the cells that need attention first, remarks, and one line for all."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ..judge.suite import URGENCY, CellVerdict
+from ..judge.verdict import INCOMPARABLE, LEARNING, OK, REGRESSED, SUSPECT
+from ..measure.cell import Cell
+from ..measure.contest import Showing
+from ..measure.costs import Costs
+from ..measure.pairs import Measurement
+from .figures import plural
+from .sentences import TOLD, noted, sentence, when, with_percent
+
+FAIL, WARN, OFF = GATES = ("fail", "warn", "off")
+"""What a regressed cell does to the session."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One measured cell, as it is shown."""
+
+    name: str
+    """What to call it; it can be typed after ``-k``."""
+    engine: str
+    measurement: Measurement | Costs
+    """The one that counts."""
+    verdict: CellVerdict | None = None
+    """``None`` if the run is not compared."""
+    remarks: tuple[str, ...] = ()
+    """What else is to be said of it, a line each."""
+    file: str = ""
+    """Where the test is, from the root folder of the session."""
+    line: int = 0
+    """Line of the test, from 1; 0 where it is not known."""
+
+    @property
+    def is_cost(self) -> bool:
+        """Whether it is a cost and not a speedup."""
+        return isinstance(self.measurement, Costs)
+
+    @property
+    def state(self) -> str:
+        """The verdict in a word; empty if the run is not compared."""
+        return self.verdict.state if self.verdict else ""
+
+    @property
+    def change(self) -> str:
+        """What is said of a change of level; empty if there is none."""
+        return sentence(self.verdict) if self.verdict and self.state in TOLD else ""
+
+    @property
+    def urgency(self) -> int:
+        """Its place among the cells: low where attention is needed."""
+        return URGENCY.index(self.state) if self.verdict else len(URGENCY)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a run."""
+
+    cells: tuple[Shown, ...]
+    """Those that a verdict may be asked for: speedups and costs."""
+    contests: Mapping[str, Mapping[str, Showing]] = field(default_factory=dict)
+    """Engines side by side, by what they have in common and by name."""
+    together: CellVerdict | None = None
+    """What is said of all cells taken as one."""
+    notes: tuple[str, ...] = ()
+    """What is to be said of the run."""
+    gate: str = FAIL
+    """What a regressed cell does to the session."""
+
+    @property
+    def by_urgency(self) -> list[Shown]:
+        """The cells, those that need attention first."""
+        return sorted(self.cells, key=lambda cell: cell.urgency)
+
+    @property
+    def speedups(self) -> list[Shown]:
+        """The cells that are speedups, by urgency."""
+        return [cell for cell in self.by_urgency if not cell.is_cost]
+
+    @property
+    def costs(self) -> list[Shown]:
+        """The cells that are costs, by urgency."""
+        return [cell for cell in self.by_urgency if cell.is_cost]
+
+    def named(self, state: str) -> list[str]:
+        """Return the names of the cells in a state; all cells together have one too."""
+        names = [cell.name for cell in self.cells if cell.state == state]
+        return [*names, "all cells together"] if self.together and self.together.state == state else names
+
+    @property
+    def state(self) -> str:
+        """The most urgent state; empty if nothing was compared."""
+        found = [cell.state for cell in self.cells if cell.verdict]
+        found += [self.together.state] if self.together else []
+        return min(found, key=URGENCY.index, default="")
+
+    @property
+    def fails(self) -> bool:
+        """Whether the session fails for it."""
+        return self.gate == FAIL and self.state == REGRESSED
+
+    @property
+    def remarks(self) -> list[str]:
+        """All remarks, a line each."""
+        lines = [line for cell in self.by_urgency for line in cell.remarks]
+        if self.together and self.together.state in TOLD:
+            lines.append(f"all cells together: {sentence(self.together)}")
+        return [*lines, *self.notes]
+
+    @property
+    def alarm(self) -> str:
+        """What has to be done something about, in one line; empty if there is nothing."""
+        regressed, suspect = self.named(REGRESSED), self.named(SUSPECT)
+        if regressed and self.gate != OFF:
+            word, consequence = ("ERROR", "; exit status 1") if self.fails else ("WARNING", "")
+            return f"{word}: the speedup has regressed: {', '.join(regressed)}{consequence} (--speedup-gate)"
+        if suspect and self.gate != OFF:
+            return f"WARNING: possible regression, not confirmed yet; the next run decides: {', '.join(suspect)}"
+        if self.cells and all(cell.state == INCOMPARABLE for cell in self.cells):
+            return "WARNING: nothing was compared: no earlier run has this data and this machine, see above"
+        return ""
+
+    @property
+    def closing(self) -> str:
+        """The line that says it all: ``OK, nothing regressed. 12 cells: 11 ok, 1 learning (3 of 10 earlier runs)``."""
+        beside = sum(map(len, self.contests.values()))
+        count = plural(len(self.cells) + beside, "cell")
+        counted = Counter(cell.state for cell in self.cells if cell.verdict)
+        if not counted:
+            return f"{count} measured." + (" To compare with earlier runs: --benchmark-compare" * bool(self.cells))
+        parts = [f"{counted[state]} {state}{self._detail(state)}" for state in URGENCY if counted[state]]
+        if self.together and self.together.state in (REGRESSED, SUSPECT) and not counted[self.together.state]:
+            leading = self.together.leading
+            size = f"{with_percent(leading, self.together.quantity)}, {self.together.quantity}"
+            parts.insert(0, f"all together {self.together.state} {when(leading)} ({size})")
+        parts += [f"{beside} compared only"] if beside else []
+        return f"{self._headline}. {count}: {', '.join(parts)}"
+
+    @property
+    def _headline(self) -> str:
+        if self.state in (LEARNING, INCOMPARABLE) and not self.named(OK):
+            return "No verdict yet"
+        if self.state == SUSPECT:
+            return "Possible regression"
+        return "REGRESSED" if self.state == REGRESSED else "OK, nothing regressed"
+
+    def _detail(self, state: str) -> str:
+        these = [(cell, cell.verdict) for cell in self.cells if cell.verdict and cell.state == state]
+        if state == LEARNING:
+            return f" ({min((said for _, said in these), key=lambda said: said.leading.compared).reason})"
+        if state not in TOLD:
+            return ""
+        sign = 1.0 if state in (REGRESSED, SUSPECT) else -1.0
+        worst, said = min(these, key=lambda one: sign * (one[1].leading.change or 0.0))
+        most = "" if len(these) == 1 else f"most: {worst.name}, "
+        return f" {when(said.leading)} ({most}{with_percent(said.leading, said.quantity)}, {said.quantity})"
+
+
+def shown(cell: Cell, verdict: CellVerdict | None, circumstances: Sequence[str]) -> Shown:
+    """Return a cell as it is shown.
+
+    Parameters
+    ----------
+    cell : Cell
+        What was measured.
+    verdict : CellVerdict or None
+        What is said of it.
+    circumstances : sequence of str
+        What else changed with its level, a line each.
+    """
+    bad = verdict is not None and verdict.state in (REGRESSED, SUSPECT)
+    # The second measurement counts if it cleared the first one of suspicion.
+    counts = cell.measurement if cell.again is None or bad else cell.again
+    remarks = tuple(_remarks(cell, verdict, circumstances))
+    return Shown(cell.name, cell.fingerprint.engine, counts, verdict, remarks, *cell.location)
+
+
+def _remarks(cell: Cell, verdict: CellVerdict | None, circumstances: Sequence[str]) -> Iterator[str]:
+    name = cell.name
+    if verdict is not None:
+        if verdict.state == INCOMPARABLE:
+            yield f"{name}: {verdict.reason}"
+        if verdict.state in TOLD:
+            yield f"{name}: {sentence(verdict)}"
+            yield from (f"  {line}" for line in circumstances)
+        yield from (f"{name}: {line}" for line in noted(verdict))
+    if cell.again is not None and isinstance(cell.measurement, Measurement):
+        first, second = cell.measurement.speedup.value, cell.again.speedup.value
+        yield f"{name}: measured again, because {cell.suspicion}: speedup {first:.2f}, then {second:.2f}"
+    for measurement in (cell.measurement, *([cell.again] if cell.again else [])):
+        yield from (f"{name}: {trouble}" for trouble in measurement.troubles)

@@ -1,0 +1,263 @@
+"use strict";
+(() => {
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const tip = document.getElementById("tip");
+  const drawn = new Map(); // figure -> what vegaEmbed made of it, null while it does
+
+  // --- Values -------------------------------------------------------------------------------------------------
+  const rowsOf = (columns) => {
+    const names = Object.keys(columns);
+    const length = names.length ? columns[names[0]].length : 0;
+    return Array.from({ length }, (_, n) => Object.fromEntries(names.map((name) => [name, columns[name][n]])));
+  };
+  const NIGHTS = 90; // of a plot at first
+  const nightRows = (anchor, quantity) => {
+    const { quantities, ...common } = data.nights[anchor];
+    return rowsOf({ ...common, ...quantities[quantity] }).map((row) => ({
+      ...row,
+      when: row.night.slice(0, 16).replace("T", " "),
+      night: `${row.night}Z`,
+      state: data.states[row.state],
+    }));
+  };
+  const told = (value) => String(value ?? "–");
+  const about = (row, quantity) => {
+    const interval = row.low === null ? "" : ` [${row.low}, ${row.high}]`;
+    const parts = [row.when, `${quantity} ${row.value}${interval}`, row.state];
+    if (row.pairs) parts.push(`${row.pairs} pairs`);
+    if (row.commit) parts.push(`commit ${row.commit}`);
+    if (row.version) parts.push(`new: ${row.version}`);
+    if (row.event) parts.push(row.event);
+    return parts;
+  };
+
+  // --- Plots --------------------------------------------------------------------------------------------------
+  // Colours stay names of the style sheet: light, dark and paper need no new drawing.
+  const SERIES = ["line", "warn", "good", "bad", "quiet"].map((name) => `var(--${name})`);
+  const colored = (value) => {
+    if (typeof value === "string" && value.startsWith("$")) {
+      return value === "$series" ? SERIES : `var(--${value.slice(1)})`;
+    }
+    if (Array.isArray(value)) return value.map(colored);
+    if (value && typeof value === "object") {
+      return Object.fromEntries(Object.entries(value).map(([key, part]) => [key, colored(part)]));
+    }
+    return value;
+  };
+  const config = colored({
+    background: null,
+    font: "system-ui, sans-serif",
+    view: { stroke: null },
+    axis: {
+      labelColor: "$quiet", titleColor: "$quiet", gridColor: "$grid", domainColor: "$rule", tickColor: "$rule",
+      titleFontWeight: "normal", labelFontSize: 11, titleFontSize: 11,
+    },
+    legend: { labelColor: "$ink", titleColor: "$quiet", labelFontSize: 11, symbolStrokeWidth: 2 },
+  });
+  const showTip = (event, text) => {
+    tip.textContent = text;
+    tip.hidden = false;
+    const { width, height } = tip.getBoundingClientRect();
+    tip.style.left = `${Math.max(4, Math.min(event.clientX + 14, innerWidth - width - 8))}px`;
+    tip.style.top = `${Math.max(4, event.clientY - height - 12)}px`;
+  };
+  const nothing = () => Promise.reject(new Error("this page loads nothing"));
+  const draw = async (figure, shared, rows, describe, onShow) => {
+    const canvas = figure.querySelector(".canvas");
+    const width = Math.max(220, Math.floor(canvas.getBoundingClientRect().width) || 600);
+    const spec = {
+      ...colored(typeof shared === "string" ? data.specs[shared] : shared),
+      width,
+      autosize: { type: "fit-x", contains: "padding" },
+      data: { values: rows },
+    };
+    spec.layer = spec.layer.filter(({ name }) => !name || rows.some((row) => row[name] !== "" && row[name] !== null));
+    // Names of several layers may be the same here; Vega wants each once.
+    spec.layer.forEach((layer) => delete layer.name);
+    if (width < 480) {
+      spec.layer.forEach(({ encoding }) => { if (encoding.color?.legend) encoding.color.legend.columns = 1; });
+    }
+    const tooltip = (_, event, item, value) => {
+      const datum = item && value ? item.datum?.datum ?? item.datum : null;
+      if (!datum) { tip.hidden = true; return; }
+      const parts = describe(datum);
+      showTip(event, parts.join("\n"));
+      onShow?.(parts);
+    };
+    drawn.get(figure)?.finalize();
+    drawn.set(figure, null); // being drawn: nobody else need do it
+    const result = await window.vegaEmbed(canvas.firstElementChild, spec, {
+      mode: "vega-lite", renderer: "svg", actions: false, config, tooltip,
+      loader: { load: nothing, sanitize: nothing },
+    });
+    drawn.set(figure, result);
+    figure.dataset.drawn = "true";
+  };
+  const quantityOf = (figure) => figure.querySelector(".choice input:checked")?.value ?? "cost";
+  const isCost = (figure) => !figure.querySelector(".choice");
+  const shownRows = (figure) => {
+    const all = figure.querySelector(".all input")?.checked ?? true;
+    const rows = nightRows(figure.dataset.nights, quantityOf(figure)).slice(all ? 0 : -NIGHTS);
+    rows.forEach((row, n) => {
+      for (const what of ["version", "event"]) {
+        row[`${what}_left`] = n >= rows.length / 2 ? row[what] : "";
+        row[`${what}_right`] = n < rows.length / 2 ? row[what] : "";
+      }
+    });
+    return rows;
+  };
+  const drawNights = (figure) => {
+    const quantity = quantityOf(figure);
+    const said = isCost(figure) ? "times bare:" : quantity;
+    const readout = figure.querySelector(".readout");
+    return draw(figure, "nights", shownRows(figure), (row) => about(row, said),
+      (parts) => { readout.textContent = parts.join(" · "); });
+  };
+  const drawPlot = (figure) => {
+    const plot = data.plots[figure.dataset.plot];
+    return draw(figure, plot.spec, rowsOf(plot.columns), (row) =>
+      Object.entries(plot.headings).map(([key, heading]) => `${heading}: ${told(row[key])}`));
+  };
+  const redraw = (figure) => (figure.dataset.nights ? drawNights(figure) : drawPlot(figure));
+
+  const figures = [...document.querySelectorAll("figure.plot")];
+  const visible = (figure) => figure.getClientRects().length > 0;
+  const redrawAll = () => figures.filter((figure) => drawn.has(figure) && visible(figure)).forEach(redraw);
+  const seen = new IntersectionObserver((entries) => {
+    for (const { target, isIntersecting } of entries) {
+      if (isIntersecting && !drawn.has(target)) {
+        seen.unobserve(target);
+        redraw(target);
+      }
+    }
+  }, { rootMargin: "300px" });
+  figures.forEach((figure) => seen.observe(figure));
+  // Then the others, one after the other, so that all are there on paper.
+  const idle = window.requestIdleCallback ?? ((call) => setTimeout(call, 50));
+  const drawRest = async () => {
+    const next = figures.find((figure) => visible(figure) && !drawn.has(figure));
+    if (!next) return;
+    seen.unobserve(next);
+    await redraw(next);
+    idle(drawRest);
+  };
+  addEventListener("load", () => idle(drawRest));
+  let width = innerWidth;
+  let timer;
+  addEventListener("resize", () => {
+    if (innerWidth === width) return; // a phone hides its address bar
+    width = innerWidth;
+    clearTimeout(timer);
+    timer = setTimeout(redrawAll, 150);
+  });
+  addEventListener("scroll", () => { tip.hidden = true; }, { passive: true });
+
+  // --- One run after the other, by keyboard -------------------------------------------------------------------
+  for (const figure of document.querySelectorAll("figure.nights")) {
+    let at = null;
+    figure.addEventListener("keydown", (event) => {
+      if (event.target !== figure) return;
+      const rows = shownRows(figure);
+      const last = rows.length - 1;
+      const moves = { ArrowLeft: (at ?? last + 1) - 1, ArrowRight: (at ?? last) + 1, Home: 0, End: last };
+      if (!(event.key in moves)) return;
+      event.preventDefault();
+      at = Math.max(0, Math.min(last, moves[event.key]));
+      const said = isCost(figure) ? "times bare:" : quantityOf(figure);
+      figure.querySelector(".readout").textContent = about(rows[at], said).join(" · ");
+      const points = figure.querySelectorAll("g.mark-symbol path");
+      points.forEach((point, n) => {
+        point.style.stroke = n === at ? "var(--ink)" : "";
+        point.style.strokeWidth = n === at ? "5" : "";
+      });
+    });
+    figure.querySelectorAll(".choice input, .all input").forEach((input) => input.addEventListener("change", () => {
+      drawNights(figure);
+      const table = figure.querySelector("details.behind");
+      if (table.open) fill(table);
+    }));
+  }
+
+  // --- The table behind a plot ----------------------------------------------------------------------------------
+  const table = (headings, rows) => {
+    const made = document.createElement("table");
+    const head = made.createTHead().insertRow();
+    for (const heading of Object.values(headings)) {
+      const th = document.createElement("th");
+      th.scope = "col";
+      th.textContent = heading;
+      head.append(th);
+    }
+    const body = made.createTBody();
+    for (const row of rows) {
+      const line = body.insertRow();
+      for (const key of Object.keys(headings)) {
+        const value = row[key];
+        const cell = line.insertCell();
+        cell.textContent = told(value);
+        if (typeof value === "number" || value === null) cell.className = "n";
+      }
+    }
+    [...head.cells].forEach((th, n) => { if (body.rows[0]?.cells[n].className === "n") th.className = "n"; });
+    return made;
+  };
+  const NIGHT = {
+    when: "run", value: "value", low: "from", high: "to (95 %)", state: "state", pairs: "pairs", commit: "commit",
+    version: "new version", event: "change",
+  };
+  const fill = (details) => {
+    const figure = details.closest("figure");
+    const name = details.dataset.plot ?? figure?.dataset.plot;
+    const made = name
+      ? table(data.plots[name].headings, rowsOf(data.plots[name].columns))
+      : table({ ...NIGHT, value: quantityOf(figure) }, nightRows(figure.dataset.nights, quantityOf(figure)).reverse());
+    details.querySelector(".scroll").replaceChildren(made);
+  };
+  document.querySelectorAll("details.behind").forEach((details) =>
+    details.addEventListener("toggle", () => { if (details.open) fill(details); }));
+
+  // --- Which machine, which cells -------------------------------------------------------------------------------
+  const machines = [...document.querySelectorAll(".machine")];
+  const choice = document.getElementById("machine");
+  const show = (anchor) => {
+    machines.forEach((machine) => { machine.hidden = machine.id !== anchor; });
+    idle(drawRest);
+  };
+  const follow = () => {
+    const target = document.getElementById(location.hash.slice(1));
+    const machine = target?.closest(".machine");
+    if (!machine) return;
+    if (choice) { choice.value = machine.id; show(machine.id); }
+    target.hidden = false;
+    target.scrollIntoView();
+  };
+  if (choice) {
+    choice.addEventListener("change", () => show(choice.value));
+    show(choice.value);
+  }
+  for (const machine of machines) {
+    const filter = machine.querySelector(".filter");
+    const words = filter.querySelector(".words");
+    const ticks = [...filter.querySelectorAll("input[type=checkbox]")];
+    const lines = [...machine.querySelector(".overview").tBodies[0].rows];
+    const sections = new Map(lines.map((line) => [line, machine.querySelector(line.querySelector("a").hash)]));
+    const apply = () => {
+      const wanted = words.value.toLowerCase().split(/\s+/).filter(Boolean);
+      const states = new Set(ticks.filter((tick) => tick.checked).map((tick) => tick.value));
+      let count = 0;
+      for (const line of lines) {
+        const name = line.dataset.name.toLowerCase();
+        const hit = states.has(line.dataset.state) && wanted.every((word) => name.includes(word));
+        line.hidden = !hit;
+        sections.get(line).hidden = !hit;
+        count += hit;
+      }
+      idle(drawRest);
+      filter.querySelector(".found").textContent = count === lines.length ? "" : `${count} of ${lines.length} series`;
+    };
+    words.addEventListener("input", apply);
+    ticks.forEach((tick) => tick.addEventListener("change", apply));
+  }
+  addEventListener("hashchange", follow);
+  follow();
+})();
