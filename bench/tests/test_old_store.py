@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import math
+import shutil
 from pathlib import Path
 
+import pytest
+
+from bench.__main__ import main
 from bench.speedup.keep.decisions import read_decisions
 from bench.speedup.keep.runs import read_history, stored_files
 
 STORE = Path(__file__).parent / "old_store"
+ROOT = Path(__file__).parents[2]
+
+pytest_plugins = ["pytester"]
 
 
 def test_the_store_reads_on() -> None:
@@ -20,3 +27,80 @@ def test_the_store_reads_on() -> None:
     assert (forests.models, forests.cpus, forests.engine, forests.data_name) == (2, 2, "ray", "red, twin")
     speedups = [round(math.exp(record.logs["speedup"]), 4) for record in history.of(forests)]
     assert speedups == [1.5236, 1.6661]
+
+
+CONFTEST = """
+import pytest
+from bench.speedup.measure import machine
+
+pytest_plugins = ["bench.speedup.plugin"]
+
+@pytest.fixture(autouse=True)
+def same_machine(monkeypatch):
+    facts = {"cpu_model": "Intel(R) Xeon(R) Processor", "usable_cpus": 2, "memory_bytes": 1}
+    monkeypatch.setattr(machine, "machine_facts", lambda info: facts)
+    monkeypatch.setattr(machine.LoadMeter, "foreign_cpus", lambda self: 0.0)
+"""
+CLOCK = """
+now = 0.0
+
+def clock():
+    return now
+
+def run(takes):
+    def call():
+        global now
+        now += takes
+        return [(1.0, 0.9)] * 2
+    return call
+"""
+CELL = """
+import pytest
+from fakeclock import run
+
+@pytest.mark.parametrize("size", ["red-2-models-2-cpus"])
+def test_renamed(speedup, size):
+    speedup.measure(
+        run(2.0), run(1.25), cpus=2, engine="ray", rounds=2,
+        workload="forests-red", formerly=["test_forests-red"],
+        data="60d71c19f4b4dd80299ff1f1821972384c0f294263eef5b05fb27a2cb509d720", data_name="red, twin",
+    )
+"""
+
+
+def test_a_run_before_and_a_run_after_are_one_series(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+    store = pytester.path / "store"
+    shutil.copytree(STORE, store)
+    pytester.makeconftest(CONFTEST)
+    pytester.syspathinsert()
+    pytester.makepyfile(test_new=CELL, fakeclock=CLOCK)
+    pytester.makeini("[pytest]\naddopts = --benchmark-timer=fakeclock.clock -W ignore")
+    result = pytester.runpytest_inprocess(f"--benchmark-storage=file://{store}", "--benchmark-compare")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["renamed-red-2-models-2-cpus *learning", "*1 learning (2 of 10 earlier runs)"])
+    history, decisions = read_history(stored_files(store)), read_decisions(store)
+    assert len(history.fingerprints) == 6
+    series = history.fingerprints[-1]
+    assert [record.name for record in history.of(series)] == [
+        "test_forests-red-2-models-2-cpus-ray",
+        "test_forests-red-2-models-2-cpus-ray",
+        "renamed-red-2-models-2-cpus",
+    ]
+    assert len(decisions.of(series)) == 1
+    capsys.readouterr()
+    assert main(["history", "renamed-red", "--storage", str(store)]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[0].startswith(f"renamed-red-2-models-2-cpus ({series.id}): red, twin; Intel")
+    assert len([line for line in told if line.startswith("2026-")]) == 3
+    assert told[-1].endswith("the host was being moved")
+    # A run of the old code after that is of the same series too.
+    older = sorted(store.glob("*/*.json"))[0]
+    late = older.with_name("0009_late.json")
+    late.write_text(older.read_text().replace("2026-11-27T03:04:", "2099-01-01T00:00:").replace('"run":"', '"run":"x'))
+    history = read_history(stored_files(store))
+    assert len(history.fingerprints) == 6
+    assert len(history.of(series)) == 4

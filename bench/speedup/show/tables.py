@@ -22,7 +22,7 @@ from .figures import seconds, with_interval, with_margin, with_unit
 from .outcome import Outcome, Shown
 from .sentences import change_of
 
-WIDTH = 100
+WIDTH = 110
 """Columns where standard output is no terminal, and those that the whole tables need."""
 NARROWEST = 80
 """Columns that the tables need at least."""
@@ -97,7 +97,7 @@ def render(outcome: Outcome, style: Style, verbosity: int = 0) -> Iterator[str]:
     outcome : Outcome
         The run.
     style : Style
-        With fewer than 100 columns the ideal, the efficiency, the margins of the factors, and start-up and memory of
+        With fewer than 110 columns the ideal, the efficiency, the margins of the factors, and start-up and memory of
         engines are left out.
     verbosity : int
         As pytest's: below 0 the factors are left out, below -1 all tables; above 0 all pairs are added.
@@ -125,7 +125,7 @@ def contest_table(contest: Mapping[str, Showing], style: Style) -> Table:
     contest : mapping of str to Showing
         What was seen of each, by name; the floor, if it was there, is the last line, and all are compared with it.
     style : Style
-        With fewer than 100 columns start-up and memory are left out.
+        With fewer than 110 columns start-up and memory are left out.
     """
     shares = FLOOR in contest
     right = ["s", "speedup [95 %]", *(["of floor"] if shares else []), "engine efficiency"]

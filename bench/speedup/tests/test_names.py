@@ -1,0 +1,127 @@
+"""One name for a cell: in progress lines, tables, history and report, and after ``-k``."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.__main__ import main
+from bench.speedup.judge.suite import SuiteRule
+from bench.speedup.keep.decisions import Decisions
+from bench.speedup.keep.runs import read_history, stored_files
+from bench.speedup.show.report import content
+
+CELLS = """
+import pytest
+from fakeclock import run
+
+def measure(speedup, workload):
+    speedup.measure(run("loop", [1.0] * 2, takes=2.0), run("pool", [1.0] * 2, takes=1.25), cpus=2, rounds=2,
+                    workload=workload, engine="pool")
+
+def test_plain(speedup):
+    measure(speedup, "a")
+
+@pytest.mark.parametrize("size", ["small", "large-2-cpus"])
+def test_sized(speedup, size):
+    measure(speedup, f"b {size}")
+
+@pytest.mark.parametrize("x", ["n=1, m=2", "größe", "", "a/b", "and"])
+def test_odd(speedup, x):
+    measure(speedup, f"c {x}")
+
+class TestThing:
+    def test_fit(self, speedup):
+        measure(speedup, "d")
+
+def test_same(speedup):
+    measure(speedup, __name__)
+"""
+NAMES = {
+    "plain",
+    "sized-small",
+    "sized-large-2-cpus",
+    "odd-n-1-m-2",
+    "odd-größe",
+    "odd",
+    "odd-a/b",
+    "odd-and",
+    "Thing-fit",
+    "one-same",
+    "two-same",
+}
+
+
+@pytest.fixture
+def measured(session: pytest.Pytester) -> pytest.RunResult:
+    """Yield a run of cells with all kinds of ids, in two files."""
+    session.makepyfile(
+        test_one=CELLS, test_two=CELLS[: CELLS.index("def test_plain")] + CELLS[CELLS.index("def test_same") :]
+    )
+    session.makeini(
+        "[pytest]\naddopts = --benchmark-timer=fakeclock.clock\n"
+        "disable_test_id_escaping_and_forfeit_all_rights_to_community_support = True\n"
+    )
+    result = session.runpytest("--benchmark-compare")
+    result.assert_outcomes(passed=11)
+    return result
+
+
+def test_progress_tables_history_and_report_say_the_same(
+    session: pytest.Pytester, measured: pytest.RunResult, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = measured.stdout.lines
+    progress = {match[1] for line in lines if (match := re.match(r"\[\d+/11\] (.*): 1\.60", line))}
+    rows = [line.split()[0] for line in lines if re.search(r"(= 1\.60|80\.0%)$", line)]
+    store = session.path / ".benchmarks"
+    history = read_history(stored_files(store))
+    assert progress == NAMES
+    assert sorted(rows) == sorted([*NAMES, *NAMES])  # the speedups and the factors
+    assert {record.name for record in history.records} == NAMES
+    capsys.readouterr()
+    assert main(["history", "--storage", str(store), "--json"]) == 0
+    assert {one["series"] for one in json.loads(capsys.readouterr().out)} == NAMES
+    (machine,) = content(history, Decisions(), SuiteRule(), root=Path()).machines
+    assert {cell.name for cell in machine.cells} == NAMES
+
+
+@pytest.mark.usefixtures("measured")
+def test_every_name_can_be_typed_after_k(session: pytest.Pytester) -> None:
+    for name in sorted(NAMES):
+        result = session.runpytest("-k", name, "--collect-only", "-q", "-p", "no:cacheprovider")
+        assert result.ret == 0, name
+        found = {name_of_line(line) for line in result.outlines if "::" in line}
+        assert name in found
+        assert all(name in one for one in found)
+
+
+def name_of_line(line: str) -> str:
+    """Return the name of a cell from its id."""
+    file, *rest = re.sub(r"[\[\]]", "-", line).split("::")
+    parts = [part.removeprefix("Test").removeprefix("test_").strip("-") for part in rest]
+    name = re.sub(r"[^\w/-]+", "-", "-".join(parts))
+    return f"{file.removeprefix('test_').removesuffix('.py')}-{name}" if name == "same" else name
+
+
+def test_what_is_no_cell_keeps_its_keywords(session: pytest.Pytester) -> None:
+    session.makepyfile("def test_x(): pass\ndef test_y(benchmark): benchmark(lambda: None)\n")
+    session.runpytest("-k", "x").assert_outcomes(passed=1, deselected=1)
+
+
+Saved = Callable[[], list[dict[str, Any]]]
+
+
+def test_a_test_may_be_renamed(session: pytest.Pytester, saved: Saved) -> None:
+    source = CELLS[: CELLS.index("@pytest.mark.parametrize")]
+    session.makepyfile(test_one=source)
+    session.runpytest("--benchmark-compare")
+    session.makepyfile(test_one=source.replace("test_plain", "test_better"))
+    session.runpytest("--benchmark-compare").stdout.fnmatch_lines(["better *learning", "*(1 of 10 earlier runs)"])
+    session.makepyfile(test_one=source.replace('"a")', '"b")').replace("workload=", 'formerly=["a"], workload='))
+    session.runpytest("--benchmark-compare").stdout.fnmatch_lines(["*(2 of 10 earlier runs)"])
+    assert len(saved()) == 3
