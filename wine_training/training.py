@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,8 +9,6 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any
 
-import numpy as np
-from sklearn.ensemble import RandomForestClassifier
 from threadpoolctl import threadpool_limits
 
 from wine_training.data import WineData
@@ -29,24 +26,17 @@ from wine_training.models import (
 from wine_training.plan import FACTORING, FORESEEN, Work, plan
 from wine_training.progress import progress_bar
 from wine_training.session import (
-    RaySession,
-    RayStartError,
     WorkerLostError,
     active_session,
     checked_cpus,
     ray_session,
     remote,
-    this_worker,
 )
 
 WINDOW = 4
 """Tasks per CPU among which the next finished one is looked for. Tasks finish nearly in the order of their
 submission; to ask after a thousand at a time would cost the driver, and so the workers, CPU time."""
 LONGEST_FIRST, AS_GIVEN = ORDERS = "longest-first", "as-given"
-WARM_SECONDS = 0.2
-"""How long a warm-up task lasts at least: one that ends sooner leaves the next to the same worker."""
-WARM_WAVES = 10
-"""Waves of warm-up tasks before giving up on meeting every worker."""
 
 
 def train_sequential(
@@ -159,39 +149,6 @@ def train_ray(
         else:
             tasks = [[Work(number, 1.0)] for number in range(len(sweep))]
         return _train_as_tasks(sweep, data, tasks, limit, all_cpus, keep_models, keep_predictions, advance)
-
-
-def warm_workers(session: RaySession) -> frozenset[str]:
-    """Make every worker import scikit-learn and fit a small forest; return the workers, as ``pid@machine``.
-
-    The first fit in a worker pays for imports that no later one pays; a measurement wants them paid.
-
-    Raises
-    ------
-    RayStartError
-        If fewer workers than the session's CPUs answer.
-    """
-    import ray
-
-    random = np.random.RandomState(0)
-    X, y = random.rand(64, 11).astype(np.float32), np.arange(64) % 2
-    rows = WineData(X, X, y, y, kind="all", source="twin", provenance="warm-up", digest="")
-    spec = ModelSpec(RandomForestClassifier(n_estimators=5), random_state=0)
-    warm = remote(session, _warm_one)
-    seen: set[str] = set()
-    for _ in range(WARM_WAVES):
-        wave = set(ray.get([warm.remote(spec, rows) for _ in range(session.cpus)]))
-        if len(seen) >= session.cpus and wave <= seen:
-            return frozenset(seen)
-        seen |= wave
-    raise RayStartError(f"only {len(seen)} of {session.cpus} Ray workers took a task")
-
-
-def _warm_one(spec: ModelSpec, rows: WineData) -> str:
-    began = time.monotonic()
-    fit_and_score(spec, rows)
-    time.sleep(max(0.0, WARM_SECONDS - (time.monotonic() - began)))
-    return this_worker()
 
 
 @contextmanager
