@@ -27,7 +27,8 @@ from threadpoolctl import threadpool_limits
 from bench.cells.ray import measured_session
 from bench.speedup.contest import FLOOR
 from wine_training import ModelSpec, TrainingResult, WineData, train_ray
-from wine_training.models import defaults_of, estimated_cost, fit_and_score
+from wine_training.models import fit_and_score
+from wine_training.plan import defaults_of, estimated_cost
 
 Sweep = Sequence[ModelSpec]
 Tasks = list[list[tuple[float, float]]]
