@@ -49,12 +49,12 @@ class Steps:
 def _start_and_train(options: argparse.Namespace, steps: Steps) -> None:
     with steps.timed("import"):
         import ray  # noqa: F401
-    from wine_training import ray_session
+    from bench.cells.ray import measured_session
 
     with ExitStack() as stack:
         with steps.timed("init"):
             session = ExitStack()
-            session.enter_context(ray_session(options.cpus))
+            session.enter_context(measured_session(options.cpus))
         stack.callback(session.close)  # if something goes wrong
         with steps.timed("own imports"):  # the loop needs them too; meanwhile the workers do the same
             import wine_training.training  # noqa: F401

@@ -13,10 +13,10 @@ import pytest
 from filelock import FileLock
 
 from bench.accuracies import accuracy_by_trees
+from bench.cells.ray import RayKeeper, RayWorkers
 from bench.choices import MODELS, PROFILES, WIDEST, limits, load, numbers, wines
 from bench.engines import ENGINES, Engine, Tasks, Trained, by_task
 from bench.overheads import COUNTED, TASKS, bare_cold_seconds, bare_dispatch, cold_seconds, ray_dispatch_seconds
-from bench.ray_keeper import RayKeeper, RayWorkers
 from bench.speedup import Speedup, Subject, UnfairPair
 from bench.speedup.measure.contest import Contestant, Trainer
 from bench.speedup.options import GROUP

@@ -24,9 +24,11 @@ import numpy as np
 from scipy import optimize
 from threadpoolctl import threadpool_limits
 
+from bench.cells.ray import measured_session
 from bench.speedup.measure.contest import FLOOR
-from wine_training import ModelSpec, TrainingResult, WineData, ray_session, train_ray
-from wine_training.models import defaults_of, estimated_cost, fit_and_score
+from wine_training import ModelSpec, TrainingResult, WineData, train_ray
+from wine_training.models import fit_and_score
+from wine_training.plan import defaults_of, estimated_cost
 
 Sweep = Sequence[ModelSpec]
 Tasks = list[list[tuple[float, float]]]
@@ -89,14 +91,14 @@ def _trained(sweep: Sweep, run: Callable[[list[ModelSpec]], Sequence[TrainingRes
 @contextmanager
 def ray_tasks(data: WineData, cpus: int) -> Iterator[Train]:
     """Ours: `wine_training.train_ray`."""
-    with ray_session(cpus):
+    with measured_session(cpus):
         yield lambda sweep: by_task(train_ray(sweep, data, cpus=cpus, progress=False))
 
 
 @contextmanager
 def ray_actors(data: WineData, cpus: int) -> Iterator[Train]:
     """`ray.util.ActorPool`: one actor per CPU, each with a reference to the rows."""
-    with ray_session(cpus):
+    with measured_session(cpus):
         import ray
 
         class Trainer:
@@ -120,7 +122,7 @@ def ray_joblib(data: WineData, cpus: int) -> Iterator[Train]:
     from ray.util.joblib import register_ray
 
     register_ray()
-    with ray_session(cpus), _joblib("ray", data, cpus) as train:
+    with measured_session(cpus), _joblib("ray", data, cpus) as train:
         yield train
 
 

@@ -31,8 +31,7 @@ from bench.speedup.keep.runs import stored_files
 from bench.speedup.measure.cell import BLOCK, COST
 from bench.speedup.options import positive
 from wine_training import ModelSpec, forest_sweep, load_wine
-from wine_training.plan import Work
-from wine_training.training import tasks_of
+from wine_training.plan import Work, tasks_of
 
 CPUS = tuple(2**power for power in range(11))
 """1, 2, 4, … 1,024."""

@@ -30,7 +30,7 @@ def test_cold(ray_from_nothing: Callable[[str], None], step: str) -> None:
     """What it costs to start Ray in a new process.
 
     import, init, shutdown
-        ``import ray``; entering and leaving `wine_training.ray_session`.
+        ``import ray``; entering and leaving `bench.cells.ray.measured_session`.
     first-wave
         One small model per CPU, when the program has its own imports and the data: what the workers still miss.
     first-result

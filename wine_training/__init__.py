@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from wine_training.data import WineData, WineDataError, load_wine
-    from wine_training.models import Fold, ModelSpec, TrainingError, TrainingResult, forest_sweep
+    from wine_training.models import Fold, ModelSpec, TrainingError, TrainingResult
     from wine_training.session import RayStartError, WorkerLostError, ray_session
+    from wine_training.sweeps import forest_sweep
     from wine_training.training import train_ray, train_sequential
 
 __all__ = [
@@ -35,14 +36,15 @@ __all__ = [
 
 _MODULES = {
     "data": ("WineData", "WineDataError", "load_wine"),
-    "models": ("Fold", "ModelSpec", "TrainingError", "TrainingResult", "forest_sweep"),
+    "models": ("Fold", "ModelSpec", "TrainingError", "TrainingResult"),
     "session": ("RayStartError", "WorkerLostError", "ray_session"),
+    "sweeps": ("forest_sweep",),
     "training": ("train_ray", "train_sequential"),
 }
 
 
 def __getattr__(name: str) -> object:
-    # At first use: Ray can then start its workers while this process imports scikit-learn, which takes 1 to 4 s.
+    # At first use: so Ray can start its workers while this process imports scikit-learn, which takes 1 to 4 s.
     for module, names in _MODULES.items():
         if name in names:
             return getattr(importlib.import_module(f"{__name__}.{module}"), name)

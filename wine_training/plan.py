@@ -1,44 +1,140 @@
-"""Which models, or which trees of a forest, make a task: few tasks, and a short tail.
+"""What each Ray task of a sweep trains: few tasks, and short ones at the end.
 
-Each task costs Ray 2 to 3 ms between two fits, so tasks should be long; the CPUs end together only if the last tasks
-are short, however much the fits differ from what was expected. So the work is handed out in rounds of one task per CPU,
-each round a share of what is left. That is factoring (S. F. Hummel, E. Schonberg and L. E. Flynn, "Factoring: a method
-for scheduling parallel loops", Communications of the ACM 35(8):90-101, 1992), with models as the iterations.
+Every task costs Ray 2 to 3 ms between two fits, so tasks should be long. But the CPUs only end together if the last
+tasks are short. So the work is handed out in rounds of one task per CPU, and each round hands out a share of what is
+left. A task may hold several models, and a forest that does not fit is split into some of its trees and the others.
+
+This is factoring (S. F. Hummel, E. Schonberg and L. E. Flynn, "Factoring: a method for scheduling parallel loops",
+Communications of the ACM 35(8):90-101, 1992), with models as the iterations.
 """
 
 from __future__ import annotations
 
-import heapq
+import bisect
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
-FACTORING = 0.5
-"""Share of the rest that a round hands out where nobody knows how long the fits take."""
+from wine_training.forests import trees_of
+from wine_training.models import ModelSpec
+
 FORESEEN = 0.85
-"""The same where their lengths follow from the specs: what is left only has to make up for noise."""
+"""Share of the rest that a round hands out if the costs are known. What is left only has to make up for noise."""
+FACTORING = 0.5
+"""The same if the costs are guesses."""
 LEAST = 1 / 200
-"""No task is planned to be shorter than this share of one CPU's work, nor a forest split for less."""
+"""No task is planned to be shorter than this share of one CPU's work, and no forest is split for less."""
 FEWEST_TREES = 5
-"""Trees in a part of a forest, at least: fewer take no longer than it takes to send them on their way."""
+"""Fewest trees in a part of a forest: to send fewer takes as long as to train them."""
 MOST = 10
-"""Models in a task: more would save nothing, and let the progress bar stand still."""
+"""Most models in a task: more would save nothing, and the progress bar would stand still."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """A model, or some of its trees."""
+    """A model to train, or some trees of a forest."""
 
     number: int
-    """Place of its spec in the sweep."""
+    """The spec's place in the sweep."""
     cost: float
-    """Expected training time, in the unit of all others."""
+    """Expected training time, in the same unit for the whole sweep."""
     trees: range | None = None
-    """Which trees of a forest that may be split; ``None`` for a model that is trained whole."""
+    """Trees of a forest that may be split; ``None`` for a model that is trained whole."""
+
+
+def tasks_of(sweep: Sequence[ModelSpec], cpus: int, *, whole: bool = False) -> list[list[Work]]:
+    """Plan the Ray tasks of a sweep.
+
+    Parameters
+    ----------
+    sweep : sequence of ModelSpec
+        The models.
+    cpus : int
+        How many tasks run at once.
+    whole : bool
+        Whether every forest must be trained by a single task.
+
+    Returns
+    -------
+    list of lists of Work
+        The work of each task, in the order of submission.
+    """
+    work = _work_of(sweep, whole=whole)
+    if are_foreseen(sweep):
+        tasks = plan(work, cpus, share=FORESEEN)
+    elif len({type(spec.estimator) for spec in sweep}) == 1:
+        tasks = plan(work, cpus, share=FACTORING)
+    else:  # the costs of different kinds of models cannot be compared
+        tasks = [[one] for one in sorted(work, key=lambda one: -one.cost)]
+    all_trees = [one.trees for one in work]
+    return [[replace(one, trees=None) if one.trees == all_trees[one.number] else one for one in task] for task in tasks]
+
+
+def pieces_of(specs: Sequence[ModelSpec], *, whole: bool = False) -> list[int]:
+    """Return into how many parts `train_ray` may split each model at most: 1 unless it is a forest that can be split.
+
+    Parameters
+    ----------
+    specs : sequence of ModelSpec
+        The models.
+    whole : bool
+        Whether every forest must be trained by a single task.
+    """
+    return [max(1, len(one.trees or ()) // FEWEST_TREES) for one in _work_of(specs, whole=whole)]
+
+
+def _work_of(specs: Sequence[ModelSpec], *, whole: bool) -> list[Work]:
+    return [
+        Work(number, estimated_cost(spec, defaults), None if whole else trees_of(spec, defaults))
+        for number, (spec, defaults) in enumerate(zip(specs, defaults_of(specs), strict=True))
+    ]
+
+
+def estimated_cost(spec: ModelSpec, defaults: Mapping[str, Any] | None = None) -> float:
+    """Estimate how long `spec` trains, in no particular unit.
+
+    The estimate is ``spec.cost`` if there is one. Otherwise it is the product of all hyperparameters that repeat the
+    whole fit (``n_estimators``), or 1 if there are none.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        The model.
+    defaults : mapping, optional
+        ``spec.estimator.get_params()``, if the caller has it already: the call takes 0.1 ms.
+    """
+    if spec.cost is not None:
+        return spec.cost
+    params = {**(spec.estimator.get_params() if defaults is None else defaults), **spec.params}
+    return math.prod(
+        float(value)
+        for name, value in params.items()
+        if name.rpartition("__")[2] == "n_estimators" and isinstance(value, int | float)
+    )
+
+
+def defaults_of(specs: Sequence[ModelSpec]) -> list[Mapping[str, Any]]:
+    """Return ``get_params()`` of each spec's estimator. Most sweeps have one estimator, which is asked only once."""
+    estimators = {id(spec.estimator): spec.estimator for spec in specs}
+    params = {key: estimator.get_params() for key, estimator in estimators.items()}
+    return [params[id(spec.estimator)] for spec in specs]
+
+
+def are_foreseen(specs: Sequence[ModelSpec]) -> bool:
+    """Return whether the training times are known to be proportional to `estimated_cost`.
+
+    They are if every spec has a ``cost``, or if the specs differ only in ``n_estimators`` and random state.
+    """
+    if all(spec.cost is not None for spec in specs):
+        return True
+    return len({(id(spec.estimator), spec.features) for spec in specs}) == 1 and all(
+        spec.cost is None and spec.params.keys() == {"n_estimators"} for spec in specs
+    )
 
 
 def plan(work: Sequence[Work], cpus: int, *, share: float) -> list[list[Work]]:
-    """Return tasks in the order of submission: the longest first, in rounds of one per CPU.
+    """Divide work into tasks: the longest first, in rounds of one task per CPU.
 
     Parameters
     ----------
@@ -47,26 +143,25 @@ def plan(work: Sequence[Work], cpus: int, *, share: float) -> list[list[Work]]:
     cpus : int
         How many tasks run at once.
     share : float
-        Share of the rest that each round hands out, more than 0 and less than 1: `FACTORING` or `FORESEEN`.
+        Share of the rest that each round hands out, between 0 and 1 (exclusive): `FORESEEN` or `FACTORING`.
 
     Returns
     -------
     list of lists of Work
-        Every model, or each of its trees, is in one of them.
+        The work of each task, in the order of submission. Every model, or each of its trees, is in one of them.
     """
-    least = LEAST * sum(one.cost for one in work) / cpus
+    rest = sorted(work, key=_by_cost)
+    least = LEAST * _cost(rest) / cpus
     tasks: list[list[Work]] = []
-    rest = _Heap(work)
     while rest:
-        room = rest.cost / cpus
-        # On one CPU nothing can be uneven.
-        last = cpus == 1 or (1 - share) * room < least
+        room = _cost(rest) / cpus
+        last = cpus == 1 or (1 - share) * room < least  # one CPU needs no rounds
         tasks += _round(rest, cpus, room if last else share * room, least, last=last)
     return tasks
 
 
-def _round(rest: _Heap, cpus: int, room: float, least: float, *, last: bool) -> list[list[Work]]:
-    """Take one task per CPU from the rest: each time the longest work that the emptiest task has room for."""
+def _round(rest: list[Work], cpus: int, room: float, least: float, *, last: bool) -> list[list[Work]]:
+    """Take one task per CPU from the rest. Each time, the emptiest task gets the longest work that it has room for."""
     tasks: list[list[Work]] = [[] for _ in range(cpus)]
     loads = [0.0] * cpus
     later = []
@@ -82,21 +177,21 @@ def _round(rest: _Heap, cpus: int, room: float, least: float, *, last: bool) -> 
             parts = _split(one, left, upwards=last) if left >= least else None
             if parts is not None:
                 one, others = parts
-                rest.push(others)
+                bisect.insort(rest, others, key=_by_cost)
             elif tasks[emptiest]:
                 later.append(one)
                 continue
-            # else it is too long for any task, and has one of its own
+            # else it is too long for any task, and gets one of its own
         tasks[emptiest].append(one)
         loads[emptiest] += one.cost
     for one in later:
-        rest.push(one)
+        bisect.insort(rest, one, key=_by_cost)
     order = sorted(range(cpus), key=lambda number: -loads[number])
     return [tasks[number] for number in order if tasks[number]]
 
 
 def _split(work: Work, cost: float, *, upwards: bool) -> tuple[Work, Work] | None:
-    """Return the first trees, of about `cost`, and the others; ``None`` if that cannot be."""
+    """Return the first trees, of about `cost`, and the others; ``None`` if the work cannot be split so."""
     if work.trees is None:
         return None
     share = len(work.trees) * cost / work.cost
@@ -110,22 +205,9 @@ def _split(work: Work, cost: float, *, upwards: bool) -> tuple[Work, Work] | Non
     )
 
 
-class _Heap:
-    """Work by cost, the longest first; what is equally long in the order of the specs."""
+def _by_cost(work: Work) -> tuple[float, int]:
+    return work.cost, -work.number  # the longest work is last; among equals, that of the first spec
 
-    def __init__(self, work: Sequence[Work]) -> None:
-        self._heap = [(-one.cost, one.number, one) for one in work]
-        heapq.heapify(self._heap)
-        self.cost = sum(one.cost for one in work)
 
-    def __len__(self) -> int:
-        return len(self._heap)
-
-    def push(self, one: Work) -> None:
-        heapq.heappush(self._heap, (-one.cost, one.number, one))
-        self.cost += one.cost
-
-    def pop(self) -> Work:
-        one = heapq.heappop(self._heap)[2]
-        self.cost -= one.cost
-        return one
+def _cost(work: Sequence[Work]) -> float:
+    return math.fsum(one.cost for one in work)

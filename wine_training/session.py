@@ -1,4 +1,4 @@
-"""A Ray session with a CPU limit: started for the purpose, or part of a running cluster."""
+"""Starting and ending Ray: a session of its own with a CPU limit, or some CPUs of a running cluster."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import platform
 import shutil
 import socket
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,79 +21,74 @@ import joblib
 import psutil
 
 OBJECT_STORE_BYTES = 200 * 2**20
-"""Ray would take 30 % of the memory; the wines and what is sent beside them need a few MiB."""
+"""Ray would take 30 % of the memory. The wines and the results need a few MiB."""
 PROBE_SECONDS = 5.0
-"""How long a cluster may take to accept a connection: Ray itself was not seen to give up in 500 s."""
+"""How long a cluster may take to accept a connection. Ray itself did not give up in 500 s."""
 GROUP_SECONDS = 60.0
 """How long a cluster may take to reserve the CPUs."""
 LEFTOVER_SECONDS = 15.0
-"""How long the processes of an ended session may take to go before they are ended one by one."""
+"""How long the processes of a session may take to end by themselves; then they are killed."""
 
 FOLDER = "wine-ray"
-"""Beginning of the names of session folders, before the driver's process id."""
+"""Session folders have this name, followed by the driver's process id."""
 
 _SETTINGS = {
-    # Workers run at nice 15 unless told otherwise: with foreign load the loop, at 0, would win unfairly.
-    "RAY_worker_niceness": "0",
-    # Ray would repeat a task for ever that does not fit into memory.
+    # Ray would retry a task that does not fit into memory for ever.
     "RAY_task_oom_retries": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
-    # Workers import scikit-learn as they start, while the driver prepares the data. Not this package: they do not know
-    # the driver's path yet, and would take an installed one where the driver runs from a checkout.
+    # Workers import scikit-learn as they start, while the driver prepares the data. They cannot preload this package:
+    # they do not know the driver's path yet, and would take an installed version where the driver runs from a checkout.
     "RAY_preload_python_modules": "sklearn.ensemble,sklearn.model_selection",
-    # Nobody looks at these, and together they take a CPU for 0.5 % of the time while it could train.
-    "RAY_enable_metrics_collection": "0",
-    "RAY_enable_open_telemetry": "0",
-    "RAY_event_stats": "0",
-    "RAY_task_events_report_interval_ms": "0",
 }
 
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-"""As the loop has it. Ray says so to its workers too, but only after they have imported what is preloaded."""
+"""As in `train_sequential`. Ray sets these for its workers too, but only after they have preloaded scikit-learn."""
 
 
 class RayStartError(RuntimeError):
-    """Ray cannot be started or reached, or not with that many CPUs."""
+    """Ray cannot be started or reached, or has too few CPUs."""
 
 
 class WorkerLostError(RuntimeError):
-    """A Ray worker, or its machine, went away in the middle of a task."""
+    """A Ray worker or its machine went away during a task."""
 
 
-@dataclass
+class LeftoverWarning(RuntimeWarning):
+    """Processes of a Ray session did not end by themselves, and were killed."""
+
+
+@dataclass(frozen=True)
 class RaySession:
     """A running Ray session."""
 
     cpus: int
-    """How many CPUs tasks may use at once."""
+    """How many CPUs its tasks may use at once."""
     address: str
     """``local``, or the address of the cluster."""
     placement_group: Any = None
-    """The reserved CPUs of a cluster; ``None`` in a session of our own, which has no others."""
-    leftovers: tuple[str, ...] = ()
-    """After the end: processes that did not go by themselves and had to be ended."""
+    """The reserved CPUs of a cluster; ``None`` in a session of its own."""
 
 
 _active: RaySession | None = None
 
 
 def active_session() -> RaySession | None:
-    """Return the session that `ray_session` keeps open in this process, if any."""
+    """Return the session that `ray_session` has open in this process, if any."""
     return _active
 
 
 def usable_cpus() -> int:
-    """Return how many CPUs this process may use: affinity and container limits included."""
+    """Return how many CPUs this process may use, given its affinity and the limits of its container."""
     return int(joblib.cpu_count())
 
 
 def this_worker() -> str:
-    """Return the name of this process among the workers of all machines: ``pid@machine``."""
+    """Return the name of this process, unique among the workers of all machines: ``pid@machine``."""
     return f"{os.getpid()}@{platform.node()}"
 
 
 def checked_cpus(cpus: int | None, available: int, where: str) -> int:
-    """Return `cpus`, or `available` for ``None``.
+    """Return `cpus`, or `available` if it is ``None``.
 
     Raises
     ------
@@ -110,15 +106,16 @@ def checked_cpus(cpus: int | None, available: int, where: str) -> int:
 
 @contextmanager
 def ray_session(cpus: int | None = None, *, address: str | None = None) -> Iterator[RaySession]:
-    """Start Ray with a CPU limit, and end it with everything that belongs to it.
+    """Start Ray with a CPU limit. At the end, end every process of it, and remove its files.
 
     Parameters
     ----------
     cpus : int, optional
-        CPU limit; all usable CPUs if it is left out.
+        CPU limit, by default all usable CPUs.
     address : str, optional
-        ``host:port`` or ``auto``: attach to this cluster and reserve `cpus` of its CPUs with a placement
-        group. Without it Ray is started anew and never joins a cluster that happens to run here.
+        Address of a running cluster, as ``host:port`` or ``auto``. The session attaches to it and reserves
+        `cpus` of its CPUs with a placement group. Without an address, Ray is always started anew, even if a
+        cluster is running on this machine.
 
     Yields
     ------
@@ -128,10 +125,15 @@ def ray_session(cpus: int | None = None, *, address: str | None = None) -> Itera
     Raises
     ------
     RayStartError
-        If Ray is already running in this process, does not start, or the cluster cannot be reached or does
-        not have that many free CPUs.
+        If Ray is already running in this process or does not start, or if the cluster cannot be reached or
+        cannot reserve the CPUs.
     ValueError
-        If `cpus` is not a whole number of at least 1, or more than there are.
+        If `cpus` is not a whole number of at least 1, or is more than there are.
+
+    Warns
+    -----
+    LeftoverWarning
+        If processes of the session did not end by themselves, and were killed.
     """
     global _active
     import ray
@@ -144,7 +146,6 @@ def ray_session(cpus: int | None = None, *, address: str | None = None) -> Itera
     folder = None if address else _new_folder()
     before = _descendants()
     daemons: set[psutil.Process] = set()
-    session: RaySession | None = None
     try:
         os.environ.update({name: value for name, value in _SETTINGS.items() if name not in os.environ})
         os.environ.update(_ONE_THREAD)
@@ -152,7 +153,6 @@ def ray_session(cpus: int | None = None, *, address: str | None = None) -> Itera
             session = _start(cpus, folder) if folder else _attach(cpus, str(address))
         finally:
             daemons = _descendants() - before
-        _end_log_monitor(daemons)
         _active = session
         yield session
     finally:
@@ -160,30 +160,23 @@ def ray_session(cpus: int | None = None, *, address: str | None = None) -> Itera
         if daemons:
             daemons |= _descendants(*daemons)
         ray.shutdown()
-        left = _end(daemons)
-        if session is not None:
-            session.leftovers = left
+        killed = _end(daemons)
         if folder:
             shutil.rmtree(folder, ignore_errors=True)
-        # ray.init leaves variables behind that change how a later session, or a child, starts.
+        # ray.init leaves variables behind that change how a later session, or a child process, starts.
         for name in set(os.environ) - set(environment):
             del os.environ[name]
         os.environ.update(environment)
-
-
-def worker_niceness(session: RaySession) -> int:
-    """Return the scheduling priority (``nice``) of the session's workers, from 0 (as the loop) to 19."""
-    import ray
-
-    return int(ray.get(remote(session, _niceness).remote()))
-
-
-def _niceness() -> int:
-    return os.nice(0)
+        if killed:  # last, because a warning may be turned into an error
+            warnings.warn(
+                f"processes of Ray that did not end by themselves were killed: {', '.join(killed)}",
+                LeftoverWarning,
+                stacklevel=3,
+            )
 
 
 def remote(session: RaySession | None, function: Any) -> Any:
-    """Return `function` as a one-CPU Ray task without retries, on the session's reserved CPUs if it has some."""
+    """Return `function` as a Ray task: one CPU, no retries, on the reserved CPUs of the session if it has any."""
     from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
     task = _remote_function(function)
@@ -194,15 +187,15 @@ def remote(session: RaySession | None, function: Any) -> Any:
 
 @functools.cache
 def _remote_function(function: Any) -> Any:
-    # Once per function: each new one would be exported to the workers, and imported there, again.
+    # Once per function: Ray would send each new one to the workers again.
     import ray
 
     return ray.remote(num_cpus=1, max_retries=0)(function)
 
 
 def _new_folder() -> str:
-    """Make a folder for the files of a session, and remove those of drivers that were killed."""
-    # A short path: the sockets of a session must stay below 107 bytes, and TMPDIR can be long.
+    """Make a folder for the files of a session, and remove the folders of drivers that were killed."""
+    # A short path, because the sockets in it must stay below 107 bytes, and TMPDIR can be long.
     base = Path("/tmp" if os.access("/tmp", os.W_OK) else tempfile.gettempdir())
     for folder in base.glob(f"{FOLDER}-*-*"):
         driver = folder.name.split("-")[-2]
@@ -235,7 +228,7 @@ def _attach(cpus: int | None, address: str) -> RaySession:
     host, separator, port = address.rpartition(":")
     if address != "auto":
         if not separator or not port.isdigit() or "/" in host:
-            raise RayStartError(f"{address!r} is no address of a Ray cluster: host:port or auto is wanted")
+            raise RayStartError(f"{address!r} is no address of a Ray cluster: give host:port or auto")
         try:
             socket.create_connection((host.strip("[]"), int(port)), timeout=PROBE_SECONDS).close()
         except (OSError, OverflowError) as error:
@@ -246,7 +239,7 @@ def _attach(cpus: int | None, address: str) -> RaySession:
         raise RayStartError(f"the Ray cluster at {address} cannot be joined: {_one_line(error)}") from error
     total = int(ray.cluster_resources().get("CPU", 0))
     cpus = checked_cpus(cpus, total, f"the Ray cluster at {address}")
-    # The workers of somebody's cluster need not have this package: send its code along.
+    # The workers of a cluster may not have this package: send its code to them.
     import wine_training
 
     ray.cloudpickle.register_pickle_by_value(wine_training)
@@ -265,18 +258,8 @@ def _descendants(*roots: psutil.Process) -> set[psutil.Process]:
     return found
 
 
-def _end_log_monitor(daemons: set[psutil.Process]) -> None:
-    """End the process that reads all log files ten times a second to show them to the driver, which wants none.
-
-    ``log_to_driver=False`` leaves it running: 0.6 % of a CPU, more than all else that Ray runs beside the workers.
-    """
-    for process in daemons:
-        with contextlib.suppress(psutil.Error):
-            if any(Path(part).name == "log_monitor.py" for part in process.cmdline()):
-                process.terminate()
-
-
-def _end(processes: set[psutil.Process]) -> tuple[str, ...]:
+def _end(processes: set[psutil.Process]) -> list[str]:
+    """Wait for the processes to end, kill those that do not, and return their names."""
     _, alive = psutil.wait_procs(list(processes), timeout=LEFTOVER_SECONDS)
     names = []
     for process in alive:
@@ -286,7 +269,7 @@ def _end(processes: set[psutil.Process]) -> tuple[str, ...]:
         except psutil.NoSuchProcess:
             continue
     psutil.wait_procs(alive, timeout=LEFTOVER_SECONDS)
-    return tuple(sorted(names))
+    return sorted(names)
 
 
 def _one_line(error: BaseException) -> str:

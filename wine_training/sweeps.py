@@ -1,6 +1,7 @@
-"""What sweeps are good for: five uses of the same two functions.
+"""Sweeps: lists of specs for `train_sequential` and `train_ray`.
 
-Each function returns specs for `train_sequential` and `train_ray`; what to make of the results is one line more.
+`forest_sweep` is the one of the demonstration and of the benchmark. The others are what people train many small models
+for: hyperparameter search, cross-validation, ensembles, feature subsets and a comparison of algorithms.
 """
 
 from __future__ import annotations
@@ -20,7 +21,16 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from wine_training.data import FEATURES, WineData
-from wine_training.models import RANDOM_STATE, Fold, ModelSpec, TrainingResult
+from wine_training.models import Fold, ModelSpec, TrainingResult
+
+FIRST_TREES = 50
+"""Trees in the smallest forest of a decade."""
+TREES_STEP = 20
+"""Trees from one forest of a decade to the next: 50, 70, … 230."""
+DECADE = 10
+"""Forests with one random state."""
+RANDOM_STATE = 42
+"""Random state of the first decade; each further decade takes the next number."""
 
 ALGORITHMS: dict[str, tuple[BaseEstimator, Mapping[str, Sequence[Any]], float]] = {
     "logistic regression": (
@@ -37,22 +47,53 @@ ALGORITHMS: dict[str, tuple[BaseEstimator, Mapping[str, Sequence[Any]], float]] 
     "random forest": (RandomForestClassifier(n_jobs=1), {"n_estimators": [100, 200, 300]}, 1.0),
     "gradient boosting": (GradientBoostingClassifier(), {"n_estimators": [100, 200, 300]}, 1.3),
 }
-"""Estimator, settings to try, and training time of the first setting relative to a forest of 100 trees on red wines."""
+"""Estimator, settings to try, and cost of the first setting: a forest of 100 trees on the red wines costs 1."""
+
+
+def forest_sweep(n: int) -> list[ModelSpec]:
+    """Return the specs of `n` random forests, in decades of 50, 70, … 230 trees.
+
+    Parameters
+    ----------
+    n : int
+        Number of models, at least 1. The ten forests of a decade share a random state: 42, then 43, and so on.
+
+    Returns
+    -------
+    list of ModelSpec
+        `n` specs; the first ten are those of the published demonstration.
+
+    Raises
+    ------
+    ValueError
+        If `n` is not a whole number of at least 1.
+    """
+    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        raise ValueError(f"the number of models must be a whole number of at least 1, not {n!r}")
+    forest = RandomForestClassifier(n_jobs=1)
+    return [
+        ModelSpec(
+            forest,
+            {"n_estimators": FIRST_TREES + TREES_STEP * (i % DECADE)},
+            random_state=RANDOM_STATE + i // DECADE,
+        )
+        for i in range(n)
+    ]
 
 
 def grid_sweep(
     estimator: BaseEstimator, grid: Mapping[str, Sequence[Any]], *, random_state: int | None = RANDOM_STATE
 ) -> list[ModelSpec]:
-    """Search hyperparameters: one model for each combination of values.
+    """Return the specs of a hyperparameter search: one for each combination of values.
 
     Parameters
     ----------
     estimator : BaseEstimator
         An unfitted classifier.
     grid : mapping of str to sequence
-        Values to try of each hyperparameter, as for `sklearn.model_selection.ParameterGrid`.
+        Values to try for each hyperparameter, as in `sklearn.model_selection.ParameterGrid`.
     random_state : int, optional
-        Of every model.
+        Random state of every model.
 
     Examples
     --------
@@ -68,14 +109,14 @@ def grid_sweep(
 
 
 def fold_sweep(specs: Iterable[ModelSpec], folds: int = 5) -> list[ModelSpec]:
-    """Cross-validate: each spec once for each fold, its folds one after the other.
+    """Return the specs of a cross-validation: each spec once for each fold, its folds one after the other.
 
     Parameters
     ----------
     specs : iterable of ModelSpec
-        What to validate.
+        The models to validate.
     folds : int
-        Number of folds, at least 2; stratified and shuffled, the same for all specs.
+        Number of folds, at least 2. They are stratified and shuffled, and the same for all specs.
 
     Examples
     --------
@@ -90,14 +131,14 @@ def fold_sweep(specs: Iterable[ModelSpec], folds: int = 5) -> list[ModelSpec]:
 
 
 def ensemble_sweep(members: int, trees: int = 50) -> list[ModelSpec]:
-    """Build an ensemble: forests that differ in their random states, and vote (`majority`).
+    """Return the specs of an ensemble: forests that differ only in their random states. `majority` lets them vote.
 
     Parameters
     ----------
     members : int
-        How many forests.
+        Number of forests.
     trees : int
-        In each.
+        Trees in each forest.
 
     Examples
     --------
@@ -112,17 +153,17 @@ def ensemble_sweep(members: int, trees: int = 50) -> list[ModelSpec]:
 
 
 def majority(results: Sequence[TrainingResult]) -> Any:
-    """Return what most members predict for each test row, shape (n_test,); the smaller label where they are even.
+    """Return the label that most members predict for each test row, shape (n_test,); in a tie, the smaller label.
 
     Parameters
     ----------
     results : sequence of TrainingResult
-        Trained with ``keep_predictions=True``, on the same data.
+        Results on the same data, with their predictions (``keep_predictions=True``).
 
     Raises
     ------
     ValueError
-        If there is no result, or one without predictions.
+        If there is no result, or if one has no predictions.
     """
     votes = [result.predictions for result in results if result.predictions is not None]
     if not votes or len(votes) < len(results):
@@ -133,19 +174,19 @@ def majority(results: Sequence[TrainingResult]) -> Any:
 
 
 def majority_accuracy(results: Sequence[TrainingResult], data: WineData) -> float:
-    """Return the share of the test rows that the members, voting, classify correctly."""
+    """Return the share of the test rows that the majority of the members classifies correctly."""
     return float(accuracy_score(data.y_test, majority(results)))
 
 
 def feature_sweep(spec: ModelSpec, features: Sequence[str] = FEATURES) -> list[ModelSpec]:
-    """Leave features out: the spec on all features, and on all but each one of them.
+    """Return the spec on all features, followed by the spec without the first feature, without the second, and so on.
 
     Parameters
     ----------
     spec : ModelSpec
         The model.
     features : sequence of str
-        Names of the columns, at least 2.
+        Names of the columns, at least two.
 
     Examples
     --------
@@ -158,20 +199,21 @@ def feature_sweep(spec: ModelSpec, features: Sequence[str] = FEATURES) -> list[M
     11
     """
     if len(features) < 2:
-        raise ValueError("at least two features are wanted, to leave one out")
+        raise ValueError("leaving one feature out needs at least two features")
     subsets = [tuple(features), *(tuple(other for other in features if other != name) for name in features)]
     return [replace(spec, features=subset) for subset in subsets]
 
 
 def algorithm_sweep(*, random_state: int = RANDOM_STATE) -> list[ModelSpec]:
-    """Compare algorithms: three settings of each of five, from a hundredth of a second to one.
+    """Return the specs of a comparison of five algorithms, with three settings each.
 
-    They say what they cost relative to each other, so that the longest are submitted first.
+    Their training times range from a hundredth of a second to one second. Each spec has a ``cost``, so `train_ray`
+    can submit the longest first.
 
     Parameters
     ----------
     random_state : int
-        Of every model that has one.
+        Random state of every model that takes one.
 
     Examples
     --------
@@ -191,14 +233,14 @@ def algorithm_sweep(*, random_state: int = RANDOM_STATE) -> list[ModelSpec]:
 
 
 def accuracies_by_trees(sweep: Sequence[ModelSpec], accuracies: Sequence[float]) -> dict[int, list[float]]:
-    """Return the accuracies of all forests with a number of trees, by that number, in ascending order.
+    """Group the accuracies of forests by their number of trees, in ascending order.
 
     Parameters
     ----------
     sweep : sequence of ModelSpec
         Forests, each with ``n_estimators`` among its hyperparameters.
     accuracies : sequence of float
-        On the test rows, in the order of the sweep.
+        One accuracy per forest, in the order of the sweep.
     """
     found: dict[int, list[float]] = {}
     for spec, accuracy in zip(sweep, accuracies, strict=True):

@@ -1,52 +1,26 @@
-"""Training a sweep one model after the other, and with Ray."""
+"""Training a sweep: one model after the other, or with Ray."""
 
 from __future__ import annotations
 
-import time
-from collections import Counter, defaultdict
+import sys
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from itertools import islice
 from typing import Any
 
-import numpy as np
-from sklearn.ensemble import RandomForestClassifier
 from threadpoolctl import threadpool_limits
 
 from wine_training.data import WineData
-from wine_training.forests import Votes, fit_trees, joined, trees_of
-from wine_training.models import (
-    ModelSpec,
-    TrainingError,
-    TrainingResult,
-    are_foreseen,
-    checked,
-    defaults_of,
-    estimated_cost,
-    fit_and_score,
-)
-from wine_training.plan import FACTORING, FORESEEN, Work, plan
-from wine_training.progress import progress_bar
-from wine_training.session import (
-    RaySession,
-    RayStartError,
-    WorkerLostError,
-    active_session,
-    checked_cpus,
-    ray_session,
-    remote,
-    this_worker,
-)
+from wine_training.forests import Votes, fit_trees, joined
+from wine_training.models import ModelSpec, TrainingError, TrainingResult, checked, fit_and_score
+from wine_training.plan import Work, tasks_of
+from wine_training.session import WorkerLostError, active_session, checked_cpus, ray_session, remote
 
-WINDOW = 4
-"""Tasks per CPU among which the next finished one is looked for. Tasks finish nearly in the order of their
-submission; to ask after a thousand at a time would cost the driver, and so the workers, CPU time."""
 LONGEST_FIRST, AS_GIVEN = ORDERS = "longest-first", "as-given"
-WARM_SECONDS = 0.2
-"""How long a warm-up task lasts at least: one that ends sooner leaves the next to the same worker."""
-WARM_WAVES = 10
-"""Waves of warm-up tasks before giving up on meeting every worker."""
+WINDOW = 4
+"""Tasks per CPU that the driver watches at a time. Tasks end nearly in the order of their submission, and to watch a
+thousand at a time would cost CPU time that the workers want."""
 
 
 def train_sequential(
@@ -80,22 +54,16 @@ def train_sequential(
     Raises
     ------
     TrainingError
-        If a spec cannot be trained; the message says which, and why.
+        If a spec cannot be trained; the message names the spec and the reason.
     """
     sweep = checked(specs)
-    with threadpool_limits(1), progress_bar("One after the other", len(sweep), progress) as advance:
-        results = []
+    results = []
+    with threadpool_limits(1), _progress_bar("One after the other", len(sweep), progress) as advance:
         for number, spec in enumerate(sweep):
-            results.append(
-                fit_and_score(
-                    spec,
-                    data,
-                    number=number,
-                    task=number,
-                    keep_model=keep_models,
-                    keep_predictions=keep_predictions,
-                )
+            result = fit_and_score(
+                spec, data, number=number, task=number, keep_model=keep_models, keep_predictions=keep_predictions
             )
+            results.append(result)
             advance()
     return results
 
@@ -112,10 +80,11 @@ def train_ray(
 ) -> list[TrainingResult]:
     """Train the models as Ray tasks of one CPU each, the longest first.
 
-    A task trains several models, and a forest may be trained in parts, so that there are few tasks and all CPUs end
-    together; `wine_training.plan` says how. The rows go into Ray's object store once. In a Ray session that is
-    already running (`ray_session`, or the caller's own ``ray.init``) the models are trained there; else one is
-    started, and ended afterwards.
+    A task may train several models, and a forest may be trained in parts by several tasks, so that all CPUs end
+    together: see `wine_training.plan`. The rows go into Ray's object store once.
+
+    If Ray is running in this process, by `ray_session` or the caller's own ``ray.init``, the models are trained
+    there. Otherwise a session is started, and ended afterwards.
 
     Parameters
     ----------
@@ -124,192 +93,140 @@ def train_ray(
     data : WineData
         Training and test rows.
     cpus : int, optional
-        How many CPUs may be used at once; by default all that the session has, or all usable ones.
+        How many CPUs may be used at once; by default all CPUs of the running session, or all usable ones.
     progress : bool, optional
         Whether to show a progress bar; by default only if standard error is a terminal.
     keep_models : bool
-        Whether each result carries the fitted classifier, which takes time and memory to send.
+        Whether each result carries the fitted classifier. To send it takes time and memory.
     keep_predictions : bool
         Whether each result carries the predicted label of every test row.
     order : {"longest-first", "as-given"}, default="longest-first"
-        ``as-given``: every model is a task of its own, in the order of the specs; to see what the other one brings.
+        With ``as-given``, every model is a task of its own, in the order of the specs. Use it to see what the
+        default gains.
 
     Returns
     -------
     list of TrainingResult
-        One per spec, in the order of the specs; accuracies are those of `train_sequential` to the last bit.
+        One per spec, in the order of the specs. The accuracies equal those of `train_sequential` to the last bit.
 
     Raises
     ------
     TrainingError
-        If a spec cannot be trained; the message says which, and why.
+        If a spec cannot be trained; the message names the spec and the reason.
     ValueError
-        If `cpus` is not a whole number of at least 1, or more than there are, or there is no such order.
+        If `cpus` is not a whole number of at least 1 or is more than there are, or if `order` is unknown.
     RayStartError
         If Ray cannot be started.
     WorkerLostError
-        If a worker dies. Tasks are not retried: a retry would be a slow run that looks like any other.
+        If a worker dies. Its task is not retried, because a retry would look like a slow run.
     """
+    import ray
+
     sweep = checked(specs)
     if order not in ORDERS:
         raise ValueError(f"order must be one of {', '.join(ORDERS)}, not {order!r}")
-    with _capacity(cpus) as (limit, all_cpus), progress_bar("With Ray", len(sweep), progress) as advance:
+    with _running_ray(cpus) as (limit, has_more), _progress_bar("With Ray", len(sweep), progress) as advance:
         if order == LONGEST_FIRST:
             tasks = tasks_of(sweep, limit, whole=keep_models)
         else:
             tasks = [[Work(number, 1.0)] for number in range(len(sweep))]
-        return _train_as_tasks(sweep, data, tasks, limit, all_cpus, keep_models, keep_predictions, advance)
+        rows = ray.put(data)
+        train = remote(active_session(), train_task)
+
+        submitted_at_once = limit if has_more else len(tasks)
+        waiting = deque(enumerate(tasks))
+        running: dict[Any, list[Work]] = {}  # in the order of submission
+        task: list[Work] = []
+        parts_expected = Counter(work.number for task in tasks for work in task)
+        parts: dict[int, list[TrainingResult | Votes]] = defaultdict(list)
+        results: dict[int, TrainingResult] = {}
+        try:
+            while waiting or running:
+                while waiting and len(running) < submitted_at_once:
+                    place, task = waiting.popleft()
+                    models = [(sweep[work.number], work) for work in task]
+                    ref = train.remote(
+                        models, rows, task=place, keep_models=keep_models, keep_predictions=keep_predictions
+                    )
+                    running[ref] = task
+                (ready,), _ = ray.wait(list(islice(running, WINDOW * limit)), num_returns=1)
+                task = running.pop(ready)
+                for work, part in zip(task, ray.get(ready), strict=True):
+                    parts[work.number].append(part)
+                    if len(parts[work.number]) == parts_expected[work.number]:
+                        results[work.number] = _result_of(parts.pop(work.number), keep_predictions)
+                        advance()
+        except ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, TrainingError):
+                raise TrainingError(str(error.cause)) from None
+            raise
+        except ray.exceptions.RayError as error:
+            raise WorkerLostError(_lost(sweep, task, error)) from error
+        finally:
+            for ref in running:
+                ray.cancel(ref)
+    return [results[number] for number in range(len(sweep))]
 
 
-def warm_workers(session: RaySession) -> frozenset[str]:
-    """Make every worker import scikit-learn and fit a small forest; return the workers, as ``pid@machine``.
-
-    The first fit in a worker pays for imports that no later one pays; a measurement wants them paid.
-
-    Raises
-    ------
-    RayStartError
-        If fewer workers than the session's CPUs answer.
-    """
-    import ray
-
-    random = np.random.RandomState(0)
-    X, y = random.rand(64, 11).astype(np.float32), np.arange(64) % 2
-    rows = WineData(X, X, y, y, kind="all", source="twin", provenance="warm-up", digest="")
-    spec = ModelSpec(RandomForestClassifier(n_estimators=5), random_state=0)
-    warm = remote(session, _warm_one)
-    seen: set[str] = set()
-    for _ in range(WARM_WAVES):
-        wave = set(ray.get([warm.remote(spec, rows) for _ in range(session.cpus)]))
-        if len(seen) >= session.cpus and wave <= seen:
-            return frozenset(seen)
-        seen |= wave
-    raise RayStartError(f"only {len(seen)} of {session.cpus} Ray workers took a task")
-
-
-def _warm_one(spec: ModelSpec, rows: WineData) -> str:
-    began = time.monotonic()
-    fit_and_score(spec, rows)
-    time.sleep(max(0.0, WARM_SECONDS - (time.monotonic() - began)))
-    return this_worker()
+def train_task(
+    models: Sequence[tuple[ModelSpec, Work]], data: WineData, *, task: int, keep_models: bool, keep_predictions: bool
+) -> list[TrainingResult | Votes]:
+    """Train the models, or the trees, of one task. This is what a worker runs."""
+    return [
+        fit_and_score(
+            spec, data, number=work.number, task=task, keep_model=keep_models, keep_predictions=keep_predictions
+        )
+        if work.trees is None
+        else fit_trees(spec, data, work.trees, number=work.number, task=task)
+        for spec, work in models
+    ]
 
 
 @contextmanager
-def _capacity(cpus: int | None) -> Iterator[tuple[int, bool]]:
-    """Yield the CPU limit, and whether it is all that Ray has and so needs no watching."""
+def _running_ray(cpus: int | None) -> Iterator[tuple[int, bool]]:
+    """Yield the CPU limit, and whether Ray has more CPUs than that, so that the driver must keep to the limit."""
     import ray
 
     if not ray.is_initialized():
         with ray_session(cpus) as session:
-            yield session.cpus, True
+            yield session.cpus, False
         return
     active = active_session()
     total = active.cpus if active else int(ray.cluster_resources().get("CPU", 0))
     limit = checked_cpus(cpus, total, "the running Ray session")
-    yield limit, limit == total
+    yield limit, limit < total
 
 
-def tasks_of(sweep: Sequence[ModelSpec], cpus: int, *, whole: bool = False) -> list[list[Work]]:
-    """Return what each Ray task of a sweep trains, in the order of submission.
-
-    Parameters
-    ----------
-    sweep : sequence of ModelSpec
-        The models.
-    cpus : int
-        How many tasks run at once.
-    whole : bool
-        Whether every forest must be trained by one worker.
-    """
-    known = list(zip(sweep, defaults_of(sweep), strict=True))
-    trees = [None if whole else trees_of(spec, defaults) for spec, defaults in known]
-    costs = [estimated_cost(spec, defaults) for spec, defaults in known]
-    work = [Work(number, cost, trees[number]) for number, cost in enumerate(costs)]
-    if are_foreseen(sweep):
-        tasks = plan(work, cpus, share=FORESEEN)
-    elif len({type(spec.estimator) for spec in sweep}) == 1:
-        tasks = plan(work, cpus, share=FACTORING)
-    else:  # what models of several kinds cost is not on one scale: a task each
-        tasks = [[one] for one in sorted(work, key=lambda one: -one.cost)]
-    return [[replace(one, trees=None) if one.trees == trees[one.number] else one for one in task] for task in tasks]
+def _result_of(parts: list[TrainingResult | Votes], keep_predictions: bool) -> TrainingResult:
+    """Return the result of a model from all of its parts."""
+    votes = [part for part in parts if isinstance(part, Votes)]
+    if votes:
+        return joined(votes, keep_predictions=keep_predictions)
+    (result,) = parts
+    assert isinstance(result, TrainingResult)
+    return result
 
 
-def train_task(
-    work: Sequence[tuple[ModelSpec, Work]], data: WineData, *, task: int, keep_models: bool, keep_predictions: bool
-) -> list[TrainingResult | Votes]:
-    """Train the models, or trees, of one task: what a worker does."""
-    return [
-        fit_and_score(
-            spec,
-            data,
-            number=one.number,
-            task=task,
-            keep_model=keep_models,
-            keep_predictions=keep_predictions,
-        )
-        if one.trees is None
-        else fit_trees(spec, data, one.trees, number=one.number, task=task)
-        for spec, one in work
-    ]
+def _lost(sweep: Sequence[ModelSpec], task: Sequence[Work], error: Exception) -> str:
+    """Say which task was lost, and why."""
+    first = task[0].number
+    others = f" and {len(task) - 1} more in its task" if len(task) > 1 else ""
+    reason = next(iter(str(error).splitlines()), "no reason given")
+    return f"spec {first}, {sweep[first]}{others}: {type(error).__name__}: {reason}"
 
 
-def _train_as_tasks(
-    sweep: list[ModelSpec],
-    data: WineData,
-    tasks: list[list[Work]],
-    limit: int,
-    all_cpus: bool,
-    keep_models: bool,
-    keep_predictions: bool,
-    advance: Callable[[], None],
-) -> list[TrainingResult]:
-    import ray
+@contextmanager
+def _progress_bar(label: str, total: int, shown: bool | None) -> Iterator[Callable[[], None]]:
+    """Yield a function to call after each of `total` models; ``shown=None`` shows the bar only on a terminal."""
+    if shown is None:
+        shown = sys.stderr.isatty()
+    if not shown:
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    rows = ray.put(data)
-    train = remote(active_session(), train_task)
-    missing = Counter(one.number for task in tasks for one in task)  # parts of each model that are not there yet
-    votes: dict[int, list[Votes]] = defaultdict(list)
-    results: dict[int, TrainingResult] = {}
-    queue = iter(enumerate(tasks))
-    running: dict[Any, list[Work]] = {}  # tasks that run or wait, in the order of submission
-
-    def submit(count: int) -> None:
-        for number, task in islice(queue, count):
-            named = [(sweep[one.number], one) for one in task]
-            ref = train.remote(named, rows, task=number, keep_models=keep_models, keep_predictions=keep_predictions)
-            running[ref] = task
-
-    def take(number: int, result: TrainingResult | Votes) -> None:
-        missing[number] -= 1
-        if isinstance(result, TrainingResult):
-            results[number] = result
-        else:
-            votes[number].append(result)
-            if not missing[number]:
-                results[number] = joined(votes.pop(number), keep_predictions=keep_predictions)
-        if not missing[number]:
-            advance()
-
-    submit(len(tasks) if all_cpus else limit)
-    task: list[Work] = []
-    try:
-        while running:
-            (ready,), _ = ray.wait(list(islice(running, WINDOW * limit)), num_returns=1)
-            task = running.pop(ready)
-            for one, result in zip(task, ray.get(ready), strict=True):
-                take(one.number, result)
-            submit(1)
-    except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, TrainingError):
-            raise TrainingError(str(error.cause)) from None
-        raise
-    except ray.exceptions.RayError as error:
-        lost = f"spec {task[0].number}, {sweep[task[0].number]}"
-        if len(task) > 1:
-            lost += f", and {len(task) - 1} more in its task"
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise WorkerLostError(f"{lost}: {type(error).__name__}: {reason}") from error
-    finally:
-        for ref in running:
-            ray.cancel(ref)
-    return [results[number] for number in range(len(sweep))]
+    columns = (TextColumn(label), BarColumn(), MofNCompleteColumn(), TextColumn("models"), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(label, total=total)
+        yield lambda: bar.advance(task)

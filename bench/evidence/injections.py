@@ -19,7 +19,7 @@ from bench.evidence.regressions import (
     with_busy_thread,
 )
 from wine_training import ModelSpec, forest_sweep
-from wine_training.training import tasks_of
+from wine_training.plan import tasks_of
 
 Measure = Callable[[Injection], None]
 

@@ -16,7 +16,8 @@ from contextlib import AbstractContextManager
 import pytest
 
 from wine_training import training
-from wine_training.training import tasks_of, train_task
+from wine_training.plan import tasks_of
+from wine_training.training import train_task
 
 Task = Callable[..., object]
 Change = Callable[[pytest.MonkeyPatch], None]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
@@ -13,7 +15,7 @@ import pytest
 from filelock import FileLock
 
 from wine_training import WineData, ray_session
-from wine_training.session import RaySession, usable_cpus
+from wine_training.session import LeftoverWarning, RaySession, usable_cpus
 from wine_training.tests.made_up import UCI_HEADER, WriteCsv, made_up_rows
 
 
@@ -90,6 +92,10 @@ def ray_with_two_cpus(one_ray_at_a_time: None) -> Iterator[RaySession]:
     """Yield a Ray session with two CPUs."""
     if usable_cpus() < 2:
         pytest.skip("needs two usable CPUs")
-    with ray_session(2) as session:
-        yield session
-    assert not session.leftovers
+    stack = contextlib.ExitStack()
+    try:
+        yield stack.enter_context(ray_session(2))
+    finally:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", LeftoverWarning)
+            stack.close()

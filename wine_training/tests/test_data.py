@@ -20,8 +20,7 @@ import pytest
 import sklearn.datasets
 from sklearn.utils import Bunch
 
-from wine_training import _openml, twin
-from wine_training.data import FEATURES, GOOD_QUALITY, WINE_KINDS, WineData, WineDataError, load_wine
+from wine_training.data import FEATURES, GOOD_QUALITY, WINE_KINDS, WineData, WineDataError, load_wine, openml, twin
 from wine_training.tests.made_up import UCI_HEADER, WriteCsv, made_up_rows
 
 pytestmark = pytest.mark.usefixtures("offline")
@@ -210,8 +209,8 @@ class TestCsv:
         rows = [["1", *row] for row in made_up_rows(40)]
         path = write_csv(rows=rows, header=("vintage", *UCI_HEADER))
         assert message_of(path) == (
-            f"{path} has 'vintage', which is not known: beside the eleven features and quality there may be "
-            "a colour and a row number"
+            f"{path} has the unknown 'vintage': beside the eleven features and quality, only a colour and a row "
+            "number are allowed"
         )
 
     def test_no_such_file(self, tmp_path: Path) -> None:
@@ -256,7 +255,7 @@ class TestCsv:
     def test_misnamed_column(self, write_csv: WriteCsv) -> None:
         path = write_csv(header=tuple(name.replace("sulphates", "Sulfates") for name in UCI_HEADER))
         assert message_of(path) == (
-            f"{path} lacks 'sulphates' and has 'sulfates', which is not known; did you mean 'sulphates'?"
+            f"{path} lacks 'sulphates' and has the unknown 'sulfates'; did you mean 'sulphates'?"
         )
 
     def test_another_table(self, tmp_path: Path) -> None:
@@ -274,7 +273,7 @@ class TestCsv:
         rows = made_up_rows(40)
         rows[4] = rows[4][:-1]
         path = write_csv(rows=rows)
-        assert message_of(path) == f"{path}: line 6 has 11 cells, and the header has 12"
+        assert message_of(path) == f"{path}: line 6 has 11 cells, but the header has 12"
 
     @pytest.mark.parametrize("cell", ["", "NaN", "n/a", "inf", "-inf", "1e39", "9,4"])
     def test_bad_values(self, write_csv: WriteCsv, cell: str) -> None:
@@ -293,7 +292,8 @@ class TestCsv:
     def test_bad_quality(self, write_csv: WriteCsv, quality: str) -> None:
         path = write_csv(rows=rows_with({(3, QUALITY): quality}))
         assert message_of(path) == (
-            f"{path}: quality must be a whole number from 0 to 10, and 1 of 40 are not (first: {quality!r}, line 5)"
+            f"{path}: quality must be a whole number from 0 to 10; other values in 1 of 40 rows "
+            f"(first: {quality!r}, line 5)"
         )
 
     @pytest.mark.parametrize(("quality", "side"), [("5", "below"), ("6", "at least")])
@@ -359,7 +359,7 @@ class TestColours:
     @pytest.mark.parametrize("name", ["red.csv", "wineQualityReds.csv", "RED_WINES.csv", "my-redwine-2.csv"])
     def test_name_contradicts_the_kind(self, write_csv: WriteCsv, name: str) -> None:
         path = write_csv(name)
-        assert message_of(path, "white") == f"{path} is named as red wines, and kind='white' was asked for"
+        assert message_of(path, "white") == f"{path} is named as red wines, but kind='white' was asked for"
         assert load_wine(path, "red").n_rows == load_wine(path, "all").n_rows == 40
 
     @pytest.mark.parametrize("name", ["wines.csv", "filtered.csv", "red-and-white.csv", "scored.csv"])
@@ -376,7 +376,9 @@ class TestColours:
     def test_colour_column_with_other_colours(self, write_csv: WriteCsv) -> None:
         rows = [["rosé" if i == 30 else "red", *row] for i, row in enumerate(made_up_rows(64))]
         path = write_csv(rows=rows, header=("type", *UCI_HEADER))
-        assert message_of(path) == (f"{path}: type must be red or white, and 1 of 64 are not (first: 'rosé', line 32)")
+        assert message_of(path) == (
+            f"{path}: type must be red or white; other values in 1 of 64 rows (first: 'rosé', line 32)"
+        )
 
     def test_colour_column_without_the_kind(self, write_csv: WriteCsv) -> None:
         path = write_csv(rows=[["red", *row] for row in made_up_rows(40)], header=("type", *UCI_HEADER))
@@ -475,15 +477,15 @@ class TestOpenml:
             assert socket.getdefaulttimeout() == 1234.0
         finally:
             socket.setdefaulttimeout(before)
-        assert calls[0]["socket timeout"] == _openml.SOCKET_TIMEOUT_SECONDS
-        assert calls[0]["n_retries"] == _openml.RETRIES
+        assert calls[0]["socket timeout"] == openml.SOCKET_TIMEOUT_SECONDS
+        assert calls[0]["n_retries"] == openml.RETRIES
 
     def test_recoded_scores(self, serve: Any) -> None:
         frame = twin_frame("red")
         frame["quality"] -= 2
         serve(frame)
         assert message_of("openml").startswith(
-            "OpenML data id 40691 has 1599 rows, 0 of quality 6 and more, instead of 1599 and 855"
+            "OpenML data id 40691 has 1599 rows, 0 of quality 6 or more, instead of 1599 and 855"
         )
 
     def test_bad_values(self, serve: Any) -> None:

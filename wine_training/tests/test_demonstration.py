@@ -23,7 +23,6 @@ def pretended_ray(monkeypatch: pytest.MonkeyPatch) -> None:
         yield SimpleNamespace(cpus=cpus)
 
     monkeypatch.setattr(__main__, "ray_session", session)
-    monkeypatch.setattr(__main__, "warm_workers", lambda session: None)
     monkeypatch.setattr(__main__, "train_ray", train_sequential)
     monkeypatch.setenv("COLUMNS", "100")
 
@@ -80,7 +79,7 @@ def test_what_ends_it_is_said(
     status: int,
     said: str,
 ) -> None:
-    def fail(*args: Any) -> None:
+    def fail(*args: Any, **options: Any) -> None:
         raise error
 
     monkeypatch.setattr(__main__, "train_ray", fail)

@@ -11,7 +11,7 @@ from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
 from sklearn.neighbors import KNeighborsClassifier
 
 from wine_training import ModelSpec, TrainingError, WineData, forest_sweep, load_wine, train_ray, train_sequential
-from wine_training.forests import PackedVotes, fit_trees, joined, trees_of
+from wine_training.forests import fit_trees, joined, trees_of
 from wine_training.models import Fold
 from wine_training.session import RaySession
 
@@ -28,7 +28,7 @@ def whole_and_in_parts(spec: ModelSpec, data: WineData, cuts: list[int]) -> None
     expected = spec.build().fit((rows := spec.rows(data)).X_train, rows.y_train)
     parts = [fit_trees(spec, data, range(first, stop)) for first, stop in pairwise(cuts)]
     result = joined(parts[::-1], keep_predictions=True)
-    votes = np.concatenate([part.votes.unpacked() for part in parts])
+    votes = np.concatenate([part.votes for part in parts])
     assert np.array_equal(votes, [tree.predict_proba(rows.X_test) for tree in expected.estimators_])
     assert np.array_equal(result.predictions, expected.predict(rows.X_test))  # type: ignore[arg-type]
     assert result.accuracy == expected.score(rows.X_test, rows.y_test)
@@ -48,15 +48,6 @@ def test_parts_of_a_forest_on_a_fold(toy: WineData) -> None:
 def test_parts_are_the_forest_on_the_twin_and_on_real_wines(real_wines: tuple[Path, Path]) -> None:
     for data in (load_wine("twin"), load_wine(real_wines)):
         whole_and_in_parts(ModelSpec(FORESTS[0], {"n_estimators": 12}, random_state=42), data, [0, 5, 12])
-
-
-@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 5, 2), (2, 9, 3)])
-def test_packed_votes_are_what_they_were(shape: tuple[int, ...]) -> None:
-    random = np.random.RandomState(0)
-    for votes in (random.randint(2, size=shape).astype(float), random.choice([0.0, 1.0, 1 / 3, 0.1 + 0.2], shape)):
-        packed = PackedVotes.of(votes)
-        assert np.array_equal(packed.unpacked(), votes)
-        assert bool(packed.others) == bool(np.any((votes != 0) & (votes != 1)))
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,22 @@ import random
 from collections import defaultdict
 
 import pytest
+from sklearn.ensemble import RandomForestClassifier
 
 from bench.speedup.measure.factors import makespan
-from wine_training import forest_sweep
-from wine_training.models import are_foreseen
-from wine_training.plan import FACTORING, FEWEST_TREES, FORESEEN, MOST, Work, plan
+from wine_training import ModelSpec, forest_sweep
+from wine_training.plan import (
+    FACTORING,
+    FEWEST_TREES,
+    FORESEEN,
+    MOST,
+    Work,
+    are_foreseen,
+    pieces_of,
+    plan,
+    tasks_of,
+)
 from wine_training.sweeps import algorithm_sweep, grid_sweep
-from wine_training.training import tasks_of
 
 DECADE = range(50, 231, 20)
 
@@ -100,3 +109,22 @@ def test_a_forest_in_one_task_is_trained_at_once() -> None:
     kept = tasks_of(forest_sweep(10), 2, whole=True)
     assert all(one.trees is None for task in kept for one in task)
     assert sorted(one.number for task in kept for one in task) == list(range(10))
+
+
+def test_how_many_pieces_a_model_may_have() -> None:
+    forest = RandomForestClassifier()
+    trees = [1, FEWEST_TREES, 2 * FEWEST_TREES - 1, 2 * FEWEST_TREES, 50, 230]
+    specs = [ModelSpec(forest, {"n_estimators": n}, random_state=0) for n in trees]
+    assert pieces_of(specs) == [1, 1, 1, 2, 10, 46]
+    assert pieces_of(specs, whole=True) == [1] * len(specs)
+    assert pieces_of([ModelSpec(forest), *algorithm_sweep()[:1]]) == [1, 1]  # no random state, no forest
+
+
+@pytest.mark.parametrize("models", [10, 100])
+def test_no_plan_beats_the_bound_of_its_pieces(models: int) -> None:
+    sweep = forest_sweep(models)
+    costs = [float(spec.params["n_estimators"]) for spec in sweep]
+    longest_piece = max(one / pieces for one, pieces in zip(costs, pieces_of(sweep), strict=True))
+    for cpus in range(1, 65):
+        bound = max(sum(costs) / cpus, longest_piece)
+        assert makespan(map(cost, tasks_of(sweep, cpus)), cpus) >= bound - 1e-9

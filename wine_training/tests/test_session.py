@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,9 @@ import psutil
 import pytest
 import ray
 
-from wine_training import RayStartError, WineData, ray_session, train_ray
+from wine_training import RayStartError, WineData, ray_session, session, train_ray
 from wine_training.models import ModelSpec
-from wine_training.session import _new_folder, active_session, checked_cpus, usable_cpus
+from wine_training.session import LeftoverWarning, _new_folder, active_session, checked_cpus, usable_cpus
 from wine_training.tests.test_training import SWEEP, Reporter
 
 
@@ -31,8 +33,9 @@ def test_a_session_leaves_nothing_behind(toy: WineData, one_ray_at_a_time: None)
     assert not ray.is_initialized(), "this file must not share a session"
     environment = dict(os.environ)
     children = set(psutil.Process().children(recursive=True))
-    with ray_session(1) as session:
-        assert active_session() is session
+    with warnings.catch_warnings(), ray_session(1) as started:
+        warnings.simplefilter("error", LeftoverWarning)
+        assert active_session() is started
         daemons = set(psutil.Process().children(recursive=True)) - children
         assert daemons
         assert len(train_ray(SWEEP, toy)) == len(SWEEP)
@@ -41,9 +44,25 @@ def test_a_session_leaves_nothing_behind(toy: WineData, one_ray_at_a_time: None)
             pass
     assert active_session() is None
     assert not ray.is_initialized()
-    assert session.leftovers == ()
     assert not any(daemon.is_running() for daemon in daemons)
     assert not os.path.exists(folder)  # noqa: PTH110
+    assert dict(os.environ) == environment
+
+
+def test_processes_that_do_not_end_are_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "LEFTOVER_SECONDS", 0.1)
+    with subprocess.Popen(["sleep", "60"]) as sleeping:
+        assert session._end({psutil.Process(sleeping.pid)}) == [f"sleep ({sleeping.pid})"]
+        assert not psutil.pid_exists(sleeping.pid)
+
+
+def test_killed_processes_are_named_in_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "init", lambda **options: None)
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 1.0})
+    monkeypatch.setattr(session, "_end", lambda processes: ["raylet (7)"])
+    environment = dict(os.environ)
+    with pytest.warns(LeftoverWarning, match=r"did not end by themselves were killed: raylet \(7\)$"), ray_session(1):
+        pass
     assert dict(os.environ) == environment
 
 

@@ -26,8 +26,7 @@ from wine_training import (
     train_ray,
     train_sequential,
 )
-from wine_training.session import RaySession, this_worker, worker_niceness
-from wine_training.training import warm_workers
+from wine_training.session import RaySession, this_worker
 
 FOREST = RandomForestClassifier(n_estimators=5)
 SWEEP = [
@@ -92,19 +91,12 @@ def test_workers_are_as_the_loop_is(toy: WineData, ray_with_two_cpus: RaySession
     (result,) = train_ray([ModelSpec(Reporter())], toy, keep_models=True)
     assert result.model.threads_ == 1
     assert not result.model.writeable_  # the rows of the object store, not a copy
-    assert worker_niceness(ray_with_two_cpus) == os.nice(0)
 
 
 def test_fewer_cpus_than_the_session_has(toy: WineData, ray_with_two_cpus: RaySession) -> None:
     results = train_ray(SWEEP, toy, cpus=1)
     spans = sorted((result.start, result.end) for result in results)
     assert all(end <= start + 1e-3 for (_, end), (start, _) in pairwise(spans))
-
-
-def test_warm_workers_are_those_that_train(toy: WineData, ray_with_two_cpus: RaySession) -> None:
-    warm = warm_workers(ray_with_two_cpus)
-    assert len(warm) >= 2
-    assert frozenset().union(*(result.workers for result in train_ray(SWEEP * 3, toy))) <= warm
 
 
 @pytest.mark.parametrize("train", [train_sequential, train_ray])

@@ -13,9 +13,8 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from wine_training import twin, twin_check
-from wine_training._table import COLOURS, FEATURES
-from wine_training.data import load_wine
+from wine_training.data import FEATURES, check, load_wine, twin
+from wine_training.data.table import COLOURS
 from wine_training.tests.made_up import WriteCsv, made_up_rows
 
 DIGESTS = {
@@ -164,8 +163,8 @@ class TestCommand:
     def test_check(
         self, write_csv: WriteCsv, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        monkeypatch.setattr(twin_check, "fit_forest", lambda data: twin_check.Fit(len(data.X_train), 2.0, 0.8))
-        twin_check.main([str(write_csv("red.csv")), str(write_csv("white.csv")), "--pairs", "2"])
+        monkeypatch.setattr(check, "fit_forest", lambda data: check.Fit(len(data.X_train), 2.0, 0.8))
+        check.main([str(write_csv("red.csv")), str(write_csv("white.csv")), "--pairs", "2"])
         lines = capsys.readouterr().out.splitlines()
         assert lines[0] == "100 trees a forest, 2 pairs"
         assert [line.split() for line in lines[3:]] == [
@@ -175,8 +174,8 @@ class TestCommand:
         ]
 
     def test_forest_is_measured(self, write_csv: WriteCsv, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(twin_check, "N_TREES", 3)
-        fit = twin_check.fit_forest(load_wine(write_csv()))
+        monkeypatch.setattr(check, "N_TREES", 3)
+        fit = check.fit_forest(load_wine(write_csv()))
         assert fit.nodes_per_tree > 3
         assert fit.cpu_seconds > 0
         assert 0 <= fit.accuracy <= 1
@@ -186,15 +185,15 @@ class TestCommand:
             twin.main([str(tmp_path / "red.csv"), str(tmp_path / "white.csv")])
         assert raised.value.code == 1
         error = capsys.readouterr().err
-        assert error == f"python -m wine_training.twin: {tmp_path / 'red.csv'}: there is no such file\n"
+        assert error == f"python -m wine_training.data.twin: {tmp_path / 'red.csv'}: there is no such file\n"
 
     def test_pairs_must_be_positive(self, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit):
-            twin_check.main(["red.csv", "white.csv", "--pairs", "0"])
+            check.main(["red.csv", "white.csv", "--pairs", "0"])
         assert "--pairs must be at least 1" in capsys.readouterr().err
 
     def test_module_runs_without_warnings(self) -> None:
-        command = [sys.executable, "-W", "error", "-m", "wine_training.twin", "--help"]
-        root = Path(twin.__file__).parents[1]
+        command = [sys.executable, "-W", "error", "-m", "wine_training.data.twin", "--help"]
+        root = Path(twin.__file__).parents[2]
         result = subprocess.run(command, capture_output=True, text=True, cwd=root, check=False)
         assert (result.returncode, result.stderr) == (0, "")

@@ -1,4 +1,4 @@
-"""Wine tables from CSV files: the UCI format and its common variants."""
+"""Wine tables from CSV files, in the UCI format and its common variants."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from wine_training._table import COLOUR_COLUMNS, COLOURS, Table, WineDataError
+from wine_training.data.table import COLOUR_COLUMNS, COLOURS, Table, WineDataError
 
 StrPath = str | os.PathLike[str]
 
@@ -27,21 +27,22 @@ def wine_tables(source: StrPath | Sequence[StrPath], kind: str) -> list[Table]:
     Parameters
     ----------
     source : path or pair of paths
-        One file, a folder with one file of each colour (``*.csv``, the colour a word of the name), or the
-        pair (red file, white file). One file is taken whole for ``all``; for a colour its rows are chosen by
-        its colour column, and without one it is taken whole unless its name says the other colour.
+        One file, a folder with one ``*.csv`` file of each colour, or the pair (red file, white file). In a
+        folder, the colour is a word of the file's name. From one file, ``all`` takes every row. A colour
+        takes the rows that the file's colour column names; without such a column it takes every row, unless
+        the file's name says the other colour.
     kind : {"red", "white", "all"}
-        The wines wanted.
+        Which wines.
 
     Returns
     -------
     list of Table
-        One table for each file read, red before white. Files that are not wanted are not opened.
+        One table for each file that was read, red before white. Files of the other colour are not opened.
 
     Raises
     ------
     WineDataError
-        If a file cannot be had, is no wine table, or is of another colour.
+        If a file cannot be read, is no wine table, or is of another colour.
     """
     try:
         if not isinstance(source, (str, os.PathLike)):
@@ -57,7 +58,7 @@ def wine_tables(source: StrPath | Sequence[StrPath], kind: str) -> list[Table]:
 
 
 def read_table(path: Path) -> Table:
-    """Read one CSV file; the positions of the table are line numbers of the file."""
+    """Read one CSV file; the table's positions are the line numbers of the file."""
     text = _read_text(path)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text))
     header: list[str] = []
@@ -72,7 +73,7 @@ def read_table(path: Path) -> Table:
                 continue
             if len(cells) != len(header):
                 raise WineDataError(
-                    f"{path}: line {reader.line_num} has {len(cells)} cells, and the header has {len(header)}"
+                    f"{path}: line {reader.line_num} has {len(cells)} cells, but the header has {len(header)}"
                 )
             rows.append(cells)
             lines.append(reader.line_num)
@@ -131,13 +132,13 @@ def _of_kind(table: Table, path: Path, kind: str) -> Table:
     if colour_column is None:
         named = _colour_in_name(path)
         if named not in (kind, None):
-            raise WineDataError(f"{path} is named as {named} wines, and kind={kind!r} was asked for")
+            raise WineDataError(f"{path} is named as {named} wines, but kind={kind!r} was asked for")
         return table
     colours = np.array([str(cell).strip().lower() for cell in table.columns[colour_column]])
     bad = ~np.isin(colours, COLOURS)
     if bad.any():
         raise WineDataError(
-            f"{path}: {colour_column} must be red or white, and {bad.sum()} of {len(colours)} are not "
+            f"{path}: {colour_column} must be red or white; other values in {bad.sum()} of {len(colours)} rows "
             f"{table.first(colour_column, bad)}"
         )
     if kind not in colours:

@@ -1,6 +1,6 @@
 """How the twin compares with the real wines: size of the trees, cost of the fits, accuracy.
 
-python -m wine_training.twin_check winequality-red.csv winequality-white.csv [--pairs 12]
+python -m wine_training.data.check winequality-red.csv winequality-white.csv --pairs 12
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from dataclasses import dataclass
 
 from sklearn.ensemble import RandomForestClassifier
 
-from wine_training._csv import StrPath
 from wine_training.data import WineData, WineDataError, load_wine
+from wine_training.data.csv_files import StrPath
 
 N_TREES = 100  # fits long enough to time
-FIRST_SPLIT = 42  # pair i is split with this random state + i: one split's test rows say little of an accuracy
+FIRST_SPLIT = 42  # random state of the first pair's split; each pair has the next one, as one split says little
 
 
 @dataclass(frozen=True)
 class Fit:
-    """What one forest took and gave."""
+    """The figures of one forest."""
 
     nodes_per_tree: float
     """Mean over the trees."""
@@ -33,7 +33,7 @@ class Fit:
 
 
 def fit_forest(data: WineData) -> Fit:
-    """Fit a random forest in this thread, and score it."""
+    """Fit and score a random forest in this thread."""
     forest = RandomForestClassifier(n_estimators=N_TREES, random_state=42)
     started = time.process_time()
     forest.fit(data.X_train, data.y_train)
@@ -43,7 +43,7 @@ def fit_forest(data: WineData) -> Fit:
 
 
 def comparison_table(red_csv: StrPath, white_csv: StrPath, *, pairs: int) -> Iterator[str]:
-    """Yield the lines of a table that compares fits on the real wines with fits on their twin.
+    """Compare fits on the real wines with fits on their twin, and yield the lines of a table.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def comparison_table(red_csv: StrPath, white_csv: StrPath, *, pairs: int) -> Ite
     Yields
     ------
     str
-        Means of nodes per tree and accuracy over the pairs; median and range of the ratios of CPU time.
+        The mean nodes per tree, the mean accuracy, and the median and range of the ratios of CPU time.
     """
     yield f"{N_TREES} trees a forest, {pairs} pairs"
     yield f"{'wines':7}{'nodes per tree':>18}{'accuracy':>19}{'CPU time, twin / real':>30}"
@@ -88,7 +88,7 @@ def _paired_fits(paths: tuple[StrPath, StrPath], kind: str, pairs: int) -> tuple
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train on the real wines and on their twin, and print the table."""
     parser = argparse.ArgumentParser(
-        prog="python -m wine_training.twin_check", description="Compare the twin with the real wines."
+        prog="python -m wine_training.data.check", description="Compare the twin with the real wines."
     )
     parser.add_argument("red", metavar="RED.csv", help="the red wines in the UCI format")
     parser.add_argument("white", metavar="WHITE.csv", help="the white wines in the UCI format")

@@ -1,4 +1,4 @@
-"""The wines to train on: from OpenML, from CSV files, or the embedded twin."""
+"""`load_wine`: rows from any source, split into a training and a test part."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from wine_training import _csv, _openml
-from wine_training._csv import StrPath
-from wine_training._table import (
+from wine_training.data import csv_files, openml
+from wine_training.data.csv_files import StrPath
+from wine_training.data.table import (
     FEATURES,
     GOOD_QUALITY,
     WINE_KINDS,
@@ -27,8 +27,6 @@ from wine_training._table import (
     listing,
     measurements,
 )
-
-__all__ = ["FEATURES", "GOOD_QUALITY", "SOURCES", "WINE_KINDS", "WineData", "WineDataError", "load_wine"]
 
 logger = logging.getLogger("wine_training")
 
@@ -41,9 +39,9 @@ SourceName = Literal["twin", "openml", "csv"]
 
 @dataclass(frozen=True, eq=False)
 class WineData:
-    """Wines split into a training and a test part, with their origin.
+    """Wines split into a training and a test part, and where they came from.
 
-    The arrays are read-only, as they are in the workers of Ray.
+    The arrays are read-only, as they are in Ray's workers.
     """
 
     X_train: Features = field(repr=False)
@@ -59,15 +57,15 @@ class WineData:
     source: SourceName
     """Where the rows came from; never "auto"."""
     provenance: str
-    """The same for people, one line."""
+    """The origin in one line of plain words."""
     digest: str
-    """SHA-256 of names, shapes, types and bytes of the four arrays: equal digests, equal data and split."""
+    """SHA-256 of the four arrays and their names: equal digests mean equal data, split alike."""
     feature_names: tuple[str, ...] = field(default=FEATURES, repr=False)
-    """Names of the columns of X."""
+    """Names of the columns of both X."""
 
     @property
     def is_made(self) -> bool:
-        """Whether the rows are made, not measured: say so beside every accuracy."""
+        """Whether the rows are made up, not measured. If so, say it beside every accuracy."""
         return self.source == "twin"
 
     @property
@@ -81,12 +79,12 @@ class WineData:
         Raises
         ------
         ValueError
-            If there is none of that name, or none is asked for.
+            If there is no such feature, or `names` is empty.
         """
         unknown = [name for name in names if name not in self.feature_names]
         if unknown or not names:
             asked = repr(unknown[0]) if unknown else "none"
-            raise ValueError(f"{asked} is no feature; there are {listing(self.feature_names)}")
+            raise ValueError(f"{asked} is no feature; the features are {listing(self.feature_names)}")
         chosen = [self.feature_names.index(name) for name in names]
         X_train, X_test = (np.ascontiguousarray(X[:, chosen]) for X in (self.X_train, self.X_test))
         return replace(self, X_train=X_train, X_test=X_test, feature_names=tuple(names))
@@ -104,17 +102,18 @@ def load_wine(
     Parameters
     ----------
     source : {"auto", "openml", "twin"}, path, or pair of paths, default="auto"
-        - ``"twin"``: the embedded twin, made from published statistics; see `wine_training.twin`.
+        - ``"twin"``: the embedded twin, made from published statistics; see `wine_training.data.twin`.
         - ``"openml"``: `sklearn.datasets.fetch_openml` and its cache, data id 40691 for red, 287 for all.
-        - ``"auto"``: the OpenML cache if it is there, else the twin; never the network. Which of the two
-          is logged to the logger ``wine_training`` and stated in `WineData.provenance`.
-        - a path: a CSV file in the UCI format (``;`` or ``,``; names of columns in any case, with spaces,
-          dots or underscores), or a folder with a file named red and one named white.
+        - ``"auto"``: the OpenML cache if it exists, else the twin; never the network. The logger
+          ``wine_training`` and `WineData.provenance` say which one it is.
+        - a path: a CSV file in the UCI format, or a folder with one file named red and one named white.
+          Cells are separated by ``;``, ``,`` or tabs. Column names may have any case, and spaces, dots or
+          underscores.
         - a pair of paths: the red file and the white file.
 
-        Beside the features and ``quality`` a file may hold a colour (``type``, ``color``, ``colour``), which
-        selects the rows of the kind, and a row number, which is ignored. Other columns are an error: a
-        table with them is not the one that results are compared on.
+        A file may hold two more columns: a colour (``type``, ``color``, ``colour``), which selects the rows
+        of the kind, and a row number, which is ignored. Any other column is an error, because results are
+        only compared on the same table.
     kind : {"red", "white", "all"}, default="red"
         Which wines.
     test_size : float, default=0.2
@@ -130,7 +129,7 @@ def load_wine(
     Raises
     ------
     WineDataError
-        In one line, what is wrong with the request or with the data.
+        If the request or the data are wrong; the message says how, in one line.
 
     References
     ----------
@@ -198,19 +197,19 @@ def _load_rows(source: StrPath | Sequence[StrPath], kind: str) -> _Rows:
     if source == "twin":
         return _twin_rows(kind)
     if source == "openml":
-        table, provenance = _openml.fetch(kind)
+        table, provenance = openml.fetch(kind)
         return _table_rows([table], "openml", provenance)
     if source == "auto":
-        cached = _openml.read_cache(kind)
+        cached = openml.read_cache(kind)
         rows = _table_rows([cached[0]], "openml", cached[1]) if cached else _twin_rows(kind)
         logger.info("source 'auto' is %s", rows.provenance)
         return rows
-    tables = _csv.wine_tables(source, kind)
+    tables = csv_files.wine_tables(source, kind)
     return _table_rows(tables, "csv", "CSV " + " and ".join(Path(table.name).name for table in tables))
 
 
 def _twin_rows(kind: str) -> _Rows:
-    from wine_training import twin  # here, because it is also a command: python -m wine_training.twin
+    from wine_training.data import twin  # here, because it imports SciPy and is a command itself
 
     X, y = twin.draw(kind)
     wines = "red and white" if kind == "all" else kind

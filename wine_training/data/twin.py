@@ -1,10 +1,10 @@
-"""The twin: wines made from published statistics, that cost as much to train on as the real ones.
+"""The twin: wines made from published statistics. Training on them costs as much as on the real ones.
 
-`twin.json` holds, for each colour and each side of quality 6, the number of rows and of distinct rows, eleven
-quantiles of each feature and the features' rank correlations: 712 numbers, and no row of the data. `draw`
-makes rows that agree with them. The command computes the file from the real data:
+`twin.json` holds 712 numbers and no row of the data. For each colour and each side of quality 6, they are the numbers
+of rows and of distinct rows, eleven quantiles of each feature, and the rank correlations of the features. `draw` makes
+rows that agree with them. This command computes the file from the real data:
 
-    python -m wine_training.twin winequality-red.csv winequality-white.csv
+    python -m wine_training.data.twin winequality-red.csv winequality-white.csv
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ import numpy.typing as npt
 from scipy.special import ndtr
 from scipy.stats import rankdata
 
-from wine_training._csv import StrPath, wine_tables
-from wine_training._table import COLOURS, FEATURES, GOOD_QUALITY, WineDataError, measurements
+from wine_training.data.csv_files import StrPath, wine_tables
+from wine_training.data.table import COLOURS, FEATURES, GOOD_QUALITY, WineDataError, measurements
 
 STATISTICS_FILE = Path(__file__).with_name("twin.json")
 
@@ -32,15 +32,14 @@ SIDES = ("poor", "good")  # in the order of their labels, 0 and 1
 LEVELS = (0.0, 0.02, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.98, 1.0)  # of the quantiles
 DEFAULT_SEED = 2009  # the year of the publication
 
-# This share of each group's rows follows the statistics of the group on the other side. Marginals and rank
-# correlations alone tell the two sides apart more clearly than the real wines do: without this share forests
-# have 7 to 8 % fewer nodes than on the real rows and are right two points more often. Of all the numbers that
-# make the twin, this is the one that is chosen, not computed.
+# This share of each group's rows follows the statistics of the group on the other side of quality 6. Without it the
+# two sides are easier to tell apart than they really are: forests have 7 to 8 % fewer nodes than on the real rows, and
+# an accuracy that is two points higher. It is the only number of the twin that was chosen, not computed.
 LABEL_NOISE = 0.04
 
 COMMENT = (
     "Statistics of the Wine Quality data for each colour and each side of quality 6; written by "
-    "python -m wine_training.twin. correlations: Spearman, of each feature with the ones after it. "
+    "python -m wine_training.data.twin. correlations: Spearman, of each feature with the ones after it. "
     "decimals: the commonest number of decimals of each feature."
 )
 SOURCE = (
@@ -59,9 +58,9 @@ class Group:
     n_rows: int
     """Rows in the real data."""
     n_distinct: int
-    """Distinct rows among them: the rest repeat one of these."""
+    """Distinct rows among them; the rest are repetitions."""
     quantiles: Matrix
-    """Of each feature at `LEVELS`, shape (11, 11): a row for each feature."""
+    """Quantiles at `LEVELS`, shape (11, 11): a row for each feature."""
     correlations: Matrix
     """Spearman rank correlations of the features, shape (11, 11)."""
 
@@ -79,8 +78,8 @@ class Group:
         )
 
     def draw(self, n_rows: int, random: np.random.RandomState) -> Matrix:
-        """Draw rows of a Gaussian copula with these marginals and rank correlations; shape (n_rows, 11)."""
-        # Normal variables with these Pearson correlations have the wanted rank correlations.
+        """Draw rows, shape (n_rows, 11), from a Gaussian copula with these marginals and rank correlations."""
+        # Normal variables with these Pearson correlations have the given rank correlations.
         pearson = 2 * np.sin(np.pi / 6 * self.correlations)
         normal = random.standard_normal((n_rows, len(FEATURES))) @ np.linalg.cholesky(pearson).T
         uniform = ndtr(normal)
@@ -97,22 +96,22 @@ def draw(kind: str, seed: int = DEFAULT_SEED) -> tuple[Matrix, npt.NDArray[np.in
     """Make the twin of the wines.
 
     The same seed gives the same bits with every version of NumPy and on every platform: the stream of
-    `numpy.random.RandomState` is frozen, and what a platform's last bits change is rounded away.
+    `numpy.random.RandomState` is frozen, and rounding removes differences in the last bits.
 
     Parameters
     ----------
     kind : {"red", "white", "all"}
-        Which wines; the red and the white rows of "all" are those of "red" and "white".
+        Which wines; "all" has the rows of "red" and those of "white".
     seed : int, default=2009
         Which twin: 0 to 2**32 - 1.
 
     Returns
     -------
     X : ndarray of shape (n_rows, 11), float64
-        The features, in the order of `FEATURES`, rounded as the real ones are. 1,599 rows are red and
-        4,898 white.
+        The features, in the order of `FEATURES`, rounded like the real ones. There are 1,599 red and 4,898
+        white rows.
     y : ndarray of shape (n_rows,), int64
-        1 for quality >= 6, as often as in the real data.
+        1 for quality >= 6, else 0; each as often as in the real data.
     """
     statistics = read_statistics()
     parts: list[Matrix] = []
@@ -131,7 +130,7 @@ def draw(kind: str, seed: int = DEFAULT_SEED) -> tuple[Matrix, npt.NDArray[np.in
 
 
 def compute_statistics(red_csv: StrPath, white_csv: StrPath) -> dict[str, Any]:
-    """Compute the content of `twin.json` from the real data.
+    """Compute the content of `twin.json` from the real wines.
 
     Parameters
     ----------
@@ -141,12 +140,12 @@ def compute_statistics(red_csv: StrPath, white_csv: StrPath) -> dict[str, Any]:
     Returns
     -------
     dict
-        Plain numbers, as JSON has them.
+        What is written as JSON.
 
     Raises
     ------
     WineDataError
-        If a file cannot be had or is no wine table.
+        If a file cannot be read or is no wine table.
     """
     red, white = map(measurements, wine_tables((red_csv, white_csv), "all"))
     decimals = [_commonest_decimals(column) for column in np.concatenate([red[0], white[0]]).T]
@@ -175,7 +174,7 @@ def statistics_text(statistics: dict[str, Any]) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Write `twin.json`."""
     parser = argparse.ArgumentParser(
-        prog="python -m wine_training.twin",
+        prog="python -m wine_training.data.twin",
         description="Compute the statistics that the twin is made from.",
     )
     parser.add_argument("red", metavar="RED.csv", help="the red wines in the UCI format")
@@ -204,7 +203,7 @@ def _group_statistics(X: Matrix, decimals: Sequence[int]) -> dict[str, Any]:
         "rows": len(X),
         "distinct_rows": len(np.unique(X, axis=0)),
         "quantiles": {
-            # One decimal more than the data: quantiles lie between values, too.
+            # One decimal more than the data have: quantiles can lie between two values.
             name: [round(float(q), n + 1) for q in quantiles[j]]
             for j, (name, n) in enumerate(zip(FEATURES, decimals, strict=True))
         },

@@ -20,12 +20,12 @@ from urllib.parse import urlparse
 
 import numpy as np
 
-from wine_training._table import GOOD_QUALITY, Table, WineDataError, measurements
+from wine_training.data.table import GOOD_QUALITY, Table, WineDataError, measurements
 
 logger = logging.getLogger("wine_training")
 
-SOCKET_TIMEOUT_SECONDS = 30.0  # a server that is silent for longer is taken as gone
-RETRIES = 2  # after the first attempt; scikit-learn waits a second between them
+SOCKET_TIMEOUT_SECONDS = 30.0  # a server that is silent for longer counts as gone
+RETRIES = 2  # after the first attempt; scikit-learn waits a second before each
 OTHER_SOURCES = "'twin' needs no network, and a path reads a CSV file in the UCI format"
 
 
@@ -34,11 +34,11 @@ class Dataset:
     """A version of the wines on OpenML."""
 
     data_id: int
-    """The number that OpenML knows it by."""
+    """Its number on OpenML."""
     n_rows: int
     """Rows in the UCI files."""
     n_good: int
-    """Rows of quality 6 and more in the UCI files: tells a version whose scores were recoded."""
+    """Rows of quality 6 or more in the UCI files: shows a version with recoded scores."""
 
 
 DATASETS = {"red": Dataset(40691, 1599, 855), "all": Dataset(287, 6497, 4113)}
@@ -50,19 +50,19 @@ def fetch(kind: str) -> tuple[Table, str]:
     Parameters
     ----------
     kind : {"red", "white", "all"}
-        The wines wanted; OpenML has the white ones only together with the red ones.
+        Which wines. OpenML has the white ones only together with the red ones.
 
     Returns
     -------
     table : Table
         The cells; positions are row numbers.
     provenance : str
-        Where they came from, one line.
+        Where they came from, in one line.
 
     Raises
     ------
     WineDataError
-        Whatever goes wrong, with the other sources named.
+        If anything goes wrong; the message names the other sources.
     """
     dataset = _dataset(kind)
     was_cached = bool(_arff_paths(_description(dataset.data_id)))
@@ -83,21 +83,21 @@ def fetch(kind: str) -> tuple[Table, str]:
 
 
 def read_cache(kind: str) -> tuple[Table, str] | None:
-    """Read the wines from the cache of scikit-learn, without its downloader and so without a network.
+    """Read the wines from scikit-learn's cache, never from the network.
 
-    `fetch_openml` deletes a damaged cache file and downloads it anew; this function leaves it, logs the
-    reason, and returns None, as it does when nothing is cached. The files are those of scikit-learn 1.5
-    (named by the file's number) and later (named by its address), checked by the MD5 that OpenML states.
+    `fetch_openml` would delete a damaged cache file and download it again. This function logs what is wrong
+    with the file and leaves it alone. It knows the cache of scikit-learn 1.5, which names files by number, and
+    that of later versions, which name them by address. It checks the MD5 that OpenML states.
 
     Parameters
     ----------
     kind : {"red", "white", "all"}
-        The wines wanted.
+        Which wines.
 
     Returns
     -------
     (Table, str) or None
-        The cells and their provenance.
+        The cells and their provenance; None if nothing usable is cached.
     """
     if kind not in DATASETS:
         return None
@@ -129,7 +129,7 @@ def _checked(dataset: Dataset, header: list[str], rows: list[tuple[Any, ...]]) -
     n_good = int(np.sum(quality >= GOOD_QUALITY))
     if (len(quality), n_good) != (dataset.n_rows, dataset.n_good):
         raise WineDataError(
-            f"{name} has {len(quality)} rows, {n_good} of quality {GOOD_QUALITY} and more, instead of "
+            f"{name} has {len(quality)} rows, {n_good} of quality {GOOD_QUALITY} or more, instead of "
             f"{dataset.n_rows} and {dataset.n_good}: not the wines of the UCI repository; {OTHER_SOURCES}"
         )
     return table
@@ -161,7 +161,7 @@ def _description(data_id: int) -> dict[str, Any]:
 
 
 def _cache_folder() -> Path:
-    # Not sklearn.datasets.get_data_home: it creates the folder, and looking must not.
+    # Not sklearn.datasets.get_data_home, which creates the folder.
     data_home = os.environ.get("SCIKIT_LEARN_DATA") or "~/scikit_learn_data"
     return Path(data_home).expanduser() / "openml" / "openml.org"
 

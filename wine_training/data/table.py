@@ -1,4 +1,4 @@
-"""The wine table: its columns, and the checks between any source's cells and the numbers trained on."""
+"""The wine table: its columns, and the checks that turn the cells of any source into numbers."""
 
 from __future__ import annotations
 
@@ -28,41 +28,32 @@ FEATURES = (
 COLOURS = ("red", "white")
 WINE_KINDS = (*COLOURS, "all")
 
-GOOD_QUALITY = 6  # from this score on a wine is good: label 1
+GOOD_QUALITY = 6  # a wine with this score or a higher one is good: label 1
 MAX_QUALITY = 10  # tasters score from 0 to 10
 
 TARGET = "quality"
 TARGET_ALIASES = ("class",)  # what OpenML calls the target of some versions
 COLOUR_COLUMNS = ("type", "color", "colour", "wine_type")
-ROW_LABELS = (
-    "",
-    "id",
-    "index",
-    "row",
-    "row_id",
-    "rownames",
-    "unnamed_0",
-    "x",
-)  # row numbers, as exporters add them
+ROW_LABELS = ("", "id", "index", "row", "row_id", "rownames", "unnamed_0", "x")  # row numbers of exporters
 
-LONGEST_NAME = 40  # characters of a name or cell, and names, that a message shows
-MOST_NAMES = 12
+LONGEST_NAME = 40  # characters of a name or cell in a message
+MOST_NAMES = 12  # names in a message
 
 
 class WineDataError(ValueError):
-    """The wine data asked for cannot be had; the message is one line and says what to change."""
+    """The requested wine data cannot be loaded; the message says in one line what to change."""
 
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Cells as they were found, under normalised column names."""
+    """Cells as the source has them, under normalised column names."""
 
     name: str
-    """What messages call the table, for example the path of its file."""
+    """Its name in messages, for example the path of its file."""
     columns: Mapping[str, Sequence[object]]
-    """The cells of each column, of equal length; all of `FEATURES` and `TARGET` are there."""
+    """The cells of each column. All of `FEATURES` and `TARGET` are among the columns."""
     positions: Sequence[int]
-    """Where each row stands in its source."""
+    """The place of each row in its source."""
     position_word: str = "line"
     """What a position counts: lines of a file or rows of a data set."""
 
@@ -75,7 +66,7 @@ class Table:
         positions: Sequence[int],
         position_word: str = "line",
     ) -> Table:
-        """Name the columns of rows; raise `WineDataError` unless they are the columns of a wine table."""
+        """Make a table of rows of cells; raise `WineDataError` unless the header is that of a wine table."""
         names = _column_names(name, header)
         columns = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else dict.fromkeys(names, ())
         return cls(name, columns, positions, position_word)
@@ -109,8 +100,8 @@ def measurements(table: Table) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.
     Raises
     ------
     WineDataError
-        If there are no rows, if a value is missing, not a number or not finite in float32 (which is
-        trained on), or if a score is not a whole number from 0 to 10.
+        If there are no rows, if a value is missing, not a number or not finite as a float32, or if a
+        score is not a whole number from 0 to 10.
     """
     if not table.positions:
         raise WineDataError(f"{table.name} has no rows")
@@ -129,20 +120,20 @@ def measurements(table: Table) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.
     bad_scores = (scores != np.round(scores)) | (scores < 0) | (scores > MAX_QUALITY)
     if bad_scores.any():
         raise WineDataError(
-            f"{table.name}: {TARGET} must be a whole number from 0 to {MAX_QUALITY}, and {bad_scores.sum()} "
-            f"of {len(scores)} are not {table.first(TARGET, bad_scores)}"
+            f"{table.name}: {TARGET} must be a whole number from 0 to {MAX_QUALITY}; other values in "
+            f"{bad_scores.sum()} of {len(scores)} rows {table.first(TARGET, bad_scores)}"
         )
     return np.ascontiguousarray(values[:, :-1]), scores.astype(np.int64)
 
 
 def did_you_mean(words: Sequence[str], known: Sequence[str]) -> str:
-    """Return ``; did you mean 'x'?`` for the known names that words come near to, or nothing."""
+    """Return ``; did you mean 'x'?`` with the known names that are spelt like `words`, or nothing."""
     nearest = [match for word in words for match in difflib.get_close_matches(word.lower(), known, n=1)]
     return f"; did you mean {listing(nearest)}?" if nearest else ""
 
 
 def listing(names: Sequence[object]) -> str:
-    """Return quoted names, cut where they would fill more than a few lines."""
+    """Return the names in quotes; long names and long lists are cut."""
     quoted = [repr(str(name)[:LONGEST_NAME]) for name in names[:MOST_NAMES]]
     return ", ".join([*quoted, *(["..."] if len(names) > MOST_NAMES else [])])
 
@@ -160,12 +151,12 @@ def _column_names(table: str, header: Sequence[str]) -> list[str]:
     if missing and not np.isnan([_number(cell) for cell in header]).any():
         raise WineDataError(f"{table} has no header: its first line holds numbers, not the names of the columns")
     if missing:
-        found = f" and has {listing(unknown)}, which is not known" if unknown else ""
+        found = f" and has the unknown {listing(unknown)}" if unknown else ""
         raise WineDataError(f"{table} lacks {listing(missing)}{found}{did_you_mean(unknown, missing)}")
     if unknown:
         raise WineDataError(
-            f"{table} has {listing(unknown)}, which is not known: beside the eleven features and {TARGET} "
-            "there may be a colour and a row number"
+            f"{table} has the unknown {listing(unknown)}: beside the eleven features and {TARGET}, only a colour "
+            "and a row number are allowed"
         )
     return names
 

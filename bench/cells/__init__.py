@@ -1,0 +1,1 @@
+"""All that the cells need of wine and Ray."""

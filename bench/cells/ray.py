@@ -1,0 +1,207 @@
+"""Ray for measurements: quiet, warm, and kept from one cell to the next.
+
+`bench.cold` imports this module before it measures how long scikit-learn's import takes. So whatever needs scikit-learn
+is imported in the functions.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+
+from wine_training import RayStartError, ray_session
+from wine_training.session import LeftoverWarning, RaySession, remote, this_worker
+
+if TYPE_CHECKING:
+    from wine_training import ModelSpec, TrainingResult, WineData
+
+QUIET = {
+    # Ray's workers run at nice 15 by default. With foreign load, the loop, at nice 0, would win unfairly.
+    "RAY_worker_niceness": "0",
+    # Nobody looks at these, and together they take 0.5 % of a CPU.
+    "RAY_enable_metrics_collection": "0",
+    "RAY_enable_open_telemetry": "0",
+    "RAY_event_stats": "0",
+    "RAY_task_events_report_interval_ms": "0",
+}
+"""Environment variables of a measured session; values that are set already stay."""
+WARM_SECONDS = 0.2
+"""A warm-up task lasts at least this long. If it ended sooner, its worker would take the next one too."""
+WARM_WAVES = 10
+"""Waves of warm-up tasks before giving up on meeting every worker."""
+
+
+@contextmanager
+def measured_session(cpus: int, *, address: str | None = None) -> Iterator[RaySession]:
+    """Start Ray as `ray_session` does, with as little as possible running beside the workers.
+
+    Parameters
+    ----------
+    cpus : int
+        CPU limit.
+    address : str, optional
+        Address of a running cluster. Its daemons are left as they are.
+
+    Yields
+    ------
+    RaySession
+        The session.
+
+    Raises
+    ------
+    LeftoverWarning
+        At the end, as an error, if a process of the session had to be killed.
+    """
+    added = {name: value for name, value in QUIET.items() if name not in os.environ}
+    os.environ.update(added)
+    stack = ExitStack()
+    try:
+        session = stack.enter_context(ray_session(cpus, address=address))
+        if address is None:
+            _end_log_monitor()
+        else:
+            _send_code()
+        yield session
+    finally:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", LeftoverWarning)
+                stack.close()
+        finally:
+            for name in added:
+                os.environ.pop(name, None)
+
+
+def _end_log_monitor() -> None:
+    """End the daemon that reads all log files ten times a second, to show them to a driver that does not want them.
+
+    ``log_to_driver=False`` does not stop it. It takes 0.6 % of a CPU, more than all other daemons of Ray together.
+    """
+    for process in psutil.Process().children():
+        with suppress(psutil.Error):
+            if any(Path(part).name == "log_monitor.py" for part in process.cmdline()):
+                process.terminate()
+
+
+def _send_code() -> None:
+    """Let tasks carry the code of this package: the workers of a cluster may not have it."""
+    import ray
+
+    import bench
+
+    ray.cloudpickle.register_pickle_by_value(bench)
+
+
+def worker_niceness(session: RaySession) -> int:
+    """Return the scheduling priority (``nice``) of the session's workers, from 0 (as the loop) to 19."""
+    import ray
+
+    return int(ray.get(remote(session, _niceness).remote()))
+
+
+def _niceness() -> int:
+    return os.nice(0)
+
+
+def warm_workers(session: RaySession) -> frozenset[str]:
+    """Make every worker import scikit-learn and fit a small forest; return the workers, as ``pid@machine``.
+
+    The first fit in a worker pays for imports that no later one pays.
+
+    Raises
+    ------
+    RayStartError
+        If fewer workers than the session's CPUs answer.
+    """
+    import numpy as np
+    import ray
+    from sklearn.ensemble import RandomForestClassifier
+
+    from wine_training import ModelSpec, WineData
+    from wine_training.models import fit_and_score
+
+    random = np.random.RandomState(0)
+    X, y = random.rand(64, 11).astype(np.float32), np.arange(64) % 2
+    rows = WineData(X, X, y, y, kind="all", source="twin", provenance="warm-up", digest="")
+    spec = ModelSpec(RandomForestClassifier(n_estimators=5), random_state=0)
+    warm = remote(session, _warm_one)
+    seen: set[str] = set()
+    for _ in range(WARM_WAVES):
+        wave = set(ray.get([warm.remote(fit_and_score, spec, rows) for _ in range(session.cpus)]))
+        if len(seen) >= session.cpus and wave <= seen:
+            return frozenset(seen)
+        seen |= wave
+    raise RayStartError(f"only {len(seen)} of {session.cpus} Ray workers took a task")
+
+
+def _warm_one(fit: Callable[[ModelSpec, WineData], TrainingResult], spec: ModelSpec, rows: WineData) -> str:
+    began = time.monotonic()
+    fit(spec, rows)
+    time.sleep(max(0.0, WARM_SECONDS - (time.monotonic() - began)))
+    return this_worker()
+
+
+@dataclass
+class RayWorkers:
+    """The workers of a Ray session, all of them warm."""
+
+    session: RaySession
+    warm: set[str]
+    """Those that have imported scikit-learn and fitted a model."""
+    niceness: int
+    """Scheduling priority they run at; the loop runs at 0."""
+
+    @property
+    def reserved(self) -> bool:
+        """Whether the CPUs are those of a placement group, on a cluster that is not ours."""
+        return self.session.placement_group is not None
+
+    @property
+    def engine(self) -> str:
+        """What to call them in a series."""
+        return "ray-cluster" if self.reserved else "ray"
+
+    def warm_up(self) -> None:
+        """Warm the workers there are now."""
+        self.warm |= warm_workers(self.session)
+
+
+class RayKeeper:
+    """Keeps Ray running from one cell to the next, as long as they want the same CPU limit."""
+
+    def __init__(self, address: str | None) -> None:
+        self._address = address
+        self._stack = ExitStack()
+        self._running: tuple[int, RayWorkers] | None = None
+
+    def workers(self, cpus: int) -> RayWorkers:
+        """Return the warm workers of a session with this CPU limit; end the one before, if it had another."""
+        from threadpoolctl import threadpool_limits
+
+        if self._running is None or self._running[0] != cpus:
+            self.stop()
+            session = self._stack.enter_context(measured_session(cpus, address=self._address))
+            try:
+                with threadpool_limits(1):
+                    # A process that has started others starts its OpenBLAS threads anew, and they spin for 0.1 s:
+                    # now, and not in the first loop.
+                    pass
+                workers = RayWorkers(session, set(warm_workers(session)), worker_niceness(session))
+            except BaseException:
+                self._stack.close()
+                raise
+            self._running = cpus, workers
+        return self._running[1]
+
+    def stop(self) -> None:
+        """End Ray, if it is running, and fail if a process of it had to be killed."""
+        self._running = None
+        self._stack.close()
