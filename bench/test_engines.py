@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
-from wine_training import ModelSpec, forest_sweep
+from bench.cells.side_by_side import SideBySide
+from wine_training import forest_sweep
 
 pytestmark = pytest.mark.widest
 
 
-def test_engines(side_by_side: Callable[[list[ModelSpec]], None], models: int) -> None:
+def test_engines(side_by_side: SideBySide, models: int) -> None:
     """Random forests of 50, 70, … 230 trees, with one engine after the other, each in pairs with the loop.
 
     1. An engine is started from nothing; how long until it has its first result?
@@ -20,4 +19,4 @@ def test_engines(side_by_side: Callable[[list[ModelSpec]], None], models: int) -
 
     How much of the speedup is the engine's doing is wait × balance × engine: the other factors are the machine's.
     """
-    side_by_side(forest_sweep(models))
+    side_by_side("engines", forest_sweep(models))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from bench.conftest import Measure
+from bench.cells.against_loop import RayAgainstLoop
 from wine_training import forest_sweep
 
 
-def test_forests(ray_against_loop: Measure, models: int) -> None:
+def test_forests(ray_against_loop: RayAgainstLoop, models: int) -> None:
     """Random forests of 50, 70, … 230 trees, fitted and scored, Ray against the loop.
 
     1. The rows go into Ray's object store.
@@ -17,4 +17,4 @@ def test_forests(ray_against_loop: Measure, models: int) -> None:
     Slow if dispatch or gathering costs more (engine), if the sweep does not divide evenly (balance: few models,
     many CPUs), if the workers do not get their CPUs (wait), or if the fits disturb each other (cpu).
     """
-    ray_against_loop(forest_sweep(models))
+    ray_against_loop("forests", forest_sweep(models))

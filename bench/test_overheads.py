@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 import pytest
 
-from bench.overheads import COLD_STEPS, DISPATCH_STEPS
+from bench.cells.overheads import COLD_STEPS, DISPATCH_STEPS
 
 pytestmark = pytest.mark.widest
 
 
 @pytest.mark.parametrize("step", DISPATCH_STEPS)
-def test_dispatch(ray_dispatch: Callable[[str], None], step: str) -> None:
+def test_dispatch(ray_dispatch: Callable[[str, str], None], step: str) -> None:
     """What a running Ray costs.
 
     round-trip
@@ -22,11 +22,11 @@ def test_dispatch(ray_dispatch: Callable[[str], None], step: str) -> None:
     put
         The wines into the object store.
     """
-    ray_dispatch(step)
+    ray_dispatch("dispatch", step)
 
 
 @pytest.mark.parametrize("step", COLD_STEPS)
-def test_cold(ray_from_nothing: Callable[[str], None], step: str) -> None:
+def test_cold(ray_from_nothing: Callable[[str, str], None], step: str) -> None:
     """What it costs to start Ray in a new process.
 
     import, init, shutdown
@@ -38,4 +38,4 @@ def test_cold(ray_from_nothing: Callable[[str], None], step: str) -> None:
     break-even
         The smallest number of models for which Ray, from nothing to its end, is as fast as the loop.
     """
-    ray_from_nothing(step)
+    ray_from_nothing("cold", step)

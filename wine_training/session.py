@@ -41,7 +41,7 @@ _SETTINGS = {
     "RAY_preload_python_modules": "sklearn.ensemble,sklearn.model_selection",
 }
 
-_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 """As in `train_sequential`. Ray sets these for its workers too, but only after they have preloaded scikit-learn."""
 
 
@@ -148,7 +148,7 @@ def ray_session(cpus: int | None = None, *, address: str | None = None) -> Itera
     daemons: set[psutil.Process] = set()
     try:
         os.environ.update({name: value for name, value in _SETTINGS.items() if name not in os.environ})
-        os.environ.update(_ONE_THREAD)
+        os.environ.update(ONE_THREAD)
         try:
             session = _start(cpus, folder) if folder else _attach(cpus, str(address))
         finally:

@@ -1,7 +1,7 @@
 """Ray for measurements: quiet, warm, and kept from one cell to the next.
 
-`bench.cold` imports this module before it measures how long scikit-learn's import takes. So whatever needs scikit-learn
-is imported in the functions.
+`bench.cells.cold` imports this module before it measures how long scikit-learn's import takes. So whatever needs
+scikit-learn is imported in the functions.
 """
 
 from __future__ import annotations
@@ -95,9 +95,9 @@ def _send_code() -> None:
     """Let tasks carry the code of this package: the workers of a cluster may not have it."""
     import ray
 
-    import bench
+    import bench.cells
 
-    ray.cloudpickle.register_pickle_by_value(bench)
+    ray.cloudpickle.register_pickle_by_value(bench.cells)
 
 
 def worker_niceness(session: RaySession) -> int:

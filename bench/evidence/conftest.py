@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
+from bench.cells.against_loop import RayAgainstLoop
 from bench.evidence.regressions import Change, Injection
-from wine_training import ModelSpec, TrainingResult, WineData, forest_sweep, train_ray
+from wine_training import TrainingResult, WineData, forest_sweep, train_ray
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -18,23 +19,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture
 def measure(
     request: pytest.FixtureRequest,
-    ray_against_loop: Callable[[list[ModelSpec]], None],
+    ray_against_loop: RayAgainstLoop,
     monkeypatch: pytest.MonkeyPatch,
     wine: WineData,
     models: int,
     cpus: int,
-) -> Callable[[Injection], None]:
+) -> Callable[[str, Injection], None]:
     """Yield a function that measures a sweep with a regression in Ray's runs, if ``--inject`` says so."""
 
-    def measured(injection: Injection) -> None:
+    def measured(workload: str, injection: Injection) -> None:
         if not request.config.getoption("inject"):
-            ray_against_loop(forest_sweep(models))
+            ray_against_loop(workload, forest_sweep(models))
             return
         with injection() as change:
             train = _patched(change)
             train(forest_sweep(models), wine, cpus=cpus, progress=False)  # a new task is cold the first time
-            monkeypatch.setattr("bench.conftest.train_ray", train)
-            ray_against_loop(forest_sweep(models))
+            monkeypatch.setattr("bench.cells.against_loop.train_ray", train)
+            ray_against_loop(workload, forest_sweep(models))
 
     return measured
 

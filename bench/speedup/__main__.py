@@ -67,6 +67,7 @@ def parser(prog: str, further: Further) -> argparse.ArgumentParser:
     replay.add_argument("--false-alarms", type=chance, default=Rule().false_alarms, help="default: 1/2000")
     replay.set_defaults(run=commands.replay)
 
+    add("ab", help="measure two versions in turn: is B slower than A?", add_help=False)
     for name, (what, _) in further.items():
         add(name, help=what, add_help=False)
     return top
@@ -76,7 +77,7 @@ def _folder(text: str) -> Path:
     return Path(text.removeprefix("file://"))
 
 
-def run(arguments: Sequence[str], prog: str, further: Further) -> int:
+def run(arguments: Sequence[str], prog: str, further: Further, cells: Sequence[str] = ()) -> int:
     """Run one command; return the exit status.
 
     Parameters
@@ -87,7 +88,13 @@ def run(arguments: Sequence[str], prog: str, further: Further) -> int:
         What it was typed after.
     further : mapping
         Commands beside those of the plugin.
+    cells : sequence of str
+        What ``ab`` measures if nothing else is said.
     """
+    if arguments and arguments[0] == "ab":
+        from . import ab  # it needs packages that nothing else does
+
+        return ab.main(arguments[1:], f"{prog} ab", cells)
     if arguments and arguments[0] in further:
         # What they need is not loaded for the others.
         return int(importlib.import_module(further[arguments[0]][1]).main(arguments[1:]))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.engines import ENGINES
+from bench.cells.engines import ENGINES
 from wine_training.tests.made_up import UCI_HEADER, made_up_rows
 
 ROOT = Path(__file__).parents[2]
@@ -24,8 +24,7 @@ Collect = Callable[..., pytest.RunResult]
 def collect(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Collect:
     """Yield a function that collects the cells of bench/ as on a machine with six CPUs."""
     monkeypatch.chdir(ROOT)
-    for module in ("conftest", "choices"):
-        monkeypatch.setattr(f"bench.{module}.usable_cpus", lambda: 6)
+    monkeypatch.setattr("bench.cells.choices.usable_cpus", lambda: 6)
 
     def run(*options: str) -> pytest.RunResult:
         storage = f"--benchmark-storage={pytester.path}"
@@ -41,7 +40,7 @@ def ids(result: pytest.RunResult, file: str = "test_forests.py") -> list[str]:
 
 
 def cells(wines: tuple[str, ...], models: tuple[int, ...], cpus: tuple[int, ...]) -> set[str]:
-    return {f"{wine}-{n}-models-{limit}-cpus" for wine, n, limit in product(wines, models, cpus)}
+    return {f"{wine}-{n}-models-{limit}-cpu{'s' * (limit > 1)}" for wine, n, limit in product(wines, models, cpus)}
 
 
 def test_the_headline_is_every_model_count_at_every_cpu_limit(collect: Collect) -> None:
@@ -50,7 +49,7 @@ def test_the_headline_is_every_model_count_at_every_cpu_limit(collect: Collect) 
 
 def test_ray_starts_once_per_cpu_limit(collect: Collect) -> None:
     lines = [line for line in collect("--wine", "red,all").outlines if "::" in line]
-    limits = [re.search(r"(\d)-cpus", line)[1] for line in lines]  # type: ignore[index]
+    limits = [re.search(r"(\d)-cpus?", line)[1] for line in lines]  # type: ignore[index]
     *with_ray, without = [limit for limit, _ in groupby(limits)]
     assert (with_ray, without) == (["6", "4", "2", "1"], "6")
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.engines import best_split, by_task, longest_first
-from bench.overheads import derived
-from bench.scale import Overheads, main, model, simulated_s, whole_models
+from bench.cells.engines import best_split, by_task, longest_first
+from bench.cells.overheads import derived
 from bench.speedup.measure.factors import makespan
+from bench.tools.scale import Overheads, main, model, simulated_s, whole_models
 from wine_training import TrainingResult, forest_sweep
 from wine_training.models import Part
 

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 
 from bench.__main__ import main
-from bench.evidence import nights, simulation, suites
+from bench.evidence import simulation, suites
 from bench.evidence.simulation import Setting, Tally, add, make
 from bench.evidence.tools import NEEDS, TOOLS, Alarms, History, conbench, github_action_benchmark, pytest_benchmark
 from bench.evidence.tools import this_project as ours
 from bench.speedup.judge.suite import CellVerdict, SuiteRule
 from bench.speedup.judge.verdict import OK, REGRESSED
+from bench.tools import nights
 
 FLAT = np.full(40, 0.6)
 SES = np.full(40, 0.004)

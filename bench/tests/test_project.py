@@ -25,7 +25,7 @@ MAY_IMPORT = {
     f"{PLUGIN}.show": (f"{PLUGIN}.show", f"{PLUGIN}.judge", f"{PLUGIN}.keep", f"{PLUGIN}.measure"),
     PLUGIN: (PLUGIN,),
     "bench.cells": ("bench.cells", PLUGIN, "wine_training"),
-    "bench.tools": ("bench.tools", "bench.cells", PLUGIN, "wine_training"),
+    "bench.tools": ("bench.tools", "bench.evidence", "bench.cells", PLUGIN, "wine_training"),
     "bench": ("bench", "wine_training"),
     "wine_training.data": ("wine_training.data",),
     "wine_training": ("wine_training",),

@@ -22,7 +22,7 @@ def test_the_snippet_measures(pytester: pytest.Pytester, monkeypatch: pytest.Mon
     pytester.makepyfile(test_mine=match[1])
     result = pytester.runpytest_subprocess("--rounds=2", "--benchmark-compare")
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["cell *processes s *", "test_mine *", "1 cell: 1 learning (0 of 10 earlier nights)"])
+    result.stdout.fnmatch_lines(["cell *processes s *", "mine *", "*1 cell: 1 learning (0 of 10 earlier runs)"])
     (file,) = (pytester.path / ".benchmarks").glob("*/*.json")
     speedup = json.loads(file.read_text())["benchmarks"][0]["extra_info"]["speedup"]
     assert (speedup["engine"], speedup["models"], speedup["cpus"], len(speedup["pairs"])) == ("processes", 8, 2, 2)

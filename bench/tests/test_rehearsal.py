@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.evidence.rehearsal import Rehearsed, bare, night, problems
 from bench.speedup.keep.sync import sync
 from bench.speedup.tests.conftest import CLOCK, CONFTEST, cell
+from bench.tools.rehearsal import Rehearsed, bare, night, problems
 
 ROOT = Path(__file__).parents[2]
 
@@ -52,7 +52,7 @@ def test_nights_are_green_until_there_is_a_regression_and_red_from_then_on(
     remote: Path, cells: Path, tmp_path: Path
 ) -> None:
     first = measure(remote, cells, 1.25)
-    assert (first.status, first.last) == (0, "1 cell: 1 learning (0 of 10 earlier nights)")
+    assert (first.status, first.last) == (0, "No verdict yet. 1 cell: 1 learning (0 of 10 earlier runs)")
     assert problems(first, 1) == []
 
     # Nineteen more such nights, from another machine of the same kind.
@@ -70,9 +70,9 @@ def test_nights_are_green_until_there_is_a_regression_and_red_from_then_on(
     nights = [measure(remote, cells, engine) for engine in (1.25, 1.3, 1.3)]
     assert [one.status for one in nights] == [0, 0, 1]
     assert [found for number, one in enumerate(nights, start=21) for found in problems(one, number)] == []
-    assert nights[0].last == "1 cell: 1 ok"
-    assert nights[1].last.startswith("1 cell: 1 suspect tonight (−3.8 % ± ")
-    assert nights[2].last.startswith("1 cell: 1 regressed since 20")
+    assert nights[0].last == "OK, nothing regressed. 1 cell: 1 ok"
+    assert nights[1].last.startswith("Possible regression. 1 cell: 1 suspect in this run (−3.8 % ± ")
+    assert nights[2].last.startswith("REGRESSED. 1 cell: 1 regressed since 20")
 
 
 def test_a_night_that_takes_too_long_is_ended_and_its_finished_cells_are_kept(
@@ -88,7 +88,7 @@ def test_a_night_that_takes_too_long_is_ended_and_its_finished_cells_are_kept(
     monkeypatch.setenv("NIGHTLY_LIMIT", "1h")
     done = measure(remote, cells, 1.25)
     assert (done.status, done.runs) == (124, 1)
-    assert done.last == "1 cell: 1 learning (0 of 10 earlier nights)"
+    assert done.last == "No verdict yet. 1 cell: 1 learning (0 of 10 earlier runs)"
     assert done.summary
     assert done.report
 

@@ -70,6 +70,30 @@ class Difference:
         return self.quantity != STEADY
 
 
+NARROW, TIME_UP, FAILED = "the intervals are narrow enough", "the time is up", "a visit failed"
+INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What came of a run."""
+
+    differences: tuple[Difference, ...]
+    rounds: int
+    stopped: str
+    """Why no further round was measured."""
+    left_out: tuple[str, ...] = ()
+    """Cells that not every visit has."""
+    failure: str = ""
+    """Why a visit failed, if one did; what had been measured before counts."""
+
+    @property
+    def state(self) -> str:
+        """The most urgent of all states."""
+        states = {one.state for one in self.differences if one.is_judged}
+        return next((state for state in (REGRESSED, IMPROVED, UNDECIDED) if state in states), "ok")
+
+
 def compare(rounds: Sequence[tuple[Visit, Visit]], limits: Limits = Limits()) -> list[Difference]:
     """Return how B differs from A, for every cell and quantity.
 

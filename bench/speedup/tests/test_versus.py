@@ -11,23 +11,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.ab import (
+from bench.speedup.ab import Comparable, VisitFailure, alternate, main, measure
+from bench.speedup.environments import Environment, EnvironmentFailure, Version, _constraints, _group
+from bench.speedup.judge.versus import (
     INTERRUPTED,
     NARROW,
+    STEADY,
     TIME_UP,
-    Comparable,
+    UNDECIDED,
     Comparison,
-    VisitFailure,
-    alternate,
-    closing,
-    main,
-    markdown,
-    measure,
+    Limits,
+    Visit,
+    compare,
+    enough,
 )
-from bench.environments import Environment, EnvironmentFailure, Version, _constraints, _group
-from bench.speedup.judge.versus import STEADY, UNDECIDED, Limits, Visit, compare, enough
+from bench.speedup.keep.runs import Record
 from bench.speedup.measure.cell import Fingerprint
+from bench.speedup.show.differences import closing, markdown
 
+ROOT = Path(__file__).parents[3]
 SDS = {"loop": 0.0001, "cpu": 0.03, "wait": 0.004, "balance": 0.004, "engine": 0.001}
 
 
@@ -204,17 +206,23 @@ def test_other_data_are_another_cell() -> None:
     said: list[str] = []
     ours = Fingerprint("forests-red", "ray", 10, 2, "abc", "red, twin", "Abacus", 2, 1)
     comparable = Comparable(said.append)
-    assert list(comparable.visit({ours: {}})) == [ours.label]
-    assert list(comparable.visit({replace(ours, data_name="the same by another name"): {}})) == [ours.label]
+
+    def visit(fingerprint: Fingerprint, name: str = "forests") -> list[str]:
+        return list(comparable.visit([Record("", "", fingerprint, {}, {}, 1.0, 1.0, name=name)]))
+
+    assert visit(ours) == ["forests"]
+    assert visit(replace(ours, data_name="the same by another name")) == ["forests"]
     for _ in range(2):
-        assert comparable.visit({replace(ours, data="def"): {}}) == {}
-    assert said == [f"{ours.label} is not comparable: data differ: abc against def"]
+        assert visit(replace(ours, data="def")) == []
+    assert said == ["forests is not comparable: data differ: abc against def"]
+    # B calls it by another name, and knows the earlier one.
+    assert visit(replace(ours, workload="trees-red", formerly=("forests-red",)), "trees") == ["forests"]
 
 
 @pytest.mark.parametrize("minutes", ["nan", "-1", "0", "inf", "soon"])
 def test_nonsense_durations_are_refused(minutes: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        main(["--a", ".", "--minutes", minutes])
+        main(["--a", ".", "--minutes", minutes], "ab")
     assert "not a number above 0" in capsys.readouterr().err
 
 
@@ -232,8 +240,6 @@ Ask = Callable[[str], Version]
 @pytest.fixture
 def ask() -> Ask:
     """Yield a function that reads a version as it is typed."""
-    from bench.ab import ROOT
-
     return lambda text: Version.parse(text, ROOT)
 
 
@@ -249,8 +255,6 @@ def test_nonsense_versions_are_refused(ask: Ask, text: str) -> None:
 
 
 def test_constraints_and_groups_are_read_with_what_they_include() -> None:
-    from bench.ab import ROOT
-
     pins = _constraints(ROOT / "constraints.txt")
     assert any(pin.startswith("ray==") for pin in pins)
     assert any(pin.startswith("numpy==") for pin in pins)

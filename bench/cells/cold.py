@@ -1,4 +1,4 @@
-"""Ray from nothing: ``python -m bench.cold`` starts it, trains, ends it, and prints what each step took as JSON.
+"""Ray from nothing: ``python -m bench.cells.cold`` starts it, trains, ends it, and prints what each step took as JSON.
 
 A process of its own, because what is imported or started once is never cold again.
 """
@@ -17,7 +17,7 @@ STEPS = ("import", "init", "first-wave", "shutdown")
 
 def main() -> None:
     """Time the steps of one cold start, in seconds, and one sweep each way when all is warm."""
-    parser = argparse.ArgumentParser(prog="python -m bench.cold", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m bench.cells.cold", description=__doc__)
     parser.add_argument("--cpus", type=int, default=1)
     parser.add_argument("--wine", default="red")
     parser.add_argument("--source", default="twin")

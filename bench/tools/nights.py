@@ -22,16 +22,17 @@ from typing import Any
 import numpy as np
 from pytest_benchmark.utils import PercentageRegressionCheck
 
-from bench.evidence import rehearsal
 from bench.evidence.tools import Alarms, History, apache_otava, is_installed
 from bench.speedup.judge.suite import CellVerdict, SuiteRule, SuiteVerdict, fair, judge_cell, judge_suite
 from bench.speedup.judge.verdict import REGRESSED
 from bench.speedup.keep.runs import QUANTITIES, Record, record_of
 from bench.speedup.measure.cell import Fingerprint
 from bench.speedup.options import positive
+from bench.tools import rehearsal
 
-CELLS = Path(__file__).with_name("injections.py")
-DATA = Path(__file__).with_name("nights.csv")
+EVIDENCE = Path(__file__).parents[1] / "evidence"
+CELLS = EVIDENCE / "injections.py"
+DATA = EVIDENCE / "nights.csv"
 INJECTED_FROM = 21
 """First night with the regressions in; a night before is as ever."""
 LAST_INJECTED = 30

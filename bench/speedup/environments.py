@@ -27,7 +27,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from platformdirs import user_cache_path
 
-from bench.speedup.keep import git
+from .keep import git
 
 GROUP = "bench"
 """Dependency group that the cells need."""
@@ -59,7 +59,7 @@ class Version:
         Parameters
         ----------
         text : str
-            ``.`` for the work tree, one or more requirements with an operator (``ray==2.40.0,numpy<2``), else a
+            ``.`` for the work tree, one or more requirements with an operator (``scipy==1.15.0,numpy<2``), else a
             commit, branch or tag.
         root : Path
             The repository.
@@ -79,7 +79,7 @@ class Version:
                 raise EnvironmentFailure(f"{text}: {str(error).splitlines()[0]}") from None
         asked = _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{text}^{{commit}}")
         if asked.returncode:
-            raise EnvironmentFailure(f"{text!r} is no commit here, and no requirement such as ray==2.40.0")
+            raise EnvironmentFailure(f"{text!r} is no commit here, and no requirement such as scipy==1.15.0")
         return cls(text, commit=asked.stdout.decode().strip())
 
 
@@ -178,7 +178,7 @@ def _constraints(file: Path) -> list[str]:
 
 def _environment(version: Version, wanted: Sequence[str], pins: Sequence[str], say: Callable[[str], object]) -> Path:
     recipe = json.dumps([platform.python_version(), sys.executable, sorted(wanted), sorted(pins)])
-    home = user_cache_path("wine-training") / "environments" / hashlib.sha256(recipe.encode()).hexdigest()[:16]
+    home = user_cache_path("pytest-speedup") / "environments" / hashlib.sha256(recipe.encode()).hexdigest()[:16]
     python = home / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     complete = home / "complete"
     try:

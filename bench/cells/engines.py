@@ -29,6 +29,7 @@ from bench.speedup.measure.contest import FLOOR
 from wine_training import ModelSpec, TrainingResult, WineData, train_ray
 from wine_training.models import fit_and_score
 from wine_training.plan import defaults_of, estimated_cost
+from wine_training.session import ONE_THREAD
 
 Sweep = Sequence[ModelSpec]
 Tasks = list[list[tuple[float, float]]]
@@ -40,8 +41,6 @@ Start = Callable[[WineData, int], AbstractContextManager[Train]]
 
 SPLIT_SECONDS = 5.0
 """How long the best split may be searched for; it is not timed."""
-
-_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
 @dataclass(frozen=True)
@@ -271,8 +270,8 @@ def best_split(costs: Sequence[float], parts: int) -> tuple[tuple[int, ...], ...
 
 @contextmanager
 def _children_with_one_thread() -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in _ONE_THREAD}
-    os.environ.update(_ONE_THREAD)
+    before = {name: os.environ.get(name) for name in ONE_THREAD}
+    os.environ.update(ONE_THREAD)
     try:
         yield
     finally:

@@ -13,11 +13,14 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.cold import STEPS
+from bench.cells.cold import STEPS
+from bench.cells.ray import RayWorkers
+from bench.cells.setting import Setting
+from bench.speedup import Speedup
 from wine_training import WineData
 from wine_training.session import RaySession, remote
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 ROUND_TRIPS = 200
 TASKS = 1000
 PUTS = 20
@@ -28,6 +31,33 @@ DISPATCH_STEPS = ("round-trip", "task", "put")
 COLD_STEPS = (*STEPS, "first-result", "break-even")
 COUNTED = {"break-even": "models"}
 """Steps that are no seconds, and their units."""
+
+
+def measure_dispatch(speedup: Speedup, setting: Setting, workers: RayWorkers, workload: str, step: str) -> None:
+    """Measure what a running Ray costs, beside a pool of processes; `workload` names the series."""
+    with bare_dispatch(setting.cpus) as bare:
+        speedup.cost(
+            step,
+            setting.subject(workload, workers.engine),
+            lambda: ray_dispatch_seconds(workers.session, setting.wine),
+            bare,
+            against=f"one of {TASKS} tasks in a ProcessPoolExecutor",
+            rounds=setting.profile.pairs,
+        )
+
+
+def measure_cold(speedup: Speedup, setting: Setting, workload: str, step: str) -> None:
+    """Measure what it costs to start Ray, beside bare processes; `workload` names the series."""
+    cpus = setting.cpus
+    speedup.cost(
+        step,
+        setting.subject(workload, "ray"),
+        lambda: cold_seconds(cpus, setting.wine.kind, setting.source),
+        lambda: bare_cold_seconds(cpus, setting.wine),
+        against=f"{cpus} bare process{'es' * (cpus > 1)}, from nothing to their end",
+        rounds=max(2, setting.profile.rounds),
+        counted=COUNTED,
+    )
 
 
 def nothing(value: object = None) -> None:
@@ -68,7 +98,7 @@ def bare_dispatch(cpus: int) -> Iterator[Callable[[], float]]:
 
 
 def cold_seconds(cpus: int, wine: str, source: str) -> dict[str, float]:
-    """Return the seconds of each step of `bench.cold` in a new process, and what follows from them.
+    """Return the seconds of each step of `bench.cells.cold` in a new process, and what follows from them.
 
     Raises
     ------
@@ -81,7 +111,7 @@ def cold_seconds(cpus: int, wine: str, source: str) -> dict[str, float]:
 
 def _cold(*options: str) -> dict[str, float]:
     ran = subprocess.run(
-        [sys.executable, "-m", "bench.cold", *options],
+        [sys.executable, "-m", "bench.cells.cold", *options],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -101,7 +131,7 @@ def derived(seconds: dict[str, float], *, own_imports_alone: float) -> dict[str,
     Parameters
     ----------
     seconds : dict of str to float
-        What `bench.cold` printed.
+        What `bench.cells.cold` printed.
     own_imports_alone : float
         Seconds of the program's own imports where no Ray is starting meanwhile: what they take longer is Ray's cost.
     """

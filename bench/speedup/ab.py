@@ -1,7 +1,7 @@
-"""A against B: two versions measured in turn in one run, without a history: ``python -m bench ab``.
+"""A against B: two versions measured in turn in one run, without a history.
 
-Each visit is a pytest of its own in the version's own environment: Ray starts, some pairs are measured, Ray ends.
-Only one version is there at a time, because what an idle Ray keeps running would disturb the other.
+Each visit is a pytest of its own in the version's own environment. Only one version is there at a time, because what
+an idle engine keeps running would disturb the other.
 """
 
 from __future__ import annotations
@@ -13,17 +13,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from itertools import groupby
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from bench.environments import (
+from .environments import (
     WORK_TREE,
     Environment,
     EnvironmentFailure,
@@ -32,47 +28,33 @@ from bench.environments import (
     differences,
     prepare,
 )
-from bench.speedup.judge.verdict import IMPROVED, REGRESSED
-from bench.speedup.judge.versus import STEADY, UNDECIDED, Difference, Limits, Visit, compare, enough
-from bench.speedup.keep.runs import read_history, stored_files
-from bench.speedup.measure.cell import Fingerprint
-from bench.speedup.measure.machine import usable_cpus
-from bench.speedup.options import chance, duration, positive, share
-from bench.speedup.show import markdown as md
-from bench.speedup.show import summary
-from bench.speedup.show.tables import STYLES
+from .judge.verdict import REGRESSED
+from .judge.versus import (
+    FAILED,
+    INTERRUPTED,
+    NARROW,
+    STEADY,
+    TIME_UP,
+    Comparison,
+    Difference,
+    Limits,
+    Visit,
+    compare,
+    enough,
+)
+from .keep.runs import Record, read_history, stored_files
+from .measure.cell import Fingerprint
+from .options import chance, duration, positive, share
+from .show import summary
+from .show.differences import closing, markdown, table
 
-ROOT = Path(__file__).parents[1]
-CELLS = ("bench/test_forests.py", "--models", "10", "--cpus", str(usable_cpus()))
 PAIRS = 4
-"""Pairs in a visit: enough that starting Ray is not most of the time, few enough that the machine stays the same."""
+"""Pairs in a visit: enough that starting is not most of the time, few enough that the machine stays the same."""
 MINUTES = 20
-NARROW, TIME_UP, FAILED = "the intervals are narrow enough", "the time is up", "a visit failed"
-INTERRUPTED = "interrupted"
 
 
 class VisitFailure(Exception):
     """A visit measured nothing; the message has the end of what it printed."""
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What came of a run."""
-
-    differences: tuple[Difference, ...]
-    rounds: int
-    stopped: str
-    """Why no further round was measured."""
-    left_out: tuple[str, ...] = ()
-    """Cells that not every visit has."""
-    failure: str = ""
-    """Why a visit failed, if one did; what had been measured before counts."""
-
-    @property
-    def state(self) -> str:
-        """The most urgent of all states."""
-        states = {one.state for one in self.differences if one.is_judged}
-        return next((state for state in (REGRESSED, IMPROVED, UNDECIDED) if state in states), "ok")
 
 
 def alternate(
@@ -160,25 +142,34 @@ class Comparable:
 
     def __init__(self, say: Callable[[str], object]) -> None:
         self._say = say
-        self._first: dict[str, Fingerprint] = {}
+        self._first: list[tuple[str, Fingerprint]] = []
         self._told: set[str] = set()
 
-    def visit(self, measured: Mapping[Fingerprint, Mapping[str, float]]) -> Visit:
-        """Return what can be compared, by the label of the cell."""
-        found = {}
-        for fingerprint, logs in measured.items():
-            label = fingerprint.label
-            first = self._first.setdefault(label, fingerprint)
-            if first.key == fingerprint.key:
-                found[label] = logs
-            elif label not in self._told:
-                self._told.add(label)
-                self._say(f"{label} is not comparable: {'; '.join(first.differences(fingerprint))}")
+    def visit(self, measured: Sequence[Record]) -> Visit:
+        """Return what can be compared, by the name of the cell."""
+        found: dict[str, Mapping[str, float]] = {}
+        for record in measured:
+            name, first = self._first_of(record)
+            differ = first.differences(record.fingerprint)
+            if not differ:
+                found[name] = record.logs
+            elif name not in self._told:
+                self._told.add(name)
+                self._say(f"{name} is not comparable: {'; '.join(differ)}")
         return found
 
+    def _first_of(self, record: Record) -> tuple[str, Fingerprint]:
+        """Return the name and the fingerprint under which the cell was first seen; A may know it by another name."""
+        names = {one.cell for one in (record.fingerprint, *record.fingerprint.former)}
+        for name, first in self._first:
+            if names & {one.cell for one in (first, *first.former)}:
+                return name, first
+        self._first.append((record.name, record.fingerprint))
+        return self._first[-1]
 
-def measure(environment: Environment, cells: Sequence[str], pairs: int) -> dict[Fingerprint, Mapping[str, float]]:
-    """Measure the cells once in an environment; return the logs of their quantities.
+
+def measure(environment: Environment, cells: Sequence[str], pairs: int) -> tuple[Record, ...]:
+    """Measure the cells once in an environment.
 
     Raises
     ------
@@ -202,21 +193,32 @@ def measure(environment: Environment, cells: Sequence[str], pairs: int) -> dict[
         if done.returncode or not history.records:
             tail = "\n".join(done.stdout.splitlines()[-15:])
             raise VisitFailure(f"{environment.code}: pytest ended with status {done.returncode}:\n{tail}")
-        return {one.fingerprint: one.logs for one in history.records}
+        return history.records
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Run ``python -m bench ab``; return the exit status: 1 if B has regressed."""
-    options = _parser().parse_args(arguments)
+def main(arguments: Sequence[str], prog: str, default: Sequence[str] = ()) -> int:
+    """Run the command ``ab`` in the folder of a project; return the exit status: 1 if B has regressed.
+
+    Parameters
+    ----------
+    arguments : sequence of str
+        What was typed.
+    prog : str
+        What it was typed after.
+    default : sequence of str
+        What pytest is to measure if nothing else is said.
+    """
+    options = _parser(prog, default).parse_args(arguments)
+    root = Path.cwd()
     limits = Limits(options.smallest, options.false_alarms, options.precision)
     console = Console(
         highlight=False, markup=False, emoji=False, soft_wrap=True, width=None if sys.stdout.isatty() else 100
     )
-    cells = [cell for cell in options.cells if cell != "--"] or list(CELLS)
+    cells = [cell for cell in options.cells if cell != "--"] or list(default)
     try:
         with tempfile.TemporaryDirectory(prefix="bench-ab-") as folder:
-            versions = [Version.parse(text, ROOT) for text in (options.a, options.b)]
-            sides = [prepare(one, ROOT, Path(folder), say=console.print) for one in versions]
+            versions = [Version.parse(text, root) for text in (options.a, options.b)]
+            sides = [prepare(one, root, Path(folder), say=console.print) for one in versions]
             names = [_named(one) for one in versions]
             console.print(f"A: {names[0]}\nB: {names[1]}")
             other = differences(*sides)
@@ -229,10 +231,10 @@ def main(arguments: Sequence[str]) -> int:
                 say=console.print,
             )
     except (EnvironmentFailure, VisitFailure) as error:
-        print(f"python -m bench ab: {error}", file=sys.stderr)
+        print(f"{prog}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("python -m bench ab: interrupted before there was anything to compare", file=sys.stderr)
+        print(f"{prog}: interrupted before there was anything to compare", file=sys.stderr)
         return 130
     console.print(table(done))
     for line in closing(done):
@@ -240,54 +242,12 @@ def main(arguments: Sequence[str]) -> int:
     try:
         _keep(options, done, names, other)
     except OSError as error:
-        print(f"python -m bench ab: {error.filename} cannot be written: {error.strerror}", file=sys.stderr)
+        print(f"{prog}: {error.filename} cannot be written: {error.strerror}", file=sys.stderr)
         return 2
     if done.failure:
-        print(f"python -m bench ab: {done.failure}", file=sys.stderr)
+        print(f"{prog}: {done.failure}", file=sys.stderr)
         return 2
     return 1 if done.state == REGRESSED else 0
-
-
-def table(done: Comparison) -> Table:
-    """Return the differences as a table."""
-    made = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    made.add_column(overflow="fold", min_width=len(STEADY) + 2)
-    for heading in ("A", "B", "B against A [95 %]"):
-        made.add_column(heading, justify="right", no_wrap=True)
-    made.add_column("verdict", no_wrap=True)
-    for cell, group in groupby(done.differences, key=lambda one: one.cell):
-        made.add_row(Text(cell, style="bold"))
-        for one in group:
-            state = one.state if one.is_judged else ""
-            figures = (f"{one.a:.3f}", f"{one.b:.3f}", _interval(one))
-            made.add_row(f"  {one.quantity}", *figures, Text(state, style=STYLES.get(state, "")))
-    return made
-
-
-def closing(done: Comparison) -> Iterator[str]:
-    """Yield what is to be said under the table; the last line says it all."""
-    if done.left_out:
-        yield f"left out, as not every visit has it: {', '.join(done.left_out)}"
-    because = "" if done.stopped == INTERRUPTED else "stopped because "
-    yield f"{done.rounds} rounds; {because}{done.stopped}"
-    judged = [one for one in done.differences if one.is_judged]
-    told = [one for one in judged if one.state in (REGRESSED, IMPROVED)]
-    if told:
-        most = min(told, key=lambda one: (one.state != REGRESSED, -abs(one.change)))
-        count = len({one.cell for one in told if one.state == most.state})
-        of = len({one.cell for one in done.differences})
-        yield f"B has {most.state}: {count} of {of} cells; most: {most.cell}, {most.quantity} {_interval(most)}"
-        return
-    if done.rounds < Limits().least_rounds:
-        yield f"nothing can be said: {Limits().least_rounds} rounds are needed"
-        return
-    undecided = sorted({one.quantity for one in judged if one.state == UNDECIDED})
-    yield "nothing found" + (f"; undecided, the intervals are too wide: {', '.join(undecided)}" if undecided else "")
-
-
-def _interval(one: Difference) -> str:
-    low, middle, high = (f"{math.expm1(log):+.2%}".replace("-", "−") for log in (one.low, one.change, one.high))
-    return f"{middle} [{low}, {high}]"
 
 
 def _named(version: Version) -> str:
@@ -304,35 +264,12 @@ def _keep(options: argparse.Namespace, done: Comparison, names: Sequence[str], o
         summary.append(file, markdown(done, names, other))
 
 
-def markdown(done: Comparison, names: Sequence[str], other: Sequence[str]) -> str:
-    """Return the comparison as Markdown."""
-    *rest, last = closing(done)
-    lines = [
-        "### A against B",
-        "",
-        f"**{md.plain(last)}**",
-        "",
-        f"A: {md.plain(names[0])}, B: {md.plain(names[1])}. {md.plain('; '.join(rest))}.",
-        "",
-        f"Packages: {md.plain(', '.join(other) or 'the same')}",
-        "",
-        "| cell | quantity | A | B | B against A \\[95 %\\] | |",
-        "| --- | --- | --: | --: | --: | --- |",
-    ]
-    lines += [
-        f"| {md.plain(one.cell)} | {one.quantity} | {one.a:.3f} | {one.b:.3f} | {md.plain(_interval(one))} "
-        f"| {one.state if one.is_judged else ''} |"
-        for one in done.differences
-    ]
-    return "\n".join([*lines, ""])
-
-
-def _parser() -> argparse.ArgumentParser:
+def _parser(prog: str, default: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m bench ab",
+        prog=prog,
         description="Measure two versions in turn, and say whether B is slower than A: exit status 1 if it is.",
         epilog="A version is a commit, branch or tag; '.', the work tree; or the work tree with other packages: "
-        "ray==2.40.0 or ray==2.40.0,numpy==2.1.0. Everything after -- goes to pytest: which cells, how many models.",
+        "scipy==1.15.0 or scipy==1.15.0,numpy==2.1.0. Everything after -- goes to pytest, such as the files to run.",
     )
     parser.add_argument("--a", required=True, metavar="VERSION", help="what B is compared with")
     parser.add_argument("--b", default=WORK_TREE, metavar="VERSION", help="default: the work tree")
@@ -354,7 +291,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the differences")
     parser.add_argument("--summary", type=Path, metavar="FILE.md", help="add a summary in Markdown")
-    parser.add_argument(
-        "cells", nargs=argparse.REMAINDER, metavar="-- PYTEST ARGUMENTS", help=f"default: {' '.join(CELLS)}"
-    )
+    usual = " ".join(default) or "what pytest collects here"
+    parser.add_argument("cells", nargs=argparse.REMAINDER, metavar="-- PYTEST ARGUMENTS", help=f"default: {usual}")
     return parser

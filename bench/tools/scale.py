@@ -1,6 +1,6 @@
 """How far the speedup goes on more CPUs than there are here: a model of the makespan, from what was measured.
 
-The tasks that `wine_training.plan` makes for p CPUs are list-scheduled (`bench.speedup.factors.makespan`), with
+The tasks that `wine_training.plan` makes for p CPUs are list-scheduled (`bench.speedup.measure.factors.makespan`), with
 
 - the measured durations of the fits, times the contention that was seen at the largest measured limit: it is assumed to
   stay as it is there, as on a cluster of such machines;
@@ -194,10 +194,11 @@ def measured(store: Path, models: int, wine: str) -> Measured:
         for block in filter(None, blocks):
             if block["engine"] != "ray" or "side_by_side" in block:
                 continue
-            if block["workload"] == f"test_forests-{wine}" and block["models"] == models:
+            workload = block["workload"].removeprefix("test_")  # until December 2026 it was the name of the test
+            if workload == f"forests-{wine}" and block["models"] == models:
                 pairs[block["cpus"]], factors[block["cpus"]] = block["pairs"], block["factors"]
-            elif COST in block and block["workload"].startswith(f"test_dispatch-{wine}-"):
-                costs[block["workload"].removeprefix(f"test_dispatch-{wine}-")] = block["parallel_s"]
+            elif COST in block and workload.startswith(f"dispatch-{wine}-"):
+                costs[workload.removeprefix(f"dispatch-{wine}-")] = block["parallel_s"]
     widest = max(pairs, default=0)
     if widest < 2 or not costs.keys() >= {"task", "round-trip"}:
         missing = f"{models} forests on 2 CPUs or more" if widest < 2 else "dispatch"

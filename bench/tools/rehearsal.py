@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.environments import cleared_environ
+from bench.speedup.environments import cleared_environ
 
 ROOT = Path(__file__).parents[2]
 CELLS = "bench/evidence/injections.py --models 4 --cpus 2 --wine red --wine-source twin --rounds 5"
@@ -64,7 +64,9 @@ def night(remote: Path, measure: Sequence[str], env: dict[str, str] | None = Non
             errors="replace",
             check=False,
         )
-        told = [line for line in done.stdout.splitlines() if re.match(r"\d+ cells?: ", line)]
+        told = [
+            line for line in done.stdout.splitlines() if re.search(r"\d+ cells?: ", line) and not line.startswith("[")
+        ]
         files = [clone / name for name in ("speedup.md", "speedup.html")]
         summary, report = (file.read_text(encoding="utf-8") if file.exists() else "" for file in files)
         known = _git("-C", str(remote), "branch", "--list", "bench-history")
@@ -120,7 +122,7 @@ def problems(done: Rehearsed, number: int) -> list[str]:
         found.append(f"status {done.status}: {done.last}")
     if done.runs != number:
         found.append(f"{done.runs} runs on the branch")
-    regressed = "regressed" in done.last
+    regressed = done.last.startswith("REGRESSED")
     if regressed != (done.status == 1):
         found.append("the status is not what the last line says")
     for name, text, mark in (("summary", done.summary, "🔴"), ("report", done.report, 'class="banner regressed"')):

@@ -1,0 +1,219 @@
+"""Which cells there are: the options of the suite, what they choose, and the order in which cells are measured."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from bench.cells.engines import ENGINES
+from bench.speedup.options import GROUP, positive
+from wine_training import WineData, WineDataError, load_wine
+from wine_training.data import WINE_KINDS
+from wine_training.session import usable_cpus
+
+MODELS = (10, 100)
+"""Numbers of models of the headline."""
+FEW_MODELS = 30
+WIDEST = "widest"
+"""Marker of cells that are measured at the largest CPU limit only."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How much is measured."""
+
+    wines: tuple[str, ...]
+    """Kinds of wine."""
+    pairs: int
+    """Pairs of a cell with up to `FEW_MODELS` models."""
+    pairs_of_many: int
+    """Pairs of a larger cell: each is longer, and so steadier."""
+    pairs_of_many_on_one: int
+    """Pairs of a larger cell on one CPU. It takes longest, and it tells only the engine's own cost, the steadiest of
+    all figures."""
+    rounds: int
+    """Rounds of the engines side by side, and of starting Ray from nothing."""
+    engine_models: tuple[int, ...]
+    """Numbers of models that the engines are compared on."""
+
+    def pairs_for(self, models: int, cpus: int) -> int:
+        """Return how many pairs a cell gets."""
+        if models <= FEW_MODELS:
+            return self.pairs
+        return self.pairs_of_many if cpus > 1 else self.pairs_of_many_on_one
+
+
+PROFILES = {
+    "quick": Profile(wines=("red",), pairs=5, pairs_of_many=3, pairs_of_many_on_one=2, rounds=1, engine_models=(10,)),
+    "nightly": Profile(
+        wines=("red", "all"), pairs=10, pairs_of_many=5, pairs_of_many_on_one=3, rounds=5, engine_models=(10, 100)
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Wine:
+    """A choice of data."""
+
+    kind: str
+    source: str
+
+    @property
+    def id(self) -> str:
+        """Part of the cell's name."""
+        return self.kind if not Path(self.source).suffix else Path(self.source).stem
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup(*GROUP)
+    group.addoption(
+        "--models", type=_numbers, metavar="N,…", help="Numbers of models. Default: 10,100; for engines see --profile."
+    )
+    group.addoption("--cpus", type=_numbers, metavar="N,…", help="CPU limits. Default: 1, 2, 4, … and all usable CPUs.")
+    group.addoption(
+        "--wine",
+        metavar="KIND|PATH",
+        help="red, white or all wines, or several (red,all); or a CSV file in the UCI format. Default: red.",
+    )
+    group.addoption(
+        "--wine-source",
+        default="auto",
+        metavar="SOURCE",
+        help="Where the wines come from: twin (embedded, made), openml, a CSV file, or a folder with a red and a "
+        "white one. Default: auto, which is the cache of OpenML if it is there, else the twin.",
+    )
+    group.addoption(
+        "--profile",
+        choices=PROFILES,
+        default="quick",
+        help="nightly: measure all 6,497 wines too, with more pairs, and the engines on 100 models too. "
+        "Default: %(default)s.",
+    )
+    group.addoption(
+        "--ray-address",
+        metavar="HOST:PORT",
+        help="Measure on this running Ray cluster; auto finds a local one. Default: start a Ray of our own.",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", f"{WIDEST}: measured at the largest CPU limit only.")
+    too_many = [limit for limit in config.getoption("cpus") or () if limit > usable_cpus()]
+    if too_many and not config.getoption("ray_address"):
+        raise pytest.UsageError(f"--cpus {too_many[0]}: this machine has {usable_cpus()} usable CPUs")
+    wines(config)  # refuses what is neither a kind nor a file
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    lines = []
+    for wine in wines(config):
+        with contextlib.suppress(WineDataError):
+            lines.append(f"wine: {load(wine).provenance}")
+    return lines
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if _is_test_of_machinery(metafunc.definition):
+        return
+    profile = PROFILES[metafunc.config.getoption("profile")]
+    models = MODELS if "engine" not in metafunc.fixturenames else profile.engine_models
+    limits = _limits(metafunc.config)
+    if metafunc.definition.get_closest_marker(WIDEST):
+        limits = [max(limits)]
+    where = "-cluster" if metafunc.config.getoption("ray_address") else ""
+    choices = {
+        "wine": [
+            pytest.param(wine, id=wine.id, marks=_cost(5 if wine.kind == "all" else 1))
+            for wine in wines(metafunc.config)
+        ],
+        "models": [
+            pytest.param(n, id=_count(n, "model"), marks=_cost(n * profile.pairs_for(n, cpus=2)))
+            for n in metafunc.config.getoption("models") or models
+        ],
+        "cpus": [
+            pytest.param(limit, id=f"{_count(limit, 'cpu')}{where}", marks=_cost(1 + 1 / limit)) for limit in limits
+        ],
+        "engine": [pytest.param(engine, id=engine.name) for engine in ENGINES],
+    }
+    for name, params in choices.items():
+        if name in metafunc.fixturenames:
+            # The CPU limit has the scope of a session, as Ray has, which is kept for all its cells.
+            metafunc.parametrize(name, params, indirect=True, scope="session" if name == "cpus" else "function")
+
+
+@pytest.hookimpl(trylast=True)  # after pytest has ordered them by the scopes of their fixtures
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Refuse bad data before Ray is started for them; put the cells into an order in which Ray is seldom started."""
+    items.sort(key=_place)
+    if any("wine" in getattr(item, "fixturenames", ()) for item in items):
+        try:
+            for wine in wines(config):
+                load(wine)
+        except WineDataError as error:
+            raise pytest.UsageError(f"wine data: {error}") from None
+
+
+def wines(config: pytest.Config) -> list[Wine]:
+    """Return the data that are measured.
+
+    Raises
+    ------
+    pytest.UsageError
+        If ``--wine`` is neither a kind of wine nor a file.
+    """
+    source = config.getoption("wine_source")
+    chosen = config.getoption("wine")
+    if chosen is None:
+        return [Wine(kind, source) for kind in PROFILES[config.getoption("profile")].wines]
+    kinds = list(dict.fromkeys(part.strip() for part in chosen.split(",")))
+    if all(kind in WINE_KINDS for kind in kinds):
+        return [Wine(kind, source) for kind in kinds]
+    if not Path(chosen).exists():
+        raise pytest.UsageError(f"--wine {chosen}: neither {', '.join(WINE_KINDS)} nor an existing file")
+    return [Wine("all", chosen)]
+
+
+@functools.cache
+def load(wine: Wine) -> WineData:
+    """Return the rows, loaded once."""
+    return load_wine(wine.source, wine.kind)
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    """Return a list of whole numbers of at least 1, for an option."""
+    return tuple(dict.fromkeys(positive(part.strip()) for part in text.split(",")))
+
+
+def _limits(config: pytest.Config) -> Sequence[int]:
+    chosen: tuple[int, ...] | None = config.getoption("cpus")
+    if chosen:
+        return chosen
+    powers = [2**power for power in range(usable_cpus().bit_length())]
+    return sorted({*(limit for limit in powers if limit <= usable_cpus()), usable_cpus()})
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number}-{word}{'s' * (number != 1)}"
+
+
+def _cost(cost: float) -> pytest.MarkDecorator:
+    return pytest.mark.speedup_cost(cost)
+
+
+def _place(item: pytest.Item) -> tuple[bool, int]:
+    """Return the sort key of a cell: cells that share a Ray session together; cells that need Ray stopped, last."""
+    if _is_test_of_machinery(item) or not isinstance(item, pytest.Function):
+        return False, 0
+    limit = cast("int", item.callspec.params.get("cpus", 0)) if hasattr(item, "callspec") else 0
+    return "no_ray" in item.fixturenames, -limit
+
+
+def _is_test_of_machinery(item: pytest.Item) -> bool:
+    """Return whether it is no cell, but has parameters of its own."""
+    return item.path.parent.name == "tests"

@@ -1,0 +1,1 @@
+"""Commands of this suite alone: how far the speedup goes on more CPUs, and rehearsed nights."""
