@@ -129,6 +129,24 @@ def test_nonsense_is_refused_in_one_line(collect: Collect, options: list[str], m
     result.stderr.fnmatch_lines([message])
 
 
+def test_the_name_of_a_cell_can_be_typed_after_k(collect: Collect) -> None:
+    expected = {
+        "forests-red-10-models-2-cpus": "test_forests.py::test_forests[red-10-models-2-cpus]",
+        "forests-red-100-models-1-cpu": "test_forests.py::test_forests[red-100-models-1-cpu]",
+        "tuning-red-6-cpus": "test_applications.py::test_tuning[red-6-cpus]",
+        "algorithms-red-6-cpus-as-given": "test_applications.py::test_algorithms[red-6-cpus-as-given]",
+        "dispatch-red-6-cpus-put": "test_overheads.py::test_dispatch[red-6-cpus-put]",
+        "cold-red-6-cpus-break-even": "test_overheads.py::test_cold[red-6-cpus-break-even]",
+        "engines-red-10-models-6-cpus-loky": "test_engines.py::test_engines[red-10-models-6-cpus-loky]",
+    }
+    for name, test in expected.items():
+        assert [line for line in collect("-k", name).outlines if "::" in line] == [f"bench/{test}"]
+
+
+def test_a_cluster_is_in_the_name(collect: Collect) -> None:
+    assert ids(collect("--ray-address=host:1", "--models=10", "--cpus=2")) == ["red-10-models-2-cpus-cluster"]
+
+
 def test_the_data_are_named_in_the_header(collect: Collect) -> None:
     result = collect("--wine-source=twin", "-v")
     result.stdout.fnmatch_lines(["wine: the embedded twin of the red wines (made, not measured)"])

@@ -138,15 +138,14 @@ class Measurement:
 
     @property
     def troubles(self) -> tuple[str, ...]:
-        """What went wrong with pairs, a sentence each."""
-        found = []
-        if self.discarded:
-            times = f"{len(self.discarded)} unfair pair{'s' * (len(self.discarded) > 1)} measured again"
-            found.append(f"{times}; the last one: {self.discarded[-1]['unfair']}")
+        """What went wrong with pairs, in a sentence; nothing if all went well."""
         unfair = [pair.unfair for pair in self.pairs if pair.unfair]
         if unfair:
-            found.append(f"{len(unfair)} of its {len(self.pairs)} pairs are unfair: {unfair[-1]}")
-        return tuple(found)
+            return (f"{len(unfair)} of its {len(self.pairs)} pairs are unfair, repeats included: {unfair[-1]}",)
+        if self.discarded:
+            times = f"{len(self.discarded)} unfair pair{'s' * (len(self.discarded) > 1)} measured again"
+            return (f"{times}; the last one: {self.discarded[-1]['unfair']}",)
+        return ()
 
     def as_json(self) -> dict[str, Any]:
         """Return the pairs and what follows from them as plain numbers and strings."""

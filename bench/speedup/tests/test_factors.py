@@ -50,6 +50,13 @@ def test_ideal_speedup_is_limited_by_cpus_and_by_the_longest_fit() -> None:
     assert ideal_speedup(fits(6, 1, 1), 4) == pytest.approx(8 / 6)
 
 
+def test_a_fit_that_can_be_divided_limits_less() -> None:
+    assert ideal_speedup(fits(6, 1, 1), 4, [2, 1, 1]) == pytest.approx(8 / 3)
+    assert ideal_speedup(fits(6, 1, 1), 4, [3, 1, 1]) == 4
+    with pytest.raises(ValueError, match="zip"):
+        ideal_speedup(fits(6, 1, 1), 4, [3])
+
+
 def test_factors_say_what_was_lost_and_where() -> None:
     factors = five_factors(
         sequential_s=4.4,

@@ -1,0 +1,67 @@
+"""The names under which series are kept: they stay, and know what they were called before."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from bench.cells.against_loop import RayAgainstLoop
+from bench.cells.choices import PROFILES
+from bench.cells.setting import Setting
+from bench.speedup.measure.factors import ideal_speedup, makespan
+from bench.speedup.measure.fits import FitSeconds
+from wine_training import WineData, load_wine
+from wine_training.plan import pieces_of, tasks_of
+from wine_training.sweeps import algorithm_sweep, forest_sweep
+
+
+@pytest.fixture(scope="module")
+def wine() -> WineData:
+    """Yield the red twin."""
+    return load_wine("twin")
+
+
+@pytest.mark.parametrize("workload", ["forests", "tuning", "engines", "dispatch", "cold"])
+def test_a_series_knows_its_former_name(wine: WineData, workload: str) -> None:
+    subject = Setting(wine, "twin", 2, PROFILES["quick"]).subject(workload, "ray", worker_niceness=0)
+    assert (subject.workload, tuple(subject.formerly)) == (f"{workload}-red", (f"test_{workload}-red",))
+    assert subject.facts["worker_niceness"] == 0
+
+
+class Taken:
+    """Takes what is to be measured, in the place of the fixture."""
+
+    def measure(self, *runs: object, **asked: Any) -> None:
+        self.asked = asked
+
+
+@pytest.mark.parametrize(
+    ("order", "name", "pieces"),
+    [("longest-first", "algorithms-red", 15), ("as-given", "algorithms-red-as-given", 0)],
+)
+def test_what_is_asked_of_the_fixture(wine: WineData, order: str, name: str, pieces: int) -> None:
+    taken, workers = Taken(), SimpleNamespace(engine="ray", niceness=0, reserved=False)
+    measure = RayAgainstLoop(taken, Setting(wine, "twin", 2, PROFILES["quick"]), workers)  # type: ignore[arg-type]
+    measure("algorithms", algorithm_sweep(), order=order)
+    assert (taken.asked["workload"], taken.asked["formerly"]) == (name, [f"test_{name}"])
+    assert len(taken.asked["pieces"]) == pieces
+    measure("forests", forest_sweep(10), order=order)
+    assert list(taken.asked["pieces"]) == [trees // 5 for trees in range(50, 231, 20)][: 10 if pieces else 0]
+
+
+@pytest.mark.parametrize("models", [1, 3, 10, 100])
+def test_no_plan_is_more_efficient_than_the_ideal(models: int) -> None:
+    sweep = forest_sweep(models)
+    trees = [spec.params["n_estimators"] for spec in sweep]
+    fits = [FitSeconds(0.01 * n, 0.01 * n) for n in trees]
+    for cpus in range(1, 65):
+        lengths = [
+            sum(0.01 * (trees[one.number] if one.trees is None else len(one.trees)) for one in task)
+            for task in tasks_of(sweep, cpus)
+        ]
+        speedup = sum(lengths) / makespan(lengths, cpus)
+        efficiency = speedup / ideal_speedup(fits, cpus, pieces_of(sweep))
+        assert 0 < efficiency <= 1 + 1e-9, cpus
+    assert ideal_speedup(fits, 8, pieces_of(sweep)) == pytest.approx(8)
