@@ -24,7 +24,7 @@ from bench.ab import (
     markdown,
     measure,
 )
-from bench.environments import Environment, EnvironmentFailure, Version, _constraints, _group
+from bench.environments import Environment, EnvironmentFailure, Version, _constraints, _extra, _group
 from bench.speedup.history import Fingerprint
 from bench.speedup.versus import STEADY, UNDECIDED, Limits, Visit, compare, enough
 
@@ -248,10 +248,12 @@ def test_nonsense_versions_are_refused(ask: Ask, text: str) -> None:
         ask(text)
 
 
-def test_constraints_and_groups_are_read_with_what_they_include() -> None:
+def test_constraints_extras_and_groups_are_read_with_what_they_include() -> None:
     from bench.ab import ROOT
 
     pins = _constraints(ROOT / "constraints.txt")
     assert any(pin.startswith("ray==") for pin in pins)
     assert any(pin.startswith("numpy==") for pin in pins)
     assert _group({"dependency-groups": {"a": ["x", {"include-group": "b"}], "b": ["y"]}}, "a") == ["x", "y"]
+    extras = {"a": ["x>=1", "Own_name[b]"], "b": ["y[b]"]}
+    assert _extra({"project": {"name": "own-name", "optional-dependencies": extras}}, "a") == ["x>=1", "y[b]"]
