@@ -152,7 +152,9 @@ def _checkout(version: Version, root: Path, folder: Path) -> Path:
     code = folder / version.commit[:12]
     code.mkdir(parents=True, exist_ok=True)
     with tarfile.open(fileobj=io.BytesIO(packed.stdout)) as archive:
-        archive.extractall(code, filter="data")
+        # Python 3.11.4 is the first with filters: Debian's own is older.
+        archive.extraction_filter = getattr(tarfile, "data_filter", lambda member, _: member)
+        archive.extractall(code)
     return code
 
 

@@ -24,7 +24,7 @@ from bench.ab import (
     markdown,
     measure,
 )
-from bench.environments import Environment, EnvironmentFailure, Version, _constraints, _extra, _group
+from bench.environments import Environment, EnvironmentFailure, Version, _checkout, _constraints, _extra, _group
 from bench.speedup.history import Fingerprint
 from bench.speedup.versus import STEADY, UNDECIDED, Limits, Visit, compare, enough
 
@@ -246,6 +246,16 @@ def test_versions_are_commits_requirements_or_the_work_tree(ask: Ask) -> None:
 def test_nonsense_versions_are_refused(ask: Ask, text: str) -> None:
     with pytest.raises(EnvironmentFailure, match=r"\S"):
         ask(text)
+
+
+def test_a_commit_is_unpacked(ask: Ask, tmp_path: Path) -> None:
+    from bench.ab import ROOT
+
+    try:
+        head = ask("HEAD")
+    except EnvironmentFailure:
+        pytest.skip("not a git checkout")
+    assert (_checkout(head, ROOT, tmp_path) / "pyproject.toml").is_file()
 
 
 def test_constraints_extras_and_groups_are_read_with_what_they_include() -> None:
