@@ -9,11 +9,26 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.speedup import commands
-from bench.speedup.options import chance, positive, share
-from bench.speedup.suite import SuiteRule
-from bench.speedup.sync import BRANCH
-from bench.speedup.verdict import ACCEPT, DISMISS, Rule
+
+def lacks(missing: ModuleNotFoundError) -> int:
+    """Say what to install, if it is not the project itself that is broken; return the exit status."""
+    package = (missing.name or "").partition(".")[0]
+    if package in ("", "bench", "wine_training"):
+        raise missing
+    print(f"python -m bench: {package} is not installed: pip install -e '.[bench]'", file=sys.stderr)
+    return 2
+
+
+try:
+    from bench.speedup import commands
+    from bench.speedup.options import chance, positive, share
+    from bench.speedup.suite import SuiteRule
+    from bench.speedup.sync import BRANCH
+    from bench.speedup.verdict import ACCEPT, DISMISS, Rule
+except ModuleNotFoundError as missing:
+    if __name__ != "__main__":
+        raise
+    sys.exit(lacks(missing))
 
 OF_THEIR_OWN = {
     "ab": "bench.ab",
@@ -86,7 +101,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return the exit status."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] and given[0] in OF_THEIR_OWN:
-        module = importlib.import_module(OF_THEIR_OWN[given[0]])
+        try:
+            module = importlib.import_module(OF_THEIR_OWN[given[0]])
+        except ModuleNotFoundError as missing:
+            return lacks(missing)
         return int(module.main(given[1:]))
     chosen = parser().parse_args(given)
     try:
