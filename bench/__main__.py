@@ -5,9 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from bench.speedup.__main__ import run
-from bench.speedup.measure.machine import usable_cpus
-
+PROG = "python -m bench"
 FURTHER = {
     "scale": ("model how far the speedup goes on more CPUs", "bench.tools.scale"),
     "nights": ("measure real nights with regressions made on purpose", "bench.tools.nights"),
@@ -15,13 +13,20 @@ FURTHER = {
 }
 
 
-AB_CELLS = ("bench/test_forests.py", "--models", "10", "--cpus", str(usable_cpus()))
-"""What ``ab`` measures if nothing else is said."""
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return the exit status."""
-    return run(sys.argv[1:] if arguments is None else arguments, "python -m bench", FURTHER, AB_CELLS)
+    try:
+        from bench.speedup.__main__ import run
+        from wine_training.session import usable_cpus
+
+        headline = ("bench/test_forests.py", "--models", "10", "--cpus", str(usable_cpus()))
+        return run(sys.argv[1:] if arguments is None else arguments, PROG, FURTHER, headline)
+    except ModuleNotFoundError as missing:
+        package = (missing.name or "").partition(".")[0]
+        if package in ("", "bench", "wine_training"):
+            raise  # it is the project itself that is broken
+        print(f"{PROG}: {package} is not installed: pip install -e '.[bench]'", file=sys.stderr)
+        return 2
 
 
 if __name__ == "__main__":

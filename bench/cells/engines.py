@@ -12,6 +12,7 @@ import functools
 import importlib.util
 import multiprocessing
 import os
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -170,10 +171,14 @@ def threads(data: WineData, cpus: int) -> Iterator[Train]:
 @contextmanager
 def dask(data: WineData, cpus: int) -> Iterator[Train]:
     """`dask.distributed.LocalCluster`: one process per CPU, the rows sent to each beforehand."""
+    from dask import config
     from distributed import Client, LocalCluster
 
     with (
         _children_with_one_thread(),
+        # Scheduler and workers would share a folder with those of other clusters, and leave it behind.
+        tempfile.TemporaryDirectory(prefix="wine-dask-") as folder,
+        config.set({"temporary-directory": folder}),
         LocalCluster(n_workers=cpus, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
         Client(cluster) as client,
     ):

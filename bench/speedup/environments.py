@@ -29,8 +29,8 @@ from platformdirs import user_cache_path
 
 from .keep import git
 
-GROUP = "bench"
-"""Dependency group that the cells need."""
+EXTRA = "bench"
+"""What the cells need: an extra, or a dependency group in commits from before there was one."""
 CONSTRAINTS = "constraints.txt"
 WORK_TREE = "."
 
@@ -117,9 +117,11 @@ def prepare(version: Version, root: Path, folder: Path, say: Callable[[str], obj
     code = _checkout(version, root, folder) if version.commit else root
     try:
         project = tomllib.loads((code / "pyproject.toml").read_text(encoding="utf-8"))
-        wanted = [*project["project"]["dependencies"], *_group(project, GROUP)]
+        with_extra = EXTRA in project["project"].get("optional-dependencies", {})
+        needed = _extra(project, EXTRA) if with_extra else _group(project, EXTRA)
+        wanted = [*project["project"]["dependencies"], *needed]
     except (OSError, KeyError, tomllib.TOMLDecodeError) as error:
-        raise EnvironmentFailure(f"{version.name}: no pyproject.toml with a group {GROUP}: {error}") from None
+        raise EnvironmentFailure(f"{version.name}: no pyproject.toml with an extra {EXTRA}: {error}") from None
     other = {canonicalize_name(one.name) for one in version.requirements}
     lines = [line for line in wanted if canonicalize_name(Requirement(line).name) not in other]
     lines += [str(one) for one in version.requirements]
@@ -150,8 +152,23 @@ def _checkout(version: Version, root: Path, folder: Path) -> Path:
     code = folder / version.commit[:12]
     code.mkdir(parents=True, exist_ok=True)
     with tarfile.open(fileobj=io.BytesIO(packed.stdout)) as archive:
-        archive.extractall(code, filter="data")
+        # Python 3.11.4 is the first with filters: Debian's own is older.
+        archive.extraction_filter = getattr(tarfile, "data_filter", lambda member, _: member)
+        archive.extractall(code)
     return code
+
+
+def _extra(project: dict[str, Any], name: str) -> list[str]:
+    """Return what an extra needs, and other extras that it names: the project itself is not installed."""
+    own = canonicalize_name(project["project"]["name"])
+    found: list[str] = []
+    for entry in project["project"]["optional-dependencies"][name]:
+        requirement = Requirement(entry)
+        if canonicalize_name(requirement.name) == own:
+            found += [one for other in sorted(requirement.extras) for one in _extra(project, other)]
+        else:
+            found.append(entry)
+    return found
 
 
 def _group(project: dict[str, Any], name: str) -> list[str]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from bench.cells.engines import best_split, by_task, longest_first
+from bench.cells.engines import best_split, by_task, dask, longest_first
 from bench.cells.overheads import derived
 from bench.speedup.measure.factors import makespan
 from bench.tools.scale import Overheads, main, model, simulated_s, whole_models
-from wine_training import TrainingResult, forest_sweep
+from wine_training import TrainingResult, forest_sweep, load_wine
 from wine_training.models import Part
 
 FREE = Overheads(task_s=0.0, gap_s=0.0, contention=1.0, data_bytes=0.0)
@@ -39,6 +41,19 @@ def test_results_are_sorted_by_task() -> None:
     results = [TrainingResult(0.5, (part(1, 1.0), part(2, 2.0))), TrainingResult(0.7, (part(0, 3.0),))]
     assert by_task(results) == ([[(3.0, 3.0)], [(1.0, 1.0)], [(2.0, 2.0)]], [0.5, 0.7])
     assert longest_first(forest_sweep(3)) == [2, 1, 0]
+
+
+def test_dask_leaves_no_folder_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    in_threads = functools.partial(distributed.LocalCluster, n_workers=1, dashboard_address=None, processes=False)
+    monkeypatch.setattr(distributed, "LocalCluster", lambda **_: in_threads())
+    with dask(load_wine("twin"), cpus=1) as train:
+        assert list(tmp_path.rglob("worker-*"))
+        assert list(tmp_path.rglob("scheduler-*"))
+        _, accuracies = train(forest_sweep(1))
+    assert len(accuracies) == 1
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_break_even_is_where_ray_from_nothing_has_caught_up() -> None:

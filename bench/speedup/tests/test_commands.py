@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from bench.speedup.keep.decisions import FILE, Decisions, read_decisions
 from bench.speedup.measure.cell import Fingerprint
 from bench.speedup.measure.factors import FACTORS
 
+ROOT = Path(__file__).parents[3]
 HERE = Fingerprint("forests-red", "ray", 10, 2, "abc", "red, twin", "Abacus", 2, 1)
 OTHER = Fingerprint("forests-red", "ray", 100, 2, "abc", "red, twin", "Abacus", 2, 1)
 RARE = Fingerprint("rare", "ray", 1, 2, "abc", "red, twin", "Abacus", 2, 1)
@@ -186,6 +189,20 @@ def test_ctrl_c_is_said_in_a_line(bench: Bench, monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(commands, "sync", interrupted)
     assert bench("sync") == (130, "", "python -m bench sync: interrupted\n")
+
+
+@pytest.mark.parametrize(
+    ("package", "command"),
+    [("pytest", "history"), ("pytest_benchmark", "--help"), ("filelock", "sync"), ("platformdirs", "ab")],
+)
+def test_a_missing_package_is_named_in_a_line(package: str, command: str) -> None:
+    """What a plain ``pip install`` of the project leaves out."""
+    without = f"import runpy, sys; sys.modules[{package!r}] = None; runpy.run_module('bench', run_name='__main__')"
+    done = subprocess.run(
+        [sys.executable, "-c", without, command], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr == f"python -m bench: {package} is not installed: pip install -e '.[bench]'\n"
 
 
 def test_a_store_that_is_none_is_named(bench: Bench, tmp_path: Path) -> None:

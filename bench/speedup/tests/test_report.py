@@ -6,6 +6,8 @@ import json
 import math
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -234,6 +236,10 @@ def browser() -> Iterator[Any]:
     if CHROMIUM is None:
         pytest.skip("no chromium here")
     sync_api = pytest.importorskip("playwright.sync_api")
+    command = [sys.executable, "-m", "playwright", "--version"]
+    driver = subprocess.run(command, capture_output=True, text=True, check=False)
+    if driver.returncode:  # its Node.js wants a library that a small system may be without
+        pytest.skip(f"Playwright does not start: {driver.stderr.strip()}")
     with sync_api.sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield started

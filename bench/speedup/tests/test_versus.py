@@ -12,7 +12,15 @@ import numpy as np
 import pytest
 
 from bench.speedup.ab import Comparable, VisitFailure, alternate, main, measure
-from bench.speedup.environments import Environment, EnvironmentFailure, Version, _constraints, _group
+from bench.speedup.environments import (
+    Environment,
+    EnvironmentFailure,
+    Version,
+    _checkout,
+    _constraints,
+    _extra,
+    _group,
+)
 from bench.speedup.judge.versus import (
     INTERRUPTED,
     NARROW,
@@ -254,8 +262,18 @@ def test_nonsense_versions_are_refused(ask: Ask, text: str) -> None:
         ask(text)
 
 
-def test_constraints_and_groups_are_read_with_what_they_include() -> None:
+def test_a_commit_is_unpacked(ask: Ask, tmp_path: Path) -> None:
+    try:
+        head = ask("HEAD")
+    except EnvironmentFailure:
+        pytest.skip("not a git checkout")
+    assert (_checkout(head, ROOT, tmp_path) / "pyproject.toml").is_file()
+
+
+def test_constraints_extras_and_groups_are_read_with_what_they_include() -> None:
     pins = _constraints(ROOT / "constraints.txt")
     assert any(pin.startswith("ray==") for pin in pins)
     assert any(pin.startswith("numpy==") for pin in pins)
     assert _group({"dependency-groups": {"a": ["x", {"include-group": "b"}], "b": ["y"]}}, "a") == ["x", "y"]
+    extras = {"a": ["x>=1", "Own_name[b]"], "b": ["y[b]"]}
+    assert _extra({"project": {"name": "own-name", "optional-dependencies": extras}}, "a") == ["x>=1", "y[b]"]
