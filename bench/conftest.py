@@ -14,7 +14,6 @@ from filelock import FileLock
 
 from bench.cells.against_loop import RayAgainstLoop
 from bench.cells.choices import (
-    PROFILES,
     load,
     pytest_addoption,
     pytest_collection_modifyitems,
@@ -25,7 +24,7 @@ from bench.cells.choices import (
 from bench.cells.engines import ENGINES, Engine
 from bench.cells.overheads import measure_cold, measure_dispatch
 from bench.cells.ray import RayKeeper, RayWorkers
-from bench.cells.setting import Setting
+from bench.cells.setting import PROFILES, Setting
 from bench.cells.side_by_side import SideBySide
 from bench.speedup import Speedup
 from wine_training import WineData

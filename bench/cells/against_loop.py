@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from statistics import mean
 
-from bench.cells.engines import Tasks, by_task
 from bench.cells.ray import RayWorkers
 from bench.cells.setting import Setting
 from bench.speedup import Speedup, UnfairPair
@@ -14,6 +14,11 @@ from wine_training import ModelSpec, TrainingResult, WineData, WorkerLostError, 
 from wine_training.plan import pieces_of
 from wine_training.sweeps import accuracies_by_trees
 from wine_training.training import LONGEST_FIRST
+
+Tasks = list[list[tuple[float, float]]]
+"""Wall and CPU seconds of each fit, or part of one, by task in the order of submission."""
+Trained = tuple[Tasks, list[float]]
+"""These, and the accuracies in the order of the specs."""
 
 
 class RayAgainstLoop:
@@ -90,6 +95,15 @@ class RayAgainstLoop:
             "Ray and the loop trained other models"
         )
         return by_task(results)[0]
+
+
+def by_task(results: Sequence[TrainingResult]) -> Trained:
+    """Return what results in the order of the specs say of the tasks that they were trained in."""
+    tasks = defaultdict(list)
+    for result in results:
+        for part in result.parts:
+            tasks[part.task].append((part.fit_seconds, part.cpu_seconds))
+    return [tasks[number] for number in sorted(tasks)], [result.accuracy for result in results]
 
 
 def accuracy_by_trees(sweep: Sequence[ModelSpec], accuracies: Sequence[float], wine: WineData) -> list[Curve]:

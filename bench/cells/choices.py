@@ -12,6 +12,7 @@ from typing import cast
 import pytest
 
 from bench.cells.engines import ENGINES
+from bench.cells.setting import PROFILES
 from bench.speedup.options import GROUP, positive
 from wine_training import WineData, WineDataError, load_wine
 from wine_training.data import WINE_KINDS
@@ -19,42 +20,8 @@ from wine_training.session import usable_cpus
 
 MODELS = (10, 100)
 """Numbers of models of the headline."""
-FEW_MODELS = 30
 WIDEST = "widest"
 """Marker of cells that are measured at the largest CPU limit only."""
-
-
-@dataclass(frozen=True)
-class Profile:
-    """How much is measured."""
-
-    wines: tuple[str, ...]
-    """Kinds of wine."""
-    pairs: int
-    """Pairs of a cell with up to `FEW_MODELS` models."""
-    pairs_of_many: int
-    """Pairs of a larger cell: each is longer, and so steadier."""
-    pairs_of_many_on_one: int
-    """Pairs of a larger cell on one CPU. It takes longest, and it tells only the engine's own cost, the steadiest of
-    all figures."""
-    rounds: int
-    """Rounds of the engines side by side, and of starting Ray from nothing."""
-    engine_models: tuple[int, ...]
-    """Numbers of models that the engines are compared on."""
-
-    def pairs_for(self, models: int, cpus: int) -> int:
-        """Return how many pairs a cell gets."""
-        if models <= FEW_MODELS:
-            return self.pairs
-        return self.pairs_of_many if cpus > 1 else self.pairs_of_many_on_one
-
-
-PROFILES = {
-    "quick": Profile(wines=("red",), pairs=5, pairs_of_many=3, pairs_of_many_on_one=2, rounds=1, engine_models=(10,)),
-    "nightly": Profile(
-        wines=("red", "all"), pairs=10, pairs_of_many=5, pairs_of_many_on_one=3, rounds=5, engine_models=(10, 100)
-    ),
-}
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ import multiprocessing
 import os
 import tempfile
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
@@ -25,6 +24,7 @@ import numpy as np
 from scipy import optimize
 from threadpoolctl import threadpool_limits
 
+from bench.cells.against_loop import Trained, by_task
 from bench.cells.ray import measured_session
 from bench.speedup.measure.contest import FLOOR
 from wine_training import ModelSpec, TrainingResult, WineData, train_ray
@@ -33,10 +33,6 @@ from wine_training.plan import defaults_of, estimated_cost
 from wine_training.session import ONE_THREAD
 
 Sweep = Sequence[ModelSpec]
-Tasks = list[list[tuple[float, float]]]
-"""Wall and CPU seconds of each fit, or part of one, by task in the order of submission."""
-Trained = tuple[Tasks, list[float]]
-"""These, and the accuracies in the order of the specs."""
 Train = Callable[[Sweep], Trained]
 Start = Callable[[WineData, int], AbstractContextManager[Train]]
 
@@ -57,15 +53,6 @@ class Engine:
     def is_here(self) -> bool:
         """Whether that package is installed."""
         return not self.needs or importlib.util.find_spec(self.needs) is not None
-
-
-def by_task(results: Sequence[TrainingResult]) -> Trained:
-    """Return what results in the order of the specs say of the tasks that they were trained in."""
-    tasks = defaultdict(list)
-    for result in results:
-        for part in result.parts:
-            tasks[part.task].append((part.fit_seconds, part.cpu_seconds))
-    return [tasks[number] for number in sorted(tasks)], [result.accuracy for result in results]
 
 
 def longest_first(sweep: Sweep) -> list[int]:

@@ -4,9 +4,43 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bench.cells.choices import Profile
 from bench.speedup import Subject
 from wine_training import WineData
+
+FEW_MODELS = 30
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How much is measured."""
+
+    wines: tuple[str, ...]
+    """Kinds of wine."""
+    pairs: int
+    """Pairs of a cell with up to `FEW_MODELS` models."""
+    pairs_of_many: int
+    """Pairs of a larger cell: each is longer, and so steadier."""
+    pairs_of_many_on_one: int
+    """Pairs of a larger cell on one CPU. It takes longest, and it tells only the engine's own cost, the steadiest of
+    all figures."""
+    rounds: int
+    """Rounds of the engines side by side, and of starting Ray from nothing."""
+    engine_models: tuple[int, ...]
+    """Numbers of models that the engines are compared on."""
+
+    def pairs_for(self, models: int, cpus: int) -> int:
+        """Return how many pairs a cell gets."""
+        if models <= FEW_MODELS:
+            return self.pairs
+        return self.pairs_of_many if cpus > 1 else self.pairs_of_many_on_one
+
+
+PROFILES = {
+    "quick": Profile(wines=("red",), pairs=5, pairs_of_many=3, pairs_of_many_on_one=2, rounds=1, engine_models=(10,)),
+    "nightly": Profile(
+        wines=("red", "all"), pairs=10, pairs_of_many=5, pairs_of_many_on_one=3, rounds=5, engine_models=(10, 100)
+    ),
+}
 
 
 @dataclass(frozen=True)

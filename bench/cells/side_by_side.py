@@ -6,7 +6,8 @@ import contextlib
 import functools
 from collections.abc import Iterator, Sequence
 
-from bench.cells.engines import Engine, Tasks, Trained, by_task
+from bench.cells.against_loop import Tasks, Trained, by_task
+from bench.cells.engines import Engine
 from bench.cells.setting import Setting
 from bench.speedup import Speedup
 from bench.speedup.measure.contest import Contestant, Trainer

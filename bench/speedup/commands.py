@@ -16,8 +16,9 @@ from .keep.curves import read_curves
 from .keep.decisions import DISMISS, Decisions, read_decisions
 from .keep.decisions import decide as write_decisions
 from .keep.files import add_lines
+from .keep.merging import PRUNED, key_of
 from .keep.runs import History, read_history, stored_files
-from .keep.sync import PRUNED, SyncError, key_of
+from .keep.sync import SyncError
 from .keep.sync import sync as synchronise
 from .measure.cell import Fingerprint
 from .show import histories

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from bench.cells.engines import best_split, by_task, dask, longest_first
+from bench.cells.against_loop import by_task
+from bench.cells.engines import best_split, dask, longest_first
 from bench.cells.overheads import derived
 from bench.speedup.measure.factors import makespan
-from bench.tools.scale import Overheads, main, model, simulated_s, whole_models
+from bench.tools.makespan import Overheads, model, simulated_s, whole_models
+from bench.tools.scale import main
 from wine_training import TrainingResult, forest_sweep, load_wine
 from wine_training.models import Part
 

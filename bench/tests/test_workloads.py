@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from bench.cells.against_loop import RayAgainstLoop
-from bench.cells.choices import PROFILES
-from bench.cells.setting import Setting
+from bench.cells.setting import PROFILES, Setting
 from bench.speedup.measure.factors import ideal_speedup, makespan
 from bench.speedup.measure.fits import FitSeconds
 from wine_training import WineData, load_wine

@@ -14,7 +14,8 @@ import pytest
 
 from bench.__main__ import main
 from bench.speedup.keep.decisions import decide, read_decisions
-from bench.speedup.keep.sync import PRUNED, Run, SyncError, merge, sync
+from bench.speedup.keep.merging import PRUNED, Run, merge
+from bench.speedup.keep.sync import SyncError, sync
 from bench.speedup.tests.test_commands import HERE, run
 
 FOLDER = "Linux-CPython-3.11-64bit"

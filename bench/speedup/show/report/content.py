@@ -19,7 +19,8 @@ from ...keep.runs import SPEEDUP, History, Record
 from ...measure.cell import COST, Fingerprint
 from ..figures import plural, seconds
 from ..sentences import TOLD, change_of, circumstances, date_of, noted, sentence
-from .plots import Blocks, Plot, drawn, engines, nights, pairs_of, scaling, spark, waterfall
+from .blocks import Blocks
+from .plots import Plot, drawn, engines, nights, pairs_of, scaling, spark, waterfall
 from .plots import curves as curves_of
 
 SPARK_NIGHTS = 60

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import math
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 from ...judge.store import Series, Suite
@@ -18,12 +15,13 @@ from ...judge.verdict import LEARNING, SUSPECT, Verdict
 from ...keep.curves import Curve
 from ...keep.decisions import Entry
 from ...keep.runs import SPEEDUP, Record
-from ...measure.cell import BLOCK, COST, CURVES, SIDE_BY_SIDE
+from ...measure.cell import COST, CURVES, SIDE_BY_SIDE
 from ...measure.contest import FLOOR
 from ...measure.estimate import geometric_mean
 from ...measure.factors import FACTORS, STEADY
 from ..sentences import TOLD
 from . import charts
+from .blocks import Blocks
 from .charts import POINT_STATES, Spec
 
 DIGITS = 5
@@ -46,43 +44,6 @@ class Plot:
     headings: dict[str, str]
     """Headings of the table by field, in their order; what is not in here is drawn only."""
     note: str = ""
-
-
-class Blocks:
-    """The blocks of the latest runs, each file read once."""
-
-    def __init__(self, known: Mapping[tuple[str, tuple[Any, ...]], Mapping[str, Any]]) -> None:
-        self._known = known
-        self.problems: list[str] = []
-        """What of them could not be shown, a line each."""
-        self._runs: dict[str, Any] = {}
-
-    @contextlib.contextmanager
-    def guarded(self, what: str) -> Iterator[None]:
-        """Name what cannot be shown, whatever is wrong with what somebody stored, and go on."""
-        try:
-            yield
-        except (ValueError, TypeError, KeyError, AttributeError, IndexError, ArithmeticError) as error:
-            self.problems.append(f"{what} left out: {type(error).__name__}: {error}")
-
-    def run(self, record: Record) -> Mapping[str, Any]:
-        if record.file not in self._runs:
-            try:
-                self._runs[record.file] = json.loads(Path(record.file).read_text(encoding="utf-8"))
-            except (OSError, ValueError):
-                self._runs[record.file] = {}
-        found: Mapping[str, Any] = self._runs[record.file]
-        return found
-
-    def of(self, record: Record) -> Mapping[str, Any]:
-        known = self._known.get((record.night, record.fingerprint.key))
-        if known is not None:
-            return known
-        for bench in self.run(record).get("benchmarks", ()):
-            block = bench.get("extra_info", {}).get(BLOCK)
-            if isinstance(block, dict) and block.get("fingerprint") == record.fingerprint.as_json():
-                return block
-        return {}
 
 
 def drawn(curve: Curve) -> Plot:
