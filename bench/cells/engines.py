@@ -48,6 +48,8 @@ class Engine:
     start: Start
     needs: str = ""
     """The package that it comes with, if the suite does not need that anyway."""
+    divides: bool = False
+    """Whether it may divide a forest among several workers."""
 
     @property
     def is_here(self) -> bool:
@@ -208,7 +210,7 @@ def bare_processes(data: WineData, cpus: int) -> Iterator[Train]:
 
 
 ENGINES = (
-    Engine("ray", ray_tasks),
+    Engine("ray", ray_tasks, divides=True),
     Engine("ray-actors", ray_actors),
     Engine("ray-joblib", ray_joblib),
     Engine("loky", loky),

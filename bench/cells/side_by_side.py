@@ -12,6 +12,7 @@ from bench.cells.setting import Setting
 from bench.speedup import Speedup
 from bench.speedup.measure.contest import Contestant, Trainer
 from wine_training import ModelSpec, forest_sweep, train_sequential
+from wine_training.plan import pieces_of
 
 WARM_UPS = 2
 """Small sweeps that an engine trains before it is measured."""
@@ -65,6 +66,7 @@ class SideBySide:
                 # The loop too: a process that has started others starts its OpenBLAS threads anew.
                 warm_up=lambda: [(train(small), train_sequential(small, wine)) for _ in range(WARM_UPS)],
                 run=lambda: self._checked(train(sweep)),
+                pieces=pieces_of(sweep) if one.divides else (),
             )
 
     def _checked(self, trained: Trained) -> Tasks:

@@ -67,6 +67,9 @@ def parser(prog: str, further: Further) -> argparse.ArgumentParser:
     replay.add_argument("--false-alarms", type=chance, default=Rule().false_alarms, help="default: 1/2000")
     replay.set_defaults(run=commands.replay)
 
+    example = add("example", help="print a test to begin with: example > test_speedup.py")
+    example.set_defaults(run=commands.example)
+
     add("ab", help="measure two versions in turn: is B slower than A?", add_help=False)
     for name, (what, _) in further.items():
         add(name, help=what, add_help=False)
@@ -110,3 +113,12 @@ def run(arguments: Sequence[str], prog: str, further: Further, cells: Sequence[s
     except BrokenPipeError:  # somebody read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
+
+
+def main() -> int:
+    """Run one command of the installed plugin; return the exit status."""
+    return run(sys.argv[1:], "pytest-speedup", {})
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -147,6 +147,14 @@ def replay(options: argparse.Namespace) -> None:
         print(json.dumps(histories.verdict_as_json(verdict)))
 
 
+def example(options: argparse.Namespace) -> None:  # noqa: ARG001 -- it takes none
+    """Print a test to begin with."""
+    print(
+        (Path(__file__).parent / "example.txt").read_text(encoding="utf-8").replace("{package}", str(__package__)),
+        end="",
+    )
+
+
 def _read(store: Path) -> tuple[History, Decisions]:
     if not store.is_dir():
         raise CommandError(f"{store} is not a folder; --storage names the one that pytest saves to")

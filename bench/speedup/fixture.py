@@ -12,6 +12,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from .keep.curves import Curve
 from .measure.cell import AGAIN, BLOCK, CURVES, SIDE_BY_SIDE, Cell, Fingerprint, Plain, Subject, block_of
+from .measure.checks import checked_count
 from .measure.contest import Contestant, Showing, compete
 from .measure.costs import Costs, Runs, costs_of, measure_costs
 from .measure.fits import Run
@@ -36,10 +37,14 @@ def _in_use(method: Callable[Concatenate[Speedup, P], T]) -> Callable[Concatenat
     @functools.wraps(method)
     def guarded(self: Speedup, *args: P.args, **kwargs: P.kwargs) -> T:
         __tracebackhide__ = True
+        if self._benchmark._mode:
+            raise RuntimeError(
+                "a test measures one cell, once: this one has used the fixture speedup or benchmark already"
+            )
         try:
             return method(self, *args, **kwargs)
         except BaseException:
-            self._benchmark.has_error = True
+            self._benchmark.has_error = self._benchmark.stats is None  # there is no round to save
             self._benchmark._mode = self._benchmark._mode or "speedup"
             raise
 
@@ -123,13 +128,15 @@ class Speedup:
         Raises
         ------
         ValueError
-            If `cpus` or `rounds` is less than 1, or the parallel run reports fewer fits than the sequential one.
+            If `cpus` or `rounds` is no whole number of at least 1, or what the runs report cannot be: other numbers of
+            fits, fits longer than their run, or more CPU seconds than there are CPUs.
+        TypeError
+            If a run is not callable, or reports no pairs of seconds.
         RuntimeError
             If too many pairs broke off with `UnfairPair`.
         """
-        rounds = self._session.rounds or rounds
-        if cpus < 1 or rounds < 1:
-            raise ValueError(f"cpus={cpus} and rounds={rounds}: each must be at least 1")
+        cpus = checked_count("cpus", cpus)
+        rounds = self._session.rounds or checked_count("rounds", rounds)
         pairs = PairedRounds(
             sequential,
             parallel,
@@ -198,7 +205,9 @@ class Speedup:
         if self._benchmark.disabled:
             (contestant,) = (one for one in contestants if one.name == subject.engine)
             with contestant.start() as trainer:
-                pairs = PairedRounds(sequential, trainer.run, cpus=subject.cpus, rounds=1, meter=None)
+                pairs = PairedRounds(
+                    sequential, trainer.run, cpus=subject.cpus, rounds=1, meter=None, pieces=trainer.pieces
+                )
                 self._benchmark.pedantic(pairs.try_once)
             return None
         self._begin(rounds)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,50 +18,56 @@ from .show.outcome import FAIL, GATES
 GROUP = "speedup", "speedup in pairs"
 
 
-def add(parser: pytest.Parser) -> None:
+def add_all(parser: pytest.Parser) -> None:
     """Add the options of the plugin."""
     parser.addini(
         PACKAGES,
-        "Packages whose versions are recorded with every run, and shown beside a change of speedup.",
+        "Packages whose versions are recorded with every run, and shown beside a change of speedup. Default: all that "
+        "are imported when the first cell is measured.",
         type="args",
-        default=["pytest-benchmark", "numpy", "scipy"],
+        default=[],
     )
     group = parser.getgroup(*GROUP)
-    group.addoption("--rounds", type=positive, metavar="N", help="Pairs per cell. Default: as the test says.")
-    group.addoption(
+
+    def add(name: str, **about: Any) -> None:
+        with contextlib.suppress(ValueError):  # an installed copy of this plugin has added it already
+            group.addoption(name, **about)
+
+    add("--rounds", type=positive, metavar="N", help="Pairs per cell. Default: as the test says.")
+    add(
         "--speedup-gate",
         choices=GATES,
         default=FAIL,
         help="What a regressed cell does to a run with --benchmark-compare: exit status 1 (fail), a warning (warn), "
         "or nothing (off). The verdict is shown in any case. Default: %(default)s.",
     )
-    group.addoption(
+    add(
         "--speedup-false-alarms",
         type=chance,
         default=SuiteRule().false_alarms,
         metavar="N/RUNS",
         help="How often a run may fail although nothing changed, all cells together. Default: 1/1000.",
     )
-    group.addoption(
+    add(
         "--speedup-smallest",
         type=share,
         default=SuiteRule().smallest,
         metavar="PERCENT",
         help="The smallest loss of speedup that is a failure, such as 2%% or 0.02. Default: 1%%.",
     )
-    group.addoption(
+    add(
         "--speedup-report",
         type=Path,
         metavar="FILE.html",
         help="Write a report on the whole history, this run included: one page that needs no network.",
     )
-    group.addoption(
+    add(
         "--speedup-summary",
         type=Path,
         metavar="FILE.md",
         help="Add a summary of this run in Markdown to a file. The file $GITHUB_STEP_SUMMARY always gets one.",
     )
-    group.addoption(
+    add(
         "--speedup-no-save",
         action="store_true",
         help="Do not save this run. By default, every run that measures a cell is saved to the benchmark storage.",

@@ -15,7 +15,7 @@ from pytest_benchmark.utils import get_tag
 from .keep.runs import RUN, Record, record_of
 from .keep.storage import WholeFileStorage
 from .measure import machine
-from .measure.cell import BLOCK, Cell
+from .measure.cell import BLOCK, OF_A_FAILED_TEST, Cell
 from .measure.pairs import PROTOCOL, SCHEMA
 
 PACKAGES = "speedup_packages"
@@ -63,7 +63,7 @@ class ThisRun:
             "schema": SCHEMA,
             "protocol": PROTOCOL,
             "machine": dict(self.machine),
-            "versions": machine.versions(self._config.getini(PACKAGES)),
+            "versions": machine.versions(self._config.getini(PACKAGES) or machine.imported()),
         }
 
     @functools.cached_property
@@ -78,6 +78,13 @@ class ThisRun:
         """Return a cell as it will be read from the store: what is judged today is judged alike tomorrow."""
         run = {"datetime": self.now, BLOCK: self.facts, "commit_info": self._commit_info}
         return record_of(cell.block, run, str(self.file or ""))
+
+    def set_apart(self, nodeid: str) -> None:
+        """Take the block of a failed test out of the way of those who read series."""
+        for bench in self.benchmarks.benchmarks:
+            if bench.fullname == nodeid and BLOCK in bench.extra_info:
+                bench.extra_info[OF_A_FAILED_TEST] = bench.extra_info.pop(BLOCK)
+                bench.fixture.has_error = False  # what was measured before is whole
 
     def keep(self) -> None:
         """Save the finished cells: whatever ends the process, they stay."""

@@ -86,6 +86,13 @@ class Session:
         self.run.keep()
         return self.comparison.suspicion(cell)
 
+    def failed(self, nodeid: str) -> None:
+        """Keep the cell of a failed test apart: it is shown, and is no run of its series."""
+        self.cells = [replace(cell, failed=True) if cell.nodeid == nodeid else cell for cell in self.cells]
+        if any(cell.nodeid == nodeid for cell in self.cells):
+            self.run.set_apart(nodeid)
+            self.run.keep()
+
     def _note(self, sentence: str) -> None:
         if sentence not in self.notes:
             self.notes.append(sentence)
@@ -101,12 +108,12 @@ class Session:
         judged = self.judged
         contests: dict[str, dict[str, Showing]] = defaultdict(dict)
         for cell in self.cells:
-            if cell.showing is not None:
+            if cell.showing is not None and not cell.failed:
                 contests[cell.group][cell.fingerprint.engine] = cell.showing
         cells = tuple(
             shown(cell, judged.verdicts.get(cell.nodeid), judged.circumstances.get(cell.nodeid, ()))
             for cell in self.cells
-            if cell.is_judged
+            if not cell.group
         )
         return Outcome(cells, contests, judged.together, tuple(self.notes), self._config.getoption("speedup_gate"))
 
@@ -118,7 +125,9 @@ class Session:
         history = comparison.whole_history
         curves, problems = read_curves(store) if store else ([], [])
         return content(
-            replace(history, records=(*history.records, *map(self.run.record, self.cells))),
+            replace(
+                history, records=(*history.records, *(self.run.record(cell) for cell in self.cells if not cell.failed))
+            ),
             comparison.decisions,
             comparison.rule,
             root=self._config.rootpath,

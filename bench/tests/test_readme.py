@@ -1,28 +1,57 @@
-"""The README's snippet for a training of one's own, run as it stands."""
+"""The examples of the plugin's README, run as they stand."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).parents[2]
+EXAMPLES = re.findall(
+    r"<!-- example -->\n```python\n(.*?)```", (ROOT / "bench/speedup/README.md").read_text("utf-8"), re.DOTALL
+)
+NEEDS = {"ray": "ray", "lightgbm": "lightgbm", "loky": "joblib"}
 
 pytest_plugins = ["pytester"]
 
 
-def test_the_snippet_measures(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    match = re.search(r"this very snippet -->\n```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
-    assert match
+def name_of(example: str) -> str:
+    """Return the name of an example's test."""
+    return re.findall(r"def test_(\w+)", example)[0]
+
+
+@pytest.fixture
+def one_ray_at_a_time(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[None]:
+    """Keep other workers of xdist from starting Ray meanwhile."""
+    folder = tmp_path_factory.getbasetemp()
+    with FileLock((folder if worker_id == "master" else folder.parent) / "ray.lock"):
+        yield
+
+
+def test_all_examples_are_there() -> None:
+    assert [name_of(example) for example in EXAMPLES] == ["training", "loky", "lightgbm", "ray", "async"]
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=name_of)
+def test_an_example_measures(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, example: str, one_ray_at_a_time: None
+) -> None:
+    name = name_of(example)
+    if name in NEEDS:
+        pytest.importorskip(NEEDS[name], exc_type=ImportError)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
-    pytester.makeconftest('pytest_plugins = ["bench.speedup.plugin"]')
-    pytester.makepyfile(test_mine=match[1])
-    result = pytester.runpytest_subprocess("--rounds=2", "--benchmark-compare")
+    pytester.makepyfile(**{f"test_{name}": example.replace("pytest_speedup", "bench.speedup")})
+    options = ["-p", "bench.speedup.plugin", "--rounds=2", "--benchmark-compare"]
+    result = pytester.runpytest_subprocess(*options)
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["cell *processes s *", "mine *", "*1 cell: 1 learning (0 of 10 earlier runs)"])
+    result.stdout.fnmatch_lines(["cell *", f"{name} *", "*1 cell: 1 learning (0 of 10 earlier runs)"])
     (file,) = (pytester.path / ".benchmarks").glob("*/*.json")
     speedup = json.loads(file.read_text())["benchmarks"][0]["extra_info"]["speedup"]
-    assert (speedup["engine"], speedup["models"], speedup["cpus"], len(speedup["pairs"])) == ("processes", 8, 2, 2)
+    engine = {"training": "processes", "lightgbm": "processes", "async": "asyncio"}.get(name, name)
+    models = 4 if name == "lightgbm" else 8
+    assert (speedup["engine"], speedup["models"], speedup["cpus"], len(speedup["pairs"])) == (engine, models, 2, 2)

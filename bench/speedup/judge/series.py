@@ -112,7 +112,7 @@ class _Series:
 
     def _learning(self, night: Night) -> Verdict:
         segment, n = self.segment, len(self.segment)
-        change, interval = prediction(segment, night.value) if n else (None, None)
+        change, interval = prediction(segment, night.value, night.se) if n else (None, None)
         if not (n > 1 or segment.within > 0 or segment.carried_degrees > 0):
             interval = None  # nothing tells how far nights differ
         segment.add(night.night, night.value, night.se)
@@ -122,7 +122,7 @@ class _Series:
     def _judged(self, night: Night) -> Verdict:
         n = len(self.segment)
         today = seen(self.segment, night, self.rule)
-        change, interval = prediction(self.segment, today.value)
+        change, interval = prediction(self.segment, today.value, today.se)
         self.segment.add(night.night, today.value, today.se)
         splits = self.segment.splits(self.rule.smallest)
         z = splits.any_loss.z if splits.any_loss else 0.0

@@ -47,14 +47,19 @@ def seen(segment: Segment, night: Night, rule: Rule) -> Today:
     return Today(again, night.remeasured_se, suspicious=True, remeasured=True)
 
 
-def prediction(segment: Segment, value: float) -> tuple[float, tuple[float, float]]:
-    """Return the log of a night over the mean of those before, with its 95 % prediction interval."""
+def prediction(segment: Segment, value: float, se: float | None) -> tuple[float, tuple[float, float]]:
+    """Return the log of a night over the mean of those before, with its 95 % prediction interval.
+
+    The night's own standard error counts where it is larger than what nights differ by.
+    """
     n = len(segment)
     change = value - segment.mean
     degrees = segment.degrees
     if n - 1 + segment.carried_degrees < LEAST_DEGREES:
         degrees = LEAST_DEGREES * max(1, segment.se_counts[-1])
-    margin = float(special.stdtrit(degrees, 0.975)) * math.sqrt(segment.night_variance * (1 + 1 / n))
+    margin = float(special.stdtrit(degrees, 0.975)) * math.sqrt(
+        max(segment.night_variance, (se or 0.0) ** 2) + segment.night_variance / n
+    )
     return change, (change - margin, change + margin)
 
 

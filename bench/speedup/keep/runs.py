@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ..measure.cell import AGAIN, BLOCK, COST, SIDE_BY_SIDE, Fingerprint
+from ..measure.cell import AGAIN, BLOCK, COST, OF_A_FAILED_TEST, SIDE_BY_SIDE, Fingerprint
 from ..measure.estimate import half_width
 from ..measure.factors import FACTORS
 from ..measure.pairs import SCHEMA
@@ -170,7 +170,7 @@ def read_history(files: Iterable[Path]) -> History:
         except (ValueError, TypeError, KeyError, RecursionError):
             problems.append(f"{file.name} left out: broken, or no run of pytest-benchmark")
         else:
-            if not cells:
+            if not cells and not any(OF_A_FAILED_TEST in cell["extra_info"] for cell in run["benchmarks"]):
                 foreign.append(file.name)
             records: list[Record] = []
             for cell in cells:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
+
+import numpy as np
 
 from .contest import Showing
 from .costs import Costs
@@ -18,12 +20,34 @@ COST = "cost"
 """Key in the block of a benchmark that is a cost and not a speedup; name of the quantity that is judged of it."""
 AGAIN = "again"
 """Key in the block of the second measurement of a suspect cell."""
+OF_A_FAILED_TEST = "speedup_of_a_failed_test"
+"""Key in the ``extra_info`` of a benchmark in the place of `BLOCK`, if its test failed: no run of its series."""
 CURVES = "curves"
 """Key in the block of further curves that belong to the cell."""
 SIDE_BY_SIDE = "side_by_side"
 """Key in the block of one of several engines that were measured side by side."""
 
 Plain = str | int | float | bool
+
+
+def plain_facts(facts: Mapping[str, Any], reserved: Iterable[str]) -> dict[str, Plain]:
+    """Return facts as plain numbers and strings.
+
+    Raises
+    ------
+    ValueError
+        If one is neither, or has a name that is reserved.
+    """
+    found: dict[str, Plain] = {}
+    for name, value in facts.items():
+        if name in reserved:
+            raise ValueError(f"facts: the name {name!r} is taken by the suite; call it something else")
+        if isinstance(value, np.generic):
+            value = value.item()
+        if not isinstance(value, Plain):
+            raise ValueError(f"facts: {name} must be a number, a string or a bool, not {type(value).__name__}")
+        found[name] = value
+    return found
 
 
 @dataclass(frozen=True)
@@ -177,19 +201,20 @@ class Cell:
     """What it was measured side by side with; such a cell is shown beside the others, and not judged."""
     showing: Showing | None = None
     """What else was seen of an engine there."""
+    failed: bool = False
+    """Whether its test failed, before or after the measurement."""
     location: tuple[str, int] = ("", 0)
     """File of the test, from the root folder of the session, and its line, from 1."""
 
     @property
     def is_judged(self) -> bool:
-        """Whether a verdict is asked for: not on engines side by side, most of which are not ours."""
-        return not self.group
+        """Whether a verdict is asked for: not on engines side by side, and not if the test failed."""
+        return not (self.group or self.failed)
 
 
 def block_of(name: str, subject: Subject, fingerprint: Fingerprint, measurement: Measurement | Costs) -> dict[str, Any]:
     """Return what is stored of a cell, as plain numbers and strings."""
-    return {
-        **subject.facts,
+    ours = {
         "facts": list(subject.facts),
         "name": name,
         "workload": fingerprint.workload,
@@ -199,3 +224,4 @@ def block_of(name: str, subject: Subject, fingerprint: Fingerprint, measurement:
         "fingerprint": fingerprint.as_json(),
         **measurement.as_json(),
     }
+    return {**plain_facts(subject.facts, [*ours, AGAIN, CURVES, SIDE_BY_SIDE]), **ours}

@@ -39,6 +39,8 @@ class Trainer:
     """Makes every worker train something."""
     run: Run
     """Trains the sweep."""
+    pieces: Sequence[int] = ()
+    """Into how many parts it can divide each fit at most; empty if it divides none."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,9 @@ def _visit(
             with peak_memory() as peak:
                 trainer.run()
             seen.memory_bytes = peak()
-        rounds = PairedRounds(sequential, trainer.run, cpus=cpus, rounds=PAIRS, meter=meter(), timer=clock)
+        rounds = PairedRounds(
+            sequential, trainer.run, cpus=cpus, rounds=PAIRS, meter=meter(), timer=clock, pieces=trainer.pieces
+        )
         seen.measurements.append(rounds.measure())
 
 

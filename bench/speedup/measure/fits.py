@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from numbers import Real
 from typing import Any, NamedTuple
+
+import numpy as np
 
 DIGITS = 9
 """Times are kept to the nanosecond: shorter in JSON than what a float holds, and no clock is better."""
@@ -23,9 +26,9 @@ class FitSeconds(NamedTuple):
 Tasks = tuple[tuple[FitSeconds, ...], ...]
 """The fits of a run, one tuple per task, in the order of submission."""
 
-Run = Callable[[], Sequence[Any]]
+Run = Callable[[], Any]
 """Trains the whole sweep and returns one `FitSeconds` per task in the order of submission, or a list of them for a
-task that does several fits."""
+task that does several fits. A coroutine function is run to its end."""
 
 
 def timed(fit: Callable[..., object], *args: Any, **kwargs: Any) -> FitSeconds:
@@ -53,30 +56,48 @@ def timed(fit: Callable[..., object], *args: Any, **kwargs: Any) -> FitSeconds:
 def as_tasks(reported: object) -> Tasks:
     """Return what a run reported as one tuple of fits per task.
 
+    A fit is a pair of numbers, a task is a fit or several of them, and a report is any iterable of tasks: lists,
+    tuples, generators and arrays will do.
+
     Raises
     ------
     TypeError
-        If it is not a sequence of (wall seconds, CPU seconds) or of lists of them.
+        If it is not such a report.
     """
-    if not isinstance(reported, Sequence) or isinstance(reported, str):
-        raise TypeError(f"a run must return a list of (wall seconds, CPU seconds), not {type(reported).__name__}")
-    return tuple(
-        (_as_fit(item),) if _is_fit(item) else tuple(_as_fit(fit) for fit in _as_list(item)) for item in reported
-    )
+    return tuple(_as_task(item) for item in _items(reported, "a run must return a list of"))
 
 
-def _is_fit(item: object) -> bool:
-    return isinstance(item, tuple) and len(item) == 2 and all(isinstance(second, Real) for second in item)
+def _as_task(item: object) -> tuple[FitSeconds, ...]:
+    fit = _fit_in(item)
+    if fit is not None:
+        return (fit,)
+    fits = []
+    for one in _items(item, "a fit must be reported as"):
+        fit = _fit_in(one)
+        if fit is None:
+            raise TypeError(f"a fit must be reported as (wall seconds, CPU seconds), not {_short(one)}")
+        fits.append(fit)
+    return tuple(fits)
 
 
-def _as_list(item: object) -> Sequence[object]:
-    if isinstance(item, Sequence) and not isinstance(item, str):
-        return item
-    raise TypeError(f"a fit must be reported as (wall seconds, CPU seconds), not {item!r}")
-
-
-def _as_fit(item: Any) -> FitSeconds:
-    if not _is_fit(item):
-        raise TypeError(f"a fit must be reported as (wall seconds, CPU seconds), not {item!r}")
+def _fit_in(item: object) -> FitSeconds | None:
+    """Return a pair of numbers as a fit, and nothing of anything else."""
+    if not isinstance(item, tuple | list | np.ndarray) or len(item) != 2:
+        return None
     wall_s, cpu_s = item
+    if not (isinstance(wall_s, Real) and isinstance(cpu_s, Real)):
+        return None
     return FitSeconds(round(float(wall_s), DIGITS), round(float(cpu_s), DIGITS))
+
+
+def _items(reported: object, wanted: str) -> list[object]:
+    if isinstance(reported, Iterable) and not isinstance(reported, str | bytes | Mapping):
+        with contextlib.suppress(TypeError):  # an array without a dimension
+            return list(reported)
+    what = type(reported).__name__ if reported is None else _short(reported)
+    raise TypeError(f"{wanted} (wall seconds, CPU seconds), not {what}")
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else type(value).__name__

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import platform
+import sys
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
@@ -31,6 +32,13 @@ def machine_facts(machine_info: Mapping[str, Any]) -> dict[str, str | int]:
         "usable_cpus": usable_cpus(),
         "memory_bytes": int(psutil.virtual_memory().total),
     }
+
+
+def imported() -> list[str]:
+    """Return the names of the distributions of which this process has imported something."""
+    modules = {name.partition(".")[0] for name in sys.modules}
+    known = importlib.metadata.packages_distributions()
+    return sorted({distribution for module in modules for distribution in known.get(module, ())})
 
 
 def versions(distributions: Iterable[str]) -> dict[str, str]:

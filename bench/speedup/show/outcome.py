@@ -36,6 +36,8 @@ class Shown:
     """Where the test is, from the root folder of the session."""
     line: int = 0
     """Line of the test, from 1; 0 where it is not known."""
+    failed: bool = False
+    """Whether its test failed: then it is no run of its series."""
 
     @property
     def is_cost(self) -> bool:
@@ -132,14 +134,18 @@ class Outcome:
         beside = sum(map(len, self.contests.values()))
         count = plural(len(self.cells) + beside, "cell")
         counted = Counter(cell.state for cell in self.cells if cell.verdict)
+        failed = sum(cell.failed for cell in self.cells)
         if not counted:
-            return f"{count} measured." + (" To compare with earlier runs: --benchmark-compare" * bool(self.cells))
+            of_failed = f", {failed} of failed tests" if failed else ""
+            compare = " To compare with earlier runs: --benchmark-compare" if len(self.cells) > failed else ""
+            return f"{count} measured{of_failed}.{compare}"
         parts = [f"{counted[state]} {state}{self._detail(state)}" for state in URGENCY if counted[state]]
         if self.together and self.together.state in (REGRESSED, SUSPECT) and not counted[self.together.state]:
             leading = self.together.leading
             size = f"{with_percent(leading, self.together.quantity)}, {self.together.quantity}"
             parts.insert(0, f"all together {self.together.state} {when(leading)} ({size})")
         parts += [f"{beside} compared only"] if beside else []
+        parts += [f"{failed} of failed tests"] if failed else []
         return f"{self._headline}. {count}: {', '.join(parts)}"
 
     @property
@@ -178,11 +184,13 @@ def shown(cell: Cell, verdict: CellVerdict | None, circumstances: Sequence[str])
     # The second measurement counts if it cleared the first one of suspicion.
     counts = cell.measurement if cell.again is None or bad else cell.again
     remarks = tuple(_remarks(cell, verdict, circumstances))
-    return Shown(cell.name, cell.fingerprint.engine, counts, verdict, remarks, *cell.location)
+    return Shown(cell.name, cell.fingerprint.engine, counts, verdict, remarks, *cell.location, failed=cell.failed)
 
 
 def _remarks(cell: Cell, verdict: CellVerdict | None, circumstances: Sequence[str]) -> Iterator[str]:
     name = cell.name
+    if cell.failed:
+        yield f"{name}: its test failed, so these figures are kept apart and are no run of its series"
     if verdict is not None:
         if verdict.state == INCOMPARABLE:
             yield f"{name}: {verdict.reason}"

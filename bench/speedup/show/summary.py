@@ -42,10 +42,15 @@ def markdown(outcome: Outcome, facts: Mapping[str, str]) -> str:
     return "\n".join(_lines(outcome, facts)) + "\n"
 
 
+MOST_VERSIONS = 10
+"""Versions that are told in one line, at most; all are in the saved run."""
+
+
 def about(facts: Mapping[str, Any]) -> dict[str, str]:
     """Return what to say of machine and versions in one line, from our block at the top of a run."""
-    machine = facts["machine"]
-    return {"CPU": str(machine["cpu_model"]), "usable CPUs:": str(machine["usable_cpus"])} | dict(facts["versions"])
+    machine, versions = facts["machine"], facts["versions"]
+    told = {"CPU": str(machine["cpu_model"]), "usable CPUs:": str(machine["usable_cpus"])}
+    return told | (versions if len(versions) <= MOST_VERSIONS else {"python": versions["python"]})
 
 
 def commands(outcome: Outcome) -> Iterator[str]:

@@ -35,7 +35,7 @@ class World:
         def call() -> list[object]:
             self.log.append(name)
             self.now += takes
-            return list(fits(2))
+            return list(fits(1, 1))
 
         return call
 

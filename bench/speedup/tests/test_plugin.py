@@ -202,11 +202,15 @@ def test_a_second_measurement_clears_a_bad_first_one(session: pytest.Pytester, s
     assert (round(stored["speedup"], 2), round(stored["again"]["speedup"], 2)) == (1.33, 1.6)
 
 
-@pytest.mark.parametrize("error", ["KeyboardInterrupt", "ValueError('no')"])
-def test_what_ends_a_second_measurement_costs_not_the_first(session: pytest.Pytester, saved: Saved, error: str) -> None:
+@pytest.mark.parametrize(
+    ("error", "key"), [("KeyboardInterrupt", "speedup"), ("ValueError('no')", "speedup_of_a_failed_test")]
+)
+def test_what_ends_a_second_measurement_costs_not_the_first(
+    session: pytest.Pytester, saved: Saved, error: str, key: str
+) -> None:
     result = after_eleven_nights(session, f"[lambda: (_ for _ in ()).throw({error})]")
     assert result.ret != 0
-    stored = block(saved()[-1])
+    (stored,) = (bench["extra_info"][key] for bench in saved()[-1]["benchmarks"])
     assert round(stored["speedup"], 2) == 1.33
     assert "again" not in stored
     assert len(saved()) == 12
@@ -298,6 +302,7 @@ def test_compare_fail_still_fails(session: pytest.Pytester) -> None:
 
 
 def test_a_swallowed_path_is_explained(session: pytest.Pytester) -> None:
+    session.makepyfile(cell())
     session.mkdir("cells")
     result = session.runpytest("--benchmark-compare", "cells")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
@@ -305,6 +310,7 @@ def test_a_swallowed_path_is_explained(session: pytest.Pytester) -> None:
 
 
 def test_a_comparison_with_no_pattern_is_refused(session: pytest.Pytester) -> None:
+    session.makepyfile(cell())
     result = session.runpytest("--benchmark-compare=no/such/file")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*--benchmark-compare: 'no/such/file' isn't an existing file*"])

@@ -24,7 +24,7 @@ __all__ = ["Content", "ReportError", "content", "page", "write"]
 SNIPPET = "window.vegaEmbed = vegaEmbed;"
 """How the page's own script gets at the library."""
 HERE = Path(__file__).parent
-NEEDS = "the report needs jinja2 and vl-convert-python (pip install -e '.[bench]')"
+NEEDS = "the report needs jinja2 and vl-convert-python (pip install jinja2 vl-convert-python)"
 
 
 class ReportError(Exception):

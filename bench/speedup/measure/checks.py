@@ -1,0 +1,138 @@
+"""What cannot be: figures that no pair can have, refused with the likely cause before they become history."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import math
+import time
+from collections.abc import Callable, Sequence
+from numbers import Real
+
+from .fits import FitSeconds, Tasks
+
+TOLERANCE = 1.01
+"""Fits cannot take longer than the run that they are part of, but the clocks of the two may differ a little."""
+CLOCK_TICK_S = 0.02
+"""CPU seconds may be counted in ticks of the system's clock."""
+WALL_CLOCKS = "time.perf_counter"
+_CPU_CLOCKS = (time.process_time, time.thread_time)
+
+
+def checked_count(name: str, value: object) -> int:
+    """Return a whole number of at least 1; whole floats and NumPy's integers are taken for what they are.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    """
+    number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+    if not (number.is_integer() and number >= 1):
+        raise ValueError(f"{name} must be a whole number of at least 1, not {value!r}")
+    return int(number)
+
+
+def check_timer(timer: Callable[[], float]) -> None:
+    """Refuse a clock that counts CPU seconds.
+
+    Raises
+    ------
+    ValueError
+        If `timer` is one of these.
+    """
+    if timer in _CPU_CLOCKS:
+        name = f"time.{timer.__name__}"
+        raise ValueError(f"--benchmark-timer={name} counts CPU seconds of this process; a pair needs {WALL_CLOCKS}")
+
+
+def check_run(name: str, run: object) -> None:
+    """Refuse what cannot be called, and a coroutine function where a loop is running already.
+
+    Raises
+    ------
+    TypeError
+        If it is one of these.
+    """
+    if not callable(run):
+        raise TypeError(f"{name} must be a callable that trains, not {type(run).__name__}: put a lambda before it")
+    if inspect.iscoroutinefunction(run):
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return
+        raise TypeError(f"{name} is a coroutine function, and an event loop runs already: measure from a plain test")
+
+
+def check_counts(fits: Sequence[FitSeconds], tasks: Tasks, pieces: Sequence[int]) -> None:
+    """Refuse two runs that did not train the same models.
+
+    Parameters
+    ----------
+    fits : sequence of FitSeconds
+        Of the sequential run.
+    tasks : tuple of tuples of FitSeconds
+        Of the parallel run.
+    pieces : sequence of int
+        Into how many parts the parallel run can divide each fit at most; empty if it divides none.
+
+    Raises
+    ------
+    ValueError
+        If the numbers of fits cannot be.
+    """
+    done = sum(len(task) for task in tasks)
+    if pieces and len(pieces) != len(fits):
+        raise ValueError(f"pieces has {len(pieces)} entries, and the sequential run reported {len(fits)} fits")
+    most = sum(pieces) if pieces else len(fits)
+    if not len(fits) <= done <= most:
+        raise ValueError(
+            f"the sequential run reported {len(fits)} fits, the parallel one {done}: both must train the same models "
+            "and report every fit" + (f", and at most {most} parts of them" if pieces else "; see pieces= for parts")
+        )
+
+
+def check_seconds(
+    fits: Sequence[FitSeconds], tasks: Tasks, sequential_s: float, parallel_s: float, machine_cpus: int | None
+) -> None:
+    """Refuse fits that take longer than their run, or more CPU time than there are CPUs.
+
+    Parameters
+    ----------
+    fits : sequence of FitSeconds
+        Of the sequential run.
+    tasks : tuple of tuples of FitSeconds
+        Of the parallel run.
+    sequential_s, parallel_s : float
+        Wall-clock seconds of the two runs.
+    machine_cpus : int or None
+        CPUs of the machine that trains; ``None`` if it is another one.
+
+    Raises
+    ------
+    ValueError
+        If one cannot be; the message names the fit and the likely cause.
+    """
+    total = math.fsum(fit.wall_s for fit in fits)
+    if total > TOLERANCE * sequential_s:
+        raise ValueError(
+            f"the fits of the sequential run add up to {total:.3g} s, and the whole run took {sequential_s:.3g} s: "
+            "it is not sequential, or its fits are not timed in seconds"
+        )
+    for number, task in enumerate(tasks, start=1):
+        length = math.fsum(fit.wall_s for fit in task)
+        if length > TOLERANCE * parallel_s:
+            raise ValueError(
+                f"task {number} of the parallel run reports {length:.3g} s, and the whole run took {parallel_s:.3g} s: "
+                "its fits are not timed in seconds, or not those of this run"
+            )
+    if machine_cpus is None:
+        return
+    arms = {"sequential": fits, "parallel": [fit for task in tasks for fit in task]}
+    for name, timed in arms.items():
+        for number, fit in enumerate(timed, start=1):
+            if fit.cpu_s > TOLERANCE * machine_cpus * fit.wall_s + CLOCK_TICK_S:
+                raise ValueError(
+                    f"fit {number} of the {name} run reports {fit.cpu_s:.3g} CPU seconds in {fit.wall_s:.3g} s, on "
+                    f"{machine_cpus} CPUs: a fit is (wall seconds, CPU seconds), in this order"
+                )
