@@ -53,7 +53,6 @@ def told(result: pytest.RunResult) -> list[str]:
         ["--benchmark-json=out.json"],
         ["-p", "no:terminal"],
         ["-n", "1"],
-        ["--benchmark-compare=no/such/file"],
     ],
 )
 @pytest.mark.parametrize("earlier", [False, True], ids=["first", "second"])
@@ -72,6 +71,15 @@ def test_a_session_without_a_cell_is_as_ever(session: pytest.Pytester, options: 
         files = sorted(file.name[:4] for file in session.path.glob(".benchmarks/*/*"))
         results.append((result.ret, told(result), files))
     assert results[0] == results[1]
+
+
+def test_a_comparison_that_cannot_be_ends_alike(session: pytest.Pytester) -> None:
+    session.makepyfile(ORDINARY.format(seconds=1.0))
+    statuses = []
+    for plugin in (WITHOUT, (session.path / "conftest.py").read_text()):
+        session.makeconftest(plugin)
+        statuses.append(session.runpytest("--benchmark-compare=no/such/file").ret)
+    assert statuses[0] == statuses[1] != 0
 
 
 def test_a_gate_that_fails_leaves_the_tables(session: pytest.Pytester) -> None:
