@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,19 +33,27 @@ def one_ray_at_a_time(tmp_path_factory: pytest.TempPathFactory, worker_id: str) 
         yield
 
 
+@pytest.fixture
+def short_folder() -> Iterator[str]:
+    """Yield a folder whose path is short enough for the sockets of Ray."""
+    with tempfile.TemporaryDirectory(prefix="ray-") as folder:
+        yield folder
+
+
 def test_all_examples_are_there() -> None:
     assert [name_of(example) for example in EXAMPLES] == ["training", "loky", "lightgbm", "ray", "async"]
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=name_of)
 def test_an_example_measures(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, example: str, one_ray_at_a_time: None
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, example: str, short_folder: str, one_ray_at_a_time: None
 ) -> None:
     name = name_of(example)
     if name in NEEDS:
         pytest.importorskip(NEEDS[name], exc_type=ImportError)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+    monkeypatch.setenv("RAY_TMPDIR", short_folder)
     pytester.makepyfile(**{f"test_{name}": example.replace("pytest_speedup", "bench.speedup")})
     options = ["-p", "bench.speedup.plugin", "--rounds=2", "--benchmark-compare"]
     result = pytester.runpytest_subprocess(*options)
