@@ -49,7 +49,7 @@ Tool = Callable[[History], Alarms]
 
 
 def this_project(history: History) -> Alarms:
-    """Apply the rule of `bench.speedup.verdict`, as ``python -m bench replay`` does by default."""
+    """Apply the rule of `bench.speedup.judge`, as ``python -m bench replay`` does by default."""
     nights = [
         Night(str(t), float(log), float(se), float(again))
         for t, (log, se, again) in enumerate(zip(history.logs, history.ses, history.again, strict=True))

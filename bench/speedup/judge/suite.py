@@ -60,7 +60,7 @@ CAUSES = {
     "cpu": "the fits take more CPU time beside each other",
     "wait": "the workers do not get their CPUs",
     "balance": "the tasks fill the CPUs less evenly",
-    "engine": "{engine}'s own cost",
+    "engine": "{engine} itself costs more",
 }
 """What a loss of each factor means."""
 
@@ -212,7 +212,7 @@ def fair(verdict: CellVerdict, *, widespread: bool = False) -> CellVerdict:
     nights = max(verdict.by_quantity[name].nights for name in failing)
     if nights >= MACHINE_NIGHTS:
         return verdict
-    reason = f"{verdict.reason}; it may be the machine: seen in one cell, on {nights} of {MACHINE_NIGHTS} nights"
+    reason = f"{verdict.reason}; it may be the machine: seen in one cell, in {nights} of {MACHINE_NIGHTS} runs"
     return replace(verdict, state=SUSPECT, reason=reason)
 
 

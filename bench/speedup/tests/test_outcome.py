@@ -33,7 +33,7 @@ def verdict(state: str, since: str | None = None, quantity: str = "engine") -> C
         quantity,
         {quantity: leading},
         culprit,
-        reason=leading.reason if state == LEARNING else "engine: ray's own cost",
+        reason=leading.reason if state == LEARNING else "engine: ray itself costs more",
     )
 
 

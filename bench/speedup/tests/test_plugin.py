@@ -111,7 +111,7 @@ def lost(session: pytest.Pytester) -> pytest.Pytester:
         result.stdout.fnmatch_lines(
             [
                 "cell * -3.8*suspect",
-                "cell: suspect, engine −3.8 % ± 0.0 in this run; engine: threads's own cost",
+                "cell: suspect, engine −3.8 % ± 0.0 in this run; engine: threads itself costs more",
                 "cell: measured again, because * are low: speedup 1.54, then 1.54",
                 "WARNING: possible regression, not confirmed yet; the next run decides: cell",
                 "Possible regression. 1 cell: 1 suspect in this run (−3.8 % ± 0.0, engine)",
@@ -127,7 +127,7 @@ def test_a_loss_that_stays_fails_the_session(lost: pytest.Pytester, saved: Saved
     result.stdout.fnmatch_lines(
         [
             "cell * -3.8*regressed",
-            "cell: regressed, engine −3.8 % ± 0.0 since 20* (3 runs against 11); engine: threads's own cost",
+            "cell: regressed, engine −3.8 % ± 0.0 since 20* (3 runs against 11); engine: threads itself costs more",
             "  loop +0.0%, threads +4.0%",
             "ERROR: the speedup has regressed: cell; exit status 1 (--speedup-gate)",
             "REGRESSED. 1 cell: 1 regressed since 20* (−3.8 % ± 0.0, engine)",

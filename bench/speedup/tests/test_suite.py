@@ -66,7 +66,7 @@ def test_the_culprit_is_the_factor_that_lost() -> None:
         assert verdict.leading.change == pytest.approx(-0.03, abs=0.01)
         assert verdict.shares[name] == pytest.approx(-0.03, abs=0.01)
         assert verdict.reason.startswith(f"{name}: ")
-    assert "ray's own cost" in said(records(losses={"engine": 0.03})).reason
+    assert "ray itself costs more" in said(records(losses={"engine": 0.03})).reason
 
 
 def test_a_loss_of_one_and_a_half_percent_of_the_engine_takes_two_nights() -> None:
