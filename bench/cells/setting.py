@@ -21,8 +21,8 @@ class Profile:
     pairs_of_many: int
     """Pairs of a larger cell: each is longer, and so steadier."""
     pairs_of_many_on_one: int
-    """Pairs of a larger cell on one CPU. It takes longest, and it tells only the engine itself costs more, the steadiest of
-    all figures."""
+    """Pairs of a larger cell on one CPU. It takes longest, and it tells only what the engine itself costs, the
+    steadiest of all figures."""
     rounds: int
     """Rounds of the engines side by side, and of starting Ray from nothing."""
     engine_models: tuple[int, ...]

@@ -61,14 +61,15 @@ def project(tmp_path: Path) -> Path:
 
 
 def test_the_readme_example_runs_twice_in_a_project_of_its_own(installed: Path, project: Path) -> None:
-    pytest_of_its_own = [installed, "-m", "pytest", "-p", "no:cacheprovider", "--rounds=2"]
+    pytest_of_its_own: list[str | Path] = [installed, "-m", "pytest", "-p", "no:cacheprovider", "--rounds=2"]
     first = run(*pytest_of_its_own, cwd=project)
     assert first.returncode == 0, first.stdout + first.stderr
     assert "1 cell measured. To compare with earlier runs: --benchmark-compare" in first.stdout
     second = run(*pytest_of_its_own, "--benchmark-compare", cwd=project)
     assert second.returncode == 0, second.stdout + second.stderr
     assert "No verdict yet. 1 cell: 1 learning (1 of 10 earlier runs)" in second.stdout
-    for command in ([installed, "-m", "pytest_speedup"], [installed.with_name("pytest-speedup")]):
+    commands: list[list[str | Path]] = [[installed, "-m", "pytest_speedup"], [installed.with_name("pytest-speedup")]]
+    for command in commands:
         told = run(*command, "history", cwd=project)
         assert (told.returncode, "training" in told.stdout) == (0, True), told.stderr
     reported = run(installed, "-m", "pytest_speedup", "report", "speedup.html", cwd=project)

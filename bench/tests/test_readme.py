@@ -22,7 +22,7 @@ pytest_plugins = ["pytester"]
 
 def name_of(example: str) -> str:
     """Return the name of an example's test."""
-    return re.findall(r"def test_(\w+)", example)[0]
+    return str(re.findall(r"def test_(\w+)", example)[0])
 
 
 @pytest.fixture

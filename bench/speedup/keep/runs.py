@@ -62,6 +62,8 @@ class Record:
     """Whether it is one of several engines, most of which are not ours: no failure of the suite."""
     name: str = ""
     """What the cell was called; its label if it was stored without a name."""
+    unit: str = "s"
+    """Unit of a cost."""
 
     def interval(self, quantity: str) -> tuple[float, float] | None:
         """Return the 95 % interval of a quantity within the run; ``None`` where a single pair was measured."""
@@ -236,6 +238,7 @@ def record_of(block: Mapping[str, Any], run: Mapping[str, Any], file: str) -> Re
         pairs=len(block[COST]["own"] if COST in block else block.get("pairs", ())),
         side_by_side=SIDE_BY_SIDE in block,
         name=str(block.get("name") or fingerprint.label),
+        unit=str(block[COST].get("unit", "s") if COST in block else "s"),
     )
 
 

@@ -37,10 +37,20 @@ def with_margin(estimate: Estimate) -> str:
     return f"{estimate.value:.3f}±" + (f"{margin:.3f}".removeprefix("0") if margin < 1 else ">1")
 
 
+def amount(value: float, unit: str = SECONDS) -> str:
+    """Return a cost and its unit: seconds, milliseconds, or what is counted."""
+    scale, unit = _scale(value, unit)
+    return f"{seconds(value * scale)} {unit}"
+
+
+def _scale(value: float, unit: str) -> tuple[float, str]:
+    return (1e3, "ms") if unit == SECONDS and value < 0.1 else (1.0, unit)
+
+
 def with_unit(costs: Costs) -> str:
-    """Return a cost with its interval and its unit: seconds, milliseconds, or what is counted."""
-    own, unit = costs.own, costs.unit
-    scale, unit = (1e3, "ms") if unit == SECONDS and own.value < 0.1 else (1.0, unit)
+    """Return a cost with its interval and its unit."""
+    own = costs.own
+    scale, unit = _scale(own.value, costs.unit)
     ends = "" if own.low is None or own.high is None else f" [{own.low * scale:.3g}, {own.high * scale:.3g}]"
     return f"{own.value * scale:.3g}{ends} {unit}"
 

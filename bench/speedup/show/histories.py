@@ -17,7 +17,7 @@ from ..judge.store import Series
 from ..judge.verdict import REGRESSED, SUSPECT, Verdict
 from ..keep.decisions import Decisions
 from ..keep.runs import SPEEDUP, Record
-from .figures import seconds
+from .figures import amount
 from .sentences import change_of, circumstances, date_of, sentence
 
 
@@ -39,7 +39,7 @@ def show_series(judged: Sequence[Series]) -> None:
             one.name,
             str(len(one.records)),
             date_of(last.night),
-            seconds(last.parallel_s) if one.is_cost else f"{math.exp(last.logs[SPEEDUP]):.2f}",
+            amount(last.parallel_s, last.unit) if one.is_cost else f"{math.exp(last.logs[SPEEDUP]):.2f}",
             change_of(one.verdict.leading, one.verdict.quantity),
             state,
         )
@@ -76,7 +76,7 @@ def show_runs(one: Series, decisions: Decisions) -> None:
 
 def _figures(record: Record) -> list[str]:
     if record.is_cost:  # what is judged is its inverse; what is shown is the cost itself
-        return [seconds(record.parallel_s)]
+        return [amount(record.parallel_s, record.unit)]
     return [f"{math.exp(record.logs[name]):.{2 if name == SPEEDUP else 3}f}" for name in record.quantities]
 
 

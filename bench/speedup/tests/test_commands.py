@@ -119,7 +119,7 @@ def test_a_cost_is_shown_as_a_cost(bench: Bench, tmp_path: Path) -> None:
     assert " 12.0 " in bench("history", "--storage", tmp_path)[1].splitlines()[1]
     heading, night = bench("history", "forests", "--storage", tmp_path)[1].splitlines()[1:]
     assert heading.split() == ["run", "cost", "state"]
-    assert night.split() == ["2026-10-01", "02:17", "12.0", "learning"]
+    assert night.split() == ["2026-10-01", "02:17", "12.0", "s", "learning"]
 
 
 def test_history_as_json(bench: Bench, store: Path) -> None:

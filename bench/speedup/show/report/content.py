@@ -17,7 +17,7 @@ from ...keep.curves import Curve
 from ...keep.decisions import ACCEPT, Decisions
 from ...keep.runs import SPEEDUP, History, Record
 from ...measure.cell import COST, Fingerprint
-from ..figures import plural, seconds
+from ..figures import amount, plural
 from ..sentences import TOLD, change_of, circumstances, date_of, noted, sentence
 from .blocks import Blocks
 from .plots import Plot, drawn, engines, nights, pairs_of, scaling, spark, waterfall
@@ -242,7 +242,7 @@ def _cell(one: Series, machine: str, decisions: Decisions, reader: Blocks, root:
         verdict.state,
         len(one.records),
         date_of(last.night),
-        _value(last, block),
+        _value(last),
         change_of(verdict.leading, verdict.quantity),
         verdict.quantity,
         " ".join(f"{x:.1f},{y:.1f}" for x, y in points) if len(points) > 1 else "",
@@ -290,8 +290,8 @@ def _about(fingerprint: Fingerprint, last: Record, block: Mapping[str, Any]) -> 
     return {name: value for name, value in facts.items() if value}
 
 
-def _value(record: Record, block: Mapping[str, Any]) -> str:
+def _value(record: Record) -> str:
     if record.is_cost:
-        return f"{seconds(record.parallel_s)} {(block.get(COST) or {}).get('unit', 's')}"
+        return amount(record.parallel_s, record.unit)
     value, interval = math.exp(record.logs[SPEEDUP]), record.interval(SPEEDUP)
     return f"{value:.2f}" + (f" [{interval[0]:.2f}, {interval[1]:.2f}]" if interval else "")
