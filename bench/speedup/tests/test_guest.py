@@ -58,6 +58,8 @@ def told(result: pytest.RunResult) -> list[str]:
 @pytest.mark.parametrize("earlier", [False, True], ids=["first", "second"])
 def test_a_session_without_a_cell_is_as_ever(session: pytest.Pytester, options: list[str], earlier: bool) -> None:
     conftest = (session.path / "conftest.py").read_text()
+    if "-n" in options:  # workers read the options before they can import the clock
+        session.makeini("[pytest]")
     results = []
     for plugin in (WITHOUT, conftest):
         for file in session.path.glob(".benchmarks/*/*"):
