@@ -99,8 +99,8 @@ def ray_workers(cpus: int, ray_keeper: RayKeeper) -> RayWorkers:
         pytest.fail(failure, pytrace=False)
     if workers.niceness != os.nice(0):
         warnings.warn(
-            f"Ray's workers run at nice {workers.niceness}, the loop at {os.nice(0)}: while anything else wants "
-            "the CPUs, the loop gets them sooner. Start the cluster with RAY_worker_niceness=0.",
+            f"Ray's workers run at nice {workers.niceness}, the loop at {os.nice(0)}. On a busy machine this favours "
+            "the loop. Start the cluster with RAY_worker_niceness=0.",
             stacklevel=1,
         )
     return workers
@@ -114,7 +114,7 @@ def no_ray(request: pytest.FixtureRequest, ray_keeper: RayKeeper) -> None:
     pytest-benchmark warns of a skip that comes after it.
     """
     if request.config.getoption("ray_address"):
-        pytest.skip("it starts its engine itself, and --ray-address names one that runs")
+        pytest.skip("this cell starts its engine itself, so it cannot use the one of --ray-address")
     ray_keeper.stop()
 
 

@@ -1,6 +1,6 @@
 """What each Ray task of a sweep trains: few tasks, and short ones at the end.
 
-Every task costs Ray 2 to 3 ms between two fits, so tasks should be long. But the CPUs only end together if the last
+Every task costs Ray about 2 ms between two fits, so tasks should be long. But the CPUs only end together if the last
 tasks are short. So the work is handed out in rounds of one task per CPU, and each round hands out a share of what is
 left. A task may hold several models, and a forest that does not fit is split into some of its trees and the others.
 
@@ -174,11 +174,12 @@ def _round(rest: list[Work], cpus: int, room: float, least: float, *, last: bool
         emptiest = min(open_tasks, key=loads.__getitem__)
         left = room - loads[emptiest]
         if one.cost > left + least / 2:
-            parts = _split(one, left, upwards=last) if left >= least else None
+            empty = not tasks[emptiest]
+            parts = _split(one, left, upwards=last, whole=not empty) if empty or left >= least else None
             if parts is not None:
                 one, others = parts
                 bisect.insort(rest, others, key=_by_cost)
-            elif tasks[emptiest]:
+            elif not empty:
                 later.append(one)
                 continue
             # else it is too long for any task, and gets one of its own
@@ -190,12 +191,16 @@ def _round(rest: list[Work], cpus: int, room: float, least: float, *, last: bool
     return [tasks[number] for number in order if tasks[number]]
 
 
-def _split(work: Work, cost: float, *, upwards: bool) -> tuple[Work, Work] | None:
-    """Return the first trees, of about `cost`, and the others; ``None`` if the work cannot be split so."""
+def _split(work: Work, cost: float, *, upwards: bool, whole: bool) -> tuple[Work, Work] | None:
+    """Return the first trees, of about `cost`, and the others; ``None`` if the work cannot be split so.
+
+    Where fewer than `FEWEST_TREES` fit, `whole` leaves the work as it is; otherwise so many are taken all the same.
+    """
     if work.trees is None:
         return None
     share = len(work.trees) * cost / work.cost
-    count = min(len(work.trees) - FEWEST_TREES, math.ceil(share) if upwards else math.floor(share))
+    wanted = math.ceil(share) if upwards else math.floor(share)
+    count = min(len(work.trees) - FEWEST_TREES, wanted if whole else max(FEWEST_TREES, wanted))
     if count < FEWEST_TREES:
         return None
     each = work.cost / len(work.trees)

@@ -84,7 +84,7 @@ class RayAgainstLoop:
         cold = {worker for result in results for worker in result.workers} - workers.warm
         if cold:
             workers.warm_up()
-            raise UnfairPair(f"{len(cold)} of the workers started anew")
+            raise UnfairPair(f"{len(cold)} of the workers were restarted")
         return self._checked("ray", results)
 
     def _checked(self, arm: str, results: list[TrainingResult]) -> Tasks:

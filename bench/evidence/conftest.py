@@ -13,7 +13,7 @@ from wine_training import TrainingResult, WineData, forest_sweep, train_ray
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--inject", action="store_true", help="Let the regressions in; without it all is as ever.")
+    parser.addoption("--inject", action="store_true", help="Switch the regressions on. Without it, nothing is changed.")
 
 
 @pytest.fixture

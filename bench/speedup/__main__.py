@@ -42,7 +42,7 @@ def parser(prog: str, further: Further) -> argparse.ArgumentParser:
     report.add_argument("--title", help="default: name of this folder")
     report.set_defaults(run=commands.report)
 
-    for kind, what in ((ACCEPT, "take a change for the new level"), (DISMISS, "take a change for noise")):
+    for kind, what in ((ACCEPT, "accept a change as the new level"), (DISMISS, "dismiss a change as noise")):
         decide = add(kind, parents=[store, suite], help=what)
         decide.add_argument("cell", metavar="CELL", help="name of a series, part of it, its id, or all")
         decide.add_argument(
@@ -52,14 +52,16 @@ def parser(prog: str, further: Further) -> argparse.ArgumentParser:
         decide.set_defaults(run=commands.decide, kind=kind)
 
     prune = add("prune", parents=[store, suite], help="delete old runs")
-    prune.add_argument("--keep", type=positive, required=True, metavar="N", help="the newest runs of each series")
+    prune.add_argument(
+        "--keep", type=positive, required=True, metavar="N", help="keep the newest N runs of each series"
+    )
     prune.add_argument("--dry-run", action="store_true", help="only say what would be deleted")
     prune.set_defaults(run=commands.prune)
 
     sync = add("sync", parents=[store], help="bring the store and a git branch together")
     sync.add_argument("--remote", default="origin", help="name or address of the remote (default: %(default)s)")
     sync.add_argument("--branch", default=BRANCH, help="default: %(default)s")
-    sync.add_argument("--fetch-only", action="store_true", help="send nothing")
+    sync.add_argument("--fetch-only", action="store_true", help="fetch only, send nothing")
     sync.set_defaults(run=commands.sync)
 
     replay = add("replay", parents=[rule], help="judge one series of numbers from a CSV file")

@@ -77,7 +77,7 @@ class Adopted:
         session, run = self._benchmarks, self._ours.run
         session.benchmarks[:] = run.whole_benchmarks()
         if self._ours.cells:
-            assert self._ours.judged is not None  # now, so that its notes are told
+            self._ours.judge()  # now, so that its notes are told
             session.save = run.name
             session.autosave = None
         if session.compare_fail and not session.compared_mapping and self._only_cells:

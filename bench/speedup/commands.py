@@ -54,18 +54,20 @@ def decide(options: argparse.Namespace) -> None:
     chosen = read.fingerprints if everything else _find(read, options.cell)
     if not everything and len(chosen) > 1:
         names = ", ".join(f"{_name(read, one)} ({one.id})" for one in chosen)
-        raise CommandError(f"several series have {options.cell!r} in their names: {names}; give an id, or {ALL!r}")
+        raise CommandError(f"several series have {options.cell!r} in their names: {names}; give one id, or {ALL!r}")
     since = options.since
     if since is None:
         judged = _judged(read, decisions, options)
         opened = {one.verdict.leading.since for one in judged if one.fingerprint in chosen}
         known = sorted(night for night in opened if night)
         if not known:
-            raise CommandError("nothing has changed there, so there is nothing to dismiss; if there is, give --since")
+            raise CommandError("no change is open there, so there is nothing to dismiss; if there is, give --since")
         since = known[0]
     since = since.strip().replace(" ", "T")  # as `history` prints it
     nights = [record.night for fingerprint in chosen for record in read.of(fingerprint)]
-    if not min(nights) < since <= max(nights):
+    if since <= min(nights):
+        raise CommandError(f"--since {since}: no run is older, so there is nothing to compare with; name a later run")
+    if since > max(nights):
         raise CommandError(f"--since {since}: the runs there go from {min(nights)} to {max(nights)}")
     try:
         write_decisions(
@@ -157,7 +159,7 @@ def example(options: argparse.Namespace) -> None:  # noqa: ARG001 -- it takes no
 
 def _read(store: Path) -> tuple[History, Decisions]:
     if not store.is_dir():
-        raise CommandError(f"{store} is not a folder; --storage names the one that pytest saves to")
+        raise CommandError(f"{store} is not a folder: no run is saved yet, or --storage names another one")
     read, decisions = read_history(stored_files(store)), read_decisions(store)
     for problem in (*read.problems, *decisions.problems):
         print(problem, file=sys.stderr)
@@ -169,16 +171,22 @@ def _read(store: Path) -> tuple[History, Decisions]:
 def _find(read: History, text: str) -> list[Fingerprint]:
     """Return the series with this id or name, else those with this text in their names."""
     known = read.fingerprints
-    names = {one: _name(read, one) for one in known}
-    exact = [one for one in known if text in (one.id, names[one])]
-    found = exact or [one for one in known if text in names[one]]
+    names = {one: _names(read, one) for one in known}
+    exact = [one for one in known if text in names[one]]
+    found = exact or [one for one in known if any(text in name for name in names[one])]
     if not found:
-        raise CommandError(f"no series {text!r}; there are {', '.join(sorted(set(names.values())))}")
+        raise CommandError(f"no series {text!r}; there are {', '.join(sorted({_name(read, one) for one in known}))}")
     return found
 
 
 def _name(read: History, fingerprint: Fingerprint) -> str:
     return read.of(fingerprint)[-1].name
+
+
+def _names(read: History, fingerprint: Fingerprint) -> set[str]:
+    """Return all that a series may be called: its ids and names, earlier ones included."""
+    ids = {one.id for one in (fingerprint, *fingerprint.former)}
+    return ids | {name for record in read.of(fingerprint) for name in (record.name, record.fingerprint.label)}
 
 
 def _judged(read: History, decisions: Decisions, options: argparse.Namespace) -> list[Series]:

@@ -224,7 +224,7 @@ def _install(
     except EnvironmentFailure:
         if not version.requirements:
             raise
-        say(f"{version.name} does not go with the project's constraints: installing it without them")
+        say(f"{version.name} conflicts with the project's constraints; installing it without them")
         _run(version, [*install, *wanted])
 
 

@@ -136,6 +136,8 @@ class Speedup:
             If too many pairs broke off with `UnfairPair`.
         """
         cpus = checked_count("cpus", cpus)
+        name = self._node.nodeid if workload is None else workload
+        subject = Subject(name, engine, cpus, data, data_name, facts or {}, formerly)
         rounds = self._session.rounds or checked_count("rounds", rounds)
         pairs = PairedRounds(
             sequential,
@@ -156,8 +158,7 @@ class Speedup:
         measurement = pairs.measure()
         self._report([pair.parallel_s for pair in measurement.pairs], profiled=parallel)
         self._progress.end(measurement)
-        name = workload or self._node.nodeid
-        cell = self._cell(measurement, Subject(name, engine, cpus, data, data_name, facts or {}, formerly))
+        cell = self._cell(measurement, subject)
         self._store(**{CURVES: [curve.as_json() for curve in curves()]})
         suspicion = self._session.finished(cell)
         if suspicion:
@@ -279,7 +280,7 @@ class Speedup:
             tried: Runs = self._session.once(subject.workload, lambda: [(own(), bare())])
             self._benchmark.pedantic(lambda: None)
             if step not in {**tried[0][0], **counted}:
-                raise ValueError(f"there is no step {step!r}")
+                raise ValueError(f"unknown step {step!r}; the steps are {', '.join({**tried[0][0], **counted})}")
             return None
         self._begin(rounds)
         runs: Runs = self._session.once(

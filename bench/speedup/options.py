@@ -33,7 +33,7 @@ def add_all(parser: pytest.Parser) -> None:
         with contextlib.suppress(ValueError):  # an installed copy of this plugin has added it already
             group.addoption(name, **about)
 
-    add("--rounds", type=positive, metavar="N", help="Pairs per cell. Default: as the test says.")
+    add("--rounds", type=positive, metavar="N", help="Pairs per cell. Default: what the test asks for.")
     add(
         "--speedup-gate",
         choices=GATES,

@@ -42,6 +42,7 @@ class Session:
         self.cells: list[Cell] = []
         self.notes: list[str] = []
         self._done: dict[Hashable, Any] = {}
+        self._judged = Judged()
         self.run = ThisRun(config)
         rule = SuiteRule(config.getoption("speedup_false_alarms"), config.getoption("speedup_smallest"))
         self.comparison = Comparison(self.run, compare, rule, self._note)
@@ -72,14 +73,14 @@ class Session:
             self._done[key] = None  # should it fail, the other tests need not try it again
             self._done[key] = measure()
         if self._done[key] is None:
-            raise RuntimeError(f"{key if isinstance(key, str) else key[0]} failed before, see there")  # type: ignore[index]
+            raise RuntimeError(f"{key if isinstance(key, str) else key[0]} failed in an earlier test; see that one")  # type: ignore[index]
         found: T = self._done[key]
         return found
 
     def finished(self, cell: Cell) -> str:
         """Take note of a measured cell, and save it at once; return why it should be measured again, if it should."""
         self.cells = [other for other in self.cells if other.nodeid != cell.nodeid]
-        twins = [other.name for other in self.cells if other.fingerprint.key == cell.fingerprint.key]
+        twins = [other.name for other in self.cells if other.fingerprint.keys & cell.fingerprint.keys]
         if twins and cell.again is None:
             self._note(f"{cell.name} and {twins[0]} would share one history; give one of them another workload=")
         self.cells.append(cell)
@@ -97,15 +98,14 @@ class Session:
         if sentence not in self.notes:
             self.notes.append(sentence)
 
-    @functools.cached_property
-    def judged(self) -> Judged:
-        """What is said of the cells; after the last one."""
-        return self.comparison.judge([cell for cell in self.cells if cell.is_judged], self._config.rootpath)
+    def judge(self) -> None:
+        """Judge the cells, after the last one."""
+        self._judged = self.comparison.judge([cell for cell in self.cells if cell.is_judged], self._config.rootpath)
 
     @property
     def outcome(self) -> Outcome:
         """What came of the run."""
-        judged = self.judged
+        judged = self._judged
         contests: dict[str, dict[str, Showing]] = defaultdict(dict)
         for cell in self.cells:
             if cell.showing is not None and not cell.failed:

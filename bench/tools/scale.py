@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import math
 import sys
@@ -59,17 +60,18 @@ def measured(store: Path, models: int, wine: str) -> Measured:
         try:
             run = json.loads(file.read_text(encoding="utf-8"))
             runs.append((run["datetime"], [bench["extra_info"].get(BLOCK) for bench in run["benchmarks"]]))
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             continue  # `python -m bench history` names it
     for _, blocks in sorted(runs, key=lambda run: str(run[0])):
         for block in filter(None, blocks):
-            if block["engine"] != "ray" or "side_by_side" in block:
-                continue
-            workload = block["workload"].removeprefix("test_")  # until December 2026 it was the name of the test
-            if workload == f"forests-{wine}" and block["models"] == models:
-                pairs[block["cpus"]], factors[block["cpus"]] = block["pairs"], block["factors"]
-            elif COST in block and workload.startswith(f"dispatch-{wine}-"):
-                costs[workload.removeprefix(f"dispatch-{wine}-")] = block["parallel_s"]
+            with contextlib.suppress(KeyError, TypeError, AttributeError):  # `python -m bench history` names it
+                if block["engine"] != "ray" or "side_by_side" in block:
+                    continue
+                workload = block["workload"].removeprefix("test_")  # until December 2026 it was the name of the test
+                if workload == f"forests-{wine}" and block["models"] == models:
+                    pairs[block["cpus"]], factors[block["cpus"]] = block["pairs"], block["factors"]
+                elif COST in block and workload.startswith(f"dispatch-{wine}-"):
+                    costs[workload.removeprefix(f"dispatch-{wine}-")] = block["parallel_s"]
     widest = max(pairs, default=0)
     if widest < 2 or not costs.keys() >= {"task", "round-trip"}:
         missing = f"{models} forests on 2 CPUs or more" if widest < 2 else "dispatch"

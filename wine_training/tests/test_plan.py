@@ -128,3 +128,11 @@ def test_no_plan_beats_the_bound_of_its_pieces(models: int) -> None:
     for cpus in range(1, 65):
         bound = max(sum(costs) / cpus, longest_piece)
         assert makespan(map(cost, tasks_of(sweep, cpus)), cpus) >= bound - 1e-9
+
+
+@pytest.mark.parametrize("models", [1, 2, 3, 10])
+def test_more_cpus_never_make_the_longest_task_longer(models: int) -> None:
+    sweep = forest_sweep(models)
+    longest = [max(sum(one.cost for one in task) for task in tasks_of(sweep, cpus)) for cpus in (2, 8, 32, 128, 512)]
+    assert longest == sorted(longest, reverse=True)
+    assert longest[-1] == FEWEST_TREES

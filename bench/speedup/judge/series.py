@@ -130,7 +130,7 @@ class _Series:
         if verdict is None:
             reason = f"{n} runs"
             if today.is_low:
-                reason = "low, and low again" if today.confirmed else "low; one run decides nothing"
+                reason = "low in two measurements" if today.confirmed else "low once; one run decides nothing"
             state = SUSPECT if today.is_low else OK
             verdict = Verdict(night.night, state, None, change, interval, z, n, reason=reason)
         return replace(verdict, remeasured=today.remeasured, suspicious=today.suspicious)

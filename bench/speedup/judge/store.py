@@ -124,7 +124,6 @@ def _suite(
     def last(one: Fingerprint) -> str:
         return records[one][-1].night
 
-    latest = max(map(last, ours), default="")
     for _, group in groupby(sorted(ours, key=last), key=last):
         run = list(group)
         verdict = judge_suite([records[one] for one in run], rule, [decisions.of(one) for one in run])
@@ -141,7 +140,12 @@ def _suite(
         usable_cpus,
         protocol,
         tuple(
-            Series(one, records[one], *judged[one], is_current=one not in ours or last(one) == latest)
+            Series(
+                one,
+                records[one],
+                *judged[one],
+                is_current=last(one) == max(map(last, ours if one in ours else fingerprints)),
+            )
             for one in fingerprints
         ),
         together,

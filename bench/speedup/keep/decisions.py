@@ -75,7 +75,7 @@ class Decisions:
 
     def entries_of(self, fingerprint: Fingerprint) -> list[Entry]:
         """Return the lines on one series, in the order in which they were written."""
-        keys = {one.key for one in (fingerprint, *fingerprint.former)}
+        keys = fingerprint.keys
         return [entry for entry in self.entries if Fingerprint.from_json(entry.series).key in keys]
 
     def of(self, fingerprint: Fingerprint) -> list[Decision]:

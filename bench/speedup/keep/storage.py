@@ -67,7 +67,7 @@ class WholeFileStorage(FileStorage):
             reason = error.strerror or type(error).__name__
             if reason not in self._said:
                 self.logger.error(
-                    f"This run is not saved: {self.path}: {reason}. (--benchmark-storage=PATH: elsewhere)"
+                    f"This run is not saved: {self.path}: {reason}. Choose another place with --benchmark-storage=PATH"
                 )
                 self._said.add(reason)
             return False

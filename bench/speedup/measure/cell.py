@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
@@ -27,10 +27,28 @@ CURVES = "curves"
 SIDE_BY_SIDE = "side_by_side"
 """Key in the block of one of several engines that were measured side by side."""
 
+_OF_THE_CELL = {
+    "facts",
+    "name",
+    "workload",
+    "engine",
+    "models",
+    "cpus",
+    "fingerprint",
+    COST,
+    AGAIN,
+    CURVES,
+    SIDE_BY_SIDE,
+}
+_MEASURED = {"schema", "protocol", "speedup", "ci95", "log_se", "sequential_s", "parallel_s"}
+_OF_PAIRS = {"ideal", "efficiency", "factors", "pairs", "discarded"}
+RESERVED = _OF_THE_CELL | _MEASURED | _OF_PAIRS
+"""Keys of the block: no fact may have such a name."""
+
 Plain = str | int | float | bool
 
 
-def plain_facts(facts: Mapping[str, Any], reserved: Iterable[str]) -> dict[str, Plain]:
+def plain_facts(facts: Mapping[str, Any]) -> dict[str, Plain]:
     """Return facts as plain numbers and strings.
 
     Raises
@@ -40,7 +58,7 @@ def plain_facts(facts: Mapping[str, Any], reserved: Iterable[str]) -> dict[str, 
     """
     found: dict[str, Plain] = {}
     for name, value in facts.items():
-        if name in reserved:
+        if name in RESERVED:
             raise ValueError(f"facts: the name {name!r} is taken by the suite; call it something else")
         if isinstance(value, np.generic):
             value = value.item()
@@ -68,6 +86,14 @@ class Subject:
     """Further plain numbers and strings."""
     formerly: Sequence[str] = ()
     """Earlier names of the workload: what was stored under them belongs to this series."""
+
+    def __post_init__(self) -> None:
+        for name in ("workload", "engine", "data", "data_name"):
+            if not isinstance(getattr(self, name), str):
+                raise TypeError(f"{name} must be a string, not {type(getattr(self, name)).__name__}")
+        if isinstance(self.formerly, str) or not all(isinstance(name, str) for name in self.formerly):
+            raise TypeError(f"formerly must be a list of names, not {self.formerly!r}")
+        object.__setattr__(self, "facts", plain_facts(self.facts))
 
 
 @dataclass(frozen=True)
@@ -155,6 +181,11 @@ class Fingerprint:
         return [replace(self, workload=name, formerly=()) for name in self.formerly]
 
     @property
+    def keys(self) -> set[tuple[Any, ...]]:
+        """The keys under this name of the workload and all earlier ones."""
+        return {one.key for one in (self, *self.former)}
+
+    @property
     def id(self) -> str:
         """Eight hexadecimal digits that tell this series from all others."""
         return hashlib.sha256(json.dumps(self.key).encode()).hexdigest()[:8]
@@ -214,7 +245,8 @@ class Cell:
 
 def block_of(name: str, subject: Subject, fingerprint: Fingerprint, measurement: Measurement | Costs) -> dict[str, Any]:
     """Return what is stored of a cell, as plain numbers and strings."""
-    ours = {
+    return {
+        **subject.facts,
         "facts": list(subject.facts),
         "name": name,
         "workload": fingerprint.workload,
@@ -224,4 +256,3 @@ def block_of(name: str, subject: Subject, fingerprint: Fingerprint, measurement:
         "fingerprint": fingerprint.as_json(),
         **measurement.as_json(),
     }
-    return {**plain_facts(subject.facts, [*ours, AGAIN, CURVES, SIDE_BY_SIDE]), **ours}

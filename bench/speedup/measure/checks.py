@@ -55,13 +55,15 @@ def check_run(name: str, run: object) -> None:
         If it is one of these.
     """
     if not callable(run):
-        raise TypeError(f"{name} must be a callable that trains, not {type(run).__name__}: put a lambda before it")
+        raise TypeError(f"{name} must be a callable that trains, not {type(run).__name__}: wrap it: lambda: train(…)")
     if inspect.iscoroutinefunction(run):
         try:
             asyncio.get_running_loop()
         except RuntimeError:
             return
-        raise TypeError(f"{name} is a coroutine function, and an event loop runs already: measure from a plain test")
+        raise TypeError(
+            f"{name} is a coroutine function, but an event loop is already running: use a plain test, not an async one"
+        )
 
 
 def check_counts(fits: Sequence[FitSeconds], tasks: Tasks, pieces: Sequence[int]) -> None:

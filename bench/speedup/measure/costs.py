@@ -126,5 +126,5 @@ def costs_of(step: str, runs: Runs, counted: Mapping[str, str], against: str) ->
     """
     pairs = tuple(CostPair(took[step], 1.0 if step in counted else bare) for took, bare in runs if step in took)
     if not pairs:
-        raise ValueError(f"there is no {step} to be measured here")
+        raise ValueError(f"no round measured {step}")
     return Costs(pairs, counted.get(step, SECONDS), "" if step in counted else against)

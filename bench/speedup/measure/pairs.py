@@ -141,7 +141,7 @@ class Measurement:
         """What went wrong with pairs, in a sentence; nothing if all went well."""
         unfair = [pair.unfair for pair in self.pairs if pair.unfair]
         if unfair:
-            return (f"{len(unfair)} of its {len(self.pairs)} pairs are unfair, repeats included: {unfair[-1]}",)
+            return (f"{len(unfair)} of its {len(self.pairs)} pairs are unfair, even measured again: {unfair[-1]}",)
         if self.discarded:
             times = f"{len(self.discarded)} unfair pair{'s' * (len(self.discarded) > 1)} measured again"
             return (f"{times}; the last one: {self.discarded[-1]['unfair']}",)

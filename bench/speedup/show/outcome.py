@@ -136,7 +136,7 @@ class Outcome:
         counted = Counter(cell.state for cell in self.cells if cell.verdict)
         failed = sum(cell.failed for cell in self.cells)
         if not counted:
-            of_failed = f", {failed} of failed tests" if failed else ""
+            of_failed = f", {failed} whose test failed" if failed else ""
             compare = " To compare with earlier runs: --benchmark-compare" if len(self.cells) > failed else ""
             return f"{count} measured{of_failed}.{compare}"
         parts = [f"{counted[state]} {state}{self._detail(state)}" for state in URGENCY if counted[state]]
@@ -145,7 +145,7 @@ class Outcome:
             size = f"{with_percent(leading, self.together.quantity)}, {self.together.quantity}"
             parts.insert(0, f"all together {self.together.state} {when(leading)} ({size})")
         parts += [f"{beside} compared only"] if beside else []
-        parts += [f"{failed} of failed tests"] if failed else []
+        parts += [f"{failed} whose test failed"] if failed else []
         return f"{self._headline}. {count}: {', '.join(parts)}"
 
     @property
@@ -190,7 +190,7 @@ def shown(cell: Cell, verdict: CellVerdict | None, circumstances: Sequence[str])
 def _remarks(cell: Cell, verdict: CellVerdict | None, circumstances: Sequence[str]) -> Iterator[str]:
     name = cell.name
     if cell.failed:
-        yield f"{name}: its test failed, so these figures are kept apart and are no run of its series"
+        yield f"{name}: its test failed, so these figures are kept apart and do not enter its history"
     if verdict is not None:
         if verdict.state == INCOMPARABLE:
             yield f"{name}: {verdict.reason}"

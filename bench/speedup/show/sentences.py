@@ -24,7 +24,7 @@ def change_of(verdict: Verdict, quantity: str) -> str:
     """Return the change of a level, or of this run, in percent with the margin of its 95 % interval."""
     if verdict.change is None:
         return "-"
-    change = f"{_share(verdict.change, quantity):+.1%}"
+    change = f"{_share(verdict.change, quantity):+.1%}".replace("-", "−")
     if verdict.interval is None:
         return change
     low, high = sorted(math.expm1(_sign(quantity) * end) for end in verdict.interval)
@@ -80,7 +80,8 @@ def sentence(verdict: CellVerdict) -> str:
 def noted(verdict: CellVerdict) -> list[str]:
     """Return a sentence for each loss that is sure, but too small for a failure."""
     return [
-        f"{name} {change_since(one, name)}: sure, but below --speedup-smallest" for name, one in verdict.noted.items()
+        f"{name} {change_since(one, name)}: a real loss, but smaller than --speedup-smallest"
+        for name, one in verdict.noted.items()
     ]
 
 

@@ -69,7 +69,7 @@ def test_a_session_without_a_cell_is_as_ever(session: pytest.Pytester, options: 
             session.makepyfile(test_it=ORDINARY.format(seconds=1.0))
             session.runpytest("--benchmark-autosave")
         session.makepyfile(test_it=ORDINARY.format(seconds=2.0))
-        result = session.runpytest(*options)
+        result = (session.runpytest_subprocess if "-n" in options else session.runpytest)(*options)
         files = sorted(file.name[:4] for file in session.path.glob(".benchmarks/*/*"))
         results.append((result.ret, told(result), files))
     assert results[0] == results[1]
@@ -233,8 +233,8 @@ def test_the_cell_of_a_failed_test_is_shown_and_kept_apart(session: pytest.Pytes
     result.stdout.fnmatch_lines(
         [
             "cell * 1.60 *",
-            "cell: its test failed, so these figures are kept apart and are no run of its series",
-            "1 cell measured*of failed tests*",
+            "cell: its test failed, so these figures are kept apart and do not enter its history",
+            "1 cell measured, 1 whose test failed.",
         ]
     )
     assert "pedantic" not in result.stdout.str().partition("= speedup =")[2]

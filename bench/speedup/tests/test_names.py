@@ -125,3 +125,43 @@ def test_a_test_may_be_renamed(session: pytest.Pytester, saved: Saved) -> None:
     session.makepyfile(test_one=source.replace('"a")', '"b")').replace("workload=", 'formerly=["a"], workload='))
     session.runpytest("--benchmark-compare").stdout.fnmatch_lines(["*(2 of 10 earlier runs)"])
     assert len(saved()) == 3
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ("'abacus'", "TypeError: formerly must be a list of names, not 'abacus'"),
+        ("[5]", "TypeError: formerly must be a list of names, not [[]5]"),
+    ],
+)
+def test_former_names_are_a_list(session: pytest.Pytester, saved: Saved, asked: str, message: str) -> None:
+    source = CELLS[: CELLS.index("@pytest.mark.parametrize")]
+    session.makepyfile(test_one=source.replace("workload=", f"formerly={asked}, workload="))
+    session.runpytest().stdout.fnmatch_lines([f"E *{message}"])
+    session.makepyfile(test_one=source.replace("workload=workload", "workload=5"))
+    session.runpytest().stdout.fnmatch_lines(["E *TypeError: workload must be a string, not int"])
+    assert saved() == []
+
+
+def test_a_former_name_that_is_still_measured_is_named(session: pytest.Pytester) -> None:
+    source = CELLS[: CELLS.index("@pytest.mark.parametrize")]
+    other = source.replace("test_plain", "test_other").replace('"a")', '"b")')
+    session.makepyfile(test_one=source, test_two=other.replace("workload=", 'formerly=["a"], workload='))
+    session.runpytest().stdout.fnmatch_lines(["other and plain would share one history; *"])
+
+
+def test_a_series_is_found_by_its_earlier_names_and_ids(
+    session: pytest.Pytester, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = CELLS[: CELLS.index("@pytest.mark.parametrize")]
+    session.makepyfile(test_one=source)
+    session.runpytest()
+    store = session.path / ".benchmarks"
+    (before,) = read_history(stored_files(store)).fingerprints
+    new = source.replace("test_plain", "test_better").replace('"a")', '"b")')
+    session.makepyfile(test_one=new.replace("workload=", 'formerly=["a"], workload='))
+    session.runpytest()
+    for text in ("better", "plain", before.id):
+        capsys.readouterr()
+        assert main(["history", text, "--storage", str(store)]) == 0
+        assert capsys.readouterr().out.startswith("better (")

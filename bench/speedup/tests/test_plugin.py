@@ -93,7 +93,7 @@ def test_the_second_run_is_compared_with_the_first(session: pytest.Pytester) -> 
     second = session.runpytest("--benchmark-compare")
     assert second.ret == 0
     second.stdout.fnmatch_lines(
-        ["cell * -16.7%  learning", "No verdict yet. 1 cell: 1 learning (1 of 10 earlier runs)"]
+        ["cell * −16.7%  learning", "No verdict yet. 1 cell: 1 learning (1 of 10 earlier runs)"]
     )
 
 
@@ -110,7 +110,7 @@ def lost(session: pytest.Pytester) -> pytest.Pytester:
         assert result.ret == 0
         result.stdout.fnmatch_lines(
             [
-                "cell * -3.8*suspect",
+                "cell * −3.8*suspect",
                 "cell: suspect, engine −3.8 % ± 0.0 in this run; engine: threads itself costs more",
                 "cell: measured again, because * are low: speedup 1.54, then 1.54",
                 "WARNING: possible regression, not confirmed yet; the next run decides: cell",
@@ -126,7 +126,7 @@ def test_a_loss_that_stays_fails_the_session(lost: pytest.Pytester, saved: Saved
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(
         [
-            "cell * -3.8*regressed",
+            "cell * −3.8*regressed",
             "cell: regressed, engine −3.8 % ± 0.0 since 20* (3 runs against 11); engine: threads itself costs more",
             "  loop +0.0%, threads +4.0%",
             "ERROR: the speedup has regressed: cell; exit status 1 (--speedup-gate)",

@@ -74,7 +74,7 @@ def test_one_low_night_is_suspect_and_no_failure() -> None:
     verdict = last(values)
     assert verdict.state == SUSPECT
     assert verdict.suspicious
-    assert verdict.reason == "low; one run decides nothing"
+    assert verdict.reason == "low once; one run decides nothing"
     assert states([*values, *noise(5, seed=4)])[-5:] == [OK] * 5
 
 
@@ -84,7 +84,7 @@ def test_a_second_measurement_clears_the_first_or_confirms_it() -> None:
     assert (cleared.state, cleared.suspicious, cleared.remeasured) == (OK, True, True)
     assert cleared.change == pytest.approx(0.6 - np.mean(values[:-1]), abs=2e-3)
     confirmed = judge(series(values, again=[*values[:30], 0.5]))[-1]
-    assert (confirmed.state, confirmed.remeasured, confirmed.reason) == (SUSPECT, True, "low, and low again")
+    assert (confirmed.state, confirmed.remeasured, confirmed.reason) == (SUSPECT, True, "low in two measurements")
 
 
 def test_a_second_measurement_that_nobody_asked_for_is_not_looked_at() -> None:
