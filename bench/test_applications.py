@@ -10,7 +10,7 @@ from wine_training import ModelSpec
 from wine_training.sweeps import algorithm_sweep, ensemble_sweep, feature_sweep, fold_sweep, grid_sweep
 from wine_training.training import ORDERS
 
-pytestmark = pytest.mark.widest
+pytestmark = [pytest.mark.widest, pytest.mark.speedup_cost(30)]  # about what thirty forests cost, once
 
 FOREST = RandomForestClassifier(n_jobs=1)
 
@@ -39,6 +39,7 @@ def test_features(ray_against_loop: RayAgainstLoop) -> None:
 
 
 @pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.speedup_cost(2)
 def test_algorithms(ray_against_loop: RayAgainstLoop, order: str) -> None:
     """Three settings of each of five algorithms, from a hundredth of a second to one: what does the order bring?"""
     ray_against_loop("algorithms", algorithm_sweep(), order=order)

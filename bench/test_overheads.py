@@ -8,7 +8,7 @@ import pytest
 
 from bench.cells.overheads import COLD_STEPS, DISPATCH_STEPS
 
-pytestmark = pytest.mark.widest
+pytestmark = [pytest.mark.widest, pytest.mark.speedup_cost(8)]
 
 
 @pytest.mark.parametrize("step", DISPATCH_STEPS)

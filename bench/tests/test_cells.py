@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from bench.cells.engines import ENGINES
+from bench.speedup.names import name_of
+from bench.speedup.show.progress import Progress, cost_of
 from wine_training.tests.made_up import UCI_HEADER, made_up_rows
 
 ROOT = Path(__file__).parents[2]
@@ -145,6 +147,17 @@ def test_the_name_of_a_cell_can_be_typed_after_k(collect: Collect) -> None:
 
 def test_a_cluster_is_in_the_name(collect: Collect) -> None:
     assert ids(collect("--ray-address=host:1", "--models=10", "--cpus=2")) == ["red-10-models-2-cpus-cluster"]
+
+
+def test_the_time_left_knows_what_each_cell_costs(collect: Collect, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: dict[str, float] = {}
+    monkeypatch.setattr(Progress, "plan", lambda self, cells: found.update((name_of(c), cost_of(c)) for c in cells))
+    collect("--cpus=2")
+    # Seconds of a whole run on two CPUs: see the README.
+    seconds = {"tuning-red-2-cpus": 16, "algorithms-red-2-cpus-as-given": 34, "forests-red-10-models-2-cpus": 29}
+    seconds |= {"forests-red-100-models-2-cpus": 158}
+    rates = [found[name] / second for name, second in seconds.items()]
+    assert max(rates) < 1.5 * min(rates)
 
 
 def test_the_data_are_named_in_the_header(collect: Collect) -> None:
