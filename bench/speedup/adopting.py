@@ -19,13 +19,6 @@ COLUMNS = ["mean", "rounds"], ["mean"]
 """Of pytest-benchmark's own table, where there is room and where not; ``--benchmark-columns`` says otherwise."""
 
 
-def give_back(ours: Session) -> None:
-    """Let pytest-benchmark load what it compares with, as it would have done without this plugin."""
-    session = ours.run.benchmarks
-    session.compare = ours.comparison.compare
-    session.handle_loading()
-
-
 class Adopted:
     """pytest-benchmark's session, made to save whole files and to read what it compares with.
 
@@ -46,7 +39,7 @@ class Adopted:
             )
         # It asks for the same facts at every step, and each time the CPU is looked into anew.
         session.get_machine_info = functools.cache(session.get_machine_info)
-        session.compare = compare
+        session.compare = config.option.benchmark_compare = compare
         self._only_cells = all(is_cell(item) for item in items if "benchmark" in getattr(item, "fixturenames", ()))
         if self._only_cells:
             self._make_room(config)

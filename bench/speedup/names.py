@@ -1,4 +1,4 @@
-"""Which tests are cells, and what each cell is called: one name, everywhere it is shown, and after ``-k``."""
+"""Which tests are cells, how long each may take, and what it is called: one name, everywhere, and after ``-k``."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 FIXTURE = "speedup"
+COST_MARK = "speedup_cost"
+"""Marker with the expected time of a cell relative to others; where there are several, their product counts."""
 
 _NAME = pytest.StashKey[str]()
 _NOT_IN_K = re.compile(r"[^\w:+.\[\]\\/-]+")
@@ -19,6 +21,14 @@ _NOT_IN_K = re.compile(r"[^\w:+.\[\]\\/-]+")
 def is_cell(item: pytest.Item) -> bool:
     """Return whether a test asks for the fixture."""
     return FIXTURE in getattr(item, "fixturenames", ())
+
+
+def cost_of(item: pytest.Item) -> float:
+    """Return the expected time of a cell, relative to others."""
+    cost = 1.0
+    for mark in item.iter_markers(COST_MARK):
+        cost *= float(mark.args[0])
+    return cost
 
 
 def name_cells(items: Sequence[pytest.Item]) -> None:

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from .judge.suite import SuiteRule
-from .saving import PACKAGES
-from .show.outcome import FAIL, GATES
+from .show.gates import FAIL, GATES
 
+PACKAGES = "speedup_packages"
+"""Setting in the configuration file of pytest: packages whose versions are recorded."""
 GROUP = "speedup", "speedup in pairs"
 
 
@@ -44,14 +44,12 @@ def add_all(parser: pytest.Parser) -> None:
     add(
         "--speedup-false-alarms",
         type=chance,
-        default=SuiteRule().false_alarms,
         metavar="N/RUNS",
         help="How often a run may fail although nothing changed, all cells together. Default: 1/1000.",
     )
     add(
         "--speedup-smallest",
         type=share,
-        default=SuiteRule().smallest,
         metavar="PERCENT",
         help="The smallest loss of speedup that is a failure, such as 2%% or 0.02. Default: 1%%.",
     )

@@ -1,20 +1,21 @@
-"""The pytest plugin: hooks, and nothing else."""
+"""The pytest plugin: what every session has of it. What takes time to import comes with the first cell."""
 
 from __future__ import annotations
 
+import functools
+import warnings
 from collections.abc import Generator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from . import ending, options
-from .adopting import Adopted, give_back
-from .fixture import Speedup
-from .measure.cell import BLOCK
-from .names import FIXTURE, is_cell, name_cells
-from .session import Session
-from .show.progress import COST_MARK
+from . import options
+from .names import COST_MARK, FIXTURE, is_cell, name_cells
+
+if TYPE_CHECKING:
+    from .fixture import Speedup
+    from .measuring import Measuring
 
 ENTRY_POINT = "speedup"
 """Name under which pytest knows the plugin where it is installed."""
@@ -40,7 +41,7 @@ def pytest_configure(config: pytest.Config) -> None:
     # pytest-benchmark would load what it compares with right now, and stop at the first odd file.
     compare: str | bool = config.option.benchmark_compare or False
     config.option.benchmark_compare = []
-    config.pluginmanager.register(SpeedupPlugin(Session(config, compare)))
+    config.pluginmanager.register(SpeedupPlugin(config, compare))
 
 
 class WithoutBenchmark:
@@ -52,20 +53,34 @@ class WithoutBenchmark:
 
 
 class SpeedupPlugin:
-    """The hooks of one session. Without a cell, pytest-benchmark and pytest are as if it were not there."""
+    """The hooks of any session. Without a cell, pytest-benchmark and pytest are as if it were not there."""
 
-    def __init__(self, session: Session) -> None:
-        self.session = session
-        self.adopted: Adopted | None = None
+    def __init__(self, config: pytest.Config, compare: str | bool) -> None:
+        self._config = config
+        self._compare = compare
+
+    @property
+    def _benchmarks(self) -> Any:
+        """The session object of pytest-benchmark."""
+        return self._config._benchmarksession  # type: ignore[attr-defined]
+
+    @functools.cached_property
+    def _measuring(self) -> Measuring:
+        from .measuring import Measuring  # it needs packages that nothing else does
+
+        measuring = Measuring(self._config, self._compare)
+        self._config.pluginmanager.register(measuring)
+        return measuring
 
     @pytest.fixture(name=FIXTURE)
     def speedup(self, request: pytest.FixtureRequest, benchmark: BenchmarkFixture) -> Speedup:
         """Measure a sequential and a parallel training in pairs: see `Speedup.measure`."""
-        if not isinstance(benchmark, BenchmarkFixture):
+        kind = type(benchmark)  # isinstance() would believe pytest-codspeed's that it is one
+        if not issubclass(kind, BenchmarkFixture):
             pytest.skip(
-                f"speedups are measured with pytest-benchmark, and here benchmark is {type(benchmark).__name__}"
+                f"speedups are measured with pytest-benchmark, and here benchmark is {kind.__module__}.{kind.__name__}"
             )
-        return Speedup(request.node, benchmark, self.session)
+        return self._measuring.fixture(request.node, benchmark)
 
     @pytest.hookimpl(tryfirst=True)  # before pytest looks at -k
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
@@ -73,49 +88,23 @@ class SpeedupPlugin:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self) -> None:
-        if self.session.run.benchmarks.disabled:  # under xdist the controller collects nothing
-            give_back(self.session)
+        if self._benchmarks.disabled:  # under xdist the controller collects nothing
+            self._give_back()
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_collection_finish(self, session: pytest.Session) -> None:
-        cells = [item for item in session.items if is_cell(item)]
-        self.session.progress.plan(cells)
-        if self.session.run.benchmarks.disabled:
-            return
-        if cells:
-            self.adopted = Adopted(session.config, self.session, session.items)
-        else:
-            give_back(self.session)
+    @pytest.hookimpl(wrapper=True, tryfirst=True)  # outside of what makes an error of a warning: filterwarnings
+    def pytest_collection(self, session: pytest.Session) -> Generator[None, object, object]:
+        collected = yield
+        if not self._benchmarks.disabled:
+            with warnings.catch_warnings():
+                warnings.simplefilter("default")  # as pytest has it while it configures
+                if any(map(is_cell, session.items)):
+                    self._measuring.plan(session)
+                else:
+                    self._give_back()
+        return collected
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
-        if report.when == "call" and report.passed and self.session.progress.has_told(report.nodeid):
-            return "passed", "", "PASSED"
-        return None
-
-    @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        report = yield
-        if report.failed:
-            self.session.failed(item.nodeid)
-        return report
-
-    def pytest_benchmark_update_json(self, output_json: dict[str, Any]) -> None:
-        if self.session.cells:
-            output_json[BLOCK] = self.session.run.facts
-
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None]:
-        if self.adopted is not None:
-            self.adopted.before_the_end()
-        yield
-        if session.exitstatus == 0 and self.session.cells and self.session.outcome.fails:
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
-
-    @pytest.hookimpl(wrapper=True, trylast=True)
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> Generator[None]:
-        try:
-            yield
-        finally:  # also if --benchmark-compare-fail makes pytest-benchmark raise
-            if self.session.cells:
-                ending.tell(self.session, terminalreporter)
+    def _give_back(self) -> None:
+        """Let pytest-benchmark load what it compares with, as it would have done without this plugin."""
+        session = self._benchmarks
+        session.compare = self._config.option.benchmark_compare = self._compare
+        session.handle_loading()

@@ -17,9 +17,7 @@ from .keep.storage import WholeFileStorage
 from .measure import machine
 from .measure.cell import BLOCK, OF_A_FAILED_TEST, Cell
 from .measure.pairs import PROTOCOL, SCHEMA
-
-PACKAGES = "speedup_packages"
-"""Setting in the configuration file of pytest: packages whose versions are recorded."""
+from .options import PACKAGES
 
 
 class ThisRun:

@@ -44,7 +44,8 @@ class Session:
         self._done: dict[Hashable, Any] = {}
         self._judged = Judged()
         self.run = ThisRun(config)
-        rule = SuiteRule(config.getoption("speedup_false_alarms"), config.getoption("speedup_smallest"))
+        wanted = {name: config.getoption(f"speedup_{name}") for name in ("false_alarms", "smallest")}
+        rule = SuiteRule(**{name: value for name, value in wanted.items() if value is not None})
         self.comparison = Comparison(self.run, compare, rule, self._note)
 
     @functools.cached_property

@@ -13,10 +13,8 @@ from ..measure.contest import Showing
 from ..measure.costs import Costs
 from ..measure.pairs import Measurement
 from .figures import plural
+from .gates import FAIL, OFF
 from .sentences import TOLD, noted, sentence, when, with_percent
-
-FAIL, WARN, OFF = GATES = ("fail", "warn", "off")
-"""What a regressed cell does to the session."""
 
 
 @dataclass(frozen=True)

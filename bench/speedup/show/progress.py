@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,17 +12,6 @@ import pytest
 from ..measure.costs import Costs
 from ..measure.pairs import Measurement
 from .figures import duration, plural, with_interval, with_unit
-
-COST_MARK = "speedup_cost"
-"""Marker with the expected time of a cell relative to others; where there are several, their product counts."""
-
-
-def cost_of(item: pytest.Item) -> float:
-    """Return the expected time of a cell, relative to others."""
-    cost = 1.0
-    for mark in item.iter_markers(COST_MARK):
-        cost *= float(mark.args[0])
-    return cost
 
 
 @dataclass
@@ -78,10 +67,10 @@ class Progress:
         """Return whether the line of a cell says that it went well: it needs no dot."""
         return self._shown and nodeid in self._told
 
-    def plan(self, cells: Sequence[pytest.Item]) -> None:
-        """Take note of the cells of this session."""
-        self._items = [cell.nodeid for cell in cells]
-        self._schedule = Schedule([cost_of(cell) for cell in cells])
+    def plan(self, costs: Mapping[str, float]) -> None:
+        """Take note of the cells of this session: the expected time of each in any unit, by the id of the test."""
+        self._items = list(costs)
+        self._schedule = Schedule(list(costs.values()))
 
     def begin(self, nodeid: str, name: str, rounds: int) -> None:
         """Say that a cell begins."""

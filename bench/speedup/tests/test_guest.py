@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from bench.speedup.tests.conftest import cell
+
 pytestmark = pytest.mark.filterwarnings("ignore::pytest_benchmark.logger.PytestBenchmarkWarning")
 
 Saved = Callable[[], list[dict[str, Any]]]
@@ -84,9 +86,50 @@ def test_a_comparison_that_cannot_be_ends_alike(session: pytest.Pytester) -> Non
     assert statuses[0] == statuses[1] != 0
 
 
-def test_a_gate_that_fails_leaves_the_tables(session: pytest.Pytester) -> None:
-    from bench.speedup.tests.conftest import cell
+SLOW_TO_IMPORT = ("joblib", "numpy", "psutil", "rich", "scipy")
+"""What a cell needs."""
 
+LOOKS = f"""
+import sys
+
+pytest_plugins = ["bench.speedup.plugin"]
+
+def pytest_sessionfinish():
+    assert not [name for name in {SLOW_TO_IMPORT} if name in sys.modules]
+"""
+
+
+@pytest.mark.parametrize("options", [[], ["--benchmark-compare"], ["--help"]])
+def test_a_session_without_a_cell_imports_nothing_that_takes_time(session: pytest.Pytester, options: list[str]) -> None:
+    session.makeconftest(LOOKS)
+    session.makepyfile(ORDINARY.format(seconds=1.0))
+    assert session.runpytest_subprocess(*options).ret == 0
+
+
+@pytest.mark.parametrize("source", [cell(), ORDINARY.format(seconds=1.0)])
+@pytest.mark.parametrize("compare", ["--benchmark-compare", "--benchmark-compare=9999"])
+def test_no_earlier_run_is_no_error_where_warnings_are(session: pytest.Pytester, source: str, compare: str) -> None:
+    with (session.path / "tox.ini").open("a") as ini:
+        ini.write("\nfilterwarnings = error\n")
+    session.makepyfile(source)
+    result = session.runpytest_subprocess(compare)
+    assert result.ret == 0
+    if source != cell():
+        result.stderr.fnmatch_lines([NO_FILES])
+
+
+def test_other_plugins_see_what_the_run_is_compared_with(session: pytest.Pytester) -> None:
+    looks = "\ndef pytest_runtest_setup(item):\n    assert item.config.option.benchmark_compare == '9999'\n"
+    session.makeconftest((session.path / "conftest.py").read_text() + looks)
+    session.makepyfile(test_it=ORDINARY.format(seconds=1.0))
+    session.runpytest("--benchmark-compare=9999").assert_outcomes(passed=2)
+    session.makepyfile(test_it=cell())
+    session.runpytest("--benchmark-compare=9999").assert_outcomes(passed=1)
+    session.makeini("[pytest]")  # workers read the options before they can import the clock
+    session.runpytest("--benchmark-compare=9999", "-n", "1").assert_outcomes(passed=1)
+
+
+def test_a_gate_that_fails_leaves_the_tables(session: pytest.Pytester) -> None:
     session.makepyfile(cell(engine=1.0))
     session.runpytest()
     session.makepyfile(cell(engine=1.2))
@@ -97,8 +140,6 @@ def test_a_gate_that_fails_leaves_the_tables(session: pytest.Pytester) -> None:
 
 
 def test_ordinary_benchmarks_beside_a_cell_keep_columns_and_gate(session: pytest.Pytester) -> None:
-    from bench.speedup.tests.conftest import cell
-
     session.makepyfile(test_a=cell(), test_b=ORDINARY.format(seconds=1.0))
     result = session.runpytest("--benchmark-compare", "--benchmark-compare-fail=mean:5%")
     assert result.ret == pytest.ExitCode.USAGE_ERROR  # as pytest-benchmark has it, where there is no earlier run
@@ -114,8 +155,6 @@ def test_without_pytest_benchmark_a_cell_says_what_it_needs(session: pytest.Pyte
 
 
 def test_without_a_terminal_cells_are_measured_all_the_same(session: pytest.Pytester, saved: Saved) -> None:
-    from bench.speedup.tests.conftest import cell
-
     session.makepyfile(cell())
     assert session.runpytest("-p", "no:terminal", "--benchmark-compare").ret == 0
     assert len(saved()) == 1
@@ -126,6 +165,29 @@ def test_another_benchmark_fixture_skips_the_cell(session: pytest.Pytester) -> N
     session.makepyfile(other + "def test_cell(speedup): pass\n")
     result = session.runpytest("-rs", "-p", "no:benchmark", "-p", "pytest_benchmark.plugin")
     assert "INTERNALERROR" not in result.stdout.str()
+
+
+SPOOF = """
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+class Other:
+    __class__ = BenchmarkFixture  # as pytest-codspeed's has it
+
+@pytest.fixture
+def benchmark():
+    return Other()
+
+def test_cell(speedup):
+    speedup.measure(None, None, cpus=1)
+"""
+
+
+def test_a_fixture_that_passes_for_pytest_benchmarks_skips_the_cell(session: pytest.Pytester) -> None:
+    session.makepyfile(test_it=SPOOF)
+    result = session.runpytest("-rs")
+    result.assert_outcomes(skipped=1)
+    result.stdout.fnmatch_lines(["SKIPPED * measured with pytest-benchmark, and here benchmark is test_it.Other"])
 
 
 FIGURES = """

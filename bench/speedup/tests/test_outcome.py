@@ -14,8 +14,9 @@ from bench.speedup.judge.verdict import INCOMPARABLE, LEARNING, OK, REGRESSED, S
 from bench.speedup.measure.costs import CostPair, Costs
 from bench.speedup.measure.fits import FitSeconds
 from bench.speedup.measure.pairs import Measurement, Pair
+from bench.speedup.show.gates import OFF, WARN
 from bench.speedup.show.markdown import plain
-from bench.speedup.show.outcome import OFF, WARN, Outcome, Shown
+from bench.speedup.show.outcome import Outcome, Shown
 from bench.speedup.show.summary import append, commands, markdown
 from bench.speedup.show.tables import Style, render
 

@@ -1,0 +1,74 @@
+"""The hooks of a session that has cells. No other session has them: what they need takes time to import."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from . import ending
+from .adopting import Adopted
+from .fixture import Speedup
+from .measure.cell import BLOCK
+from .names import cost_of, is_cell
+from .session import Session
+
+
+class Measuring:
+    """What a session does with its cells.
+
+    Parameters
+    ----------
+    config : pytest.Config
+        The session's.
+    compare : str or bool
+        Value of ``--benchmark-compare``.
+    """
+
+    def __init__(self, config: pytest.Config, compare: str | bool) -> None:
+        self.session = Session(config, compare)
+        self.adopted: Adopted | None = None
+
+    def plan(self, session: pytest.Session) -> None:
+        """Get ready for what was collected."""
+        self.adopted = Adopted(session.config, self.session, session.items)
+        self.session.progress.plan({item.nodeid: cost_of(item) for item in session.items if is_cell(item)})
+
+    def fixture(self, node: pytest.Item, benchmark: BenchmarkFixture) -> Speedup:
+        """Return what a test measures with."""
+        return Speedup(node, benchmark, self.session)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
+        if report.when == "call" and report.passed and self.session.progress.has_told(report.nodeid):
+            return "passed", "", "PASSED"
+        return None
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        report = yield
+        if report.failed:
+            self.session.failed(item.nodeid)
+        return report
+
+    def pytest_benchmark_update_json(self, output_json: dict[str, Any]) -> None:
+        if self.session.cells:
+            output_json[BLOCK] = self.session.run.facts
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None]:
+        if self.adopted is not None:
+            self.adopted.before_the_end()
+        yield
+        if session.exitstatus == 0 and self.session.cells and self.session.outcome.fails:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> Generator[None]:
+        try:
+            yield
+        finally:  # also if --benchmark-compare-fail makes pytest-benchmark raise
+            if self.session.cells:
+                ending.tell(self.session, terminalreporter)
