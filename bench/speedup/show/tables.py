@@ -24,10 +24,14 @@ from .sentences import change_of
 
 WIDTH = 110
 """Columns where standard output is no terminal, and those that the whole tables need."""
-NARROWEST = 80
+ROOM_FOR_SECONDS = 80
+"""Columns that the tables need with seconds and CPUs."""
+NARROWEST = 60
 """Columns that the tables need at least."""
 LEAST_NAME = 12
 """Columns for a name, at least: a longer one is folded where there is no room."""
+LEAST_NAME_IF_NARROW = 9
+"""The same where there is no room for seconds."""
 ASCII = str.maketrans({"×": "x", "±": "~", "−": "-", "▼": "!", "…": "."})
 LOST = "▼"
 """Marks the factor that lost."""
@@ -62,6 +66,11 @@ class Style:
     def whole(self) -> bool:
         """Whether there is room for all columns."""
         return self.width >= WIDTH
+
+    @property
+    def narrow(self) -> bool:
+        """Whether there is no room for seconds and CPUs."""
+        return self.width < ROOM_FOR_SECONDS
 
     def text(self, line: str) -> str:
         """Return a line as it may be written."""
@@ -98,7 +107,7 @@ def render(outcome: Outcome, style: Style, verbosity: int = 0) -> Iterator[str]:
         The run.
     style : Style
         With fewer than 110 columns the ideal, the efficiency, the margins of the factors, and start-up and memory of
-        engines are left out.
+        engines are left out; with fewer than 80 the seconds, the CPUs, and how many times the bare cost it is.
     verbosity : int
         As pytest's: below 0 the factors are left out, below -1 all tables; above 0 all pairs are added.
     """
@@ -125,17 +134,18 @@ def contest_table(contest: Mapping[str, Showing], style: Style) -> Table:
     contest : mapping of str to Showing
         What was seen of each, by name; the floor, if it was there, is the last line, and all are compared with it.
     style : Style
-        With fewer than 110 columns start-up and memory are left out.
+        With fewer than 110 columns start-up and memory are left out, with fewer than 80 the seconds.
     """
     shares = FLOOR in contest
-    right = ["s", "speedup [95 %]", *(["of floor"] if shares else []), "engine efficiency"]
+    efficiency = "efficiency" if style.narrow else "engine efficiency"
+    right = [*_unless(style.narrow, "s"), "speedup [95 %]", *(["of floor"] if shares else []), efficiency]
     made = _table("side by side", [*right, *(["start-up s", "first fit s", "MiB"] if style.whole else [])], style)
     for name in ranked(contest):
         seen, measured = contest[name], contest[name].measurement
         facts = seen.facts
         made.add_row(
             Text(name),
-            seconds(measured.parallel_s),
+            *_unless(style.narrow, seconds(measured.parallel_s)),
             with_interval(measured.speedup, 2),
             *([f"{measured.speedup.value / contest[FLOOR].measurement.speedup.value:.1%}"] if shares else []),
             with_margin(measured.steady),
@@ -153,7 +163,11 @@ def speedup_table(outcome: Outcome, style: Style) -> Table:
     cells = outcome.speedups
     engines = {cell.engine for cell in cells}
     parallel = f"{engines.pop()} s" if len(engines) == 1 else "parallel s"
-    right = ["loop s", parallel, "speedup [95 %]", *(("ideal", "efficiency") if style.whole else ())]
+    right = [
+        *_unless(style.narrow, "loop s", parallel),
+        "speedup [95 %]",
+        *(("ideal", "efficiency") if style.whole else ()),
+    ]
     compared = _are_compared(cells)
     made = _table("cell", right, style, compared=compared)
     for cell in cells:
@@ -161,8 +175,7 @@ def speedup_table(outcome: Outcome, style: Style) -> Table:
         assert isinstance(measured, Measurement)
         made.add_row(
             Text(cell.name),
-            seconds(measured.sequential_s),
-            seconds(measured.parallel_s),
+            *_unless(style.narrow, seconds(measured.sequential_s), seconds(measured.parallel_s)),
             with_interval(measured.speedup, 2),
             *((f"{measured.ideal:.2f}", f"{measured.efficiency:.1%}") if style.whole else ()),
             *(_comparison(cell.verdict) if compared else ()),
@@ -172,7 +185,7 @@ def speedup_table(outcome: Outcome, style: Style) -> Table:
 
 def factor_table(outcome: Outcome, style: Style) -> Table:
     """Return the table of factors; the one that a loss comes from is marked."""
-    right = [*FACTORS, "CPUs", "speedup"]
+    right = [*FACTORS, *_unless(style.narrow, "CPUs"), "speedup"]
     made = _table("factors ±95 %" if style.whole else "factors", right, style)
     for cell in outcome.speedups:
         measured, verdict = cell.measurement, cell.verdict
@@ -182,7 +195,8 @@ def factor_table(outcome: Outcome, style: Style) -> Table:
         for name, factor in measured.factors.items():
             text = with_margin(factor) if style.whole else f"{factor.value:.3f}"
             figures.append(Text(f"{LOST}{text}", style=STYLES[cell.state]) if name == lost else Text(text))
-        made.add_row(Text(cell.name), *figures, f"× {measured.pairs[0].cpus}", f"= {measured.speedup.value:.2f}")
+        cpus = _unless(style.narrow, f"× {measured.pairs[0].cpus}")
+        made.add_row(Text(cell.name), *figures, *cpus, f"= {measured.speedup.value:.2f}")
     return made
 
 
@@ -190,7 +204,12 @@ def _pairs(cell: Shown, style: Style) -> Table:
     """Return the pairs of one cell, raw."""
     measured = cell.measurement
     assert isinstance(measured, Measurement)
-    right = ["loop s", f"{cell.engine} s", "speedup", *FACTORS, *(["other CPUs"] if style.whole else [])]
+    right = [
+        *_unless(style.narrow, "loop s", f"{cell.engine} s"),
+        "speedup",
+        *FACTORS,
+        *(["other CPUs"] if style.whole else []),
+    ]
     table = _table("pair", right, style)
     for number, pair in enumerate(measured.pairs, start=1):
         table.add_row(Text(f"{number} {pair.order}{'  unfair' if pair.unfair else ''}"), *_figures(pair, style))
@@ -200,8 +219,7 @@ def _pairs(cell: Shown, style: Style) -> Table:
 def _figures(pair: Pair, style: Style) -> list[str]:
     other = "-" if pair.foreign_cpus is None else f"{pair.foreign_cpus:.2f}"
     return [
-        seconds(pair.sequential_s),
-        seconds(pair.parallel_s),
+        *_unless(style.narrow, seconds(pair.sequential_s), seconds(pair.parallel_s)),
         f"{pair.speedup:.2f}",
         *(f"{factor:.3f}" for factor in pair.factors.as_dict().values()),
         *([other] if style.whole else []),
@@ -211,12 +229,17 @@ def _figures(pair: Pair, style: Style) -> list[str]:
 def cost_table(outcome: Outcome, style: Style) -> Table:
     """Return the table of what an engine costs beside the training."""
     compared = _are_compared(outcome.costs)
-    made = _table("overhead", ["cost [95 %]", "× bare"], style, compared=compared)
+    made = _table("overhead", ["cost [95 %]", *_unless(style.narrow, "× bare")], style, compared=compared)
     for cell in outcome.costs:
         costs = cell.measurement
         assert isinstance(costs, Costs)
         times = f"{1 / costs.ratio.value:.3g}" if costs.against else "-"
-        made.add_row(Text(cell.name), with_unit(costs), times, *(_comparison(cell.verdict) if compared else ()))
+        made.add_row(
+            Text(cell.name),
+            with_unit(costs),
+            *_unless(style.narrow, times),
+            *(_comparison(cell.verdict) if compared else ()),
+        )
     return made
 
 
@@ -250,11 +273,16 @@ def _comparison(verdict: CellVerdict | None) -> tuple[str, Text]:
     return change_of(verdict.leading, verdict.quantity), Text(verdict.state, style=STYLES.get(verdict.state, ""))
 
 
+def _unless(narrow: bool, *columns: str) -> Sequence[str]:
+    """Return what is left out where there is no room."""
+    return () if narrow else columns
+
+
 def _table(first: str, right: Sequence[str], style: Style, *, compared: bool = False) -> Table:
     """Return an empty table: names, figures, and where the run is compared change and verdict."""
     table = Table(box=style.box, show_edge=False, padding=(0, 1, 0, 0), pad_edge=False)
     # A name that is too long is folded; a figure is never cut.
-    table.add_column(first, overflow="fold", min_width=LEAST_NAME)
+    table.add_column(first, overflow="fold", min_width=LEAST_NAME_IF_NARROW if style.narrow else LEAST_NAME)
     for heading in [*right, *(["change"] if compared else [])]:
         table.add_column(heading, justify="right", no_wrap=True)
     if compared:

@@ -132,6 +132,9 @@ def test_the_table_has_the_floor_last_and_compares_with_it(world: World) -> None
     assert "MiB" not in narrow
     assert narrow.isascii()
     assert max(map(len, narrow.splitlines())) <= 80
+    narrowest = side_by_side(contest(world), Style(width=60, color=False)).splitlines()
+    assert max(map(len, narrowest)) <= 60
+    assert "88.0%" in narrowest[3]
 
 
 def test_the_peak_of_the_memory_is_seen() -> None:

@@ -108,7 +108,7 @@ def test_what_needs_attention_comes_first(night: Outcome) -> None:
     assert text[3].startswith("red-0-models")
 
 
-@pytest.mark.parametrize("width", [80, 109, 110, 140])
+@pytest.mark.parametrize("width", [79, 80, 109, 110, 140])
 def test_tables_fit_and_no_name_is_cut(night: Outcome, width: int) -> None:
     outcome = replace(night, cells=(*night.cells, COST, shown("red-2-cpus-longest-first", OK)))
     for verbosity in (-1, 0, 1):
@@ -119,6 +119,24 @@ def test_tables_fit_and_no_name_is_cut(night: Outcome, width: int) -> None:
         assert all(re.search(r"(= \d\.\d\d|ok|regressed)$", line) for line in named)
         assert any(line.startswith("red-2-cpus-longest-first ") for line in text)
     assert any("efficiency" in line for line in text) == (width >= 110)
+
+
+def test_where_there_is_little_room_names_are_folded_and_figures_whole(night: Outcome) -> None:
+    cells = [*night.cells, replace(COST, verdict=verdict(OK)), shown("b", INCOMPARABLE), shown("c", LEARNING)]
+    for verbosity in (-1, 0, 1):
+        text = lines(replace(night, cells=tuple(cells)), 60, verbosity)
+        assert max(map(len, text)) <= 60
+        named = [line for line in text if line.startswith("red-")]
+        assert all(re.search(r"(= \d\.\d\d|ok|regressed)$", line) for line in named)
+        assert not any("loop s" in line or "CPUs" in line or "…" in line for line in text)
+    figures = sum("[1.76, 1.76]" in line for line in text)
+    assert figures == 14
+
+
+def test_sixty_columns_are_enough(night: Outcome) -> None:
+    outcome = replace(night, cells=(*night.cells, COST))
+    for verbosity in (-1, 0):
+        assert max(map(len, lines(outcome, 60, verbosity))) <= 60
 
 
 def test_figures_are_aligned(night: Outcome) -> None:
