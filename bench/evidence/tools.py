@@ -20,8 +20,6 @@ from bench.speedup.judge.verdict import REGRESSED, Night, Rule
 
 Floats = npt.NDArray[np.float64]
 
-NOT_FOUND = -1
-
 
 @dataclass(frozen=True)
 class History:

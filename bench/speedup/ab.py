@@ -160,9 +160,9 @@ class Comparable:
 
     def _first_of(self, record: Record) -> tuple[str, Fingerprint]:
         """Return the name and the fingerprint under which the cell was first seen; A may know it by another name."""
-        names = {one.cell for one in (record.fingerprint, *record.fingerprint.former)}
+        names = {one.cell for one in record.fingerprint.under_all_names}
         for name, first in self._first:
-            if names & {one.cell for one in (first, *first.former)}:
+            if names & {one.cell for one in first.under_all_names}:
                 return name, first
         self._first.append((record.name, record.fingerprint))
         return self._first[-1]

@@ -32,7 +32,7 @@ class CommandError(Exception):
 
 
 def history(options: argparse.Namespace) -> None:
-    """Show all series of a store, or one of them night by night."""
+    """Show all series of a store, or one of them run by run."""
     read, decisions = _read(options.storage)
     chosen = _find(read, options.cell) if options.cell else read.fingerprints
     judged = [one for one in _judged(read, decisions, options) if one.fingerprint in chosen]
@@ -185,7 +185,7 @@ def _name(read: History, fingerprint: Fingerprint) -> str:
 
 def _names(read: History, fingerprint: Fingerprint) -> set[str]:
     """Return all that a series may be called: its ids and names, earlier ones included."""
-    ids = {one.id for one in (fingerprint, *fingerprint.former)}
+    ids = {one.id for one in fingerprint.under_all_names}
     return ids | {name for record in read.of(fingerprint) for name in (record.name, record.fingerprint.label)}
 
 

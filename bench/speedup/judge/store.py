@@ -135,18 +135,9 @@ def _suite(
         for one in fingerprints
         if one not in judged
     }
-    return Suite(
-        cpu_model,
-        usable_cpus,
-        protocol,
-        tuple(
-            Series(
-                one,
-                records[one],
-                *judged[one],
-                is_current=last(one) == max(map(last, ours if one in ours else fingerprints)),
-            )
-            for one in fingerprints
-        ),
-        together,
+    latest, latest_of_ours = (max(map(last, several), default="") for several in (fingerprints, ours))
+    series = tuple(
+        Series(one, records[one], *judged[one], is_current=last(one) == (latest_of_ours if one in ours else latest))
+        for one in fingerprints
     )
+    return Suite(cpu_model, usable_cpus, protocol, series, together)

@@ -109,8 +109,8 @@ class History:
             return key
 
         for record in self.records:
-            for former in record.fingerprint.former:
-                parent[root(former.key)] = root(record.fingerprint.key)
+            for one in record.fingerprint.under_all_names:
+                parent[root(one.key)] = root(record.fingerprint.key)
         found: dict[tuple[Any, ...], list[Record]] = {}
         for record in self.records:
             found.setdefault(root(record.fingerprint.key), []).append(record)
@@ -120,11 +120,11 @@ class History:
 
     @cached_property
     def _by_key(self) -> dict[tuple[Any, ...], list[Record]]:
-        return {one.key: records for latest, records in self._series for one in (latest, *latest.former)}
+        return {one.key: records for latest, records in self._series for one in latest.under_all_names}
 
     def of(self, fingerprint: Fingerprint) -> list[Record]:
         """Return the records of a series, the oldest first, those under earlier names of the workload included."""
-        names = (fingerprint, *fingerprint.former)
+        names = fingerprint.under_all_names  # in order, so that runs of one time stay in theirs
         known = {id(records): records for one in names if (records := self._by_key.get(one.key))}
         if len(known) == 1:
             return list(*known.values())
@@ -137,7 +137,7 @@ class History:
 
     def nearest(self, fingerprint: Fingerprint) -> Fingerprint | None:
         """Return the latest fingerprint of the same cell with the fewest differences, or ``None``."""
-        cells = {one.cell for one in (fingerprint, *fingerprint.former)}
+        cells = {one.cell for one in fingerprint.under_all_names}
         same_cell = [record.fingerprint for record in reversed(self.records) if record.fingerprint.cell in cells]
         return min(same_cell, key=lambda other: len(fingerprint.differences(other)), default=None)
 

@@ -176,14 +176,14 @@ class Fingerprint:
         return (*self.cell, self.data, self.cpu_model, self.usable_cpus, self.protocol)
 
     @property
-    def former(self) -> list[Fingerprint]:
-        """The same under each earlier name of the workload."""
-        return [replace(self, workload=name, formerly=()) for name in self.formerly]
+    def under_all_names(self) -> list[Fingerprint]:
+        """Itself, and the same under each earlier name of the workload."""
+        return [self, *(replace(self, workload=name, formerly=()) for name in self.formerly)]
 
     @property
     def keys(self) -> set[tuple[Any, ...]]:
         """The keys under this name of the workload and all earlier ones."""
-        return {one.key for one in (self, *self.former)}
+        return {one.key for one in self.under_all_names}
 
     @property
     def id(self) -> str:

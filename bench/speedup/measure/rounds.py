@@ -13,7 +13,7 @@ from pytest_benchmark.fixture import PauseInstrumentation
 
 from .checks import check_counts, check_run, check_seconds, check_timer
 from .factors import five_factors
-from .fits import DIGITS, Run, Tasks, as_tasks
+from .fits import DIGITS, FitSeconds, Run, Tasks, as_tasks
 from .machine import Meter, is_heavy
 from .pairs import PARALLEL_FIRST, SEQUENTIAL_FIRST, Measurement, Pair
 
@@ -84,10 +84,8 @@ class PairedRounds:
         TypeError, ValueError
             If the two reports are no reports, or not of the same models.
         """
-        reports, _ = self._both(SEQUENTIAL_FIRST)
-        fits = [fit for task in reports["sequential"] for fit in task]
-        check_counts(fits, reports["parallel"], self._pieces)
-        five_factors(sequential_s=1.0, parallel_s=1.0, fits=fits, tasks=reports["parallel"], cpus=self._cpus)
+        fits, tasks, _ = self._both(SEQUENTIAL_FIRST)
+        five_factors(sequential_s=1.0, parallel_s=1.0, fits=fits, tasks=tasks, cpus=self._cpus)
 
     def measure(self) -> Measurement:
         """Measure all pairs; those that are unfair are measured again, as often as half of the rounds.
@@ -121,12 +119,10 @@ class PairedRounds:
         return Measurement(tuple(pairs), tuple(discarded))
 
     def _pair(self, order: str) -> Pair:
-        reports, seconds = self._both(order)
-        fits = tuple(fit for task in reports["sequential"] for fit in task)
-        check_counts(fits, reports["parallel"], self._pieces)
+        fits, tasks, seconds = self._both(order)
         check_seconds(
             fits,
-            reports["parallel"],
+            tasks,
             seconds["sequential"],
             seconds["parallel"],
             self._meter.machine_cpus if self._meter else None,
@@ -142,14 +138,14 @@ class PairedRounds:
             sequential_s=round(seconds["sequential"], DIGITS),
             parallel_s=round(seconds["parallel"], DIGITS),
             fits=fits,
-            tasks=reports["parallel"],
+            tasks=tasks,
             pieces=self._pieces,
             foreign_cpus=foreign,
             unfair=unfair,
         )
 
-    def _both(self, order: str) -> tuple[dict[str, Tasks], dict[str, float]]:
-        """Do both runs in their order; return their reports and their seconds."""
+    def _both(self, order: str) -> tuple[tuple[FitSeconds, ...], Tasks, dict[str, float]]:
+        """Do both runs in their order; return the fits of the sequential one, the tasks of the other, the seconds."""
         reports: dict[str, Tasks] = {}
         seconds: dict[str, float] = {}
         arms = ("sequential", "parallel") if order == SEQUENTIAL_FIRST else ("parallel", "sequential")
@@ -162,7 +158,9 @@ class PairedRounds:
                 reports[arm] = as_tasks(reported)
             except UnfairPair as reason:
                 raise UnfairPair(f"{arm} run: {reason}") from reason
-        return reports, seconds
+        fits = tuple(fit for task in reports["sequential"] for fit in task)
+        check_counts(fits, reports["parallel"], self._pieces)
+        return fits, reports["parallel"], seconds
 
     def _timed(self, run: Run) -> tuple[Any, float]:
         """Time a run as ``benchmark.pedantic`` times a round."""
