@@ -126,7 +126,8 @@ def test_other_plugins_see_what_the_run_is_compared_with(session: pytest.Pyteste
     session.makepyfile(test_it=cell())
     session.runpytest("--benchmark-compare=9999").assert_outcomes(passed=1)
     session.makeini("[pytest]")  # workers read the options before they can import the clock
-    session.runpytest("--benchmark-compare=9999", "-n", "1").assert_outcomes(passed=1)
+    # A process of its own: workers get the sys.path that xdist found when it was first imported.
+    session.runpytest_subprocess("--benchmark-compare=9999", "-n", "1").assert_outcomes(passed=1)
 
 
 def test_a_gate_that_fails_leaves_the_tables(session: pytest.Pytester) -> None:
