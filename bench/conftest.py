@@ -20,6 +20,7 @@ from bench.cells.choices import (
     pytest_configure,
     pytest_generate_tests,
     pytest_report_header,
+    pytest_speedup_unit_seconds,
 )
 from bench.cells.engines import ENGINES, Engine
 from bench.cells.overheads import measure_cold, measure_dispatch
@@ -36,6 +37,7 @@ __all__ = [
     "pytest_configure",
     "pytest_generate_tests",
     "pytest_report_header",
+    "pytest_speedup_unit_seconds",
 ]
 
 # Tests of the machinery are not cells; name their folder to run them.

@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from statistics import median
+from typing import Any, cast
 
 import pytest
+from sklearn.ensemble import RandomForestClassifier
 
 from bench.cells.engines import ENGINES
-from bench.cells.setting import PROFILES
+from bench.cells.setting import PROFILES, Profile
 from bench.speedup.options import GROUP, positive
-from wine_training import WineData, WineDataError, load_wine
+from wine_training import ModelSpec, WineData, WineDataError, load_wine
 from wine_training.data import WINE_KINDS
+from wine_training.models import fit_and_score
 from wine_training.session import usable_cpus
 
 MODELS = (10, 100)
 """Numbers of models of the headline."""
+ORDER = "test_forests", "test_applications", "test_overheads", "test_engines"
+"""Files, the headline first."""
+RAY_START = 20.0
+"""What it costs to start Ray and to warm its workers, in forests of 140 trees."""
+ALL_ROWS = 5.0
+"""What a forest on all wines costs, in forests on the red ones."""
 WIDEST = "widest"
 """Marker of cells that are measured at the largest CPU limit only."""
 
@@ -75,6 +84,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if too_many and not config.getoption("ray_address"):
         raise pytest.UsageError(f"--cpus {too_many[0]}: this machine has {usable_cpus()} usable CPUs")
     wines(config)  # refuses what is neither a kind nor a file
+    if config.option.minutes is None and config.option.rounds is None:
+        config.option.minutes = PROFILES[config.getoption("profile")].minutes
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
@@ -95,17 +106,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         limits = [max(limits)]
     where = "-cluster" if metafunc.config.getoption("ray_address") else ""
     choices = {
-        "wine": [
-            pytest.param(wine, id=wine.id, marks=_cost(5 if wine.kind == "all" else 1))
-            for wine in wines(metafunc.config)
-        ],
-        "models": [
-            pytest.param(n, id=_count(n, "model"), marks=_cost(n * profile.pairs_for(n, cpus=2)))
-            for n in metafunc.config.getoption("models") or models
-        ],
-        "cpus": [
-            pytest.param(limit, id=f"{_count(limit, 'cpu')}{where}", marks=_cost(1 + 1 / limit)) for limit in limits
-        ],
+        "wine": [pytest.param(wine, id=wine.id) for wine in wines(metafunc.config)],
+        "models": [pytest.param(n, id=_count(n, "model")) for n in metafunc.config.getoption("models") or models],
+        "cpus": [pytest.param(limit, id=f"{_count(limit, 'cpu')}{where}") for limit in limits],
         "engine": [pytest.param(engine, id=engine.name) for engine in ENGINES],
     }
     for name, params in choices.items():
@@ -118,6 +121,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Refuse bad data before Ray is started for them; put the cells into an order in which Ray is seldom started."""
     items.sort(key=_place)
+    profile = PROFILES[config.getoption("profile")]
+    started: set[int] = set()
+    for item in items:
+        if isinstance(item, pytest.Function) and hasattr(item, "callspec") and not _is_test_of_machinery(item):
+            limit = cast("int", item.callspec.params["cpus"])
+            needs = {limit} if "ray_workers" in item.fixturenames else set()
+            item.add_marker(_cost(item, profile, starts_ray=bool(needs - started)))
+            started |= needs
     if any("wine" in getattr(item, "fixturenames", ()) for item in items):
         try:
             for wine in wines(config):
@@ -169,16 +180,34 @@ def _count(number: int, word: str) -> str:
     return f"{number}-{word}{'s' * (number != 1)}"
 
 
-def _cost(cost: float) -> pytest.MarkDecorator:
-    return pytest.mark.speedup_cost(cost)
+def _cost(cell: pytest.Function, profile: Profile, *, starts_ray: bool) -> pytest.MarkDecorator:
+    """Return what the parameters of a cell make of its expected time; its unit is a forest of 140 trees."""
+    params: Mapping[str, Any] = cell.callspec.params
+    models, cpus = params.get("models", 1), params["cpus"]
+    pairs = profile.pairs_for(models, cpus)
+    if "no_ray" in cell.fixturenames:  # it starts its engine in every round
+        pairs = profile.rounds if "engine" in params else profile.starts
+    return pytest.mark.speedup_cost(
+        models * (ALL_ROWS if params["wine"].kind == "all" else 1) * (1 + 1 / cpus),
+        setup=RAY_START if starts_ray else 0,
+        pairs=pairs,
+    )
 
 
-def _place(item: pytest.Item) -> tuple[bool, int]:
-    """Return the sort key of a cell: cells that share a Ray session together; cells that need Ray stopped, last."""
+def pytest_speedup_unit_seconds(config: pytest.Config) -> float:
+    """Return how long a forest of 140 trees takes here and now, the median of three."""
+    rows = load(wines(config)[0])
+    seconds = [fit_and_score(ModelSpec(RandomForestClassifier(140), random_state=0), rows).fit_seconds for _ in "123"]
+    return median(seconds) / (ALL_ROWS if rows.kind == "all" else 1)
+
+
+def _place(item: pytest.Item) -> tuple[bool, int, int]:
+    """Return the sort key of a cell: cells that share a Ray together; those that need Ray stopped last."""
     if _is_test_of_machinery(item) or not isinstance(item, pytest.Function):
-        return False, 0
+        return False, 0, 0
     limit = cast("int", item.callspec.params.get("cpus", 0)) if hasattr(item, "callspec") else 0
-    return "no_ray" in item.fixturenames, -limit
+    file = item.path.stem
+    return "no_ray" in item.fixturenames, -limit, ORDER.index(file) if file in ORDER else len(ORDER)
 
 
 def _is_test_of_machinery(item: pytest.Item) -> bool:

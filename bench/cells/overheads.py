@@ -55,7 +55,7 @@ def measure_cold(speedup: Speedup, setting: Setting, workload: str, step: str) -
         lambda: cold_seconds(cpus, setting.wine.kind, setting.source),
         lambda: bare_cold_seconds(cpus, setting.wine),
         against=f"{cpus} bare process{'es' * (cpus > 1)}, from nothing to their end",
-        rounds=max(2, setting.profile.rounds),
+        rounds=setting.profile.starts,
         counted=COUNTED,
     )
 

@@ -23,8 +23,12 @@ class Profile:
     pairs_of_many_on_one: int
     """Pairs of a larger cell on one CPU. It takes longest, and it tells only what the engine itself costs, the
     steadiest of all figures."""
+    minutes: float
+    """Time for a run, if ``--minutes`` says nothing."""
     rounds: int
-    """Rounds of the engines side by side, and of starting Ray from nothing."""
+    """Rounds of the engines side by side."""
+    starts: int
+    """Starts of Ray from nothing."""
     engine_models: tuple[int, ...]
     """Numbers of models that the engines are compared on."""
 
@@ -36,9 +40,25 @@ class Profile:
 
 
 PROFILES = {
-    "quick": Profile(wines=("red",), pairs=5, pairs_of_many=3, pairs_of_many_on_one=2, rounds=1, engine_models=(10,)),
+    "quick": Profile(
+        wines=("red",),
+        pairs=5,
+        pairs_of_many=3,
+        pairs_of_many_on_one=1,
+        minutes=8,
+        rounds=1,
+        starts=2,
+        engine_models=(10,),
+    ),
     "nightly": Profile(
-        wines=("red", "all"), pairs=10, pairs_of_many=5, pairs_of_many_on_one=3, rounds=5, engine_models=(10, 100)
+        wines=("red", "all"),
+        pairs=10,
+        pairs_of_many=5,
+        pairs_of_many_on_one=2,
+        minutes=60,
+        rounds=5,
+        starts=5,
+        engine_models=(10, 100),
     ),
 }
 

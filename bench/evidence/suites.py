@@ -17,8 +17,9 @@ from bench.evidence.tools import log_drop
 from bench.speedup.judge.series import judge
 from bench.speedup.judge.suite import SuiteRule, pooled
 from bench.speedup.judge.verdict import REGRESSED, Night
-from bench.speedup.keep.runs import QUANTITIES, SPEEDUP
+from bench.speedup.keep.runs import QUANTITIES
 from bench.speedup.measure.factors import FACTORS
+from bench.speedup.measure.pairs import SPEEDUP
 
 SDS = {"loop": 0.0001, "cpu": 0.015, "wait": 0.004, "balance": 0.006, "engine": 0.002}
 """Standard deviation of the log of each factor from night to night, as of the 40 real nights of ``nothing``."""

@@ -13,10 +13,11 @@ from . import interrupts
 from .keep.storage import WholeFileStorage
 from .names import is_cell
 from .session import Session
-from .show.tables import WIDTH
 
-COLUMNS = ["mean", "rounds"], ["mean"]
-"""Of pytest-benchmark's own table, where there is room and where not; ``--benchmark-columns`` says otherwise."""
+SHOWN_BY = {"benchmark_columns": None, "benchmark_group_by": "group", "benchmark_sort": "min"}
+"""Options of pytest-benchmark's own table, and what they are if nobody asks for it."""
+MADE_BY = "benchmark_histogram", "benchmark_cprofile", "benchmark_verbose"
+"""Options of what is shown together with that table."""
 
 
 class Adopted:
@@ -41,8 +42,9 @@ class Adopted:
         session.get_machine_info = functools.cache(session.get_machine_info)
         session.compare = config.option.benchmark_compare = compare
         self._only_cells = all(is_cell(item) for item in items if "benchmark" in getattr(item, "fixturenames", ()))
-        if self._only_cells:
-            self._make_room(config)
+        ours.is_folded = self._only_cells and not _wants_table(config)
+        if ours.is_folded:  # it says less than ours, in microseconds
+            session.quiet = True
         if isinstance(session.storage, FileStorage):
             old = session.storage
             session.storage = WholeFileStorage(old.path, old.logger, old.default_machine_id)
@@ -55,16 +57,6 @@ class Adopted:
                 raise pytest.UsageError(f"--benchmark-compare: {error}") from None
         config.add_cleanup(interrupts.install())
 
-    def _make_room(self, config: pytest.Config) -> None:
-        """Let pytest-benchmark's own table say less: ours says the rest."""
-        if config.getoption("benchmark_columns") is None:
-            wide, narrow = COLUMNS
-            reporter = config.pluginmanager.get_plugin("terminalreporter")
-            width = reporter._tw.fullwidth if reporter is not None else WIDTH
-            self._benchmarks.columns = wide if width >= WIDTH else narrow
-        if config.get_verbosity() < 0:
-            self._benchmarks.quiet = True
-
     def before_the_end(self) -> None:
         """Give pytest-benchmark what it saves and checks."""
         session, run = self._benchmarks, self._ours.run
@@ -76,3 +68,9 @@ class Adopted:
         if session.compare_fail and not session.compared_mapping and self._only_cells:
             self._ours.notes.append("--benchmark-compare-fail: there is no earlier run, so nothing was checked")
             session.compare_fail = []
+
+
+def _wants_table(config: pytest.Config) -> bool:
+    """Return whether an option asks for pytest-benchmark's own table."""
+    asked = any(config.getoption(name) != usual for name, usual in SHOWN_BY.items())
+    return asked or any(config.getoption(name) for name in MADE_BY) or config.get_verbosity() > 0

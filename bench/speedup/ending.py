@@ -23,8 +23,13 @@ def tell(session: Session, reporter: pytest.TerminalReporter) -> None:
         color=writer.hasmarkup,
         unicode=(writer._file.encoding or "").lower().replace("-", "") == "utf8",
     )
+    if outcome.answer and config.get_verbosity() >= 0:
+        reporter.write_line(style.wrapped(outcome.answer))
     for table in tables.render(outcome, style, config.get_verbosity()):
         reporter.write_line(table)
+
+    if session.is_folded and config.get_verbosity() >= 0:
+        reporter.write_line("pytest-benchmark's own table: --benchmark-columns=mean,rounds")
 
     def write(line: str, **markup: bool) -> None:
         reporter.write_line(style.wrapped(line) if reporter.isatty else style.text(line), **markup)

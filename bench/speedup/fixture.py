@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar, cast
@@ -11,21 +12,19 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from .keep.curves import Curve
-from .measure.cell import AGAIN, BLOCK, CURVES, SIDE_BY_SIDE, Cell, Fingerprint, Plain, Subject, block_of
+from .measure.cell import AGAIN, BLOCK, CURVES, SIDE_BY_SIDE, TOOK, Cell, Fingerprint, Plain, Subject, block_of
 from .measure.checks import checked_count
 from .measure.contest import Contestant, Showing, compete
 from .measure.costs import Costs, Runs, costs_of, measure_costs
+from .measure.estimate import Spread
 from .measure.fits import Run
-from .measure.pairs import Measurement
+from .measure.pairs import STEADY_PART, Measurement
 from .measure.rounds import PairedRounds
 from .names import name_of
+from .plan import USUAL
 
 if TYPE_CHECKING:
     from .session import Session
-
-ROUNDS = 5
-"""Pairs of a cell where nothing else is said: enough for an interval, not too many to wait for."""
-
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -70,7 +69,7 @@ class Speedup:
         engine: str = "parallel",
         workload: str | None = None,
         formerly: Sequence[str] = (),
-        rounds: int = ROUNDS,
+        rounds: int = USUAL,
         data: str = "",
         data_name: str = "",
         local: bool = True,
@@ -102,7 +101,8 @@ class Speedup:
         formerly : sequence of str
             Earlier names of the workload: what was stored under them belongs to this series.
         rounds : int
-            Pairs to measure, unless ``--rounds`` says otherwise.
+            Pairs to measure, unless ``--rounds`` says otherwise. With ``--minutes`` they may be fewer, and more if the
+            interval is wide and there is time.
         data : str
             Digest of the data, so that results on other data are not compared.
         data_name : str
@@ -138,14 +138,16 @@ class Speedup:
         cpus = checked_count("cpus", cpus)
         name = self._node.nodeid if workload is None else workload
         subject = Subject(name, engine, cpus, data, data_name, facts or {}, formerly)
-        rounds = self._session.rounds or checked_count("rounds", rounds)
+        asked = self._session.rounds or checked_count("rounds", rounds)
+        known = self._session.known(name_of(self._node), subject)
+        pacing = self._session.pacing(known.get(STEADY_PART))
         pairs = PairedRounds(
             sequential,
             parallel,
             cpus=cpus,
-            rounds=rounds,
+            rounds=asked,
             meter=self._session.meter() if local and self._benchmark.enabled else None,
-            on_pair=lambda done: self._progress.pair(done, rounds),
+            enough=pacing.enough,
             prepare=prepare,
             pieces=pieces,
             timer=self._benchmark._timer,
@@ -154,17 +156,17 @@ class Speedup:
         if self._benchmark.disabled:
             self._benchmark.pedantic(pairs.try_once)
             return None
-        self._begin(rounds)
-        measurement = pairs.measure()
+        self._begin(asked, known.get(STEADY_PART))
+        measurement = replace(pairs.measure(), known=known)
         self._report([pair.parallel_s for pair in measurement.pairs], profiled=parallel)
-        self._progress.end(measurement)
+        took = self._end(measurement)
         cell = self._cell(measurement, subject)
-        self._store(**{CURVES: [curve.as_json() for curve in curves()]})
+        self._store(**{TOOK: took, CURVES: [curve.as_json() for curve in curves()]})
         suspicion = self._session.finished(cell)
         if suspicion:
-            self._progress.again(rounds, suspicion)
-            again = pairs.measure()
-            self._progress.end(again, again=True)
+            self._progress.again(suspicion)
+            again = replace(pairs.measure(len(measurement.pairs)), known=known)
+            self._end(again, again=True)
             self._store(**{AGAIN: {"suspicion": suspicion, **again.as_json()}})
             self._session.finished(replace(cell, again=again, suspicion=suspicion))
         return measurement
@@ -203,6 +205,7 @@ class Speedup:
             Of the engine; ``None`` under ``--benchmark-disable`` or xdist, where it was tried once, untimed.
         """
         rounds = self._session.rounds or rounds
+        pacing = self._session.pacing(None)
         if self._benchmark.disabled:
             (contestant,) = (one for one in contestants if one.name == subject.engine)
             with contestant.start() as trainer:
@@ -222,6 +225,7 @@ class Speedup:
                 meter=self._session.meter,
                 clock=self._benchmark._timer,
                 on_visit=lambda name, number: self._progress.note(f"{name}, round {number} of {rounds}"),
+                enough=lambda done: pacing.enough_rounds(done, "round"),
             ),
         )
         showing = seen[subject.engine]
@@ -229,9 +233,9 @@ class Speedup:
             raise showing.failure
         measurement = showing.measurement
         self._report([pair.parallel_s for pair in measurement.pairs])
-        self._progress.end(measurement)
+        took = self._end(measurement)
         cell = self._cell(measurement, subject)
-        self._store(**{SIDE_BY_SIDE: {"group": group, **showing.facts}})
+        self._store(**{TOOK: took, SIDE_BY_SIDE: {"group": group, **showing.facts}})
         self._session.finished(replace(cell, group=group, showing=showing))
         return measurement
 
@@ -244,7 +248,7 @@ class Speedup:
         bare: Callable[[], float],
         *,
         against: str,
-        rounds: int = ROUNDS,
+        rounds: int = USUAL,
         counted: Mapping[str, str] | None = None,
     ) -> Costs | None:
         """Measure what an engine costs beside the training, in pairs with the bare means of the system.
@@ -275,6 +279,9 @@ class Speedup:
             ``None`` under ``--benchmark-disable`` or xdist, where both were tried once.
         """
         rounds = self._session.rounds or rounds
+        pacing = self._session.pacing(None)
+        names = [f"{name}-{step}" for name in (subject.workload, *subject.formerly)]
+        named = replace(subject, workload=names[0], formerly=names[1:])
         counted = counted or {}
         if self._benchmark.disabled:
             tried: Runs = self._session.once(subject.workload, lambda: [(own(), bare())])
@@ -285,17 +292,27 @@ class Speedup:
         self._begin(rounds)
         runs: Runs = self._session.once(
             subject.workload,
-            lambda: measure_costs(own, bare, rounds, lambda done: self._progress.pair(done, rounds)),
+            lambda: measure_costs(own, bare, rounds, lambda done: pacing.enough_rounds(done, "round")),
         )
-        costs = costs_of(step, runs, counted, against)
+        costs = replace(costs_of(step, runs, counted, against), known=self._session.known(name_of(self._node), named))
         self._report([pair.own for pair in costs.pairs])
-        self._progress.end(costs)
-        names = [f"{name}-{step}" for name in (subject.workload, *subject.formerly)]
-        self._session.finished(self._cell(costs, replace(subject, workload=names[0], formerly=names[1:])))
+        took = self._end(costs)
+        cell = self._cell(costs, named)
+        self._store(**{TOOK: took})
+        self._session.finished(cell)
         return costs
 
-    def _begin(self, rounds: int) -> None:
-        self._progress.begin(self._node.nodeid, name_of(self._node), rounds)
+    def _begin(self, asked: int, known: Spread | None = None) -> None:
+        self._session.plan.begin(
+            self._node.nodeid, name_of(self._node), asked, math.sqrt(known.variance) if known else None
+        )
+        self._progress.begin(self._node.nodeid, name_of(self._node))
+
+    def _end(self, measured: Measurement | Costs, *, again: bool = False) -> dict[str, float]:
+        """Say what came out; return what the next run is to know of the time that it took."""
+        took = self._session.plan.end()
+        self._progress.end(measured, again=again)
+        return took
 
     def _report(self, seconds: list[float], profiled: Callable[[], object] = lambda: None) -> None:
         """Give pytest-benchmark the rounds that were measured, and let it profile another one if it is asked to."""

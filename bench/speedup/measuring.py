@@ -12,7 +12,7 @@ from . import ending
 from .adopting import Adopted
 from .fixture import Speedup
 from .measure.cell import BLOCK
-from .names import cost_of, is_cell
+from .names import is_cell
 from .session import Session
 
 
@@ -25,20 +25,30 @@ class Measuring:
         The session's.
     compare : str or bool
         Value of ``--benchmark-compare``.
+    began : float
+        When the session began, by ``time.monotonic``.
     """
 
-    def __init__(self, config: pytest.Config, compare: str | bool) -> None:
-        self.session = Session(config, compare)
+    def __init__(self, config: pytest.Config, compare: str | bool, began: float) -> None:
+        self.session = Session(config, compare, began)
         self.adopted: Adopted | None = None
 
     def plan(self, session: pytest.Session) -> None:
         """Get ready for what was collected."""
         self.adopted = Adopted(session.config, self.session, session.items)
-        self.session.progress.plan({item.nodeid: cost_of(item) for item in session.items if is_cell(item)})
+        self.session.prepare(session.items)
 
     def fixture(self, node: pytest.Item, benchmark: BenchmarkFixture) -> Speedup:
         """Return what a test measures with."""
         return Speedup(node, benchmark, self.session)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        if is_cell(item) and not self.session.plan.has_time_for(item.nodeid):
+            pytest.skip("no time for it (--minutes)")
+
+    def pytest_runtest_logfinish(self, nodeid: str) -> None:
+        self.session.plan.gone(nodeid)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 FIXTURE = "speedup"
 COST_MARK = "speedup_cost"
-"""Marker with the expected time of a cell relative to others; where there are several, their product counts."""
+"""Marker with the expected time of a cell."""
 
 _NAME = pytest.StashKey[str]()
 _NOT_IN_K = re.compile(r"[^\w:+.\[\]\\/-]+")
@@ -23,11 +24,28 @@ def is_cell(item: pytest.Item) -> bool:
     return FIXTURE in getattr(item, "fixturenames", ())
 
 
-def cost_of(item: pytest.Item) -> float:
-    """Return the expected time of a cell, relative to others."""
-    cost = 1.0
+@dataclass
+class Cost:
+    """The expected time of a cell, in any unit, as its markers tell it."""
+
+    pair: float = 1.0
+    """Of a pair; the product, where there are several markers."""
+    setup: float = 0.0
+    """Until the first pair."""
+    pairs: int | None = None
+    """How many pairs the cell will ask for."""
+    once: str = ""
+    """What tests have in common that share their runs: their costs add up."""
+
+
+def cost_of(item: pytest.Item) -> Cost:
+    """Return the expected time of a cell."""
+    cost = Cost()
     for mark in item.iter_markers(COST_MARK):
-        cost *= float(mark.args[0])
+        cost.pair *= float(mark.args[0]) if mark.args else 1.0
+        cost.setup += float(mark.kwargs.get("setup", 0.0))
+        cost.pairs = mark.kwargs.get("pairs", cost.pairs)
+        cost.once = mark.kwargs.get("once", cost.once)
     return cost
 
 

@@ -35,6 +35,13 @@ def add_all(parser: pytest.Parser) -> None:
 
     add("--rounds", type=positive, metavar="N", help="Pairs per cell. Default: what the test asks for.")
     add(
+        "--minutes",
+        type=minutes,
+        metavar="N",
+        help="Time for the whole session: cells get fewer pairs, or are left out, so that it ends by then. 0, the "
+        "default: as long as it takes.",
+    )
+    add(
         "--speedup-gate",
         choices=GATES,
         default=FAIL,
@@ -77,6 +84,11 @@ def positive(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return int(text)
+
+
+def minutes(text: str) -> float:
+    """Return `text` as a number of at least 0, for an option."""
+    return 0.0 if text.strip() == "0" else duration(text)
 
 
 def duration(text: str) -> float:

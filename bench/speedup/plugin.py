@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import warnings
 from collections.abc import Generator
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from . import options
+from . import hooks, options
 from .names import COST_MARK, FIXTURE, is_cell, name_cells
 
 if TYPE_CHECKING:
@@ -29,11 +31,17 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
     options.add_all(parser)
 
 
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    with contextlib.suppress(ValueError):  # an installed copy of this plugin has added them already
+        pluginmanager.add_hookspecs(hooks)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
-        f"{COST_MARK}(cost): expected time of a speedup cell relative to others, for the time left.",
+        f"{COST_MARK}(cost, *, setup=0, pairs=None, once=None): expected time of a pair of a speedup cell, and until "
+        "its first one, relative to other cells; how many pairs it asks for; what it shares its runs with.",
     )
     if not hasattr(config.option, "benchmark_compare"):
         config.pluginmanager.register(WithoutBenchmark())
@@ -58,6 +66,7 @@ class SpeedupPlugin:
     def __init__(self, config: pytest.Config, compare: str | bool) -> None:
         self._config = config
         self._compare = compare
+        self._began = monotonic()
 
     @property
     def _benchmarks(self) -> Any:
@@ -68,7 +77,7 @@ class SpeedupPlugin:
     def _measuring(self) -> Measuring:
         from .measuring import Measuring  # it needs packages that nothing else does
 
-        measuring = Measuring(self._config, self._compare)
+        measuring = Measuring(self._config, self._compare, self._began)
         self._config.pluginmanager.register(measuring)
         return measuring
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from pytest_benchmark.utils import get_tag
 
+from .keep.earlier import UNIT
 from .keep.runs import RUN, Record, record_of
 from .keep.storage import WholeFileStorage
 from .measure import machine
@@ -26,6 +27,8 @@ class ThisRun:
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._id = uuid.uuid4().hex
+        self.unit_s: float | None = None
+        """Seconds that a cost of 1 takes here and now, if it is known."""
 
     @property
     def benchmarks(self) -> Any:
@@ -57,6 +60,7 @@ class ThisRun:
     def facts(self) -> dict[str, Any]:
         """Our block at the top of the saved run."""
         return {
+            **({} if self.unit_s is None else {UNIT: self.unit_s}),
             RUN: self._id,
             "schema": SCHEMA,
             "protocol": PROTOCOL,

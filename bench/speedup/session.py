@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
+from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
@@ -13,9 +14,14 @@ import pytest
 from .comparing import Comparison, Judged
 from .judge.suite import SuiteRule
 from .keep.curves import read_curves
-from .measure.cell import Cell
+from .keep.earlier import Earlier, read_earlier
+from .measure.cell import Cell, Fingerprint, Subject
 from .measure.contest import Showing
+from .measure.estimate import Spread
 from .measure.machine import LoadMeter, Meter
+from .names import cost_of, is_cell, name_of
+from .pacing import Pacing, PerCell
+from .plan import Plan, jobs_of
 from .saving import ThisRun
 from .show.outcome import Outcome, shown
 from .show.progress import Progress
@@ -35,12 +41,18 @@ class Session:
         The session's.
     compare : str or bool
         Value of ``--benchmark-compare``.
+    began : float
+        When the session began, by ``time.monotonic``.
     """
 
-    def __init__(self, config: pytest.Config, compare: str | bool) -> None:
+    def __init__(self, config: pytest.Config, compare: str | bool, began: float) -> None:
         self._config = config
         self.cells: list[Cell] = []
         self.notes: list[str] = []
+        self._per_cell = PerCell.of(config)
+        self.plan = Plan(minutes=config.getoption("minutes") or 0.0, clock=monotonic, began=began)
+        self.is_folded = False
+        """Whether pytest-benchmark's own table is left out."""
         self._done: dict[Hashable, Any] = {}
         self._judged = Judged()
         self.run = ThisRun(config)
@@ -51,7 +63,37 @@ class Session:
     @functools.cached_property
     def progress(self) -> Progress:
         """Tells how far the measurement is."""
-        return Progress(self._config)
+        return Progress(self._config, lambda: self.plan.seconds_left)
+
+    @functools.cached_property
+    def earlier(self) -> Earlier:
+        """What the latest runs tell of the cells."""
+        return read_earlier(self.run.store) if self.run.store else Earlier()
+
+    def known(self, name: str, subject: Subject) -> dict[str, Spread]:
+        """Return how far the pairs of a cell lay apart in earlier runs, by quantity."""
+        return self.earlier.spreads(name, Fingerprint.of(subject, 0, self.machine))
+
+    def pacing(self, known: Spread | None) -> Pacing:
+        """Return what tells when a cell has pairs enough; `known` is the spread of the steady part."""
+        return Pacing(self.plan, self._per_cell, self.comparison.rule.smallest, known, self.progress.note)
+
+    def prepare(self, items: Sequence[pytest.Item]) -> None:
+        """Plan what is measured of the tests that were collected."""
+        unit_s = None
+        if not self._config.option.collectonly:
+            unit_s = self._config.hook.pytest_speedup_unit_seconds(config=self._config)
+        self.run.unit_s = unit_s
+        cells = [(item.nodeid, name_of(item), cost_of(item)) for item in items if is_cell(item)]
+        self.plan = replace(
+            self.plan,
+            jobs=jobs_of(cells, self.rounds, self.earlier.took, unit_s),
+            exact=self.rounds is not None,
+            calibrated=unit_s is not None,
+        )
+        self.progress.plan(
+            [test for test, _, _ in cells], self.plan.fitting, str(self.run.store or self.run.benchmarks.storage)
+        )
 
     @property
     def rounds(self) -> int | None:
@@ -101,6 +143,12 @@ class Session:
 
     def judge(self) -> None:
         """Judge the cells, after the last one."""
+        left_out = [job.name for job in self.plan.left_out]
+        if left_out:
+            self._note(
+                f"not measured for want of time: {', '.join(left_out)}; --minutes {self.plan.minutes_for_all} "
+                "measures all"
+            )
         self._judged = self.comparison.judge([cell for cell in self.cells if cell.is_judged], self._config.rootpath)
 
     @property

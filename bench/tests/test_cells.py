@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.cells.engines import ENGINES
+from bench.speedup.plan import Plan
 from bench.speedup.show.progress import Progress
 from wine_training.tests.made_up import UCI_HEADER, made_up_rows
 
@@ -150,15 +151,19 @@ def test_a_cluster_is_in_the_name(collect: Collect) -> None:
 
 def test_the_time_left_knows_what_each_cell_costs(collect: Collect, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)  # there, nothing is planned
-    found: dict[str, float] = {}
-    monkeypatch.setattr(Progress, "plan", lambda self, costs: found.update(costs))
+    found: list[Plan] = []
+    monkeypatch.setattr(Progress, "plan", lambda *_: None)
+    monkeypatch.setattr(Plan, "fitting", property(found.append))
     collect("--cpus=2")
-    # Seconds of a whole run on two CPUs: see the README.
-    seconds = {"tuning-red-2-cpus": 16, "algorithms-red-2-cpus-as-given": 34, "forests-red-10-models-2-cpus": 29}
-    seconds |= {"forests-red-100-models-2-cpus": 158}
-    costs = {re.sub(r".*::test_(\w+)\[(.*)]", r"\1-\2", test): cost for test, cost in found.items()}
+    # Seconds of a whole run on two CPUs, by pairs.
+    seconds = {"tuning-red-2-cpus": 16 / 5, "algorithms-red-2-cpus-as-given": 34 / 5}
+    seconds |= {"forests-red-10-models-2-cpus": 29 / 5, "forests-red-100-models-2-cpus": 158 / 3}
+    seconds |= {"engines (8 cells)": 137 * 8 / 7, "cold (6 cells)": 30 / 2, "dispatch (3 cells)": 5 / 5}
+    costs = {job.name: job.pair_s for job in found[0].jobs}
     rates = [costs[name] / second for name, second in seconds.items()]
     assert max(rates) < 1.5 * min(rates)
+    assert [job.name for job in found[0].jobs][:2] == ["forests-red-10-models-2-cpus", "forests-red-100-models-2-cpus"]
+    assert [job.asked for job in found[0].jobs if "cells)" in job.name] == [5, 2, 1]
 
 
 def test_the_data_are_named_in_the_header(collect: Collect) -> None:

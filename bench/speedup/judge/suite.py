@@ -27,8 +27,9 @@ from statistics import median
 from scipy import special
 
 from ..keep.decisions import Decision
-from ..keep.runs import QUANTITIES, SPEEDUP, Record
+from ..keep.runs import QUANTITIES, Record
 from ..measure.factors import FACTORS
+from ..measure.pairs import SPEEDUP
 from .segment import centre
 from .series import judge
 from .verdict import (

@@ -151,7 +151,7 @@ def _difference(cell: str, quantity: str, a: np.ndarray, b: np.ndarray, limits: 
     n = len(apart)
     mean = float(apart.mean())
     error = float(apart.std(ddof=1)) / math.sqrt(n)
-    half = half_width(error, n)
+    half = half_width(error, n - 1)
     together = float(special.stdtrit(n - 1, 1 - limits.false_alarms / judged / 2)) * error
     smallest = -math.log1p(-limits.smallest)
     if n >= limits.least_rounds and abs(mean) > together and abs(mean) >= smallest:

@@ -11,16 +11,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ..measure.cell import AGAIN, BLOCK, COST, OF_A_FAILED_TEST, SIDE_BY_SIDE, Fingerprint
-from ..measure.estimate import half_width
+from ..measure.cell import AGAIN, BLOCK, OF_A_FAILED_TEST, SIDE_BY_SIDE, Fingerprint
+from ..measure.costs import COST
+from ..measure.estimate import KNOWN, Spread, Spreads, from_json, margin_of
 from ..measure.factors import FACTORS
-from ..measure.pairs import SCHEMA
+from ..measure.pairs import SCHEMA, SPEEDUP
 
 RUN = "run"
 """Key of a run's id in our block at its top: 32 hexadecimal digits, the same however often the run is saved."""
 
-SPEEDUP = "speedup"
-"""Name of the quantity that the factors make."""
 QUANTITIES = (SPEEDUP, *FACTORS)
 """What is judged of each speedup."""
 MOST_LOG = 700.0
@@ -58,6 +57,8 @@ class Record:
     """Commit of the measured project, if it is known."""
     pairs: int = 0
     """How many pairs were measured."""
+    known: Spreads = field(default_factory=dict)
+    """What the run knew before of how far pairs lie apart, by quantity."""
     side_by_side: bool = False
     """Whether it is one of several engines, most of which are not ours: no failure of the suite."""
     name: str = ""
@@ -66,11 +67,13 @@ class Record:
     """Unit of a cost."""
 
     def interval(self, quantity: str) -> tuple[float, float] | None:
-        """Return the 95 % interval of a quantity within the run; ``None`` where a single pair was measured."""
-        log, se = self.logs[quantity], self.log_ses[quantity]
-        if se is None or self.pairs < 2:
+        """Return the 95 % interval of a quantity within the run; ``None`` where too little was known for one."""
+        if not self.pairs:
             return None
-        margin = half_width(se, self.pairs)
+        log, se = self.logs[quantity], self.log_ses[quantity] or 0.0
+        margin = margin_of(Spread(se * se * self.pairs, self.pairs - 1), self.known.get(quantity))
+        if margin is None:
+            return None
         return math.exp(log - margin), math.exp(min(log + margin, MOST_LOG))
 
     @property
@@ -236,6 +239,7 @@ def record_of(block: Mapping[str, Any], run: Mapping[str, Any], file: str) -> Re
         versions={name: str(version) for name, version in dict((run.get(BLOCK) or {}).get("versions") or {}).items()},
         commit=str((run.get("commit_info") or {}).get("id") or ""),
         pairs=len(block[COST]["own"] if COST in block else block.get("pairs", ())),
+        known=from_json(block.get(KNOWN) or {}),
         side_by_side=SIDE_BY_SIDE in block,
         name=str(block.get("name") or fingerprint.label),
         unit=str(block[COST].get("unit", "s") if COST in block else "s"),

@@ -11,17 +11,18 @@ from typing import Any
 import numpy as np
 
 from .contest import Showing
-from .costs import Costs
+from .costs import COST, Costs
+from .estimate import KNOWN
 from .pairs import PROTOCOL, Measurement
 
 BLOCK = "speedup"
 """Key of our figures in the ``extra_info`` of a benchmark, and of our facts at the top of a saved run."""
-COST = "cost"
-"""Key in the block of a benchmark that is a cost and not a speedup; name of the quantity that is judged of it."""
 AGAIN = "again"
 """Key in the block of the second measurement of a suspect cell."""
 OF_A_FAILED_TEST = "speedup_of_a_failed_test"
 """Key in the ``extra_info`` of a benchmark in the place of `BLOCK`, if its test failed: no run of its series."""
+TOOK = "took"
+"""Key in the block of how long the cell took, for the plan of the next run."""
 CURVES = "curves"
 """Key in the block of further curves that belong to the cell."""
 SIDE_BY_SIDE = "side_by_side"
@@ -40,7 +41,7 @@ _OF_THE_CELL = {
     CURVES,
     SIDE_BY_SIDE,
 }
-_MEASURED = {"schema", "protocol", "speedup", "ci95", "log_se", "sequential_s", "parallel_s"}
+_MEASURED = {"schema", "protocol", "speedup", "ci95", "log_se", "sequential_s", "parallel_s", KNOWN, TOOK}
 _OF_PAIRS = {"ideal", "efficiency", "factors", "pairs", "discarded"}
 RESERVED = _OF_THE_CELL | _MEASURED | _OF_PAIRS
 """Keys of the block: no fact may have such a name."""

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 import psutil
 
+from .estimate import Spreads, pooled
 from .fits import Run
 from .machine import Meter
 from .pairs import Measurement
@@ -64,6 +65,8 @@ class Showing:
     """Seconds from nothing to the first result, one per visit."""
     failure: Exception | None = None
     """What ended its part in the contest."""
+    known: Spreads = field(default_factory=dict)
+    """How far the pairs of the other contestants lie apart, by quantity."""
     memory_bytes: int = 0
     """Peak memory of this process and all its descendants while a sweep was trained, each page counted once."""
 
@@ -73,6 +76,7 @@ class Showing:
         return Measurement(
             tuple(pair for one in self.measurements for pair in one.pairs),
             tuple(pair for one in self.measurements for pair in one.discarded),
+            self.known,
         )
 
     @property
@@ -93,6 +97,7 @@ def compete(
     rounds: int,
     meter: Callable[[], Meter],
     on_visit: Callable[[str, int], object],
+    enough: Callable[[int], bool] = lambda _: False,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, Showing]:
     """Measure all contestants in turn.
@@ -106,11 +111,13 @@ def compete(
     cpus : int
         CPU limit of all of them.
     rounds : int
-        How often each is visited; each visit measures `PAIRS` pairs.
+        How often each is visited at most; each visit measures `PAIRS` pairs.
     meter : callable
         Makes what tells how busy other programs are.
     on_visit : callable
         Called with the name of a contestant and the round, from 1, before each visit.
+    enough : callable
+        Called with the number of rounds after each of them: whether no more are needed.
     clock : callable
         Seconds.
 
@@ -130,7 +137,19 @@ def compete(
                 _visit(one, seen[one.name], sequential, cpus, meter, clock)
             except Exception as error:  # one that fails must not cost the others their turn
                 seen[one.name].failure = error
+        if enough(number + 1):
+            break
+    _share_spreads([one for one in seen.values() if one.measurements])
     return seen
+
+
+def _share_spreads(seen: Sequence[Showing]) -> None:
+    """Let each know how far the pairs of the others lie apart: two of its own tell next to nothing of that."""
+    spreads = [one.measurement.spreads for one in seen]
+    for number, one in enumerate(seen):
+        others = [*spreads[:number], *spreads[number + 1 :]]
+        together = {name: pooled(spread[name] for spread in others) for name in (others[0] if others else ())}
+        one.known = {name: spread for name, spread in together.items() if spread is not None}
 
 
 def _visit(

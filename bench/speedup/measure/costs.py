@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from .estimate import Estimate, geometric_mean
+from .estimate import KNOWN, Estimate, Spread, Spreads, as_json, geometric_mean, spread_of
 from .pairs import PROTOCOL, SCHEMA
 
 SECONDS = "s"
+COST = "cost"
+"""Key in the block of a benchmark that is a cost and not a speedup; name of the quantity that is judged of it."""
+OWN, BARE = "own", "bare"
+"""Names of the quantities that it comes from."""
 
 Runs = list[tuple[Mapping[str, float], float]]
 """Of each round the costs of all steps, by name, and the bare seconds."""
@@ -35,24 +39,43 @@ class Costs:
     """``s``, or what is counted."""
     against: str = ""
     """The bare means, in words; empty where there is nothing to compare with."""
+    known: Spreads = field(default_factory=dict)
+    """What was known before of how far pairs lie apart, by quantity."""
 
     models = 0  # trained
     troubles: tuple[str, ...] = ()
 
     @property
+    def quantities(self) -> dict[str, list[float]]:
+        """What has an interval: a figure for each pair, by quantity."""
+        return {
+            OWN: [pair.own for pair in self.pairs],
+            BARE: [pair.bare for pair in self.pairs],
+            COST: [pair.bare / pair.own for pair in self.pairs],
+        }
+
+    @property
+    def spreads(self) -> dict[str, Spread]:
+        """How far these pairs lie apart, by quantity."""
+        return {name: spread_of(values) for name, values in self.quantities.items()}
+
+    def _mean(self, quantity: str) -> Estimate:
+        return geometric_mean(self.quantities[quantity], self.known.get(quantity))
+
+    @property
     def own(self) -> Estimate:
         """The engine's cost."""
-        return geometric_mean([pair.own for pair in self.pairs])
+        return self._mean(OWN)
 
     @property
     def bare(self) -> Estimate:
         """That of the bare means."""
-        return geometric_mean([pair.bare for pair in self.pairs])
+        return self._mean(BARE)
 
     @property
     def ratio(self) -> Estimate:
         """Bare over own: like a speedup it is lower when the engine costs more, and a slow machine lowers both."""
-        return geometric_mean([pair.bare / pair.own for pair in self.pairs])
+        return self._mean(COST)
 
     def as_json(self) -> dict[str, Any]:
         """Return the pairs and what follows from them as plain numbers and strings."""
@@ -65,12 +88,13 @@ class Costs:
             "log_se": ratio.log_se,
             "sequential_s": self.bare.value,
             "parallel_s": self.own.value,
-            "cost": {
+            COST: {
                 "unit": self.unit,
                 "against": self.against,
-                "own": [pair.own for pair in self.pairs],
-                "bare": [pair.bare for pair in self.pairs],
+                OWN: self.quantities[OWN],
+                BARE: self.quantities[BARE],
             },
+            KNOWN: as_json(self.known),
         }
 
 
@@ -78,7 +102,7 @@ def measure_costs(
     own: Callable[[], Mapping[str, float]],
     bare: Callable[[], float],
     rounds: int,
-    on_pair: Callable[[int], object],
+    enough: Callable[[int], bool] = lambda _: False,
 ) -> Runs:
     """Measure the costs of some steps and the bare means, one right after the other, in alternating order.
 
@@ -89,19 +113,20 @@ def measure_costs(
     bare : callable
         Does the same without the engine; returns seconds.
     rounds : int
-        How often.
-    on_pair : callable
-        Called with the number of finished rounds before each round.
+        How often at most.
+    enough : callable
+        Called with the number of rounds after each of them: whether no more are needed.
     """
     done: Runs = []
     for number in range(rounds):
-        on_pair(number)
         if number % 2:
             took = own()
             done.append((took, bare()))
         else:
             compared = bare()
             done.append((own(), compared))
+        if enough(len(done)):
+            break
     return done
 
 

@@ -1,15 +1,66 @@
-"""Geometric means over pairs, with their confidence intervals."""
+"""Geometric means over pairs, with their confidence intervals, and what else is known of the spread of the pairs."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import special
 
 CONFIDENCE = 0.95
+LEAST_DEGREES = 2
+"""Degrees of freedom of an interval that says something. Those of two pairs, one, give ± 13 standard errors."""
+MOST_KNOWN = 8
+"""Degrees of freedom that earlier runs may count for: a night can be noisier than those before it."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How far the logs of single pairs lie apart."""
+
+    variance: float
+    """Of the log of one pair."""
+    degrees: int
+    """Degrees of freedom of this variance."""
+
+
+Spreads = Mapping[str, Spread]
+"""By the name of the quantity."""
+KNOWN = "known_spread"
+"""Key in a block of what was known before of the spread of its pairs."""
+
+
+def as_json(spreads: Spreads) -> dict[str, list[float]]:
+    """Return spreads as plain numbers."""
+    return {name: [spread.variance, spread.degrees] for name, spread in spreads.items()}
+
+
+def from_json(spreads: Mapping[str, Sequence[float]]) -> dict[str, Spread]:
+    """Return what `as_json` wrote.
+
+    Raises
+    ------
+    ValueError, TypeError, AttributeError
+        If it is something else.
+    """
+    found = {name: Spread(float(variance), int(degrees)) for name, (variance, degrees) in spreads.items()}
+    if not all(0 <= one.variance < math.inf and one.degrees > 0 for one in found.values()):
+        raise ValueError(f"{KNOWN} is broken")
+    return found
+
+
+def pooled(spreads: Iterable[Spread]) -> Spread | None:
+    """Return what several spreads say together; ``None`` if there is none, or they know nothing."""
+    known = [one for one in spreads if one.degrees > 0]
+    degrees = sum(one.degrees for one in known)
+    return Spread(sum(one.variance * one.degrees for one in known) / degrees, degrees) if degrees else None
+
+
+def spread_of(values: Sequence[float]) -> Spread:
+    """Return how far the logs of positive values lie apart; with no degrees of freedom for a single one."""
+    return Spread(float(np.log(values).var(ddof=1)) if len(values) > 1 else 0.0, len(values) - 1)
 
 
 @dataclass(frozen=True)
@@ -19,35 +70,40 @@ class Estimate:
     value: float
     """exp(mean of the logs)."""
     low: float | None
-    """Lower end of the 95 % interval; ``None`` for a single pair, which tells nothing of its own spread."""
+    """Lower end of the 95 % interval; ``None`` where too little is known of the spread for one that says something."""
     high: float | None
     """Upper end."""
     log_se: float | None
-    """Standard error of the mean of the logs."""
+    """Standard error of the mean of the logs, from these pairs alone; ``None`` for a single one."""
 
 
-def half_width(error: float, values: int) -> float:
-    """Return half the width of Student's 95 % interval of a mean of at least two values.
+def half_width(error: float, degrees: int) -> float:
+    """Return half the width of Student's 95 % interval.
 
     Parameters
     ----------
     error : float
         Standard error of the mean.
-    values : int
-        Number of values.
+    degrees : int
+        Its degrees of freedom, at least 1.
     """
-    return float(special.stdtrit(values - 1, (1 + CONFIDENCE) / 2)) * error
+    return float(special.stdtrit(degrees, (1 + CONFIDENCE) / 2)) * error
 
 
-def geometric_mean(values: Sequence[float]) -> Estimate:
+def geometric_mean(values: Sequence[float], known: Spread | None = None) -> Estimate:
     """Return the geometric mean of positive values with its 95 % interval.
 
-    The interval is Student's, for the mean of the logs.
+    The interval is Student's, for the mean of the logs. What is known of the spread counts beside that of the values
+    themselves, each with its degrees of freedom: the moderated t of G. K. Smyth, "Linear models and empirical Bayes
+    methods for assessing differential expression", Statistical Applications in Genetics and Molecular Biology 3(1):3,
+    2004.
 
     Parameters
     ----------
     values : sequence of float
         One positive value per pair; at least one.
+    known : Spread, optional
+        What earlier runs tell of the spread; it counts for `MOST_KNOWN` degrees of freedom at most.
 
     Raises
     ------
@@ -56,10 +112,27 @@ def geometric_mean(values: Sequence[float]) -> Estimate:
     """
     if not values or not all(value > 0 and math.isfinite(value) for value in values):
         raise ValueError(f"a geometric mean needs positive numbers, not {list(values)!r}")
-    logs = np.log(np.asarray(values, dtype=float))
-    mean = float(logs.mean())
-    if len(logs) == 1:
-        return Estimate(math.exp(mean), None, None, None)
-    log_se = float(logs.std(ddof=1) / math.sqrt(len(logs)))
-    margin = half_width(log_se, len(logs))
+    mean = float(np.log(np.asarray(values, dtype=float)).mean())
+    own = spread_of(values)
+    log_se = math.sqrt(own.variance / len(values)) if own.degrees else None
+    margin = margin_of(own, known)
+    if margin is None:
+        return Estimate(math.exp(mean), None, None, log_se)
     return Estimate(math.exp(mean), math.exp(mean - margin), math.exp(mean + margin), log_se)
+
+
+def margin_of(own: Spread, known: Spread | None = None) -> float | None:
+    """Return half the width of the 95 % interval of a mean of logs; ``None`` if too little is known of their spread.
+
+    Parameters
+    ----------
+    own : Spread
+        Of the logs themselves: one degree of freedom less than there are.
+    known : Spread, optional
+        As for `geometric_mean`.
+    """
+    earlier = [Spread(known.variance, min(known.degrees, MOST_KNOWN))] if known is not None else []
+    both = pooled([own, *earlier])
+    if both is None or both.degrees < LEAST_DEGREES:
+        return None
+    return half_width(math.sqrt(both.variance / (own.degrees + 1)), both.degrees)

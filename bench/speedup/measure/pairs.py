@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
-from .estimate import Estimate, geometric_mean
+from .estimate import KNOWN, Estimate, Spread, Spreads, as_json, geometric_mean, spread_of
 from .factors import FACTORS, Factors, five_factors, ideal_speedup
 from .fits import FitSeconds, Tasks
 
@@ -16,6 +17,11 @@ SCHEMA = 1
 
 SEQUENTIAL_FIRST = "sequential-first"
 PARALLEL_FIRST = "parallel-first"
+
+SPEEDUP = "speedup"
+"""Name of the quantity that the factors make."""
+STEADY_PART = "steady"
+"""Name of wait × balance × engine."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +101,8 @@ class Measurement:
     """The pairs that count; at least one."""
     discarded: tuple[dict[str, Any], ...] = ()
     """Pairs that were measured again, with the reason under ``unfair``. Of those that broke off there is no more."""
+    known: Spreads = field(default_factory=dict)
+    """What was known before of how far pairs lie apart, by quantity."""
 
     @property
     def models(self) -> int:
@@ -104,7 +112,7 @@ class Measurement:
     @property
     def speedup(self) -> Estimate:
         """The speedup over all pairs."""
-        return geometric_mean([pair.speedup for pair in self.pairs])
+        return self._mean(SPEEDUP)
 
     @property
     def sequential_s(self) -> float:
@@ -129,12 +137,29 @@ class Measurement:
     @property
     def factors(self) -> dict[str, Estimate]:
         """Each factor over all pairs, by name."""
-        return {name: geometric_mean([getattr(pair.factors, name) for pair in self.pairs]) for name in FACTORS}
+        return {name: self._mean(name) for name in FACTORS}
 
     @property
     def steady(self) -> Estimate:
         """Wait × balance × engine over all pairs: the engine's own part of the speedup, and a steady one."""
-        return geometric_mean([pair.factors.steady for pair in self.pairs])
+        return self._mean(STEADY_PART)
+
+    @cached_property
+    def quantities(self) -> dict[str, list[float]]:
+        """What has an interval: a figure for each pair, by quantity."""
+        return {
+            SPEEDUP: [pair.speedup for pair in self.pairs],
+            STEADY_PART: [pair.factors.steady for pair in self.pairs],
+            **{name: [getattr(pair.factors, name) for pair in self.pairs] for name in FACTORS},
+        }
+
+    @property
+    def spreads(self) -> dict[str, Spread]:
+        """How far these pairs lie apart, by quantity."""
+        return {name: spread_of(values) for name, values in self.quantities.items()}
+
+    def _mean(self, quantity: str) -> Estimate:
+        return geometric_mean(self.quantities[quantity], self.known.get(quantity))
 
     @property
     def troubles(self) -> tuple[str, ...]:
@@ -166,4 +191,5 @@ class Measurement:
             },
             "pairs": [pair.as_json() for pair in self.pairs],
             "discarded": list(self.discarded),
+            KNOWN: as_json(self.known),
         }

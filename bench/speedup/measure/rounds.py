@@ -32,11 +32,11 @@ class PairedRounds:
     cpus : int
         CPU limit of the parallel one.
     rounds : int
-        How many pairs are wanted.
+        How many pairs are wanted; half as many may be put aside and measured again.
     meter : Meter or None
         Tells how busy other programs are; ``None`` if that is not looked at.
-    on_pair : callable
-        Called with the number of pairs after each of them.
+    enough : callable, optional
+        Called with the pairs after each of them: whether no more are needed; by default, when there are `rounds`.
     prepare : callable, optional
         Called before every parallel run; not timed.
     pieces : sequence of int
@@ -55,7 +55,7 @@ class PairedRounds:
         cpus: int,
         rounds: int,
         meter: Meter | None,
-        on_pair: Callable[[int], object] = lambda _: None,
+        enough: Callable[[Sequence[Pair]], bool] | None = None,
         prepare: Callable[[], object] | None = None,
         pieces: Sequence[int] = (),
         timer: Callable[[], float] = time.perf_counter,
@@ -68,7 +68,7 @@ class PairedRounds:
         self._cpus = cpus
         self._rounds = rounds
         self._meter = meter
-        self._on_pair = on_pair
+        self._enough = enough or (lambda pairs: len(pairs) >= rounds)
         self._prepare = prepare
         self._pieces = tuple(pieces)
         self._timer = timer
@@ -87,8 +87,8 @@ class PairedRounds:
         fits, tasks, _ = self._both(SEQUENTIAL_FIRST)
         five_factors(sequential_s=1.0, parallel_s=1.0, fits=fits, tasks=tasks, cpus=self._cpus)
 
-    def measure(self) -> Measurement:
-        """Measure all pairs; those that are unfair are measured again, as often as half of the rounds.
+    def measure(self, rounds: int | None = None) -> Measurement:
+        """Measure pairs until there are enough, or so many; those that are unfair are measured again.
 
         Raises
         ------
@@ -100,7 +100,7 @@ class PairedRounds:
         pairs: list[Pair] = []
         discarded: list[dict[str, Any]] = []
         most = max(1, self._rounds // 2)
-        while len(pairs) < self._rounds:
+        while not (pairs and (self._enough(pairs) if rounds is None else len(pairs) == rounds)):
             order = PARALLEL_FIRST if len(pairs) % 2 else SEQUENTIAL_FIRST
             if self._meter is not None:
                 self._meter.start()
@@ -115,7 +115,6 @@ class PairedRounds:
                 discarded.append(pair.as_json())
                 continue
             pairs.append(pair)
-            self._on_pair(len(pairs))
         return Measurement(tuple(pairs), tuple(discarded))
 
     def _pair(self, order: str) -> Pair:

@@ -7,6 +7,9 @@ import math
 from ..measure.costs import SECONDS, Costs
 from ..measure.estimate import Estimate
 
+UNKNOWN = "±?"
+"""In the place of an interval: one or two pairs, and no earlier run, tell too little of how far pairs lie apart."""
+
 
 def seconds(value: float) -> str:
     """Return seconds with three significant digits."""
@@ -22,17 +25,17 @@ def duration(value: float) -> str:
 
 
 def with_interval(estimate: Estimate, digits: int) -> str:
-    """Return the value with its interval in brackets, or alone where a single pair gives none."""
+    """Return the value with its interval in brackets, or that there is none."""
     value = f"{estimate.value:.{digits}f}"
     if estimate.low is None or estimate.high is None:
-        return f"{value} [one pair]"
+        return value + UNKNOWN
     return f"{value} [{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]"
 
 
 def with_margin(estimate: Estimate) -> str:
     """Return the value with half the width of its interval."""
     if estimate.low is None or estimate.high is None:
-        return f"{estimate.value:.3f}"
+        return f"{estimate.value:.3f}{UNKNOWN}"
     margin = (estimate.high - estimate.low) / 2
     return f"{estimate.value:.3f}±" + (f"{margin:.3f}".removeprefix("0") if margin < 1 else ">1")
 
@@ -51,7 +54,7 @@ def with_unit(costs: Costs) -> str:
     """Return a cost with its interval and its unit."""
     own = costs.own
     scale, unit = _scale(own.value, costs.unit)
-    ends = "" if own.low is None or own.high is None else f" [{own.low * scale:.3g}, {own.high * scale:.3g}]"
+    ends = UNKNOWN if own.low is None or own.high is None else f" [{own.low * scale:.3g}, {own.high * scale:.3g}]"
     return f"{own.value * scale:.3g}{ends} {unit}"
 
 

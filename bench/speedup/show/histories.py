@@ -16,7 +16,8 @@ from ..judge.changes import what_changed
 from ..judge.store import Series
 from ..judge.verdict import REGRESSED, SUSPECT, Verdict
 from ..keep.decisions import Decisions
-from ..keep.runs import SPEEDUP, Record
+from ..keep.runs import Record
+from ..measure.pairs import SPEEDUP
 from .figures import amount
 from .sentences import change_of, circumstances, date_of, sentence
 

@@ -16,6 +16,19 @@ from .figures import plural
 from .gates import FAIL, OFF
 from .sentences import TOLD, noted, sentence, when, with_percent
 
+LOSSES = {
+    "loop": "to the loop's own doing",
+    "cpu": "to fits that slow each other down",
+    "wait": "to waiting for CPUs",
+    "balance": "to CPUs left idle at the end",
+    "engine": "to {engine} itself",
+}
+"""Where a factor below 1 went."""
+PARALLEL = "parallel"
+"""Name of an engine that has none."""
+TOLD_LOSS = 0.005
+"""Smallest share that is told."""
+
 
 @dataclass(frozen=True)
 class Shown:
@@ -51,6 +64,28 @@ class Shown:
     def change(self) -> str:
         """What is said of a change of level; empty if there is none."""
         return sentence(self.verdict) if self.verdict and self.state in TOLD else ""
+
+    @property
+    def lacks_interval(self) -> bool:
+        """Whether too little is known of its pairs for an interval."""
+        measured = self.measurement
+        return (measured.own if isinstance(measured, Costs) else measured.speedup).low is None
+
+    @property
+    def answer(self) -> str:
+        """How much faster it is, and where the rest went, in a sentence; empty for a cost."""
+        measured = self.measurement
+        if isinstance(measured, Costs):
+            return ""
+        alone = self.engine == PARALLEL
+        start, culprit = ("In parallel", "the parallel run") if alone else (f"With {self.engine}", self.engine)
+        lost = sorted(((1 - one.value, LOSSES[name]) for name, one in measured.factors.items()), reverse=True)
+        told = [f"{share:.0%} {to.format(engine=culprit)}" for share, to in lost if share >= TOLD_LOSS]
+        return (
+            f"{start}, {plural(measured.models, 'model')} train {measured.speedup.value:.2f} times as fast as in a "
+            f"loop, on {plural(measured.pairs[0].cpus, 'CPU')} (ideal {measured.ideal:.2f})"
+            f"{': lost ' * bool(told)}{', '.join(told)}"
+        ).replace("%", " %")
 
     @property
     def urgency(self) -> int:
@@ -111,7 +146,15 @@ class Outcome:
         lines = [line for cell in self.by_urgency for line in cell.remarks]
         if self.together and self.together.state in TOLD:
             lines.append(f"all cells together: {sentence(self.together)}")
+        beside = [seen.measurement.speedup.low for contest in self.contests.values() for seen in contest.values()]
+        if any(cell.lacks_interval for cell in self.cells) or None in beside:
+            lines.append("±?: too few pairs to tell how far they lie apart; --rounds 5 or more time tells")
         return [*lines, *self.notes]
+
+    @property
+    def answer(self) -> str:
+        """The first cell in a sentence: how much faster it is, and where the rest went."""
+        return self.cells[0].answer if self.cells else ""
 
     @property
     def alarm(self) -> str:

@@ -10,7 +10,7 @@ from ..judge.changes import Change
 from ..judge.suite import CellVerdict
 from ..judge.verdict import IMPROVED, RECOVERED, REGRESSED, SUSPECT, Verdict
 from ..keep.git import commits_between
-from ..measure.cell import COST
+from ..measure.costs import COST
 from .figures import plural
 
 TOLD = (REGRESSED, SUSPECT, IMPROVED, RECOVERED)

@@ -99,6 +99,8 @@ def _lines(outcome: Outcome, facts: Mapping[str, str]) -> Iterator[str]:
         yield ""
         yield from (f"- {plain(line)}" for line in others)
     yield ""
+    if outcome.answer:
+        yield from (plain(outcome.answer), "")
     if outcome.speedups:
         yield from (*table(speedup_table(outcome, WHOLE)), "")
         yield from _folded("Factors", table(factor_table(outcome, WHOLE)))

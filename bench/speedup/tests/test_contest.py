@@ -150,7 +150,6 @@ def test_a_measurement_alone_needs_no_pytest(world: World) -> None:
         cpus=2,
         rounds=3,
         meter=None,
-        on_pair=lambda _: None,
         timer=lambda: world.now,
     )
     measurement = rounds.measure()

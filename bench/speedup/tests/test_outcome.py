@@ -41,7 +41,7 @@ def verdict(state: str, since: str | None = None, quantity: str = "engine") -> C
 def measurement(parallel_s: float = 1.7) -> Measurement:
     fits = (FitSeconds(1.5, 1.4), FitSeconds(1.5, 1.4))
     pairs = (Pair("sequential-first", 2, 3.0, parallel_s, fits, tuple((fit,) for fit in fits)),)
-    return Measurement(pairs * 2)
+    return Measurement(pairs * 3)
 
 
 def shown(name: str, state: str = "", since: str | None = None) -> Shown:
@@ -50,7 +50,7 @@ def shown(name: str, state: str = "", since: str | None = None) -> Shown:
     return replace(one, remarks=(f"{name}: {one.change}", "  ray 2.60.0 → 2.61.0")) if one.change else one
 
 
-COST = Shown("put-red-2-cpus", "ray", Costs((CostPair(0.002, 0.001),) * 2, "s", "two spoons"))
+COST = Shown("put-red-2-cpus", "ray", Costs((CostPair(0.002, 0.001),) * 3, "s", "two spoons"))
 
 
 @pytest.fixture

@@ -1,51 +1,37 @@
-"""How long the rest will take."""
+"""Durations, and what is said where no line can move."""
 
 from __future__ import annotations
 
 import pytest
 
 from bench.speedup.show.figures import duration
-from bench.speedup.show.progress import Schedule
+from bench.speedup.show.progress import Progress
 
 
-class Clock:
+class Reporter:
+    """Takes what is written."""
+
+    isatty = False
+    currentfspath = None
+
     def __init__(self) -> None:
-        self.now = 50.0
+        self.lines: list[str] = []
 
-    def __call__(self) -> float:
-        return self.now
+    def ensure_newline(self) -> None: ...
 
-
-def test_time_left_follows_the_expected_costs() -> None:
-    clock = Clock()
-    schedule = Schedule([1.0, 1.0, 10.0], clock)
-    schedule.begin(0)
-    assert schedule.seconds_left(0.0) is None
-    clock.now += 5
-    assert schedule.seconds_left(0.5) == pytest.approx(5 + 10 + 100)
-    clock.now += 5
-    assert schedule.end() == 10
-    assert schedule.seconds_left(1.0) == pytest.approx(110)
-    clock.now += 1000  # Ray starts: not the time of a cell
-    schedule.begin(1)
-    clock.now += 10
-    schedule.end()
-    schedule.begin(2)
-    assert schedule.seconds_left(0.0) == pytest.approx(100)
-    clock.now += 60  # slower than expected
-    assert schedule.seconds_left(0.5) == pytest.approx(5 * 80 / 7)
-    clock.now += 40
-    schedule.end()
-    assert schedule.seconds_left(1.0) == 0
+    def write_line(self, line: str) -> None:
+        self.lines.append(line)
 
 
-def test_skipped_cells_are_not_waited_for() -> None:
-    clock = Clock()
-    schedule = Schedule([1.0, 50.0, 1.0], clock)
-    schedule.begin(2)
-    clock.now += 3
-    schedule.end()
-    assert schedule.seconds_left(1.0) == 0
+def test_a_log_gets_a_line_a_minute_at_least(pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    reporter, now = Reporter(), 0.0
+    monkeypatch.setattr(pytestconfig.pluginmanager, "getplugin", {"terminalreporter": reporter}.get)
+    monkeypatch.setattr(pytestconfig.option, "verbose", 0)
+    progress = Progress(pytestconfig, lambda: 100.0, lambda: now)
+    progress.begin("test", "cell")
+    for now in (10.0, 59.0, 60.0, 100.0, 121.0):
+        progress.note(f"pair {now:g}")
+    assert reporter.lines == ["[1/1] cell: pair 60; 1 min 40 s left", "[1/1] cell: pair 121; 1 min 40 s left"]
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,10 @@ from bench.speedup.judge.changes import Change, what_changed
 from bench.speedup.judge.suite import CellVerdict, SuiteRule, fair, judge_cell, judge_suite
 from bench.speedup.judge.verdict import IMPROVED, LEARNING, OK, REGRESSED, SUSPECT
 from bench.speedup.keep.git import commits_between
-from bench.speedup.keep.runs import QUANTITIES, SPEEDUP, Record
+from bench.speedup.keep.runs import QUANTITIES, Record
 from bench.speedup.measure.cell import Fingerprint
 from bench.speedup.measure.factors import FACTORS
+from bench.speedup.measure.pairs import SPEEDUP
 from bench.speedup.show.sentences import circumstances
 
 SDS = {"loop": 0.0003, "cpu": 0.02, "wait": 0.005, "balance": 0.003, "engine": 0.002}

@@ -15,8 +15,10 @@ from ...judge.suite import URGENCY, SuiteRule
 from ...judge.verdict import OK, REGRESSED, SUSPECT
 from ...keep.curves import Curve
 from ...keep.decisions import ACCEPT, Decisions
-from ...keep.runs import SPEEDUP, History, Record
-from ...measure.cell import COST, Fingerprint
+from ...keep.runs import History, Record
+from ...measure.cell import Fingerprint
+from ...measure.costs import COST
+from ...measure.pairs import SPEEDUP
 from ..figures import amount, plural
 from ..sentences import TOLD, change_of, circumstances, date_of, noted, sentence
 from .blocks import Blocks

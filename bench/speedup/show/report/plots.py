@@ -14,11 +14,13 @@ from ...judge.store import Series, Suite
 from ...judge.verdict import LEARNING, SUSPECT, Verdict
 from ...keep.curves import Curve
 from ...keep.decisions import Entry
-from ...keep.runs import SPEEDUP, Record
-from ...measure.cell import COST, CURVES, SIDE_BY_SIDE
+from ...keep.runs import Record
+from ...measure.cell import CURVES, SIDE_BY_SIDE
 from ...measure.contest import FLOOR
+from ...measure.costs import COST
 from ...measure.estimate import geometric_mean
 from ...measure.factors import FACTORS, STEADY
+from ...measure.pairs import SPEEDUP, STEADY_PART
 from ..sentences import TOLD
 from . import charts
 from .blocks import Blocks
@@ -287,7 +289,8 @@ def engines(suite: Suite, reader: Blocks) -> Iterator[Plot]:
 
 
 def _engine(record: Record, block: Mapping[str, Any]) -> dict[str, Any]:
-    share = geometric_mean([math.prod(pair["factors"][name] for name in STEADY) for pair in block["pairs"]])
+    shares = [math.prod(pair["factors"][name] for name in STEADY) for pair in block["pairs"]]
+    share = geometric_mean(shares, record.known.get(STEADY_PART))
     seen = block[SIDE_BY_SIDE]
     return {
         "engine": record.fingerprint.engine,

@@ -1,0 +1,99 @@
+"""What the latest runs tell the plan of the next one: how long each cell took, and how far its pairs lay apart."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ..measure.cell import BLOCK, TOOK, Fingerprint
+from ..measure.costs import BARE, COST, OWN, CostPair, Costs
+from ..measure.estimate import Spread, Spreads, pooled, spread_of
+from ..measure.factors import FACTORS, STEADY
+from ..measure.pairs import SPEEDUP, STEADY_PART
+from .runs import stored_files
+
+LOOK_BACK = 10
+"""Runs that are looked at."""
+UNIT = "unit_s"
+"""Key in our block at the top of a run: seconds that a cost of 1 took then."""
+
+
+@dataclass(frozen=True)
+class Took:
+    """How long a cell took."""
+
+    pair_s: float
+    """Seconds of one pair, all that belongs to it included."""
+    unit_s: float | None
+    """Seconds that a cost of 1 took in the same run, if it is known."""
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """What is known of the cells from the latest runs."""
+
+    took: Mapping[str, Took] = field(default_factory=dict)
+    """By the name of the cell, from the latest run that measured it."""
+    _spreads: tuple[tuple[str, Fingerprint, Spreads], ...] = ()
+
+    def spreads(self, name: str, fingerprint: Fingerprint) -> dict[str, Spread]:
+        """Return how far the pairs of a cell lay apart, by quantity; what is not known is not in it.
+
+        Before it is measured nobody knows the number of its models, so that part of the fingerprint does not count.
+        """
+        keys = replace(fingerprint, models=0).keys
+        same = [
+            spreads
+            for known_as, other, spreads in self._spreads
+            if known_as == name and replace(other, models=0).keys & keys
+        ]
+        names = {name for spreads in same for name in spreads}
+        together = {name: pooled(spreads[name] for spreads in same if name in spreads) for name in names}
+        return {name: spread for name, spread in together.items() if spread is not None}
+
+
+def read_earlier(store: Path) -> Earlier:
+    """Read the latest runs of a store. What cannot be read is as if it were not there: others say what is wrong."""
+    took: dict[str, Took] = {}
+    spreads: list[tuple[str, Fingerprint, Spreads]] = []
+    for run in sorted(_latest(store), key=lambda run: str(run.get("datetime"))):
+        top = run.get(BLOCK)
+        unit_s = top.get(UNIT) if isinstance(top, dict) else None
+        for bench in run.get("benchmarks", ()):
+            try:
+                block = bench["extra_info"][BLOCK]
+                fingerprint = Fingerprint.from_json(block["fingerprint"])
+                name = str(block["name"])
+                found = {quantity: spread_of(values) for quantity, values in _quantities(block).items()}
+                spreads.append((name, fingerprint, found))
+                pair_s = block[TOOK]["seconds"] / block[TOOK]["pairs"]
+                took[name] = Took(float(pair_s), None if unit_s is None else float(unit_s))
+            except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError):
+                continue
+    return Earlier(took, tuple(spreads))
+
+
+def _latest(store: Path) -> Iterator[dict[str, Any]]:
+    files = [(file.stat().st_mtime, file) for file in stored_files(store) if file.is_file()]
+    for _, file in sorted(files)[-LOOK_BACK:]:
+        try:
+            run = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            continue
+        if isinstance(run, dict):
+            yield run
+
+
+def _quantities(block: Mapping[str, Any]) -> dict[str, list[float]]:
+    """Return the figures of each pair by quantity, as `Measurement.quantities` and `Costs.quantities` have them."""
+    if COST in block:
+        pairs = zip(block[COST][OWN], block[COST][BARE], strict=True)
+        return Costs(tuple(CostPair(own, bare) for own, bare in pairs)).quantities
+    factors = [pair["factors"] for pair in block["pairs"]]
+    found = {name: [float(one[name]) for one in factors] for name in FACTORS}
+    found[SPEEDUP] = [float(pair["speedup"]) for pair in block["pairs"]]
+    found[STEADY_PART] = [one[STEADY[0]] * one[STEADY[1]] * one[STEADY[2]] for one in factors]
+    return found
