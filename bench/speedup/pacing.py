@@ -95,5 +95,10 @@ class Pacing:
     def _is_narrow(self, pairs: Sequence[Pair]) -> bool:
         if not self._plan.limited or self._plan.exact or self._known is None:
             return False
-        margin = margin_of(spread_of([pair.factors.steady for pair in pairs]), self._known)
-        return margin is not None and margin <= self._precision
+        return is_narrow(spread_of([pair.factors.steady for pair in pairs]), self._known, self._precision)
+
+
+def is_narrow(own: Spread, known: Spread | None, precision: float) -> bool:
+    """Return whether half the width of the 95 % interval of a mean of logs is at most `precision`."""
+    margin = margin_of(own, known)
+    return margin is not None and margin <= precision

@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 
 from bench.__main__ import main
-from bench.evidence import simulation, suites
+from bench.evidence import simulation, stopping, suites
 from bench.evidence.simulation import Setting, Tally, add, make
+from bench.evidence.stopping import PRECISION
 from bench.evidence.tools import NEEDS, TOOLS, Alarms, History, conbench, github_action_benchmark, pytest_benchmark
 from bench.evidence.tools import this_project as ours
 from bench.speedup.judge.suite import CellVerdict, SuiteRule
 from bench.speedup.judge.verdict import OK, REGRESSED
+from bench.speedup.plan import FEW, MORE, USUAL
 from bench.tools import nights
 
 FLAT = np.full(40, 0.6)
@@ -165,3 +167,12 @@ def test_the_report_names_every_series(capsys: pytest.CaptureFixture[str]) -> No
     out = capsys.readouterr().out
     assert re.search(r"^40 nights of 2 cells without a change: 0 failed", out)
     assert all(f"| {name} |" in out for name in REAL if name not in nights.QUIET)
+
+
+def test_ending_when_sure_enough_neither_bends_the_result_nor_its_interval() -> None:
+    held, error, pairs = stopping.intervals(stopping.KNOWN, PRECISION, 0.3, count=2000, seed=1)
+    assert 0.94 <= held <= 0.97
+    assert abs(error) < 3
+    assert FEW < pairs < MORE * USUAL
+    alone, _, _ = stopping.intervals(stopping.OWN, 1.5 * PRECISION, 0.3, count=2000, seed=1)
+    assert alone < 0.93  # why a few pairs that happen to agree end nothing

@@ -12,7 +12,7 @@ from scipy import special
 CONFIDENCE = 0.95
 LEAST_DEGREES = 2
 """Degrees of freedom of an interval that says something. Those of two pairs, one, give ± 13 standard errors."""
-MOST_KNOWN = 8
+MOST_KNOWN = 12
 """Degrees of freedom that earlier runs may count for: a night can be noisier than those before it."""
 
 

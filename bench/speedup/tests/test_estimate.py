@@ -1,0 +1,140 @@
+"""Intervals from a few pairs and what earlier runs tell of the spread, and what is remembered of those runs."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from bench.speedup.keep.earlier import LOOK_BACK, UNIT, Took, read_earlier
+from bench.speedup.measure.cell import BLOCK, TOOK, Fingerprint, Subject, block_of
+from bench.speedup.measure.costs import COST, CostPair, Costs
+from bench.speedup.measure.estimate import MOST_KNOWN, Spread, as_json, from_json, geometric_mean, pooled, spread_of
+from bench.speedup.measure.fits import FitSeconds
+from bench.speedup.measure.pairs import Measurement, Pair
+
+
+def test_two_pairs_alone_have_no_interval_and_one_has_no_spread() -> None:
+    two = geometric_mean([1.8, 1.9])
+    assert (two.low, two.high) == (None, None)
+    assert two.log_se == pytest.approx(math.log(1.9 / 1.8) / 2)
+    assert spread_of([1.8]) == Spread(0.0, 0)
+    assert geometric_mean([1.8], Spread(0.01, 1)).low is None
+
+
+def test_what_is_known_counts_by_its_degrees_of_freedom() -> None:
+    values, known = [1.7, 1.9], Spread(0.04**2, 9)
+    found = geometric_mean(values, known)
+    variance = (9 * 0.04**2 + np.log(values).var(ddof=1)) / 10
+    margin = stats.t.ppf(0.975, df=10) * math.sqrt(variance / 2)
+    assert found.low == pytest.approx(found.value * math.exp(-margin))
+    assert found.high == pytest.approx(found.value * math.exp(margin))
+    assert found.log_se == geometric_mean(values).log_se  # what is judged comes from this run alone
+    certain = geometric_mean(values, Spread(0.04**2, MOST_KNOWN))
+    assert geometric_mean(values, Spread(0.04**2, 10_000)) == certain
+
+
+def test_one_pair_has_the_interval_that_is_known() -> None:
+    found = geometric_mean([2.0], Spread(0.03**2, 8))
+    assert found.high == pytest.approx(2.0 * math.exp(stats.t.ppf(0.975, df=8) * 0.03))
+
+
+def test_spreads_are_pooled_and_survive_being_written() -> None:
+    assert pooled([Spread(1.0, 1), Spread(4.0, 2), Spread(100.0, 0)]) == Spread(3.0, 3)
+    assert pooled([]) is None
+    spreads = {"speedup": Spread(0.25, 4)}
+    assert from_json(json.loads(json.dumps(as_json(spreads)))) == spreads
+
+
+@pytest.mark.parametrize(
+    "broken", [{"a": [1]}, {"a": [-1.0, 3]}, {"a": [math.inf, 3]}, {"a": [1.0, 0]}, {"a": "xy"}, []]
+)
+def test_a_broken_spread_is_refused(broken: Any) -> None:
+    with pytest.raises((ValueError, TypeError, AttributeError)):
+        from_json(broken)
+
+
+MACHINE: dict[str, str | int] = {"cpu_model": "Abacus", "usable_cpus": 2}
+
+
+def of(workload: str, models: int = 2, **machine: Any) -> Fingerprint:
+    return Fingerprint.of(Subject(workload, "ray", 2), models, MACHINE | machine)
+
+
+def run(store: Path, number: int, *cells: dict[str, Any], unit: Any = None) -> Path:
+    file = store / "machine" / f"{number:04}.json"
+    file.parent.mkdir(exist_ok=True)
+    benchmarks = [{"extra_info": {BLOCK: cell}} for cell in cells]
+    top = {} if unit is None else {UNIT: unit}
+    file.write_text(json.dumps({"datetime": f"2026-11-{number:02}", "benchmarks": benchmarks, BLOCK: top}))
+    os.utime(file, (number, number))
+    return file
+
+
+def cell(name: str, parallel_s: tuple[float, ...] = (1.0, 1.1), took: Any = None, **machine: Any) -> dict[str, Any]:
+    fits = (FitSeconds(0.9, 0.9), FitSeconds(0.9, 0.9))
+    pairs = tuple(
+        Pair("sequential-first", 2, 1.8, seconds, fits, tuple((fit,) for fit in fits)) for seconds in parallel_s
+    )
+    block = block_of(name, Subject(name, "ray", 2), of(name, **machine), Measurement(pairs))
+    return {**block, TOOK: took or {"seconds": 6.0, "pairs": 2}}
+
+
+def test_the_latest_run_tells_how_long_a_cell_takes(tmp_path: Path) -> None:
+    run(tmp_path, 1, cell("a", took={"seconds": 100.0, "pairs": 1}), cell("b"))
+    run(tmp_path, 2, cell("a"), unit=0.3)
+    earlier = read_earlier(tmp_path)
+    assert earlier.took == {"a": Took(3.0, 0.3), "b": Took(3.0, None)}
+
+
+def test_spreads_come_from_the_same_cell_on_the_same_machine(tmp_path: Path) -> None:
+    run(tmp_path, 1, cell("a", (1.0, 1.1)), cell("b", (1.0, 3.0)))
+    run(tmp_path, 2, cell("a", (1.0, 1.2, 1.4)))
+    run(tmp_path, 3, cell("a", (1.0, 9.0), cpu_model="Other"))
+    known = read_earlier(tmp_path).spreads("a", of("a", models=0))
+    expected = pooled([spread_of([1.0, 1.1]), spread_of([1.0, 1.2, 1.4])])
+    assert expected is not None
+    assert known["speedup"].variance == pytest.approx(expected.variance)
+    assert known["speedup"].degrees == known["steady"].degrees == 3
+    assert read_earlier(tmp_path).spreads("c", of("c")) == {}
+
+
+def test_only_the_latest_runs_are_looked_at(tmp_path: Path) -> None:
+    for number in range(1, LOOK_BACK + 3):
+        run(tmp_path, number, cell("old" if number < 3 else "new"))
+    assert set(read_earlier(tmp_path).took) == {"new"}
+
+
+def test_costs_are_remembered_too(tmp_path: Path) -> None:
+    costs = Costs((CostPair(0.2, 0.1), CostPair(0.3, 0.1)))
+    block = block_of("put", Subject("put", "ray", 2), of("put", 0), costs)
+    run(tmp_path, 1, {**block, TOOK: {"seconds": 1.0, "pairs": 2}})
+    known = read_earlier(tmp_path).spreads("put", of("put", 0))
+    assert known["own"].variance == pytest.approx(known[COST].variance)
+    assert known["own"] == spread_of([0.2, 0.3])
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        {},
+        {"name": "a"},
+        {**cell("a"), "pairs": [{}]},
+        {**cell("a"), "pairs": [{"factors": {}, "speedup": "x"}]},
+        {**cell("a"), TOOK: {"seconds": 1.0, "pairs": 0}},
+        {**cell("a"), TOOK: 3},
+        {**cell("a"), "fingerprint": None},
+    ],
+)
+def test_what_is_broken_is_as_if_it_were_not_there(tmp_path: Path, block: dict[str, Any]) -> None:
+    run(tmp_path, 1, block, cell("b"), unit="soon" if not block else None)
+    (tmp_path / "0002.json").write_text("[1, 2")
+    (tmp_path / "0003.json").write_text("[1, 2]")
+    (tmp_path / "0004.json").mkdir()
+    assert set(read_earlier(tmp_path).took) <= {"b"}
