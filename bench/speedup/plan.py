@@ -111,8 +111,19 @@ class Offer:
     most: int = 5
     variance: float = 1.0
     """Of the log of a pair."""
+    cells: int = 1
+    """How many cells share it."""
     first: bool = False
     """Whether it gets its pairs before the others."""
+
+    @property
+    def price(self) -> float:
+        """Seconds for each of its cells."""
+        return (self.setup_s + self.least * self.pair_s) / self.cells
+
+    def gain(self, pairs: int) -> float:
+        """By how much a further pair narrows its intervals, for each second."""
+        return self.cells * self.variance / (pairs * (pairs + 1) * self.pair_s)
 
 
 def share_out(offers: Sequence[Offer], seconds: float) -> list[int]:
@@ -130,7 +141,7 @@ def share_out(offers: Sequence[Offer], seconds: float) -> list[int]:
 
     order = sorted(
         range(len(offers)),
-        key=lambda n: (not offers[n].first, not offers[n].done, offers[n].setup_s + offers[n].least * offers[n].pair_s),
+        key=lambda n: (not offers[n].first, not offers[n].done, offers[n].price),
     )
     for number in order:
         if offers[number].first:
@@ -144,7 +155,7 @@ def share_out(offers: Sequence[Offer], seconds: float) -> list[int]:
     for limits in ([offer.asked for offer in offers], [offer.most for offer in offers]):
         wanting = {number for number in order if 0 < pairs[number] < limits[number]}
         while wanting:
-            best = max(wanting, key=lambda n: offers[n].variance / (pairs[n] * (pairs[n] + 1) * offers[n].pair_s))
+            best = max(wanting, key=lambda n: offers[n].gain(pairs[n]))
             if not afford(best, pairs[best] + 1) or pairs[best] == limits[best]:
                 wanting.remove(best)
     return pairs
@@ -304,6 +315,7 @@ class Plan:
             asked=job.asked,
             most=max(job.asked, job.most),
             variance=job.spread**2,
+            cells=len(job.tests),
             first=job is self.jobs[0],
         )
 
