@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -51,14 +52,20 @@ def cost_of(item: pytest.Item) -> Cost:
 
 def name_cells(items: Sequence[pytest.Item]) -> None:
     """Give each cell its name, and let ``-k`` know it."""
-    cells = [item for item in items if is_cell(item)]
+    cells = sorted(filter(is_cell, items), key=lambda item: item.nodeid)  # alike, in whatever order they will run
     counted = Counter(map(_short, cells))
-    for item in cells:
-        short = _short(item)
-        # Two files may have a test of the same name.
-        name = short if counted[short] == 1 else f"{Path(item.path).stem.removeprefix('test_')}-{short}"
-        item.stash[_NAME] = name
-        item.extra_keyword_matches.add(name)
+    # Two files may have a test of the same name, and two ids of one test may read alike, such as "a b" and "a-b".
+    names = [
+        short if counted[short] == 1 else f"{Path(item.path).stem.removeprefix('test_')}-{short}"
+        for item, short in zip(cells, map(_short, cells), strict=True)
+    ]
+    seen: set[str] = set()
+    for item, name in zip(cells, names, strict=True):
+        numbered = (f"{name}-{number}" for number in itertools.count(2))
+        given = name if name not in seen else next(other for other in numbered if other not in {*names, *seen})
+        seen.add(given)
+        item.stash[_NAME] = given
+        item.extra_keyword_matches.add(given)
 
 
 def name_of(item: pytest.Item) -> str:

@@ -108,6 +108,21 @@ def name_of_line(line: str) -> str:
     return f"{file.removeprefix('test_').removesuffix('.py')}-{name}" if name == "same" else name
 
 
+def test_ids_that_read_alike_are_told_apart_in_any_order(session: pytest.Pytester, saved: Saved) -> None:
+    sized = CELLS[CELLS.index("@pytest") : CELLS.index('@pytest.mark.parametrize("x"')]
+    source = CELLS[: CELLS.index("def test_plain")] + sized
+    for ids in (["a b", "a-b", "a.b", "a/b"], ["a-b", "a.b", "a b", "a/b"]):
+        session.makepyfile(test_one=source.replace('["small", "large-2-cpus"]', str(ids)))
+        session.runpytest().assert_outcomes(passed=4)
+        blocks = [bench["extra_info"]["speedup"] for bench in saved()[-1]["benchmarks"]]
+        assert {block["workload"]: block["name"] for block in blocks} == {
+            "b a b": "one-sized-a-b",
+            "b a-b": "one-sized-a-b-2",
+            "b a.b": "sized-a.b",
+            "b a/b": "sized-a/b",
+        }
+
+
 def test_what_is_no_cell_keeps_its_keywords(session: pytest.Pytester) -> None:
     session.makepyfile("def test_x(): pass\ndef test_y(benchmark): benchmark(lambda: None)\n")
     session.runpytest("-k", "x").assert_outcomes(passed=1, deselected=1)
