@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Generator
 from typing import Any
 
@@ -40,6 +41,11 @@ class Measuring:
 
     def fixture(self, node: pytest.Item, benchmark: BenchmarkFixture) -> Speedup:
         """Return what a test measures with."""
+        if self.adopted is None and not self.session.run.benchmarks.disabled:
+            # Only getfixturevalue asks for cells here, so none was found when tests were collected.
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # what cannot be compared with was told then
+                self.plan(node.session)
         return Speedup(node, benchmark, self.session)
 
     @pytest.hookimpl(tryfirst=True)

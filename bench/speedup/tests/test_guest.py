@@ -287,6 +287,20 @@ def test_a_clock_of_cpu_seconds_is_named(session: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(["E *--benchmark-timer=time.process_time counts CPU seconds of this process; *"])
 
 
+def test_a_cell_that_only_the_test_itself_asks_for_is_saved(session: pytest.Pytester, saved: Saved) -> None:
+    with (session.path / "tox.ini").open("a") as ini:
+        ini.write("\nfilterwarnings = error\n")
+    asks = "(request):\n    speedup = request.getfixturevalue('speedup')"
+    session.makepyfile(cell().replace("(speedup):", asks))
+    for earlier in range(2):
+        result = session.runpytest_subprocess("--benchmark-compare")
+        result.assert_outcomes(passed=1)
+        result.stdout.fnmatch_lines([f"*1 cell: 1 learning ({earlier} of 10 earlier runs)"])
+    assert [list(run["benchmarks"][0]["extra_info"]) for run in saved()] == [["speedup"]] * 2
+    session.runpytest("--benchmark-disable").assert_outcomes(passed=1)
+    assert len(saved()) == 2
+
+
 @pytest.mark.parametrize("then", ["assert False", "speedup.measure(None, None, cpus=1)", "benchmark(lambda: None)"])
 def test_the_cell_of_a_failed_test_is_shown_and_kept_apart(session: pytest.Pytester, saved: Saved, then: str) -> None:
     source = figures() + f"    {then}\n"
