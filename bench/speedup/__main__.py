@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from .judge.verdict import Rule
 from .keep.decisions import ACCEPT, DISMISS
 from .keep.sync import BRANCH
 from .options import chance, positive, share
+from .show.encodings import IN_ITS_PLACE
 
 Further = Mapping[str, tuple[str, str]]
 """Commands with parsers of their own: help and module, whose ``main`` is called, by name."""
@@ -96,6 +98,8 @@ def run(arguments: Sequence[str], prog: str, further: Further, cells: Sequence[s
     cells : sequence of str
         What ``ab`` measures if nothing else is said.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors=IN_ITS_PLACE)
     if arguments and arguments[0] == "ab":
         from . import ab  # it needs packages that nothing else does
 

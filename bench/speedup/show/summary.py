@@ -82,7 +82,7 @@ def append(file: Path, text: str) -> None:
         If it cannot be written.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("a", encoding="utf-8") as lines:
+    with file.open("a", encoding="utf-8", errors="surrogateescape") as lines:
         lines.write(text)
 
 

@@ -18,6 +18,7 @@ from ..measure.contest import FLOOR, Showing, ranked
 from ..measure.costs import Costs
 from ..measure.factors import FACTORS
 from ..measure.pairs import Measurement, Pair
+from .encodings import ascii_of
 from .figures import seconds, with_interval, with_margin, with_unit
 from .outcome import Outcome, Shown
 from .sentences import change_of
@@ -32,7 +33,6 @@ LEAST_NAME = 12
 """Columns for a name, at least: a longer one is folded where there is no room."""
 LEAST_NAME_IF_NARROW = 9
 """The same where there is no room for seconds."""
-ASCII = str.maketrans({"×": "x", "±": "~", "−": "-", "▼": "!", "…": "."})
 LOST = "▼"
 """Marks the factor that lost."""
 
@@ -74,7 +74,7 @@ class Style:
 
     def text(self, line: str) -> str:
         """Return a line as it may be written."""
-        return line if self.unicode else line.translate(ASCII)
+        return line if self.unicode else ascii_of(line)
 
     def wrapped(self, line: str) -> str:
         """Return a line as it may be written, continued below itself where it is too long."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -317,6 +318,25 @@ def test_the_cell_of_a_failed_test_is_shown_and_kept_apart(session: pytest.Pytes
     assert "pedantic" not in result.stdout.str().partition("= speedup =")[2]
     session.makepyfile(figures())
     session.runpytest("--benchmark-compare").stdout.fnmatch_lines(["*1 learning (0 of 10 earlier runs)"])
+
+
+def test_a_locale_without_umlauts_keeps_them_and_the_tables(
+    session: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("LANG", raising=False)
+    session.makepyfile(cell(data="Wörter").replace('engine="threads"', 'engine="Fäden"'))
+    session.runpytest_subprocess()
+    options = ["--benchmark-compare", "--speedup-report=Bericht-ä.html", "--speedup-summary=Über-ä.md"]
+    result = session.runpytest_subprocess(*options)
+    result.stdout.fnmatch_lines(["cell *|loop s |F[?]den s |*", "cell *~.000 |*", "report: Bericht-ä.html"])
+    assert "Fäden" in (session.path / "Bericht-ä.html").read_text("utf-8")
+    assert "Fäden" in (session.path / "Über-ä.md").read_text("utf-8")
+    result = session.run(sys.executable, "-m", "bench", "history", "cell")
+    result.stdout.fnmatch_lines(["cell (????????): W[?]rter; *"])
+    session.run(sys.executable, "-m", "bench", "report", "Über.html", "--title=Übung").stdout.fnmatch_lines(["*Über*"])
+    assert "Übung" in (session.path / "Über.html").read_text("utf-8")
 
 
 def test_a_second_run_says_no_more_than_its_own_interval(session: pytest.Pytester) -> None:

@@ -42,7 +42,8 @@ def write(file: Path, contents: Content, title: str) -> None:
     text = page(contents, title)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with whole(file.absolute().parent, text.encode("utf-8")) as partial:
+        # Names of files that are not in the encoding of the locale are as they were.
+        with whole(file.absolute().parent, text.encode("utf-8", "surrogateescape")) as partial:
             partial.replace(file)
     except OSError as error:
         raise ReportError(f"{file} cannot be written: {error.strerror}") from None
