@@ -45,7 +45,7 @@ class Measuring:
             # Only getfixturevalue asks for cells here, so none was found when tests were collected.
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # what cannot be compared with was told then
-                self.plan(node.session)
+                self.adopted = Adopted(node.config, self.session, node.session.items)
         return Speedup(node, benchmark, self.session)
 
     @pytest.hookimpl(tryfirst=True)

@@ -11,9 +11,16 @@ import pytest
 from ..measure.costs import Costs
 from ..measure.pairs import Measurement
 from .figures import duration, plural, with_interval, with_unit
+from .tables import Style
 
 QUIET_SECONDS = 60.0
 """Where no line can move, one is written at least as often."""
+
+
+def one_row(label: str, said: str, width: int) -> str:
+    """Return a line that is to move on a terminal of so many columns: one that is wrapped cannot; its label is cut."""
+    room = max(0, width - 1 - len(said))
+    return ((label if len(label) <= room else f"{label[: max(0, room - 2)]}..") + said)[: width - 1]
 
 
 class Progress:
@@ -107,9 +114,13 @@ class Progress:
                     self._reporter.currentfspath = None
             self._reporter.ensure_newline()
             if self._moving:
-                self._reporter.rewrite(line, erase=True)
+                width = self._reporter._tw.fullwidth
+                self._reporter.rewrite("", erase=True)
                 if last:
+                    self._reporter.rewrite(Style(width, color=False).wrapped(line))
                     self._reporter.write_line("")
+                else:
+                    self._reporter.rewrite(one_row(self._label, line.removeprefix(self._label), width))
             else:
                 self._reporter.write_line(line)
             if last:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench.speedup.show.figures import duration
-from bench.speedup.show.progress import Progress
+from bench.speedup.show.progress import Progress, one_row
 
 
 class Reporter:
@@ -40,3 +40,11 @@ def test_a_log_gets_a_line_a_minute_at_least(pytestconfig: pytest.Config, monkey
 )
 def test_durations_are_for_people(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_a_line_that_moves_is_one_row() -> None:
+    label, said = "[11/24] forests-red-100-models-2-cpus", ": pair 2 of 5; 12 min left"
+    assert one_row(label, said, 80) == label + said
+    assert one_row(label, said, len(label + said)) == f"{label[:-3]}..{said}"  # the last column makes some wrap
+    assert one_row(label, said, 60) == f"[11/24] forests-red-100-models-..{said}"
+    assert len(one_row(label, said, 20)) == 19
