@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from pytest_benchmark.logger import PytestBenchmarkWarning
 
 from bench.__main__ import main
 from bench.speedup.keep.decisions import read_decisions
@@ -69,7 +70,10 @@ def test_renamed(speedup, size):
 
 
 def test_a_run_before_and_a_run_after_are_one_series(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    pytester: pytest.Pytester,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    recwarn: pytest.WarningsRecorder,
 ) -> None:
     monkeypatch.syspath_prepend(str(ROOT))
     monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
@@ -91,6 +95,7 @@ def test_a_run_before_and_a_run_after_are_one_series(
         "renamed-red-2-models-2-cpus",
     ]
     assert len(decisions.of(series)) == 1
+    assert {warning.category for warning in recwarn} <= {PytestBenchmarkWarning}  # of another machine
     capsys.readouterr()
     assert main(["history", "renamed-red", "--storage", str(store)]) == 0
     told = capsys.readouterr().out.splitlines()

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from pytest_benchmark.logger import PytestBenchmarkWarning
 
 from bench.speedup.tests.conftest import cell
 
@@ -59,7 +60,9 @@ def told(result: pytest.RunResult) -> list[str]:
     ],
 )
 @pytest.mark.parametrize("earlier", [False, True], ids=["first", "second"])
-def test_a_session_without_a_cell_is_as_ever(session: pytest.Pytester, options: list[str], earlier: bool) -> None:
+def test_a_session_without_a_cell_is_as_ever(
+    session: pytest.Pytester, options: list[str], earlier: bool, recwarn: pytest.WarningsRecorder
+) -> None:
     conftest = (session.path / "conftest.py").read_text()
     if "-n" in options:  # workers read the options before they can import the clock
         session.makeini("[pytest]")
@@ -76,6 +79,7 @@ def test_a_session_without_a_cell_is_as_ever(session: pytest.Pytester, options: 
         files = sorted(file.name[:4] for file in session.path.glob(".benchmarks/*/*"))
         results.append((result.ret, told(result), files))
     assert results[0] == results[1]
+    assert {warning.category for warning in recwarn} <= {PytestBenchmarkWarning}  # of what cannot be compared
 
 
 def test_a_comparison_that_cannot_be_ends_alike(session: pytest.Pytester) -> None:
@@ -119,7 +123,9 @@ def test_no_earlier_run_is_no_error_where_warnings_are(session: pytest.Pytester,
         result.stderr.fnmatch_lines([NO_FILES])
 
 
-def test_other_plugins_see_what_the_run_is_compared_with(session: pytest.Pytester) -> None:
+def test_other_plugins_see_what_the_run_is_compared_with(
+    session: pytest.Pytester, recwarn: pytest.WarningsRecorder
+) -> None:
     looks = "\ndef pytest_runtest_setup(item):\n    assert item.config.option.benchmark_compare == '9999'\n"
     session.makeconftest((session.path / "conftest.py").read_text() + looks)
     session.makepyfile(test_it=ORDINARY.format(seconds=1.0))
@@ -129,6 +135,7 @@ def test_other_plugins_see_what_the_run_is_compared_with(session: pytest.Pyteste
     session.makeini("[pytest]")  # workers read the options before they can import the clock
     # A process of its own: workers get the sys.path that xdist found when it was first imported.
     session.runpytest_subprocess("--benchmark-compare=9999", "-n", "1").assert_outcomes(passed=1)
+    assert {warning.category for warning in recwarn} <= {PytestBenchmarkWarning}  # of what cannot be compared
 
 
 def test_a_gate_that_fails_leaves_the_tables(session: pytest.Pytester) -> None:

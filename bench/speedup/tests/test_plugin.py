@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from pytest_benchmark.logger import PytestBenchmarkWarning
 
 from bench.__main__ import main
 from bench.speedup.interrupts import Once
@@ -272,7 +273,7 @@ def test_one_number_of_an_earlier_run_can_be_named(session: pytest.Pytester) -> 
     ],
 )
 def test_a_broken_file_is_named_and_costs_nothing_else(
-    session: pytest.Pytester, saved: Saved, name: str, content: str, said: str
+    session: pytest.Pytester, saved: Saved, name: str, content: str, said: str, recwarn: pytest.WarningsRecorder
 ) -> None:
     session.makepyfile(cell())
     session.runpytest()
@@ -283,6 +284,7 @@ def test_a_broken_file_is_named_and_costs_nothing_else(
     result.stdout.fnmatch_lines([f"{said}*", "No verdict yet. 1 cell: 1 learning (1 of 10 earlier runs)"])
     (folder / name).unlink()
     assert len(saved()) == 2
+    assert {warning.category for warning in recwarn} <= {PytestBenchmarkWarning}  # of what cannot be compared
 
 
 def test_nothing_to_compare_with_is_no_failure(session: pytest.Pytester) -> None:
