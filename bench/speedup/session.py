@@ -91,9 +91,17 @@ class Session:
             exact=self.rounds is not None,
             calibrated=unit_s is not None,
         )
-        self.progress.plan(
-            [test for test, _, _ in cells], self.plan.fitting, str(self.run.store or self.run.benchmarks.storage)
-        )
+        self.progress.plan([test for test, _, _ in cells], self.plan.fitting, self._place)
+
+    @property
+    def _place(self) -> str:
+        """Where runs are saved, in words."""
+        store, here = self.run.store, self._config.invocation_params.dir
+        if self.run.name is None:
+            return "not saved"
+        if store is None:
+            return f"saved in {self.run.benchmarks.storage}"
+        return f"saved in {store.relative_to(here) if store.is_relative_to(here) else store}"
 
     @property
     def rounds(self) -> int | None:

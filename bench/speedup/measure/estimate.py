@@ -12,6 +12,8 @@ from scipy import special
 CONFIDENCE = 0.95
 LEAST_DEGREES = 2
 """Degrees of freedom of an interval that says something. Those of two pairs, one, give ± 13 standard errors."""
+WIDEST = math.log(3)
+"""Half the width of the widest interval that says something, on the log scale."""
 MOST_KNOWN = 12
 """Degrees of freedom that earlier runs may count for: a night can be noisier than those before it."""
 
@@ -122,7 +124,7 @@ def geometric_mean(values: Sequence[float], known: Spread | None = None) -> Esti
 
 
 def margin_of(own: Spread, known: Spread | None = None) -> float | None:
-    """Return half the width of the 95 % interval of a mean of logs; ``None`` if too little is known of their spread.
+    """Return half the width of the 95 % interval of a mean of logs; ``None`` if it would say nothing.
 
     Parameters
     ----------
@@ -135,4 +137,5 @@ def margin_of(own: Spread, known: Spread | None = None) -> float | None:
     both = pooled([own, *earlier])
     if both is None or both.degrees < LEAST_DEGREES:
         return None
-    return half_width(math.sqrt(both.variance / (own.degrees + 1)), both.degrees)
+    margin = half_width(math.sqrt(both.variance / (own.degrees + 1)), both.degrees)
+    return margin if margin <= WIDEST else None

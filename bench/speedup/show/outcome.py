@@ -85,7 +85,7 @@ class Shown:
             f"{start}, {plural(measured.models, 'model')} train {measured.speedup.value:.2f} times as fast as in a "
             f"loop, on {plural(measured.pairs[0].cpus, 'CPU')} (ideal {measured.ideal:.2f})"
             f"{': lost ' * bool(told)}{', '.join(told)}"
-        ).replace("%", " %")
+        )
 
     @property
     def urgency(self) -> int:

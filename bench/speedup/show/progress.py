@@ -55,7 +55,7 @@ class Progress:
         """Return whether the line of a cell says that it went well: it needs no dot."""
         return self._shown and nodeid in self._told
 
-    def plan(self, items: Sequence[str], fitting: int, store: str) -> None:
+    def plan(self, items: Sequence[str], fitting: int, place: str) -> None:
         """Take note of the cells of this session; say how long they take, and where they are saved.
 
         Parameters
@@ -64,15 +64,15 @@ class Progress:
             Ids of the tests.
         fitting : int
             How many of them there is time for.
-        store : str
-            Where they are saved.
+        place : str
+            Where they are saved, in words.
         """
         self._items = list(items)
         left = self._left_s()
         if self._shown:
             takes = f" in about {duration(left)}" if left else ""
             fits = "" if fitting == len(items) else f"; there is time for {fitting} of them"
-            self._reporter.write_line(f"measuring {plural(len(items), 'cell')}{takes}{fits}, saved in {store}")
+            self._reporter.write_line(f"measuring {plural(len(items), 'cell')}{takes}{fits}, {place}")
 
     def begin(self, nodeid: str, name: str) -> None:
         """Say that a cell begins."""

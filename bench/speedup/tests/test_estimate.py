@@ -28,6 +28,11 @@ def test_two_pairs_alone_have_no_interval_and_one_has_no_spread() -> None:
     assert geometric_mean([1.8], Spread(0.01, 1)).low is None
 
 
+def test_an_interval_that_says_nothing_is_none() -> None:
+    assert geometric_mean([1.0, 1.5, 4.0]).low is None
+    assert geometric_mean([1.0, 1.1, 1.3]).low is not None
+
+
 def test_what_is_known_counts_by_its_degrees_of_freedom() -> None:
     values, known = [1.7, 1.9], Spread(0.04**2, 9)
     found = geometric_mean(values, known)
