@@ -14,7 +14,7 @@ import pytest
 from sklearn.ensemble import RandomForestClassifier
 
 from bench.cells.engines import ENGINES
-from bench.cells.setting import PROFILES, Profile
+from bench.cells.setting import FEW_MODELS, PROFILES, Profile
 from bench.speedup.options import GROUP, positive
 from wine_training import ModelSpec, WineData, WineDataError, load_wine
 from wine_training.data import WINE_KINDS
@@ -85,7 +85,9 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"--cpus {too_many[0]}: this machine has {usable_cpus()} usable CPUs")
     wines(config)  # refuses what is neither a kind nor a file
     if config.option.minutes is None and config.option.rounds is None:
-        config.option.minutes = PROFILES[config.getoption("profile")].minutes
+        profile = PROFILES[config.getoption("profile")]
+        few = max(config.getoption("models") or MODELS) <= FEW_MODELS
+        config.option.minutes = profile.minutes_of_few if few else profile.minutes
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:

@@ -25,6 +25,8 @@ class Profile:
     steadiest of all figures."""
     minutes: float
     """Time for a run, if ``--minutes`` says nothing."""
+    minutes_of_few: float
+    """The same, if no cell has many models."""
     rounds: int
     """Rounds of the engines side by side."""
     starts: int
@@ -46,6 +48,7 @@ PROFILES = {
         pairs_of_many=3,
         pairs_of_many_on_one=1,
         minutes=8,
+        minutes_of_few=2,
         rounds=1,
         starts=2,
         engine_models=(10,),
@@ -56,6 +59,7 @@ PROFILES = {
         pairs_of_many=5,
         pairs_of_many_on_one=2,
         minutes=60,
+        minutes_of_few=60,
         rounds=5,
         starts=5,
         engine_models=(10, 100),

@@ -112,7 +112,8 @@ def alternate(
             continue
         found = compare(rounds, limits)
         widest = max((one.half_width for one in found if not one.is_judged), default=math.nan)
-        say(f"round {len(rounds)}: {took:.0f} s, {STEADY} known to ±{math.expm1(widest):.2%}")
+        known = f"{math.expm1(widest):.2%}" if math.isfinite(widest) else "?"
+        say(f"round {len(rounds)}: {took:.0f} s, {STEADY} known to ±{known}")
         if enough(found, len(rounds), limits):
             stopped = NARROW
             break

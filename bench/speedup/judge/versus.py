@@ -15,7 +15,7 @@ import numpy as np
 from scipy import special
 
 from ..keep.runs import QUANTITIES
-from ..measure.estimate import half_width
+from ..measure.estimate import Spread, margin_of
 from ..measure.factors import FACTORS
 from ..measure.factors import STEADY as STEADY_FACTORS
 from .verdict import IMPROVED, OK, REGRESSED
@@ -53,16 +53,16 @@ class Difference:
     b: float
     change: float
     """Log of B over A."""
-    low: float
-    """Lower end of the 95 % interval of `change`."""
-    high: float
+    low: float | None
+    """Lower end of the 95 % interval of `change`; ``None`` where too few rounds were measured for one."""
+    high: float | None
     state: str
     """``regressed``, ``improved``, ``ok`` (the interval is within the smallest difference) or ``undecided``."""
 
     @property
     def half_width(self) -> float:
-        """Half the width of the interval."""
-        return (self.high - self.low) / 2
+        """Half the width of the interval; infinite if there is none."""
+        return math.inf if self.low is None or self.high is None else (self.high - self.low) / 2
 
     @property
     def is_judged(self) -> bool:
@@ -151,12 +151,13 @@ def _difference(cell: str, quantity: str, a: np.ndarray, b: np.ndarray, limits: 
     n = len(apart)
     mean = float(apart.mean())
     error = float(apart.std(ddof=1)) / math.sqrt(n)
-    half = half_width(error, n - 1)
+    half = margin_of(Spread(error**2 * n, n - 1))
     together = float(special.stdtrit(n - 1, 1 - limits.false_alarms / judged / 2)) * error
     smallest = -math.log1p(-limits.smallest)
     if n >= limits.least_rounds and abs(mean) > together and abs(mean) >= smallest:
         state = REGRESSED if mean < 0 else IMPROVED
     else:
-        state = OK if n >= limits.least_rounds and abs(mean) + half < smallest else UNDECIDED
+        state = OK if n >= limits.least_rounds and half is not None and abs(mean) + half < smallest else UNDECIDED
     a_level, b_level = (math.exp(float(side.mean())) for side in (a, b))
-    return Difference(cell, quantity, a_level, b_level, mean, mean - half, mean + half, state)
+    low, high = (None, None) if half is None else (mean - half, mean + half)
+    return Difference(cell, quantity, a_level, b_level, mean, low, high, state)

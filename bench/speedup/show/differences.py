@@ -13,6 +13,7 @@ from rich.text import Text
 from ..judge.verdict import IMPROVED, REGRESSED
 from ..judge.versus import INTERRUPTED, STEADY, UNDECIDED, Comparison, Difference, Limits
 from . import markdown as md
+from .figures import UNKNOWN
 from .tables import STYLES
 
 
@@ -54,8 +55,13 @@ def closing(done: Comparison) -> Iterator[str]:
 
 
 def _interval(one: Difference) -> str:
-    low, middle, high = (f"{math.expm1(log):+.2%}".replace("-", "−") for log in (one.low, one.change, one.high))
-    return f"{middle} [{low}, {high}]"
+    if one.low is None or one.high is None:
+        return _percent(one.change) + UNKNOWN
+    return f"{_percent(one.change)} [{_percent(one.low)}, {_percent(one.high)}]"
+
+
+def _percent(log: float) -> str:
+    return f"{math.expm1(log):+.2%}".replace("-", "−")
 
 
 def markdown(done: Comparison, names: Sequence[str], other: Sequence[str]) -> str:

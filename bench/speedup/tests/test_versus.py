@@ -59,10 +59,16 @@ def states(pairs: list[tuple[Visit, Visit]], limits: Limits | None = None) -> di
     return {one.quantity: one.state for one in compare(pairs, limits or Limits())}
 
 
+def test_two_rounds_have_no_interval() -> None:
+    one = compare(rounds(2))[0]
+    assert (one.low, one.high, one.half_width) == (None, None, math.inf)
+    assert "±?" in markdown(Comparison((one,), 2, TIME_UP), ("a", "b"), ())
+
+
 def test_a_slower_engine_is_found_and_named() -> None:
     found = {one.quantity: one for one in compare(rounds(8, engine=-0.02))}
     assert found["engine"].state == "regressed"
-    assert found["engine"].low < -0.02 < found["engine"].high
+    assert abs(found["engine"].change + 0.02) < found["engine"].half_width < 0.02
     assert found["engine"].a / found["engine"].b == pytest.approx(math.exp(-found["engine"].change))
     assert found["loop"].state == "ok"
     assert found["cpu"].state == UNDECIDED  # too noisy to say
