@@ -332,7 +332,8 @@ def test_a_locale_without_umlauts_keeps_them_and_the_tables(
 ) -> None:
     for name, value in {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.delenv("LANG", raising=False)
+    for name in ("LANG", "PYTHONIOENCODING"):  # tox sets the latter
+        monkeypatch.delenv(name, raising=False)
     session.makepyfile(cell(data="Wörter").replace('engine="threads"', 'engine="Fäden"'))
     session.runpytest_subprocess()
     options = ["--benchmark-compare", "--speedup-report=Bericht-ä.html", "--speedup-summary=Über-ä.md"]
