@@ -18,9 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
-import numpy as np
-
-from wine_training.data.table import GOOD_QUALITY, Table, WineDataError, measurements
+from wine_training.data.table import Table, WineDataError, measurements
 
 logger = logging.getLogger("wine_training")
 
@@ -37,11 +35,9 @@ class Dataset:
     """Its number on OpenML."""
     n_rows: int
     """Rows in the UCI files."""
-    n_good: int
-    """Rows of quality 6 or more in the UCI files: shows a version with recoded scores."""
 
 
-DATASETS = {"red": Dataset(40691, 1599, 855), "all": Dataset(287, 6497, 4113)}
+DATASETS = {"red": Dataset(40691, 1599), "all": Dataset(287, 6497)}
 
 
 def fetch(kind: str) -> tuple[Table, str]:
@@ -125,12 +121,11 @@ def _dataset(kind: str) -> Dataset:
 def _checked(dataset: Dataset, header: list[str], rows: list[tuple[Any, ...]]) -> Table:
     name = f"OpenML data id {dataset.data_id}"
     table = Table.from_rows(name, header, rows, range(1, len(rows) + 1), position_word="row")
-    _, quality = measurements(table)
-    n_good = int(np.sum(quality >= GOOD_QUALITY))
-    if (len(quality), n_good) != (dataset.n_rows, dataset.n_good):
+    measurements(table)  # raises if they cannot be the published ones
+    if len(rows) != dataset.n_rows:
         raise WineDataError(
-            f"{name} has {len(quality)} rows, {n_good} of quality {GOOD_QUALITY} or more, instead of "
-            f"{dataset.n_rows} and {dataset.n_good}: not the wines of the UCI repository; {OTHER_SOURCES}"
+            f"{name} has {len(rows)} rows instead of {dataset.n_rows}: not the wines of the UCI repository; "
+            f"{OTHER_SOURCES}"
         )
     return table
 

@@ -29,13 +29,15 @@ COLOURS = ("red", "white")
 WINE_KINDS = (*COLOURS, "all")
 
 GOOD_QUALITY = 6  # a wine with this score or a higher one is good: label 1
-MAX_QUALITY = 10  # tasters score from 0 to 10
+QUALITIES = 3, 9  # lowest and highest published score; tasters could give 0 to 10
+PUBLISHED_GOOD = {1599: 855, 4898: 3258, 6497: 4113}  # good wines of the red, the white and all, by their rows
 
 TARGET = "quality"
 TARGET_ALIASES = ("class",)  # what OpenML calls the target of some versions
 COLOUR_COLUMNS = ("type", "color", "colour", "wine_type")
 ROW_LABELS = ("", "id", "index", "row", "row_id", "rownames", "unnamed_0", "x")  # row numbers of exporters
 
+LINE = "line"  # what a position counts in a file
 LONGEST_NAME = 40  # characters of a name or cell in a message
 MOST_NAMES = 12  # names in a message
 
@@ -54,7 +56,7 @@ class Table:
     """The cells of each column. All of `FEATURES` and `TARGET` are among the columns."""
     positions: Sequence[int]
     """The place of each row in its source."""
-    position_word: str = "line"
+    position_word: str = LINE
     """What a position counts: lines of a file or rows of a data set."""
 
     @classmethod
@@ -64,7 +66,7 @@ class Table:
         header: Sequence[str],
         rows: Sequence[Sequence[object]],
         positions: Sequence[int],
-        position_word: str = "line",
+        position_word: str = LINE,
     ) -> Table:
         """Make a table of rows of cells; raise `WineDataError` unless the header is that of a wine table."""
         names = _column_names(name, header)
@@ -95,13 +97,14 @@ def measurements(table: Table) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.
     X : ndarray of shape (n_rows, 11), float64
         The features, in the order of `FEATURES`.
     quality : ndarray of shape (n_rows,), int64
-        The scores, 0 to 10.
+        The scores, 3 to 9.
 
     Raises
     ------
     WineDataError
-        If there are no rows, if a value is missing, not a number or not finite as a float32, or if a
-        score is not a whole number from 0 to 10.
+        If there are no rows, if a value is missing, not a number or not finite as a float32, or if the
+        scores cannot be the published ones: whole numbers from 3 to 9, and in a table with as many rows as the
+        red, the white or all wines, as many of 6 or more.
     """
     if not table.positions:
         raise WineDataError(f"{table.name} has no rows")
@@ -115,13 +118,24 @@ def measurements(table: Table) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.
             for name, bad_rows in zip(names, bad.T, strict=True)
             if bad_rows.any()
         ]
-        raise WineDataError(f"{table.name}: missing, non-numeric or infinite values: {'; '.join(found)}")
+        advice = f". Leave out these rows ({bad.any(axis=1).sum()} of {len(bad)}), for example with pandas' dropna()"
+        raise WineDataError(
+            f"{table.name}: missing, non-numeric or infinite values: {'; '.join(found)}"
+            f"{advice * (table.position_word == LINE)}"
+        )
     scores = values[:, -1]
-    bad_scores = (scores != np.round(scores)) | (scores < 0) | (scores > MAX_QUALITY)
+    lowest, highest = QUALITIES
+    bad_scores = (scores != np.round(scores)) | (scores < lowest) | (scores > highest)
     if bad_scores.any():
         raise WineDataError(
-            f"{table.name}: {TARGET} must be a whole number from 0 to {MAX_QUALITY}; other values in "
-            f"{bad_scores.sum()} of {len(scores)} rows {table.first(TARGET, bad_scores)}"
+            f"{table.name}: {TARGET} must be a whole number from {lowest} to {highest}, as the published scores are; "
+            f"other values in {bad_scores.sum()} of {len(scores)} rows {table.first(TARGET, bad_scores)}"
+        )
+    good = int((scores >= GOOD_QUALITY).sum())
+    if good != PUBLISHED_GOOD.get(len(scores), good):
+        raise WineDataError(
+            f"{table.name} has {len(scores)} rows, {good} of quality {GOOD_QUALITY} or more, instead of "
+            f"{PUBLISHED_GOOD[len(scores)]} as published: are its scores renumbered?"
         )
     return np.ascontiguousarray(values[:, :-1]), scores.astype(np.int64)
 

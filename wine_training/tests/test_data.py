@@ -280,7 +280,8 @@ class TestCsv:
         path = write_csv(rows=rows_with({(2, ALCOHOL): cell, (9, ALCOHOL): "?", (5, 8): cell}))
         assert message_of(path) == (
             f"{path}: missing, non-numeric or infinite values: "
-            f"1 in ph (first: {cell!r}, line 7); 2 in alcohol (first: {cell!r}, line 4)"
+            f"1 in ph (first: {cell!r}, line 7); 2 in alcohol (first: {cell!r}, line 4). "
+            "Leave out these rows (3 of 40), for example with pandas' dropna()"
         )
 
     def test_line_numbers_are_those_of_the_file(self, write_csv: WriteCsv) -> None:
@@ -288,13 +289,25 @@ class TestCsv:
         path.write_text("\n\n" + path.read_text(encoding="utf-8"), encoding="utf-8")
         assert "'?', line 6)" in message_of(path)
 
-    @pytest.mark.parametrize("quality", ["11", "-1", "5.5"])
+    @pytest.mark.parametrize("quality", ["10", "2", "-1", "5.5"])
     def test_bad_quality(self, write_csv: WriteCsv, quality: str) -> None:
         path = write_csv(rows=rows_with({(3, QUALITY): quality}))
         assert message_of(path) == (
-            f"{path}: quality must be a whole number from 0 to 10; other values in 1 of 40 rows "
-            f"(first: {quality!r}, line 5)"
+            f"{path}: quality must be a whole number from 3 to 9, as the published scores are; other values in 1 of 40 "
+            f"rows (first: {quality!r}, line 5)"
         )
+
+    @pytest.mark.parametrize("shift", [-3, -2, -1, 1, 2])
+    @pytest.mark.parametrize("colour", ["red", "white"])
+    def test_renumbered_scores(self, write_csv: WriteCsv, colour: str, shift: int) -> None:
+        # As many of each score as published.
+        counts = {"red": (10, 53, 681, 638, 199, 18), "white": (20, 163, 1457, 2198, 880, 175, 5)}[colour]
+        scores = [score for score, count in enumerate(counts, start=3) for _ in range(count)]
+        rows = [[*row[:-1], str(score)] for row, score in zip(made_up_rows(len(scores)), scores, strict=True)]
+        assert load_wine(write_csv(rows=rows)).kind == "red"
+        header = [*UCI_HEADER[:-1], "Class"]
+        shifted = [[*row[:-1], str(score + shift)] for row, score in zip(rows, scores, strict=True)]
+        assert re.search("as the published|renumbered", message_of(write_csv(rows=shifted, header=header)))
 
     @pytest.mark.parametrize(("quality", "side"), [("5", "below"), ("6", "at least")])
     def test_one_class(self, write_csv: WriteCsv, quality: str, side: str) -> None:
@@ -485,7 +498,7 @@ class TestOpenml:
         frame["quality"] -= 2
         serve(frame)
         assert message_of("openml").startswith(
-            "OpenML data id 40691 has 1599 rows, 0 of quality 6 or more, instead of 1599 and 855"
+            "OpenML data id 40691 has 1599 rows, 0 of quality 6 or more, instead of 855 as published"
         )
 
     def test_bad_values(self, serve: Any) -> None:
@@ -596,7 +609,7 @@ class TestAuto:
     def test_cache_that_is_not_the_wines(self, offline: Path, caplog: pytest.LogCaptureFixture) -> None:
         fabricate_cache(offline, twin_frame("red").head(500))
         assert load_wine().source == "twin"
-        assert re.search("has 500 rows, .* instead of 1599 and 855", caplog.messages[0])
+        assert re.search("has 500 rows instead of 1599", caplog.messages[0])
 
     def test_openml_source_knows_the_cache(self, offline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         frame = twin_frame("red")
