@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
+from datetime import datetime
 from pathlib import Path
 
 from .judge.replay import ReplayError, read_csv
@@ -13,7 +15,7 @@ from .judge.store import Series, evidence, suites
 from .judge.suite import SuiteRule
 from .judge.verdict import Rule
 from .keep.curves import read_curves
-from .keep.decisions import DISMISS, Decisions, read_decisions
+from .keep.decisions import ACCEPT, DISMISS, Decisions, read_decisions
 from .keep.decisions import decide as write_decisions
 from .keep.files import add_lines
 from .keep.merging import PRUNED, key_of
@@ -55,29 +57,47 @@ def decide(options: argparse.Namespace) -> None:
     if not everything and len(chosen) > 1:
         names = ", ".join(f"{_name(read, one)} ({one.id})" for one in chosen)
         raise CommandError(f"several series have {options.cell!r} in their names: {names}; give one id, or {ALL!r}")
+    judged = _judged(read, decisions, options)
+    opened = {one.fingerprint: one.verdict.leading.since for one in judged if one.fingerprint in chosen}
     since = options.since
     if since is None:
-        judged = _judged(read, decisions, options)
-        opened = {one.verdict.leading.since for one in judged if one.fingerprint in chosen}
-        known = sorted(night for night in opened if night)
+        known = sorted(night for night in opened.values() if night)
         if not known:
             raise CommandError("no change is open there, so there is nothing to dismiss; if there is, give --since")
         since = known[0]
     since = since.strip().replace(" ", "T")  # as `history` prints it
+    if not _is_date(since):  # they are compared as text
+        raise CommandError(f"--since {since}: no date; write it as 2026-11-02, or as history prints it")
     nights = [record.night for fingerprint in chosen for record in read.of(fingerprint)]
     if since <= min(nights):
         raise CommandError(f"--since {since}: no run is older, so there is nothing to compare with; name a later run")
     if since > max(nights):
         raise CommandError(f"--since {since}: the runs there go from {min(nights)} to {max(nights)}")
+    reason = options.reason.strip()
+    same = (options.kind, since, reason)
+    made = [[one for one in decisions.of(series) if (one.kind, one.since, one.reason) == same] for series in chosen]
+    if all(any(max(nights) <= (one.until or "") for one in known) for known in made):
+        print(f"nothing new: it was decided before, since {since}: {reason}")
+        return
     try:
-        write_decisions(
-            options.storage, options.kind, chosen, since=since, until=max(nights), reason=options.reason.strip()
-        )
+        write_decisions(options.storage, options.kind, chosen, since=since, until=max(nights), reason=reason)
     except OSError as error:
         raise CommandError(f"{options.storage} cannot be written: {error.strerror}") from None
     what = "noise" if options.kind == DISMISS else "the new level"
     for fingerprint in chosen:
-        print(f"{_name(read, fingerprint)} ({fingerprint.id}): the change since {since} is {what}")
+        name = f"{_name(read, fingerprint)} ({fingerprint.id})"
+        if options.kind == ACCEPT and not opened.get(fingerprint):
+            print(f"{name}: no change was found there; all the same it learns a new level since {since}")
+        else:
+            print(f"{name}: the change since {since} is {what}")
+
+
+def _is_date(text: str) -> bool:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return re.match(r"\d{4}-\d\d-\d\d", text) is not None
 
 
 def prune(options: argparse.Namespace) -> None:

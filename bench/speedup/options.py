@@ -87,8 +87,13 @@ def positive(text: str) -> int:
 
 
 def minutes(text: str) -> float:
-    """Return `text` as a number of at least 0, for an option."""
-    return 0.0 if text.strip() == "0" else duration(text)
+    """Return `text` as a number of minutes, or 0, for an option."""
+    try:
+        return duration(text)
+    except argparse.ArgumentTypeError:
+        if text.strip() == "0":
+            return 0.0
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number of minutes nor 0") from None
 
 
 def duration(text: str) -> float:

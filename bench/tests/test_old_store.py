@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -105,7 +106,8 @@ def test_a_run_before_and_a_run_after_are_one_series(
     # A run of the old code after that is of the same series too.
     older = sorted(store.glob("*/*.json"))[0]
     late = older.with_name("0009_late.json")
-    late.write_text(older.read_text().replace("2026-11-27T03:04:", "2099-01-01T00:00:").replace('"run":"', '"run":"x'))
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:")
+    late.write_text(older.read_text().replace("2026-11-27T03:04:", now).replace('"run":"', '"run":"x'))
     history = read_history(stored_files(store))
     assert len(history.fingerprints) == 6
     assert len(history.of(series)) == 4

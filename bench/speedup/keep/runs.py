@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ QUANTITIES = (SPEEDUP, *FACTORS)
 """What is judged of each speedup."""
 MOST_LOG = 700.0
 """Largest log of the end of an interval: beyond, there is no such number."""
+CLOCKS_DIFFER = timedelta(days=1)
+"""How far ahead of this machine's clock a run may be dated."""
 _IN_FINGERPRINT = {"cpu_model", "usable_cpus"}
 
 
@@ -169,12 +171,15 @@ def read_history(files: Iterable[Path]) -> History:
         try:
             run = json.loads(file.read_text(encoding="utf-8"))
             cells = [cell for cell in run["benchmarks"] if BLOCK in cell["extra_info"]]
-            run["datetime"] + ""
+            in_future = _is_in_future(run["datetime"])
         except OSError as error:
             problems.append(f"{file.name} left out: {error.strerror}")
         except (ValueError, TypeError, KeyError, RecursionError):
             problems.append(f"{file.name} left out: broken, or no run of pytest-benchmark")
         else:
+            if in_future:  # it would be the latest run for ever
+                problems.append(f"{file.name} left out: its date, {run['datetime']}, is in the future")
+                continue
             if not cells and not any(OF_A_FAILED_TEST in cell["extra_info"] for cell in run["benchmarks"]):
                 foreign.append(file.name)
             records: list[Record] = []
@@ -273,6 +278,15 @@ def setting_of(run: Mapping[str, Any], block: Mapping[str, Any]) -> dict[str, st
     versions, facts = dict(run.get("versions") or {}), dict(run.get("machine") or {})
     facts |= {name: block[name] for name in block.get("facts", ()) if name in block}
     return {name: str(value) for name, value in (versions | facts).items() if name not in _IN_FINGERPRINT}
+
+
+def _is_in_future(date: str) -> bool:
+    """Return whether a date cannot be, by the clock of this machine; what is no date is judged elsewhere."""
+    try:
+        when = datetime.fromisoformat(date)
+    except ValueError:
+        return False
+    return when.replace(tzinfo=when.tzinfo or UTC) > datetime.now(UTC) + CLOCKS_DIFFER
 
 
 def _reason(error: Exception) -> str:

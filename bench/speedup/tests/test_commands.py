@@ -144,6 +144,20 @@ def test_an_accepted_change_is_kept_and_heeded(bench: Bench, store: Path) -> Non
     assert (entry.kind, entry.reason, entry.until) == ("accept", "new Ray", "2026-10-25T02:17:00")
 
 
+@pytest.mark.parametrize("kind", ["accept", "dismiss"])
+def test_what_is_decided_again_is_not_written_again(bench: Bench, store: Path, kind: str) -> None:
+    for said in ("the change since 2026-10-21 is", "nothing new: it was decided before, since 2026-10-21: x"):
+        status, out, _ = bench(kind, HERE.id, "--storage", store, "--since", "2026-10-21", "--reason", "x")
+        assert (status, len(read_decisions(store).entries)) == (0, 1)
+        assert said in out
+
+
+def test_a_level_that_is_accepted_without_a_change_is_said_to_be_learnt_anew(bench: Bench, store: Path) -> None:
+    _, out, _ = bench("accept", HERE.id, "--storage", store, "--since", "2026-10-21", "--reason", "new Ray")
+    _, out, _ = bench("accept", HERE.id, "--storage", store, "--since", "2026-10-23", "--reason", "another")
+    assert "no change was found there; all the same it learns a new level since 2026-10-23" in out
+
+
 def test_a_dismissed_change_is_closed(bench: Bench, store: Path) -> None:
     assert bench("dismiss", "all", "--storage", store, "--reason", "a busy neighbour")[0] == 0
     assert len(read_decisions(store).entries) == 2
@@ -162,7 +176,9 @@ def test_a_dismissed_change_is_closed(bench: Bench, store: Path) -> None:
         ),
         (["accept", "oaks", "--since", "2026-10-21", "--reason", "x"], "no series 'oaks'; there are forests-red-10"),
         (["accept", HERE.id, "--since", "2027-01-01", "--reason", "x"], "--since 2027-01-01: the runs there go from"),
-        (["accept", HERE.id, "--since", "1999", "--reason", "x"], "--since 1999: no run is older"),
+        (["accept", HERE.id, "--since", "1999-12-31", "--reason", "x"], "--since 1999-12-31: no run is older"),
+        (["accept", HERE.id, "--since", "2026-10-2", "--reason", "x"], "--since 2026-10-2: no date; write it as"),
+        (["accept", HERE.id, "--since", "20261021", "--reason", "x"], "--since 20261021: no date; write it as"),
         (["accept", HERE.id, "--since", "2026-10-21", "--reason", " "], "--reason must say something"),
     ],
 )

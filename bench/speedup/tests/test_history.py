@@ -52,6 +52,13 @@ def test_a_series_is_in_the_order_of_its_nights(tmp_path: Path) -> None:
     assert read.problems == ()
 
 
+@pytest.mark.parametrize("date", ["2199-01-01T02:17:00", "2199-01-01T02:17:00+00:00", "2199-01-01"])
+def test_a_run_dated_in_the_future_is_named_and_left_out(tmp_path: Path, date: str) -> None:
+    read = history(tmp_path, run("2026-01-01"), run(date), run("2026-01-02"))
+    assert [record.night for record in read.records] == ["2026-01-01", "2026-01-02"]
+    assert read.problems == (f"0001_x.json left out: its date, {date}, is in the future",)
+
+
 def test_a_second_measurement_and_the_setting_are_read(tmp_path: Path) -> None:
     again = run("2026-01-01")
     block = again["benchmarks"][0]["extra_info"]["speedup"]
