@@ -189,6 +189,8 @@ def _cost(cell: pytest.Function, profile: Profile, *, starts_ray: bool) -> pytes
     pairs = profile.pairs_for(models, cpus)
     if "no_ray" in cell.fixturenames:  # it starts its engine in every round
         pairs = profile.rounds if "engine" in params else profile.starts
+    if "engine" in params and not params["engine"].is_here:
+        models = 0  # it is skipped
     return pytest.mark.speedup_cost(
         models * (ALL_ROWS if params["wine"].kind == "all" else 1) * (1 + 1 / cpus),
         setup=RAY_START if starts_ray else 0,
