@@ -309,6 +309,8 @@ def test_every_plot_is_drawn_and_nothing_is_complained_of(opened: Opened) -> Non
 def test_a_night_tells_about_itself(opened: Opened) -> None:
     figure = opened.page.locator("figure.nights:visible").first
     figure.scroll_into_view_if_needed()
+    # The event of that scrolling hides a tooltip; it comes before the next frame.
+    opened.page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
     box = figure.locator(".canvas svg").bounding_box()
     opened.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 100)
     tip = opened.page.locator("#tip")
