@@ -12,7 +12,19 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from .keep.curves import Curve
-from .measure.cell import AGAIN, BLOCK, CURVES, SIDE_BY_SIDE, TOOK, Cell, Fingerprint, Plain, Subject, block_of
+from .measure.cell import (
+    AGAIN,
+    BLOCK,
+    CURVES,
+    PARALLEL,
+    SIDE_BY_SIDE,
+    TOOK,
+    Cell,
+    Fingerprint,
+    Plain,
+    Subject,
+    block_of,
+)
 from .measure.checks import checked_count
 from .measure.contest import Contestant, Showing, compete
 from .measure.costs import Costs, Runs, costs_of, measure_costs
@@ -66,7 +78,7 @@ class Speedup:
         parallel: Run,
         *,
         cpus: int,
-        engine: str = "parallel",
+        engine: str = PARALLEL,
         workload: str | None = None,
         formerly: Sequence[str] = (),
         rounds: int = USUAL,
@@ -139,7 +151,7 @@ class Speedup:
         name = self._node.nodeid if workload is None else workload
         subject = Subject(name, engine, cpus, data, data_name, facts or {}, formerly)
         asked = self._session.rounds or checked_count("rounds", rounds)
-        known = self._session.known(name_of(self._node), subject)
+        known = {} if self._benchmark.disabled else self._session.known(name_of(self._node), subject)
         pacing = self._session.pacing(known.get(STEADY_PART))
         pairs = PairedRounds(
             sequential,

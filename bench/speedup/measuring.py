@@ -22,16 +22,12 @@ class Measuring:
 
     Parameters
     ----------
-    config : pytest.Config
-        The session's.
-    compare : str or bool
-        Value of ``--benchmark-compare``.
-    began : float
-        When the session began, by ``time.monotonic``.
+    session : Session
+        What it measures.
     """
 
-    def __init__(self, config: pytest.Config, compare: str | bool, began: float) -> None:
-        self.session = Session(config, compare, began)
+    def __init__(self, session: Session) -> None:
+        self.session = session
         self.adopted: Adopted | None = None
 
     def plan(self, session: pytest.Session) -> None:

@@ -76,8 +76,9 @@ class SpeedupPlugin:
     @functools.cached_property
     def _measuring(self) -> Measuring:
         from .measuring import Measuring  # it needs packages that nothing else does
+        from .session import Session
 
-        measuring = Measuring(self._config, self._compare, self._began)
+        measuring = Measuring(Session(self._config, self._compare, self._began))
         self._config.pluginmanager.register(measuring)
         return measuring
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from ..measure.cell import BLOCK, TOOK, Fingerprint
 from ..measure.costs import BARE, COST, OWN, CostPair, Costs
-from ..measure.estimate import Spread, Spreads, pooled, spread_of
-from ..measure.factors import FACTORS, STEADY
+from ..measure.estimate import Spread, Spreads, pooled_by_name, spread_of
+from ..measure.factors import FACTORS, Factors
 from ..measure.pairs import SPEEDUP, STEADY_PART
 from .runs import stored_files
 
@@ -45,14 +45,13 @@ class Earlier:
         Before it is measured nobody knows the number of its models, so that part of the fingerprint does not count.
         """
         keys = replace(fingerprint, models=0).keys
-        same = [
-            spreads
-            for known_as, other, spreads in self._spreads
-            if known_as == name and replace(other, models=0).keys & keys
-        ]
-        names = {name for spreads in same for name in spreads}
-        together = {name: pooled(spreads[name] for spreads in same if name in spreads) for name in names}
-        return {name: spread for name, spread in together.items() if spread is not None}
+        return pooled_by_name(
+            [
+                spreads
+                for known_as, other, spreads in self._spreads
+                if known_as == name and replace(other, models=0).keys & keys
+            ]
+        )
 
 
 def read_earlier(store: Path) -> Earlier:
@@ -92,8 +91,9 @@ def _quantities(block: Mapping[str, Any]) -> dict[str, list[float]]:
     if COST in block:
         pairs = zip(block[COST][OWN], block[COST][BARE], strict=True)
         return Costs(tuple(CostPair(own, bare) for own, bare in pairs)).quantities
-    factors = [pair["factors"] for pair in block["pairs"]]
-    found = {name: [float(one[name]) for one in factors] for name in FACTORS}
-    found[SPEEDUP] = [float(pair["speedup"]) for pair in block["pairs"]]
-    found[STEADY_PART] = [one[STEADY[0]] * one[STEADY[1]] * one[STEADY[2]] for one in factors]
-    return found
+    factors = [Factors(**pair["factors"]) for pair in block["pairs"]]
+    return {
+        SPEEDUP: [float(pair["speedup"]) for pair in block["pairs"]],
+        STEADY_PART: [one.steady for one in factors],
+        **{name: [getattr(one, name) for one in factors] for name in FACTORS},
+    }

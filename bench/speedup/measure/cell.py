@@ -15,6 +15,8 @@ from .costs import COST, Costs
 from .estimate import KNOWN
 from .pairs import PROTOCOL, Measurement
 
+PARALLEL = "parallel"
+"""Name of an engine that has none."""
 BLOCK = "speedup"
 """Key of our figures in the ``extra_info`` of a benchmark, and of our facts at the top of a saved run."""
 AGAIN = "again"

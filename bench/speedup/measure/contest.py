@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 import psutil
 
-from .estimate import Spreads, pooled
+from .estimate import Spreads, pooled_by_name
 from .fits import Run
 from .machine import Meter
 from .pairs import Measurement
@@ -147,9 +147,7 @@ def _share_spreads(seen: Sequence[Showing]) -> None:
     """Let each know how far the pairs of the others lie apart: two of its own tell next to nothing of that."""
     spreads = [one.measurement.spreads for one in seen]
     for number, one in enumerate(seen):
-        others = [*spreads[:number], *spreads[number + 1 :]]
-        together = {name: pooled(spread[name] for spread in others) for name in (others[0] if others else ())}
-        one.known = {name: spread for name, spread in together.items() if spread is not None}
+        one.known = pooled_by_name([*spreads[:number], *spreads[number + 1 :]])
 
 
 def _visit(

@@ -60,6 +60,13 @@ def pooled(spreads: Iterable[Spread]) -> Spread | None:
     return Spread(sum(one.variance * one.degrees for one in known) / degrees, degrees) if degrees else None
 
 
+def pooled_by_name(spreads: Sequence[Spreads]) -> dict[str, Spread]:
+    """Return what several spreads say together of each quantity; what nothing is known of is not in it."""
+    names = {name for one in spreads for name in one}
+    together = {name: pooled(one[name] for one in spreads if name in one) for name in names}
+    return {name: spread for name, spread in together.items() if spread is not None}
+
+
 def spread_of(values: Sequence[float]) -> Spread:
     """Return how far the logs of positive values lie apart; with no degrees of freedom for a single one."""
     return Spread(float(np.log(values).var(ddof=1)) if len(values) > 1 else 0.0, len(values) - 1)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from ..judge.suite import URGENCY, CellVerdict
 from ..judge.verdict import INCOMPARABLE, LEARNING, OK, REGRESSED, SUSPECT
-from ..measure.cell import Cell
+from ..measure.cell import PARALLEL, Cell
 from ..measure.contest import Showing
 from ..measure.costs import Costs
 from ..measure.pairs import Measurement
@@ -24,8 +24,6 @@ LOSSES = {
     "engine": "to {engine} itself",
 }
 """Where a factor below 1 went."""
-PARALLEL = "parallel"
-"""Name of an engine that has none."""
 TOLD_LOSS = 0.005
 """Smallest share that is told."""
 
