@@ -177,7 +177,7 @@ class Speedup:
         suspicion = self._session.finished(cell)
         if suspicion:
             self._progress.again(suspicion)
-            again = replace(pairs.measure(len(measurement.pairs)), known=known)
+            again = replace(pairs.measure(pacing.as_many_as(len(measurement.pairs))), known=known)
             self._end(again, again=True)
             self._store(**{AGAIN: {"suspicion": suspicion, **again.as_json()}})
             self._session.finished(replace(cell, again=again, suspicion=suspicion))

@@ -53,11 +53,12 @@ def cost_of(item: pytest.Item) -> Cost:
 def name_cells(items: Sequence[pytest.Item]) -> None:
     """Give each cell its name, and let ``-k`` know it."""
     cells = sorted(filter(is_cell, items), key=lambda item: item.nodeid)  # alike, in whatever order they will run
-    counted = Counter(map(_short, cells))
+    shorts = [_short(item) for item in cells]
+    counted = Counter(shorts)
     # Two files may have a test of the same name, and two ids of one test may read alike, such as "a b" and "a-b".
     names = [
         short if counted[short] == 1 else f"{Path(item.path).stem.removeprefix('test_')}-{short}"
-        for item, short in zip(cells, map(_short, cells), strict=True)
+        for item, short in zip(cells, shorts, strict=True)
     ]
     seen: set[str] = set()
     for item, name in zip(cells, names, strict=True):

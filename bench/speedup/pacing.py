@@ -17,23 +17,22 @@ from .plan import FEW, Plan
 class PerCell:
     """What pytest-benchmark's options say of every cell, if they are given."""
 
-    min_rounds: int | None = None
+    min_rounds: int = 1
     """No cell has fewer pairs."""
-    max_time: float | None = None
+    max_time: float = math.inf
     """Seconds within which the pairs of a cell are measured, but for the first one and `min_rounds`."""
 
     @classmethod
     def of(cls, config: pytest.Config) -> PerCell:
         """Return what was given: pytest-benchmark has defaults of its own, which are not meant for minutes."""
 
-        def given(name: str, default: float) -> float | None:
+        def given(name: str, default: float, otherwise: float) -> float:
             value = float(config.getoption(f"benchmark_{name}"))
             option = f"--benchmark-{name.replace('_', '-')}"
             typed = any(argument.startswith(option) for argument in config.invocation_params.args)
-            return value if typed or value != default else None
+            return value if typed or value != default else otherwise
 
-        least = given("min_rounds", 5)
-        return cls(None if least is None else int(least), given("max_time", 1.0))
+        return cls(int(given("min_rounds", 5, cls.min_rounds)), given("max_time", 1.0, cls.max_time))
 
 
 class Pacing:
@@ -68,29 +67,29 @@ class Pacing:
 
     def enough(self, pairs: Sequence[Pair]) -> bool:
         """Return whether a cell has pairs enough."""
-        return self.enough_rounds(len(pairs)) or (len(pairs) >= self._least and self._is_narrow(pairs))
+        least = max(FEW, self._per_cell.min_rounds)
+        return self.enough_rounds(len(pairs)) or (len(pairs) >= least and self._is_narrow(pairs))
 
     def enough_rounds(self, done: int, word: str = "pair") -> bool:
         """Return whether there is no time for more, or no need."""
-        plan = self._plan
+        plan, per_cell = self._plan, self._per_cell
         plan.pair(done)
-        planned = max(plan.pairs, self._per_cell.min_rounds or 1)
-        if done >= planned or (done >= self._least_of_all and self._is_long(done)):
+        planned = max(plan.pairs, per_cell.min_rounds)
+        would_take = plan.seconds * (done + 1) / done if done else 0.0
+        if done >= planned or (done >= per_cell.min_rounds and would_take > per_cell.max_time):
             return True
         self._say(f"{word} {done + 1} of {planned}")
         return False
 
-    @property
-    def _least_of_all(self) -> int:
-        return self._per_cell.min_rounds or 1
+    def as_many_as(self, count: int) -> Callable[[Sequence[Pair]], bool]:
+        """Return what tells when a cell that is measured again has so many pairs."""
 
-    @property
-    def _least(self) -> int:
-        return max(FEW, self._least_of_all)
+        def enough(pairs: Sequence[Pair]) -> bool:
+            if len(pairs) < count:
+                self._say(f"again, pair {len(pairs) + 1} of {count}")
+            return len(pairs) >= count
 
-    def _is_long(self, done: int) -> bool:
-        most = self._per_cell.max_time
-        return most is not None and self._plan.seconds * (done + 1) / done > most
+        return enough
 
     def _is_narrow(self, pairs: Sequence[Pair]) -> bool:
         if not self._plan.limited or self._plan.exact or self._known is None:

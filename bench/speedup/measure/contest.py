@@ -117,7 +117,7 @@ def compete(
     on_visit : callable
         Called with the name of a contestant and the round, from 1, before each visit.
     enough : callable
-        Called with the number of rounds after each of them: whether no more are needed.
+        Called with the number of rounds before each and after the last: whether no more are needed.
     clock : callable
         Seconds.
 
@@ -127,7 +127,8 @@ def compete(
         By name. One that failed has its `failure`, and takes no further part.
     """
     seen = {one.name: Showing() for one in contestants}
-    for number in range(rounds):
+    number = 0
+    while not enough(number) and number < rounds:
         turn = number % len(contestants)
         for one in [*contestants[turn:], *contestants[:turn]]:
             if seen[one.name].failure is not None:
@@ -137,8 +138,7 @@ def compete(
                 _visit(one, seen[one.name], sequential, cpus, meter, clock)
             except Exception as error:  # one that fails must not cost the others their turn
                 seen[one.name].failure = error
-        if enough(number + 1):
-            break
+        number += 1
     _share_spreads([one for one in seen.values() if one.measurements])
     return seen
 

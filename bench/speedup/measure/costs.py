@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .estimate import KNOWN, Estimate, Spread, Spreads, as_json, geometric_mean, spread_of
+from .estimate import KNOWN, ByQuantity, Estimate, Spreads, as_json
 from .pairs import PROTOCOL, SCHEMA
 
 SECONDS = "s"
@@ -30,7 +30,7 @@ class CostPair:
 
 
 @dataclass(frozen=True)
-class Costs:
+class Costs(ByQuantity):
     """All pairs of one cost."""
 
     pairs: tuple[CostPair, ...]
@@ -47,7 +47,7 @@ class Costs:
 
     @property
     def quantities(self) -> dict[str, list[float]]:
-        """What has an interval: a figure for each pair, by quantity."""
+        """A figure for each pair, by quantity."""
         return {
             OWN: [pair.own for pair in self.pairs],
             BARE: [pair.bare for pair in self.pairs],
@@ -55,27 +55,19 @@ class Costs:
         }
 
     @property
-    def spreads(self) -> dict[str, Spread]:
-        """How far these pairs lie apart, by quantity."""
-        return {name: spread_of(values) for name, values in self.quantities.items()}
-
-    def _mean(self, quantity: str) -> Estimate:
-        return geometric_mean(self.quantities[quantity], self.known.get(quantity))
-
-    @property
     def own(self) -> Estimate:
         """The engine's cost."""
-        return self._mean(OWN)
+        return self.mean(OWN)
 
     @property
     def bare(self) -> Estimate:
         """That of the bare means."""
-        return self._mean(BARE)
+        return self.mean(BARE)
 
     @property
     def ratio(self) -> Estimate:
         """Bare over own: like a speedup it is lower when the engine costs more, and a slow machine lowers both."""
-        return self._mean(COST)
+        return self.mean(COST)
 
     def as_json(self) -> dict[str, Any]:
         """Return the pairs and what follows from them as plain numbers and strings."""
@@ -115,18 +107,16 @@ def measure_costs(
     rounds : int
         How often at most.
     enough : callable
-        Called with the number of rounds after each of them: whether no more are needed.
+        Called with the number of rounds before each and after the last: whether no more are needed.
     """
     done: Runs = []
-    for number in range(rounds):
-        if number % 2:
+    while not enough(len(done)) and len(done) < rounds:
+        if len(done) % 2:
             took = own()
             done.append((took, bare()))
         else:
             compared = bare()
             done.append((own(), compared))
-        if enough(len(done)):
-            break
     return done
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -128,6 +129,27 @@ def geometric_mean(values: Sequence[float], known: Spread | None = None) -> Esti
     if margin is None:
         return Estimate(math.exp(mean), None, None, log_se)
     return Estimate(math.exp(mean), math.exp(mean - margin), math.exp(mean + margin), log_se)
+
+
+class ByQuantity:
+    """Figures of pairs, by quantity: each has a mean, an interval, and a spread."""
+
+    known: Spreads
+    """What was known before of how far pairs lie apart, by quantity."""
+
+    @property
+    @abstractmethod
+    def quantities(self) -> Mapping[str, Sequence[float]]:
+        """A figure for each pair, by quantity."""
+
+    @property
+    def spreads(self) -> dict[str, Spread]:
+        """How far these pairs lie apart, by quantity."""
+        return {name: spread_of(values) for name, values in self.quantities.items()}
+
+    def mean(self, quantity: str) -> Estimate:
+        """Return the geometric mean of a quantity, with its interval."""
+        return geometric_mean(self.quantities[quantity], self.known.get(quantity))
 
 
 def margin_of(own: Spread, known: Spread | None = None) -> float | None:

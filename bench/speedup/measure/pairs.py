@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
-from .estimate import KNOWN, Estimate, Spread, Spreads, as_json, geometric_mean, spread_of
+from .estimate import KNOWN, ByQuantity, Estimate, Spreads, as_json, geometric_mean
 from .factors import FACTORS, Factors, five_factors, ideal_speedup
 from .fits import FitSeconds, Tasks
 
@@ -94,7 +93,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Measurement:
+class Measurement(ByQuantity):
     """All pairs of one cell."""
 
     pairs: tuple[Pair, ...]
@@ -112,7 +111,7 @@ class Measurement:
     @property
     def speedup(self) -> Estimate:
         """The speedup over all pairs."""
-        return self._mean(SPEEDUP)
+        return self.mean(SPEEDUP)
 
     @property
     def sequential_s(self) -> float:
@@ -137,29 +136,21 @@ class Measurement:
     @property
     def factors(self) -> dict[str, Estimate]:
         """Each factor over all pairs, by name."""
-        return {name: self._mean(name) for name in FACTORS}
+        return {name: self.mean(name) for name in FACTORS}
 
     @property
     def steady(self) -> Estimate:
         """Wait × balance × engine over all pairs: the engine's own part of the speedup, and a steady one."""
-        return self._mean(STEADY_PART)
+        return self.mean(STEADY_PART)
 
-    @cached_property
+    @property
     def quantities(self) -> dict[str, list[float]]:
-        """What has an interval: a figure for each pair, by quantity."""
+        """A figure for each pair, by quantity."""
         return {
             SPEEDUP: [pair.speedup for pair in self.pairs],
             STEADY_PART: [pair.factors.steady for pair in self.pairs],
             **{name: [getattr(pair.factors, name) for pair in self.pairs] for name in FACTORS},
         }
-
-    @property
-    def spreads(self) -> dict[str, Spread]:
-        """How far these pairs lie apart, by quantity."""
-        return {name: spread_of(values) for name, values in self.quantities.items()}
-
-    def _mean(self, quantity: str) -> Estimate:
-        return geometric_mean(self.quantities[quantity], self.known.get(quantity))
 
     @property
     def troubles(self) -> tuple[str, ...]:

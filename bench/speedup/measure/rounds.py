@@ -36,7 +36,8 @@ class PairedRounds:
     meter : Meter or None
         Tells how busy other programs are; ``None`` if that is not looked at.
     enough : callable, optional
-        Called with the pairs after each of them: whether no more are needed; by default, when there are `rounds`.
+        Called with the pairs before each and after the last: whether no more are needed; by default, when there are
+        `rounds`.
     prepare : callable, optional
         Called before every parallel run; not timed.
     pieces : sequence of int
@@ -87,8 +88,8 @@ class PairedRounds:
         fits, tasks, _ = self._both(SEQUENTIAL_FIRST)
         five_factors(sequential_s=1.0, parallel_s=1.0, fits=fits, tasks=tasks, cpus=self._cpus)
 
-    def measure(self, rounds: int | None = None) -> Measurement:
-        """Measure pairs until there are enough, or so many; those that are unfair are measured again.
+    def measure(self, enough: Callable[[Sequence[Pair]], bool] | None = None) -> Measurement:
+        """Measure pairs until there are enough, by `enough` if it is given; those that are unfair are measured again.
 
         Raises
         ------
@@ -100,7 +101,8 @@ class PairedRounds:
         pairs: list[Pair] = []
         discarded: list[dict[str, Any]] = []
         most = max(1, self._rounds // 2)
-        while not (pairs and (self._enough(pairs) if rounds is None else len(pairs) == rounds)):
+        is_enough = enough or self._enough
+        while not is_enough(pairs):
             order = PARALLEL_FIRST if len(pairs) % 2 else SEQUENTIAL_FIRST
             if self._meter is not None:
                 self._meter.start()

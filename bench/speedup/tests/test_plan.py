@@ -8,7 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 import pytest
 
 from bench.speedup.keep.earlier import Took
+from bench.speedup.measure.costs import measure_costs
 from bench.speedup.names import Cost
+from bench.speedup.pacing import Pacing, PerCell
 from bench.speedup.plan import END_SECONDS, END_SHARE, FEW, Job, Offer, Plan, jobs_of, share_out
 
 HEADLINE = Offer(pair_s=5.0, setup_s=10.0, first=True)
@@ -152,6 +154,18 @@ def test_a_cell_that_never_began_is_not_waited_for() -> None:
 
 def test_a_long_pair_tells_enough_alone() -> None:
     assert Session([1.0, 40.0], 2).run() == {"cell 0": 5, "cell 1": 2}
+
+
+def test_every_pair_is_told_before_it_is_measured() -> None:
+    said: list[str] = []
+    session = Session([1.0], 0)
+    pacing = Pacing(session.plan, PerCell(), 0.01, None, said.append)
+    session.plan.begin("test_0", "cell 0", 2)
+    costs = measure_costs(lambda: {"step": 1.0}, lambda: 1.0, 2, lambda done: pacing.enough_rounds(done, "round"))
+    assert (len(costs), said) == (2, ["round 1 of 2", "round 2 of 2"])
+    assert session.plan.end()["pairs"] == 2
+    again = pacing.as_many_as(1)
+    assert (again([]), said[2:]) == (False, ["again, pair 1 of 1"])
 
 
 CELLS = [
