@@ -24,7 +24,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from bench.evidence import stopping, suites
+from bench.evidence import fleets, stopping, suites
 from bench.evidence.tools import NEEDS, TOOLS, Alarms, Floats, History, is_installed, log_drop
 from bench.speedup.judge.changepoint import limit_for
 from bench.speedup.judge.series import judge
@@ -174,6 +174,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--limits", action="store_true", help="only: how often series pass the limits of the evidence")
     parser.add_argument("--suites", type=positive, metavar="N", help="only: so many whole suites of 400 nights")
     parser.add_argument("--stopping", type=positive, metavar="N", help="only: so many nights that end when sure enough")
+    parser.add_argument(
+        "--fleets", type=positive, metavar="N", help="only: so many histories of each fleet of machines"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all counts")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw how soon drops are found (needs matplotlib)")
@@ -187,6 +190,10 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     if chosen.stopping:
         for line in stopping.report(chosen.stopping, chosen.seed, chosen.processes):
+            print(line, flush=True)
+        return 0
+    if chosen.fleets:
+        for line in fleets.report(chosen.fleets, chosen.seed, chosen.processes):
             print(line, flush=True)
         return 0
     tools = ["this project"]

@@ -60,7 +60,7 @@ def red_nights(suite: list[dict[str, list[Night]]], rule: SuiteRule) -> tuple[li
         verdicts = [judge(cell[name], each) for cell in suite]
         for one in verdicts:
             alone |= [verdict.state == REGRESSED for verdict in one]
-        mean = judge(pooled([cell[name] for cell in suite], verdicts), each)
+        mean = judge(pooled(verdicts), each)
         together[[int(verdict.night) for verdict in mean if verdict.state == REGRESSED]] = True
     return alone.tolist(), together.tolist()
 

@@ -17,6 +17,7 @@ from .keep.decisions import ACCEPT, DISMISS
 from .keep.sync import BRANCH
 from .options import chance, positive, share
 from .show.encodings import IN_ITS_PLACE
+from .show.sentences import TITLE
 
 Further = Mapping[str, tuple[str, str]]
 """Commands with parsers of their own: help and module, whose ``main`` is called, by name."""
@@ -41,7 +42,7 @@ def parser(prog: str, further: Further) -> argparse.ArgumentParser:
 
     report = add("report", parents=[store, suite], help="write the report: one page of HTML on the whole history")
     report.add_argument("file", metavar="FILE.html", type=Path, nargs="?", default=Path("speedup.html"))
-    report.add_argument("--title", help="default: name of this folder")
+    report.add_argument("--title", help=f"default: {TITLE}")
     report.set_defaults(run=commands.report)
 
     for kind, what in ((ACCEPT, "accept a change as the new level"), (DISMISS, "dismiss a change as noise")):

@@ -25,6 +25,7 @@ from .keep.sync import sync as synchronise
 from .measure.cell import Fingerprint
 from .show import histories
 from .show.figures import plural
+from .show.sentences import TITLE
 
 ALL = "all"
 
@@ -138,8 +139,7 @@ def sync(options: argparse.Namespace) -> None:
         read, decisions = read_history(stored_files(options.storage)), read_decisions(options.storage)
         for suite in suites(read, decisions, SuiteRule()):
             nights = max(len(one.records) for one in suite.series)
-            machine = f"{suite.cpu_model}, {plural(suite.usable_cpus, 'CPU')}"
-            print(f"  {machine}: {len(suite.series)} series, up to {nights} runs")
+            print(f"  {len(suite.series)} series, up to {plural(nights, 'run')}; {suite.on}")
 
 
 def report(options: argparse.Namespace) -> None:
@@ -150,10 +150,10 @@ def report(options: argparse.Namespace) -> None:
     curves, problems = read_curves(options.storage)
     contents = pages.content(read, decisions, _rule(options), root=Path.cwd(), curves=curves, problems=problems)
     try:
-        pages.write(options.file, contents, options.title or Path.cwd().name)
+        pages.write(options.file, contents, options.title or TITLE)
     except pages.ReportError as error:
         raise CommandError(str(error)) from None
-    for shown in contents.machines:
+    for shown in contents.parts:
         print(f"{shown.name}: {shown.headline}")
     print(f"Report: {options.file}")
 
@@ -206,6 +206,7 @@ def _name(read: History, fingerprint: Fingerprint) -> str:
 def _names(read: History, fingerprint: Fingerprint) -> set[str]:
     """Return all that a series may be called: its ids and names, earlier ones included."""
     ids = {one.id for one in fingerprint.under_all_names}
+    ids |= {record.fingerprint.former_id for record in read.of(fingerprint)}
     return ids | {name for record in read.of(fingerprint) for name in (record.name, record.fingerprint.label)}
 
 

@@ -11,6 +11,7 @@ from .judge.verdict import IMPROVED, INCOMPARABLE, OK, RECOVERED, REGRESSED, SUS
 from .session import Session
 from .show import summary, tables
 from .show.outcome import Outcome
+from .show.sentences import TITLE
 
 
 def tell(session: Session, reporter: pytest.TerminalReporter) -> None:
@@ -59,7 +60,7 @@ def _written(session: Session, outcome: Outcome, config: pytest.Config) -> Itera
         from .show import report  # it needs packages that nothing else does
 
         try:
-            report.write(wanted, session.report(), config.rootpath.name)
+            report.write(wanted, session.report(), TITLE)
             yield f"report: {wanted}"
         except report.ReportError as error:
             yield f"no report: {error}"

@@ -45,8 +45,9 @@ def add_all(parser: pytest.Parser) -> None:
         "--speedup-gate",
         choices=GATES,
         default=FAIL,
-        help="What a regressed cell does to a run with --benchmark-compare: exit status 1 (fail), a warning (warn), "
-        "or nothing (off). The verdict is shown in any case. Default: %(default)s.",
+        help="What a regressed cell does to a run with --benchmark-compare: exit status 1 (fail), the same only if a "
+        "loss was found in this very run (new), a warning (warn), or nothing (off). The verdict is shown in any case. "
+        "Default: %(default)s.",
     )
     add(
         "--speedup-false-alarms",

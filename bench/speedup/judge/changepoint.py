@@ -8,7 +8,8 @@ noise need be known:
     log Λ(m) = z² / 2 × a g / (1 + a g) - log(1 + a g) / 2        with a = m n / (m + n)
     log R    = log Σ Λ(m)                                         over the splits with z > 0
 
-for m nights after and n before, z the t value as a normal deviate, and a prior under which a change has the variance
+for m nights after and n before (with several machines, a is one over the variance of after minus before, see `fleet`),
+z the t value as a normal deviate, and a prior under which a change has the variance
 `PRIOR_VARIANCE` in units of the noise's. Sources: A. N. Shiryaev, "On optimum methods in quickest detection
 problems", Theory of Probability and its Applications 8:22-46, 1963; S. W. Roberts, "A comparison of some control
 chart procedures", Technometrics 8:411-430, 1966; M. Pollak, "Average run lengths of an optimal method of detecting a
@@ -43,47 +44,44 @@ _SLOPE, _OFFSET = 1.35, 0.15
 """Fitted to the alarms of a simulation, see `limit_for`."""
 
 
-def normal_deviate(t: float, degrees: float) -> float:
-    """Return the normal deviate with the tail probability of Student's `t`.
+def normal_deviates(t: Floats, degrees: Floats | float) -> Floats:
+    """Return the normal deviates with the tail probabilities of Student's `t`.
 
     D. L. Wallace, "Bounds on normal approximations to Student's and the chi-square distributions", Annals of
     Mathematical Statistics 30:1121-1130, 1959; within 0.02 for 8 degrees of freedom or more up to t = 6.
 
     Parameters
     ----------
-    t : float
+    t : array
         Student's t.
-    degrees : float
+    degrees : array or float
         Its degrees of freedom, above 0.
     """
-    deviate = _wallace(degrees) * math.sqrt(degrees * math.log1p(t * t / degrees))
-    return math.copysign(deviate, t)
-
-
-def normal_deviates(t: Floats, degrees: float) -> Floats:
-    """Return `normal_deviate` of each element."""
-    deviates: Floats = np.copysign(_wallace(degrees) * np.sqrt(degrees * np.log1p(t * t / degrees)), t)
+    share = (8 * degrees + 1) / (8 * degrees + 3)
+    deviates: Floats = np.copysign(share * np.sqrt(degrees * np.log1p(t * t / degrees)), t)
     return deviates
 
 
-def _wallace(degrees: float) -> float:
-    return (8 * degrees + 1) / (8 * degrees + 3)
+def normal_deviate(t: float, degrees: float) -> float:
+    """Return the normal deviate of one `t`."""
+    return float(normal_deviates(np.asarray(t), degrees))
 
 
-def clip_limit(odd: int, nights: int) -> float:
-    """Return at how many standard deviations a night is clipped.
+def clip_limits(odd: Floats, nights: Floats) -> Floats:
+    """Return at how many standard deviations each night is clipped.
 
     One night must not decide. In a series that had odd nights before, far ones are no news; in one that never had
     any, a far night is a sign. So the limit falls with the cube root of the share of odd nights.
 
     Parameters
     ----------
-    odd : int
+    odd : array of shape (nights,)
         How many of the earlier nights were odd.
-    nights : int
+    nights : array of shape (nights,)
         Number of earlier nights.
     """
-    return min(MOST_CLIP, max(LEAST_CLIP, math.cbrt(CLIP_SHARE * (nights + 1) / (odd + 0.5))))
+    limits: Floats = np.clip(np.cbrt(CLIP_SHARE * (nights + 1) / (odd + 0.5)), LEAST_CLIP, MOST_CLIP)
+    return limits
 
 
 def believed_autocorrelation(lagged: Floats, squares: Floats, nights: Floats) -> Floats:
@@ -119,17 +117,17 @@ def variance_of_mean(nights: Floats, autocorrelation: Floats) -> Floats:
     return factor / nights
 
 
-def log_likelihood_ratios(z: Floats, after: Floats, before: Floats) -> Floats:
+def log_likelihood_ratios(z: Floats, variance: Floats) -> Floats:
     """Return log Λ of each split.
 
     Parameters
     ----------
-    z : array of shape (splits,)
+    z : array
         Normal deviates of the change, positive in the direction that is looked for.
-    after, before : arrays of shape (splits,)
-        Number of nights after and before each split.
+    variance : array
+        Variance of after minus before, in units of that of a night.
     """
-    information = PRIOR_VARIANCE * after * before / (after + before)
+    information = PRIOR_VARIANCE / variance
     ratios: Floats = 0.5 * z * z * information / (1 + information) - 0.5 * np.log1p(information)
     return ratios
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..keep.runs import Record
-from .segment import centre
+from .segment import moved
 
 
 @dataclass(frozen=True)
@@ -51,11 +51,11 @@ def what_changed(records: Sequence[Record], since: str, nights: int) -> Change |
     if not before or not after:
         return None
 
-    def moved(seconds: str) -> float:
-        then, now = (centre([math.log(getattr(record, seconds)) for record in records]) for records in (before, after))
-        return now - then
+    def change(seconds: str) -> float:
+        return moved(*([(one.machine, math.log(getattr(one, seconds))) for one in side] for side in (before, after)))
 
-    last, first = before[-1], after[0]
+    first = after[0]
+    last = next((record for record in reversed(before) if record.machine == first.machine), before[-1])
     # What only one of them recorded tells nothing: an earlier version of this program did not record all of it.
     settings = tuple(
         f"{name} {value} → {first.setting[name]}"
@@ -64,8 +64,8 @@ def what_changed(records: Sequence[Record], since: str, nights: int) -> Change |
     )
     differ = last.commit and first.commit and last.commit != first.commit
     return Change(
-        moved("sequential_s"),
-        moved("parallel_s"),
+        change("sequential_s"),
+        change("parallel_s"),
         settings,
         (last.commit, first.commit) if differ else None,
     )

@@ -10,7 +10,7 @@ from typing import Any
 from .verdict import Night
 
 COLUMNS = ("night", "log_speedup", "se")
-REMEASURED = "remeasured"
+REMEASURED, MACHINE = "remeasured", "machine"
 
 
 class ReplayError(ValueError):
@@ -18,13 +18,13 @@ class ReplayError(ValueError):
 
 
 def read_csv(file: Path) -> list[Night]:
-    """Return the nights of a CSV file with the columns night, log_speedup, se and optionally remeasured.
+    """Return the nights of a CSV file with the columns night, log_speedup, se and optionally remeasured and machine.
 
     Parameters
     ----------
     file : Path
         UTF-8 text with a header. Empty cells: no figure that night (``log_speedup``), a single pair (``se``), not
-        measured again (``remeasured``). Other columns are left alone.
+        measured again (``remeasured``), the same machine for all (``machine``). Other columns are left alone.
 
     Raises
     ------
@@ -60,4 +60,5 @@ def _night(row: dict[str, Any], where: str) -> Night:
     value, se, again = number("log_speedup"), number("se"), number(REMEASURED)
     if se is not None and not (math.isfinite(se) and se >= 0):
         se = None
-    return Night(name, math.nan if value is None or not math.isfinite(value) else value, se, again)
+    value = math.nan if value is None or not math.isfinite(value) else value
+    return Night(name, value, se, again, machine=(row.get(MACHINE) or "").strip())

@@ -3,34 +3,47 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+import numpy as np
 
 from ..keep.decisions import ACCEPT, Decision
 from .changepoint import limit_for
-from .loss import OpenLoss
-from .segment import Point, Segment, Split, Splits
-from .today import Today, prediction, seen
-from .verdict import IMPROVED, LEARNING, OK, REGRESSED, SUSPECT, Night, Rule, Verdict, in_order, of_change
+from .levels import Levels, beginning
+from .lows import SUSPECT_RUN, Lows
+from .segment import Outlook, Segment, Splits
+from .verdict import (
+    IMPROVED,
+    INCOMPARABLE,
+    LEARNING,
+    OK,
+    RECOVERED,
+    REGRESSED,
+    SUSPECT,
+    Columns,
+    Night,
+    Rule,
+    Verdict,
+    in_order,
+)
+from .verdicts import Verdicts
 
 RULE = Rule()
 
-SUSPECT_RUN = 3
-"""Suspect nights in a row that are a loss, whatever the rest says: the evidence clips a night, and so needs more of
-them to see a loss that each of them shows."""
-CONFIRMED_RUN = 2
-"""The same, if each of them was measured again and low again, in a series of at least `CONFIRMED_NIGHTS` nights
-without an odd one before."""
-CONFIRMED_NIGHTS = 15
+SETTLES = "A against B on one machine tells (`ab`), or runs on one that was there before"
+FEWEST, MOST = 16, 512
+"""Nights that are looked at in one go."""
 
 
-def judge(series: Iterable[Night], rule: Rule = RULE, decisions: Sequence[Decision] = ()) -> list[Verdict]:
+def judge(series: Iterable[Night], rule: Rule = RULE, decisions: Sequence[Decision] = ()) -> Verdicts:
     """Judge every run of a series by the runs before it.
 
     Parameters
     ----------
     series : iterable of Night
-        One series. Nights are put in order; several of the same name are one, with the mean of their values.
+        One series, of any machines. Nights are put in order; several of the same name and machine are one, with the
+        mean of their values.
     rule : Rule
         The constants.
     decisions : sequence of Decision
@@ -38,7 +51,7 @@ def judge(series: Iterable[Night], rule: Rule = RULE, decisions: Sequence[Decisi
 
     Returns
     -------
-    list of Verdict
+    Verdicts
         One per night, in their order.
 
     Notes
@@ -46,136 +59,345 @@ def judge(series: Iterable[Night], rule: Rule = RULE, decisions: Sequence[Decisi
     A night that is low by itself (Student's prediction test, ``rule.suspicious``) is `suspect` unless its second
     measurement clears it, which then takes its place. A series is `regressed` when the evidence for a lower level
     (see `changepoint`) passes the limit that ``rule.false_alarms`` sets and the loss is at least ``rule.smallest``,
-    or three nights in a row are suspect (two, if second measurements confirmed both). The baseline then stays as it
-    was before the change, until the old level is 200 times likelier than the lower one (`recovered`) or somebody
-    accepts or dismisses the change. The same evidence upwards makes it `improved`: the segment starts anew, and
-    takes only the noise along.
+    or several nights in a row are suspect. The baseline then stays as it was before the change, until the old level
+    is back (`recovered`) or somebody accepts or dismisses the change; meanwhile further losses are looked for on the
+    lower level. The same evidence upwards makes it `improved`: the segment starts anew, and takes only noise and
+    machines along. What is looked for is what nights on machines that were there before the change and after it say;
+    where there are none, level and machine cannot be told apart, and the series is `incomparable` until it has learnt
+    the level anew.
     """
-    state = _Series(rule, sorted(decisions, key=lambda decision: decision.takes_effect), Segment(rule.learn))
-    return [state.add(night) for night in in_order(series)]
+    nights = in_order(series)
+    state = _Series(Columns(nights), rule, decisions)
+    state.run()
+    state.said.offsets = state.levels.baseline.machines
+    return state.said
 
 
-@dataclass
 class _Series:
-    """Where a series stands, night after night: its level, and the loss that is open."""
+    """Where a series stands, night after night."""
 
-    rule: Rule
-    decisions: list[Decision]
-    """Those that have not taken effect yet."""
-    segment: Segment
-    number: int = 0
-    """Of the segment."""
-    loss: OpenLoss | None = None
-    lows: list[bool] = field(default_factory=list)
-    """The suspect nights in a row up to now: whether each was confirmed by a second measurement."""
+    def __init__(self, nights: Columns, rule: Rule, decisions: Sequence[Decision]) -> None:
+        self.nights = nights
+        self.rule = rule
+        self.decisions = sorted(decisions, key=lambda decision: decision.takes_effect)
+        """Those that have not taken effect yet."""
+        self.least = -math.log1p(-rule.smallest)
+        self.limit = limit_for(rule.false_alarms)
+        self.levels = Levels(Segment(nights, rule.learn))
+        self.number = 0
+        """Of the baseline."""
+        self.lows = Lows()
+        self.strangers: int | None = None
+        """From which night of the segment on only machines were there that none before it was on."""
+        self.early: Segment | None = None
+        """The nights before a change in the learning phase."""
+        self.noted: int | None = None
+        """First night of a loss that is too small for a failure, as it was first told."""
+        self.width = FEWEST
+        self.said = Verdicts()
 
-    def add(self, night: Night) -> Verdict:
-        while self.decisions and self.decisions[0].takes_effect < (night.night, True):
-            self._carry_out(self.decisions.pop(0))
-        if not math.isfinite(night.value):
-            verdict = self._without_figure(night)
-        elif self.loss is not None:
-            verdict = self._still_lost(night, self.loss)
-        elif len(self.segment) < self.rule.learn:
-            verdict = self._learning(night)
-        else:
-            verdict = self._judged(night)
-        return replace(verdict, segment=self.number)
+    @property
+    def segment(self) -> Segment:
+        return self.levels.present
+
+    def run(self) -> None:
+        t, nights = 0, len(self.nights.names)
+        while t < nights:
+            while self.decisions and self._takes_effect(t):
+                self._carry_out(self.decisions.pop(0))
+            if not math.isfinite(self.nights.values[t]):
+                self._without_figure(t)
+                t += 1
+            elif self.segment.n < self.segment.learn:
+                self._learning(t)
+                t += 1
+            else:
+                t = self._look(t)
+
+    def _takes_effect(self, t: int) -> bool:
+        return self.decisions[0].takes_effect < (self.nights.names[t], True)
+
+    def _say(self, t: int, state: str, make: Callable[[], Verdict]) -> None:
+        self.said.add(self.nights, t, state, self.number, make)
+
+    def _tell(self, t: int, verdict: Verdict) -> None:
+        self._say(t, verdict.state, lambda: verdict)
+
+    def _anew(self, at: Sequence[int], before: Segment | None = None) -> None:
+        """Begin a new baseline with these nights; `before` is what noise and machines are known from."""
+        self.levels = Levels((before or self.segment).followed_by(at, self.rule.learn))
+        self.number += 1
+        self.lows, self.strangers, self.early, self.noted = Lows(), None, None, None
 
     def _carry_out(self, decision: Decision) -> None:
-        opened, self.loss, self.lows = self.loss, None, []
-        lost = opened.nights if opened else []
+        self.lows, self.strangers = Lows(), None
         if decision.kind == ACCEPT:
-            names = self.segment.names
-            index = next((i for i, name in enumerate(names) if name >= decision.since), len(names))
-            self.segment, self.number = self._anew(index, lost), self.number + 1
+            self.levels.accept(decision.since, self.rule.learn)
+            self.number += 1
         else:
-            for one in lost:
-                self.segment.add(*one)
-            self.segment.floor = len(self.segment)
+            self.levels.dismiss()
 
-    def _anew(self, index: int, further: Sequence[Point] = ()) -> Segment:
-        """Return a segment with the nights of this one from `index` on, and further ones."""
-        moved = self.segment.cut(index)
-        return self.segment.followed_by([*moved, *further])
+    def _without_figure(self, t: int) -> None:
+        learning = self.segment.n < self.segment.learn and not self.levels.losses
+        state = REGRESSED if self.levels.losses else LEARNING if learning else OK
+        since = self.levels.since if self.levels.losses else None
+        reason = "no figure in this run"
+        self._tell(t, Verdict(self.nights.names[t], state, since, compared=self.levels.baseline.n, reason=reason))
 
-    def _without_figure(self, night: Night) -> Verdict:
-        state = REGRESSED if self.loss else LEARNING if len(self.segment) < self.rule.learn else OK
-        since = self.loss.since if self.loss else None
-        return Verdict(night.night, state, since, compared=len(self.segment), reason="no figure in this run")
-
-    def _still_lost(self, night: Night, loss: OpenLoss) -> Verdict:
-        if loss.add(self.segment, (night.night, night.value, night.se)):
-            self.loss = None
-            return loss.recovered(self.segment, night.night)
-        return loss.regressed(self.segment, night.night)
-
-    def _learning(self, night: Night) -> Verdict:
-        segment, n = self.segment, len(self.segment)
-        change, interval = prediction(segment, night.value, night.se) if n else (None, None)
-        if not (n > 1 or segment.within > 0 or segment.carried_degrees > 0):
-            interval = None  # nothing tells how far nights differ
-        segment.add(night.night, night.value, night.se)
+    def _learning(self, t: int) -> None:
+        segment, n, name = self.segment, self.segment.n, self.nights.names[t]
+        if self.levels.losses:
+            self.levels.add(t)
+            if self.levels.regained:
+                self._risen(t, self.levels.back, sure=False)
+            else:
+                self._red(t)
+            return
+        change, interval = None, None
+        if n:
+            outlook = segment.look([t], self.least)
+            change = float(outlook.change[0])
+            known = n > 1 or segment.within(n) > 0 or segment.carried[1] > 0
+            interval = outlook.interval(0) if known else None  # else nothing tells how far nights differ
+        segment.add(t)
+        index = segment.early_change(self.limit)
+        if index is not None:
+            at = [int(i) for i in segment.at[index : segment.n]]
+            before = segment.until(index)
+            self._anew(at, before)
+            self.early = before
         reason = f"{n} of {self.rule.learn} earlier runs"
-        return Verdict(night.night, LEARNING, None, change, interval, compared=n, reason=reason)
+        verdict = Verdict(name, LEARNING, None, change, interval, compared=n, reason=reason)
+        self._tell(t, self._too_early(verdict) if self.early else verdict)
 
-    def _judged(self, night: Night) -> Verdict:
-        n = len(self.segment)
-        today = seen(self.segment, night, self.rule)
-        change, interval = prediction(self.segment, today.value, today.se)
-        self.segment.add(night.night, today.value, today.se)
-        splits = self.segment.splits(self.rule.smallest)
-        z = splits.any_loss.z if splits.any_loss else 0.0
-        verdict = self._changed(night.night, today, splits, z)
-        if verdict is None:
-            reason = f"{n} runs"
-            if today.is_low:
-                reason = "low in two measurements" if today.confirmed else "low once; one run decides nothing"
-            state = SUSPECT if today.is_low else OK
-            verdict = Verdict(night.night, state, None, change, interval, z, n, reason=reason)
-        return replace(verdict, remeasured=today.remeasured, suspicious=today.suspicious)
+    def _too_early(self, verdict: Verdict) -> Verdict:
+        """Return the verdict on a night of the learning phase that comes after a change in it."""
+        before, now = self.early, self.segment
+        assert before is not None
+        at = now.at[: now.n]
+        size, margin, z = before.change(at)
+        reason = f"{now.n} of {self.rule.learn} runs on a new level; a change this early is told, and is no failure"
+        return Verdict(
+            verdict.night,
+            LEARNING,
+            self.nights.names[at[0]],
+            -size,
+            (-size - margin, -size + margin),
+            z,
+            before.n,
+            now.n,
+            noted=size > 0,
+            reason=reason,
+        )
 
-    def _changed(self, name: str, today: Today, splits: Splits, z: float) -> Verdict | None:
-        """Return the verdict on a night that ends a change of level; ``None`` if there is no change."""
-        rule, segment, limit = self.rule, self.segment, limit_for(self.rule.false_alarms)
-        run = self._suspect_run(today)
-        down, up, noted = splits
-        if down and down.evidence > limit and segment.loss(down.index) > -math.log1p(-rule.smallest):
-            return self._regressed(name, down)
-        if run:
-            return self._regressed(name, Split(len(segment) - run, z, 0.0))
-        if up and up.evidence > limit and -segment.loss(up.index) > math.log1p(rule.smallest):
-            return self._improved(name, up)
-        if noted and noted.evidence > limit and not today.confirmed:
-            size, margin = self._sized(noted.index)
-            since, nights = segment.names[noted.index], len(segment) - noted.index
-            verdict = of_change(name, OK, since, size, margin, noted.z, noted.index, nights)
-            return replace(verdict, noted=True, reason="a loss too small for a failure")
-        return None
+    def _look(self, t: int) -> int:
+        """Judge the next nights, up to the first on which something happens; return where to go on."""
+        at = self._next(t)
+        outlook = self.segment.look(at, self.least)
+        quiet = self._quiet(outlook, len(at))
+        if self.levels.losses:
+            quiet = min(quiet, self.levels.until_regained(at))
+        self.levels.take(at[:quiet])
+        if quiet:
+            self.lows.add(is_low=False)
+            self.noted = None
+        place = 0
+        for i in range(t, at[quiet] if quiet < len(at) else at[-1] + 1):
+            if not math.isfinite(self.nights.values[i]):
+                self._without_figure(i)
+            elif self.levels.losses:
+                self._red(i, outlook.first + place + 1)
+                place += 1
+            else:
+                self._say(i, OK, self._nothing_new(i, outlook, place))
+                place += 1
+        if quiet == len(at):
+            self.width = min(MOST, 2 * self.width)
+            return at[-1] + 1
+        self.width = FEWEST
+        self._happens(at[quiet])
+        return at[quiet] + 1
 
-    def _suspect_run(self, today: Today) -> int:
-        """Return how many suspect nights in a row there are, if they are enough for a loss, else 0."""
-        self.lows = [*self.lows, today.confirmed] if today.is_low else []
-        length = len(self.lows)
-        before = len(self.segment) - length
-        trusted = before >= CONFIRMED_NIGHTS and not self.segment.odd_counts[max(0, before)]
-        enough = length >= SUSPECT_RUN or (length >= CONFIRMED_RUN and all(self.lows) and trusted)
-        return length if enough else 0
-
-    def _sized(self, index: int) -> tuple[float, float]:
-        return self.segment.loss(index), self.segment.margin(index, len(self.segment) - index)
-
-    def _regressed(self, name: str, split: Split) -> Verdict:
+    def _next(self, t: int) -> list[int]:
+        """Return nights to be looked at in one go."""
         segment = self.segment
-        size, margin = self._sized(split.index)
-        nights = segment.cut(split.index)
-        since, level = nights[0][0], segment.mean - size
-        self.loss, self.lows = OpenLoss(since, level, nights), []
-        return of_change(name, REGRESSED, since, size, margin, split.z, len(segment), len(nights))
+        found: list[int] = []
+        several = len(self.nights.machines) > 1 and not self.levels.losses
+        for i in range(t, len(self.nights.names)):
+            if found and self.decisions and self._takes_effect(i):
+                break
+            if not math.isfinite(self.nights.values[i]):
+                continue
+            stranger = several and (self.strangers is not None or not segment.counts(segment.n)[self.nights.codes[i]])
+            if found and stranger:
+                break
+            found.append(i)
+            if stranger or len(found) == self.width:
+                break
+        return found
 
-    def _improved(self, name: str, split: Split) -> Verdict:
-        size, margin = self._sized(split.index)
-        since, before, nights = self.segment.names[split.index], split.index, len(self.segment) - split.index
-        self.segment, self.number, self.lows = self._anew(split.index), self.number + 1, []
-        verdict = of_change(name, IMPROVED, since, size, margin, split.z, before, nights)
-        return replace(verdict, reason=f"{verdict.reason}; they are the new level")
+    def _quiet(self, outlook: Outlook, nights: int) -> int:
+        """Return how many nights nothing happens on."""
+        segment = self.segment
+        if self.strangers is not None or not segment.counts(segment.n)[segment.codes[outlook.first]]:
+            return 0
+        happens = (
+            ((outlook.lowness > self.rule.suspicious) & (-outlook.change > self.least))
+            | (outlook.loss.evidence > self.limit)
+            | (outlook.gain.evidence > self.limit)
+            | (outlook.any_loss.evidence > self.limit)
+        )
+        return int(happens.argmax()) if happens.any() else nights
+
+    def _nothing_new(self, t: int, outlook: Outlook, j: int) -> Callable[[], Verdict]:
+        name, n = self.nights.names[t], outlook.first + j
+
+        def make() -> Verdict:
+            z = float(outlook.any_loss.z[j]) if math.isfinite(outlook.any_loss.evidence[j]) else 0.0
+            change = float(outlook.change[j])
+            return Verdict(name, OK, None, change, outlook.interval(j), z, n, reason=f"{n} runs")
+
+        return make
+
+    def _happens(self, t: int) -> None:
+        """Judge a night on which something may have happened."""
+        if not self.levels.losses and len(self.nights.machines) > 1 and self._incomparable(t):
+            return
+        segment, nights, rule = self.segment, self.nights, self.rule
+        n = segment.n
+        first = segment.look([t], self.least)
+        suspicious = bool(first.lowness[0] > rule.suspicious and -first.change[0] > self.least)
+        remeasured = confirmed = False
+        if suspicious and math.isfinite(nights.again[t]):
+            remeasured, confirmed = True, self._measured_again(t, first)
+        outlook = segment.look([t], self.least) if remeasured else first
+        is_low = suspicious and (confirmed or not remeasured)
+        self.lows.add(is_low=is_low, confirmed=confirmed)
+        self.levels.add(t)
+        self._judge_tonight(t, n, outlook, is_low=is_low, confirmed=confirmed)
+        self.said.suspicious[-1], self.said.remeasured[-1] = suspicious, remeasured
+
+    def _judge_tonight(self, t: int, n: int, outlook: Outlook, *, is_low: bool, confirmed: bool) -> None:
+        if self._changed(t, outlook, confirmed):
+            return
+        if self.levels.losses:
+            if self.levels.regained:
+                self._risen(t, self.levels.back, sure=False)
+            else:
+                self._red(t)
+            return
+        z = float(outlook.any_loss.z[0]) if math.isfinite(outlook.any_loss.evidence[0]) else 0.0
+        reason = f"{n} runs"
+        if is_low:
+            reason = "low in two measurements" if confirmed else "low once; one run decides nothing"
+        state = SUSPECT if is_low else OK
+        change, interval = float(outlook.change[0]), outlook.interval(0)
+        self._tell(t, Verdict(self.nights.names[t], state, None, change, interval, z, n, reason=reason))
+
+    def _measured_again(self, t: int, first: Outlook) -> bool:
+        """Let the second measurement take the place of a low first one; return whether it confirms it."""
+        nights, value, again = self.nights, float(self.nights.values[t]), float(self.nights.again[t])
+        nights.values[t] = again
+        second = self.segment.look([t], self.least)
+        both = (value + again) / 2
+        if second.lowness[0] > self.rule.confirmed and value - both - float(first.change[0]) > self.least:
+            nights.values[t] = both
+            return True
+        nights.ses[t] = nights.again_ses[t]
+        return False
+
+    def _changed(self, t: int, outlook: Outlook, confirmed: bool) -> bool:
+        """Say what is to be said of a night that ends a change of level; return whether there is one."""
+        segment, limit = self.segment, self.limit
+        loss, gain, noted = outlook.loss, outlook.gain, outlook.any_loss
+        lost = self._loss(loss)
+        if lost is not None:
+            self._lost(t, lost)
+        elif gain.evidence[0] > limit and -segment.loss(int(gain.index[0])) > self.least:
+            at = [int(i) for i in segment.at[int(gain.index[0]) : segment.n]]
+            if self.levels.losses:
+                self._risen(t, at, sure=True)
+            else:
+                self._improved(t, int(gain.index[0]), at)
+        elif noted.evidence[0] > limit and not confirmed and not self.levels.losses:
+            index = int(noted.index[0])
+            if self.noted is not None:
+                index = int(np.searchsorted(segment.at[: segment.n], self.noted))  # the same, with the same date
+            self.noted = int(segment.at[index])
+            size, margin, _ = segment.change(segment.at[index : segment.n], index=index)
+            since, nights = self.nights.names[segment.at[index]], segment.n - index
+            verdict = Verdict(self.nights.names[t], OK, since, -size, (-size - margin, -size + margin))
+            reason = "a loss too small for a failure"
+            verdict = replace(verdict, z=float(noted.z[0]), compared=index, nights=nights, noted=True, reason=reason)
+            self._tell(t, verdict)
+            return True
+        else:
+            return False
+        self.noted = None
+        return True
+
+    def _loss(self, likeliest: Splits) -> int | None:
+        """Return where a loss begins that ends tonight, if there is one: one night is none."""
+        segment, index = self.segment, int(likeliest.index[0])
+        run = self.lows.loss(segment)
+        if not (likeliest.evidence[0] > self.limit and segment.loss(index) > self.least):
+            if not run:
+                return None
+            index = segment.n - run
+        index = beginning(segment, index)
+        return index if segment.n - index > 1 else None
+
+    def _incomparable(self, t: int) -> bool:
+        """Judge a night that may be on machines of which nothing is known; return whether it is."""
+        segment, code = self.segment, int(self.nights.codes[t])
+        if self.strangers is None and not segment.counts(segment.n)[code]:
+            self.strangers = segment.n
+        if self.strangers is None:
+            return False
+        known = segment.counts(self.strangers) > 0
+        if known[code]:
+            self.strangers = None
+            return False
+        length = segment.n + 1 - self.strangers
+        if known.sum() > 1 and length < SUSPECT_RUN:
+            return False
+        self.levels.add(t)
+        name = self.nights.machines[code]
+        reason = f"{name}: no earlier run was on it, so that level and machine cannot be told apart; {SETTLES}"
+        self._tell(t, Verdict(self.nights.names[t], INCOMPARABLE, compared=self.strangers, reason=reason))
+        if length >= self.rule.learn:
+            self.strangers = None  # their offsets are known now, and those of the others still are
+        return True
+
+    def _lost(self, t: int, index: int) -> None:
+        self.levels.lose(index, found=t)
+        self.lows = Lows()
+        self._red(t, is_new=True)
+
+    def _red(self, t: int, nights: int = 0, *, is_new: bool = False) -> None:
+        nights = nights or self.levels.present.n
+        self._say(t, REGRESSED, self.levels.describe(self.nights.names[t], nights, is_new=is_new))
+
+    def _risen(self, t: int, back: Sequence[int], *, sure: bool) -> None:
+        """Go back to the level that the latest nights are on, if they are on one of the earlier ones."""
+        name = self.nights.names[t]
+        over = self.levels.go_back(back, sure=sure)
+        if over is None or self.levels.losses:
+            self._red(t)
+            return
+        size, margin = over
+        since, nights, compared = self.nights.names[back[0]], len(back), self.levels.baseline.n - len(back)
+        verdict = Verdict(name, RECOVERED, since, -size, (-size - margin, -size + margin), 0.0, compared, nights)
+        self.lows = Lows()
+        self._tell(t, replace(verdict, reason="back on the old level"))
+
+    def _improved(self, t: int, index: int, at: Sequence[int]) -> None:
+        segment = self.segment
+        size, margin, z = segment.change(at, index=index)
+        since, nights = self.nights.names[at[0]], len(at)
+        verdict = Verdict(
+            self.nights.names[t], IMPROVED, since, -size, (-size - margin, -size + margin), z, index, nights
+        )
+        reason = f"{nights} runs against {index}; they are the new level"
+        self._anew(at)
+        self._tell(t, replace(verdict, reason=reason))

@@ -14,7 +14,8 @@ from ..keep.decisions import ACCEPT, Decision, Decisions
 from ..keep.runs import History, Record
 from ..measure.cell import Fingerprint
 from .suite import CellVerdict, SuiteRule, judge_cell, judge_suite
-from .verdict import REGRESSED, SUSPECT, Verdict
+from .verdict import REGRESSED, SUSPECT
+from .verdicts import Verdicts
 
 NIGHTS_BEFORE = 60
 """Nights before a change that are kept as evidence."""
@@ -31,7 +32,7 @@ class Series:
     """The oldest night first."""
     verdict: CellVerdict
     """On the latest night."""
-    nights: dict[str, list[Verdict]]
+    nights: dict[str, Verdicts]
     """All verdicts, by quantity."""
     is_current: bool = True
     """Whether it was measured in the latest run of its suite."""
@@ -54,10 +55,8 @@ class Series:
 
 @dataclass(frozen=True)
 class Suite:
-    """All series of one machine; those of its latest run share its false alarms."""
+    """All series that were measured in one way; those of the latest run share its false alarms."""
 
-    cpu_model: str
-    usable_cpus: int
     protocol: int
     series: tuple[Series, ...]
     """The one that was measured last at the end."""
@@ -69,16 +68,31 @@ class Suite:
         """Its latest night."""
         return max(one.records[-1].night for one in self.series)
 
+    @property
+    def machines(self) -> dict[str, int]:
+        """How many runs were on each kind of machine, the one that measured last first."""
+        runs = {(record.night, record.machine) for one in self.series for record in one.records}
+        found: dict[str, int] = {}
+        for _, machine in sorted(runs, reverse=True):
+            found[machine] = found.get(machine, 0) + 1
+        return found
+
+    @property
+    def on(self) -> str:
+        """The kinds of machine in words: ``AMD EPYC, 2 CPUs: 40; Intel Xeon, 2 CPUs: 12``."""
+        return "; ".join(f"{machine}: {count}" for machine, count in self.machines.items())
+
 
 def suites(history: History, decisions: Decisions, rule: SuiteRule) -> list[Suite]:
-    """Judge all series of a store; return them by machine, the one that measured last at the end."""
+    """Judge all series of a store; return them by the way of measuring, the one that measured last at the end."""
 
-    def machine(one: Fingerprint) -> tuple[str, int, int]:
-        return one.cpu_model, one.usable_cpus, one.protocol
+    def protocol(one: Fingerprint) -> int:
+        return one.protocol
 
-    found = []
-    for key, group in groupby(sorted(history.fingerprints, key=machine), key=machine):
-        found.append(_suite(*key, list(group), history, decisions, rule))
+    found = [
+        _suite(number, list(group), history, decisions, rule)
+        for number, group in groupby(sorted(history.fingerprints, key=protocol), key=protocol)
+    ]
     return sorted(found, key=lambda suite: suite.latest)
 
 
@@ -108,8 +122,6 @@ def _around(records: Sequence[Record], since: str, after: int) -> dict[str, Reco
 
 
 def _suite(
-    cpu_model: str,
-    usable_cpus: int,
     protocol: int,
     fingerprints: Sequence[Fingerprint],
     history: History,
@@ -118,7 +130,7 @@ def _suite(
 ) -> Suite:
     records = {one: history.of(one) for one in fingerprints}
     ours = [one for one in fingerprints if not records[one][-1].side_by_side]
-    judged: dict[Fingerprint, tuple[CellVerdict, dict[str, list[Verdict]]]] = {}
+    judged: dict[Fingerprint, tuple[CellVerdict, dict[str, Verdicts]]] = {}
     together: CellVerdict | None = None
 
     def last(one: Fingerprint) -> str:
@@ -140,4 +152,4 @@ def _suite(
         Series(one, records[one], *judged[one], is_current=last(one) == (latest_of_ours if one in ours else latest))
         for one in fingerprints
     )
-    return Suite(cpu_model, usable_cpus, protocol, series, together)
+    return Suite(protocol, series, together)

@@ -19,7 +19,7 @@ What is fair to call regressed
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import compress
 from statistics import median
@@ -30,7 +30,7 @@ from ..keep.decisions import Decision
 from ..keep.runs import QUANTITIES, Record
 from ..measure.factors import FACTORS
 from ..measure.pairs import SPEEDUP
-from .segment import centre
+from .segment import moved
 from .series import judge
 from .verdict import (
     IMPROVED,
@@ -43,9 +43,9 @@ from .verdict import (
     Night,
     Rule,
     Verdict,
-    in_order,
     night_of,
 )
+from .verdicts import Verdicts
 
 CPU = "cpu"
 """The factor that a neighbour on the host lowers as well as the program does."""
@@ -106,6 +106,8 @@ class CellVerdict:
     """Change of the log of each factor since then: they add up to that of the speedup."""
     reason: str = ""
     """What stands behind the state."""
+    is_new: bool = False
+    """Whether it fails for a loss that was found in this run."""
 
     @property
     def noted(self) -> dict[str, Verdict]:
@@ -127,13 +129,13 @@ class SuiteVerdict:
     """One per cell, in their order."""
     together: CellVerdict | None
     """All cells taken as one; ``None`` if there is only one, or none has a history."""
-    nights: tuple[dict[str, list[Verdict]], ...] = ()
+    nights: tuple[dict[str, Verdicts], ...] = ()
     """All verdicts on each cell, by quantity."""
 
 
 def judge_cell(
     records: Sequence[Record], rule: Rule, decisions: Sequence[Decision] = ()
-) -> tuple[CellVerdict, dict[str, list[Verdict]]]:
+) -> tuple[CellVerdict, dict[str, Verdicts]]:
     """Judge the latest night of a cell.
 
     Parameters
@@ -149,7 +151,7 @@ def judge_cell(
     -------
     CellVerdict
         Of the last night, without regard to other cells.
-    dict of str to list of Verdict
+    dict of str to Verdicts
         All nights of each quantity.
     """
     points = {name: [night_of(record, name) for record in records] for name in records[-1].quantities}
@@ -177,13 +179,7 @@ def judge_suite(
     verdicts = [verdict for verdict, _ in judged]
     together = None
     if sum(whole) > 1:
-        points = {
-            name: pooled(
-                [[night_of(record, name) for record in records] for records in compress(cells, whole)],
-                [nights[name] for _, nights in compress(judged, whole)],
-            )
-            for name in QUANTITIES
-        }
+        points = {name: pooled([nights[name] for _, nights in compress(judged, whole)]) for name in QUANTITIES}
         if points[SPEEDUP]:
             engines = {records[-1].fingerprint.engine for records in compress(cells, whole)}
             engine = engines.pop() if len(engines) == 1 else "the engine"
@@ -212,12 +208,19 @@ def fair(verdict: CellVerdict, *, widespread: bool = False) -> CellVerdict:
         return verdict
     nights = max(verdict.by_quantity[name].nights for name in failing)
     if nights >= MACHINE_NIGHTS:
-        return verdict
+        return replace(verdict, is_new=verdict.is_new or nights == MACHINE_NIGHTS)
     reason = f"{verdict.reason}; it may be the machine: seen in one cell, in {nights} of {MACHINE_NIGHTS} runs"
-    return replace(verdict, state=SUSPECT, reason=reason)
+    return replace(verdict, state=SUSPECT, reason=reason, is_new=False)
 
 
-def pooled(cells: Sequence[Sequence[Night]], verdicts: Sequence[Sequence[Verdict]]) -> list[Night]:
+def _has_new_loss(tonight: Iterable[Verdict]) -> bool:
+    """Return whether a loss was found tonight, and is not one that another quantity showed before."""
+    lost = [verdict for verdict in tonight if verdict.state == REGRESSED]
+    known = [event.found for verdict in lost for event in verdict.events if event.found < verdict.night]
+    return any(verdict.is_new and verdict.events[-1].since > max(known, default="") for verdict in lost)
+
+
+def pooled(cells: Sequence[Verdicts]) -> list[Night]:
     """Return the mean over the cells, night by night.
 
     Each cell is taken from its median on the present level (its current segment), and counts with the inverse of
@@ -225,46 +228,39 @@ def pooled(cells: Sequence[Sequence[Night]], verdicts: Sequence[Sequence[Verdict
 
     Parameters
     ----------
-    cells : sequence of sequences of Night
-        One quantity of every cell.
-    verdicts : sequence of sequences of Verdict
-        The verdicts on these nights.
+    cells : sequence of Verdicts
+        Of one quantity of every cell.
     """
-    parts: dict[str, list[tuple[float, float, float]]] = {}
-    for nights, said in zip(cells, verdicts, strict=True):
-        by_night = {verdict.night: verdict for verdict in said if verdict.segment == said[-1].segment}
-        level = [
-            (night, _counted(night, by_night[night.night]))
-            for night in in_order(nights)
-            if night.night in by_night and math.isfinite(night.value)
-        ]
+    parts: dict[tuple[str, str], list[tuple[float, float, float]]] = {}
+    for said in cells:
+        level = [i for i, number in enumerate(said.segments) if number == said.segments[-1]]
+        level = [i for i in level if math.isfinite(said.values[i])]
         if len(level) <= Rule().learn:
             continue
-        middle = median(value for _, value in level)
-        spread = max(1.4826 * median(abs(value - middle) for _, value in level), LEAST_SPREAD)
-        for night, value in level:
-            parts.setdefault(night.night, []).append((value - middle, spread**-2, night.se or 0.0))
+        middle = median(said.values[i] for i in level)
+        by_machine: dict[str, list[float]] = {}
+        for i in level:
+            by_machine.setdefault(said.machines[i], []).append(said.values[i])
+        medians = {machine: median(values) for machine, values in by_machine.items()}
+        away = [abs(said.values[i] - medians[said.machines[i]]) for i in level]
+        spread = max(1.4826 * median(away), LEAST_SPREAD)
+        for i in level:
+            night = said.nights[i], said.machines[i]
+            parts.setdefault(night, []).append((said.values[i] - middle, spread**-2, said.ses[i]))
     if all(len(one) < 2 for one in parts.values()):
         return []
-    return [_weighted_mean(name, one) for name, one in parts.items()]
+    return [_weighted_mean(*night, one) for night, one in parts.items()]
 
 
-def _counted(night: Night, verdict: Verdict) -> float:
-    """Return the measurement that counts: the second one, where it cleared the first."""
-    if night.remeasured is not None and verdict.remeasured and verdict.state == OK:
-        return night.remeasured
-    return night.value
-
-
-def _weighted_mean(name: str, parts: Sequence[tuple[float, float, float]]) -> Night:
+def _weighted_mean(name: str, machine: str, parts: Sequence[tuple[float, float, float]]) -> Night:
     total = math.fsum(weight for _, weight, _ in parts)
     mean = math.fsum(weight * value for value, weight, _ in parts) / total
-    return Night(name, mean, math.sqrt(math.fsum((weight * se) ** 2 for _, weight, se in parts)) / total)
+    return Night(name, mean, math.hypot(*(weight * se for _, weight, se in parts)) / total, machine=machine)
 
 
 def _judged(
     points: Mapping[str, Sequence[Night]], rule: Rule, decisions: Sequence[Decision], engine: str
-) -> tuple[CellVerdict, dict[str, list[Verdict]]]:
+) -> tuple[CellVerdict, dict[str, Verdicts]]:
     nights = {name: judge(series, rule, decisions) for name, series in points.items()}
     tonight = {name: verdicts[-1] for name, verdicts in nights.items()}
     state = min((verdict.state for verdict in tonight.values()), key=URGENCY.index)
@@ -285,7 +281,8 @@ def _judged(
     reason = tonight[quantity].reason
     if culprit and state in (REGRESSED, SUSPECT):
         reason = f"{culprit}: {CAUSES[culprit].format(engine=engine)}"
-    return CellVerdict(state, tonight[quantity], quantity, tonight, culprit, shares, reason), nights
+    is_new = _has_new_loss(tonight.values())
+    return CellVerdict(state, tonight[quantity], quantity, tonight, culprit, shares, reason, is_new), nights
 
 
 def _shares(points: Mapping[str, Sequence[Night]], verdict: Verdict) -> dict[str, float]:
@@ -296,9 +293,9 @@ def _shares(points: Mapping[str, Sequence[Night]], verdict: Verdict) -> dict[str
     changes = {}
     for name in FACTORS:
         known = [night for night in points[name] if math.isfinite(night.value)]
-        after = [night.value for night in known if night.night >= since]
-        before = [night.value for night in known if night.night < since][-max(1, verdict.compared) :]
+        after = [(night.machine, night.value) for night in known if night.night >= since]
+        before = [(night.machine, night.value) for night in known if night.night < since][-max(1, verdict.compared) :]
         if not before or not after:
             return {}
-        changes[name] = centre(after) - centre(before)
+        changes[name] = moved(before, after)
     return changes

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+
+import numpy as np
+import numpy.typing as npt
 
 from ..keep.runs import Record
 
@@ -32,6 +35,30 @@ class Night:
     """The same from the second measurement of that night, if there was one."""
     remeasured_se: float | None = None
     """Standard error of `remeasured`."""
+    machine: str = ""
+    """The kind of machine it was measured on."""
+
+
+class Columns:
+    """The nights of a series, in their order, as arrays; each of shape (nights,)."""
+
+    def __init__(self, nights: Sequence[Night]) -> None:
+        def numbers(values: Iterable[float | None]) -> npt.NDArray[np.float64]:
+            return np.array([math.nan if value is None else value for value in values], dtype=float)
+
+        self.names = [night.night for night in nights]
+        self.values = numbers(night.value for night in nights)
+        """What counts of each night; a second measurement may take its place."""
+        self.ses = numbers(night.se for night in nights)
+        """Standard error within each night; NaN where it is not known."""
+        self.again = numbers(night.remeasured for night in nights)
+        self.again_ses = numbers(night.remeasured_se for night in nights)
+        machines = {night.machine: None for night in nights}
+        self.machines = list(machines)
+        """All kinds of machine, in the order in which they appear."""
+        number = {name: code for code, name in enumerate(self.machines)}
+        self.codes = np.array([number[night.machine] for night in nights], dtype=np.int64)
+        """The machine of each night."""
 
 
 def night_of(record: Record, quantity: str) -> Night:
@@ -43,6 +70,7 @@ def night_of(record: Record, quantity: str) -> Night:
         record.log_ses[quantity],
         again[quantity] if again else None,
         ses[quantity] if ses else None,
+        record.machine,
     )
 
 
@@ -63,6 +91,24 @@ class Rule:
 
 
 @dataclass(frozen=True)
+class Event:
+    """A loss that is open: neither over nor decided on."""
+
+    since: str
+    """First night on the lower level."""
+    change: float
+    """Log of the level after it over the level before it."""
+    interval: tuple[float, float]
+    """95 % interval of `change`."""
+    found: str
+    """Night on which it was found."""
+    nights: int
+    """Nights on the level after it."""
+    machines: tuple[str, ...] = ()
+    """Machines that were there before it and after it, and so say that it is one."""
+
+
+@dataclass(frozen=True)
 class Verdict:
     """What is said of one night."""
 
@@ -71,9 +117,9 @@ class Verdict:
     """``learning``, ``ok``, ``suspect``, ``regressed``, ``improved`` or ``recovered``; `incomparable` makes a
     further one."""
     since: str | None = None
-    """First night on the new level, where there is one."""
+    """First night on another level than the baseline, where there is one."""
     change: float | None = None
-    """Log of the new level over the baseline where there is a change (``since``), else of tonight over the
+    """Log of the present level over the baseline where there is a change (``since``), else of tonight over the
     baseline."""
     interval: tuple[float, float] | None = None
     """95 % interval of `change`; ``None`` where nothing tells how far nights differ by themselves."""
@@ -93,6 +139,12 @@ class Verdict:
     """Number of the segment: the nights since the last improvement or accepted change."""
     reason: str = ""
     """What stands behind the state, or what is needed for a better one."""
+    events: tuple[Event, ...] = ()
+    """All losses that are open, the earliest first; `change` is what they come to."""
+    is_new: bool = False
+    """Whether a loss was found tonight."""
+    machine: str = ""
+    """What this night was on."""
 
 
 def incomparable(night: str, reason: str) -> Verdict:
@@ -101,11 +153,17 @@ def incomparable(night: str, reason: str) -> Verdict:
 
 
 def in_order(series: Iterable[Night]) -> list[Night]:
-    """Return the nights in their order, each name once: as numbers if all names are, else as text."""
+    """Return the nights in their order, each name once a machine: as numbers if all names are, else as text."""
     nights = list(series)
-    key = _as_number if all(_is_number(night.night) for night in nights) else _as_text
-    ordered = sorted(nights, key=key)
-    return [_one_of(list(same)) for _, same in groupby(ordered, key=key)]
+    name: Callable[[Night], float | str] = _as_number if all(_is_number(night.night) for night in nights) else _as_text
+    ordered = sorted(nights, key=name)
+    found = []
+    for _, same in groupby(ordered, key=name):
+        by_machine: dict[str, list[Night]] = {}
+        for night in same:
+            by_machine.setdefault(night.machine, []).append(night)
+        found += [_one_of(one) for one in by_machine.values()]
+    return found
 
 
 def _as_number(night: Night) -> float:
@@ -136,12 +194,5 @@ def _one_of(same: list[Night]) -> Night:
         math.sqrt(math.fsum(se * se for se in errors) / len(errors)) if errors else None,
         math.fsum(night.remeasured or 0.0 for night in again) / len(again) if again else None,
         again[-1].remeasured_se if again else None,
+        same[0].machine,
     )
-
-
-def of_change(
-    name: str, state: str, since: str, loss: float, margin: float, z: float, before: int, nights: int
-) -> Verdict:
-    """Return the verdict on a run that is the last of so many (`nights`) on a level that is lower by `loss`."""
-    interval = (-loss - margin, -loss + margin)
-    return Verdict(name, state, since, -loss, interval, z, before, nights, reason=f"{nights} runs against {before}")

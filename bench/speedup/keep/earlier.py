@@ -49,7 +49,7 @@ class Earlier:
             [
                 spreads
                 for known_as, other, spreads in self._spreads
-                if known_as == name and replace(other, models=0).keys & keys
+                if known_as == name and other.machine == fingerprint.machine and replace(other, models=0).keys & keys
             ]
         )
 

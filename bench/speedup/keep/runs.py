@@ -24,9 +24,10 @@ QUANTITIES = (SPEEDUP, *FACTORS)
 """What is judged of each speedup."""
 MOST_LOG = 700.0
 """Largest log of the end of an interval: beyond, there is no such number."""
+MOST = 50.0
+"""Largest log of a figure, and largest standard error of one: what is beyond was not measured."""
 CLOCKS_DIFFER = timedelta(days=1)
 """How far ahead of this machine's clock a run may be dated."""
-_IN_FINGERPRINT = {"cpu_model", "usable_cpus"}
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,11 @@ class Record:
         if margin is None:
             return None
         return math.exp(log - margin), math.exp(min(log + margin, MOST_LOG))
+
+    @property
+    def machine(self) -> str:
+        """The kind of machine it was measured on."""
+        return self.fingerprint.machine
 
     @property
     def quantities(self) -> tuple[str, ...]:
@@ -257,7 +263,8 @@ def _logs(figures: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, float
     for name in FACTORS if whole == SPEEDUP else ():
         found[name] = (figures["factors"][name]["value"], figures["factors"][name]["log_se"])
     for name, (value, log_se) in found.items():
-        if not (0 < float(value) < math.inf and (log_se is None or 0 <= float(log_se) < math.inf)):
+        possible = 0 < float(value) < math.inf and abs(math.log(value)) < MOST
+        if not (possible and (log_se is None or 0 <= float(log_se) < MOST)):
             raise ValueError(f"its {name} is {value:g} with a standard error of {log_se}")
     return (
         {name: math.log(value) for name, (value, _) in found.items()},
@@ -277,7 +284,7 @@ def setting_of(run: Mapping[str, Any], block: Mapping[str, Any]) -> dict[str, st
     """
     versions, facts = dict(run.get("versions") or {}), dict(run.get("machine") or {})
     facts |= {name: block[name] for name in block.get("facts", ()) if name in block}
-    return {name: str(value) for name, value in (versions | facts).items() if name not in _IN_FINGERPRINT}
+    return {name: str(value) for name, value in (versions | facts).items()}
 
 
 def _is_in_future(date: str) -> bool:

@@ -101,7 +101,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What must be equal for two results to be comparable.
+    """What must be equal for two results to be of one series, and the machine that one of them was measured on.
 
     Versions of packages are not in it: the suite is there to find their effect.
     """
@@ -170,13 +170,18 @@ class Fingerprint:
 
     @property
     def cell(self) -> tuple[str, str, int, int]:
-        """Workload, engine, models and CPU limit: the part that does not depend on data and machine."""
+        """Workload, engine, models and CPU limit: the part that does not depend on the data."""
         return self.workload, self.engine, self.models, self.cpus
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """The parts that count, to look a series up with."""
-        return (*self.cell, self.data, self.cpu_model, self.usable_cpus, self.protocol)
+        """The parts that must be equal, to look a series up with."""
+        return (*self.cell, self.data, self.protocol)
+
+    @property
+    def machine(self) -> str:
+        """The kind of machine, in words."""
+        return f"{self.cpu_model}, {self.usable_cpus} CPU{'s' * (self.usable_cpus != 1)}"
 
     @property
     def under_all_names(self) -> list[Fingerprint]:
@@ -191,7 +196,12 @@ class Fingerprint:
     @property
     def id(self) -> str:
         """Eight hexadecimal digits that tell this series from all others."""
-        return hashlib.sha256(json.dumps(self.key).encode()).hexdigest()[:8]
+        return _digest(self.key)
+
+    @property
+    def former_id(self) -> str:
+        """What `id` was when each kind of machine had a series of its own."""
+        return _digest((*self.cell, self.data, self.cpu_model, self.usable_cpus, self.protocol))
 
     @property
     def label(self) -> str:
@@ -206,13 +216,13 @@ class Fingerprint:
             same_name = self.data_name == other.data_name
             ours, theirs = (self.data[:8], other.data[:8]) if same_name else (self.data_name, other.data_name)
             found.append(f"data differ: {ours} against {theirs}")
-        for name, words in _WORDS.items():
-            if getattr(self, name) != getattr(other, name):
-                found.append(f"{words} differ: {getattr(self, name)} against {getattr(other, name)}")
+        if self.protocol != other.protocol:
+            found.append(f"measurement protocols differ: {self.protocol} against {other.protocol}")
         return found
 
 
-_WORDS = {"cpu_model": "CPU models", "usable_cpus": "usable CPUs", "protocol": "measurement protocols"}
+def _digest(key: tuple[Any, ...]) -> str:
+    return hashlib.sha256(json.dumps(key).encode()).hexdigest()[:8]
 
 
 @dataclass(frozen=True)

@@ -42,18 +42,19 @@ def with_margin(estimate: Estimate) -> str:
 
 def amount(value: float, unit: str = SECONDS) -> str:
     """Return a cost and its unit: seconds, milliseconds, or what is counted."""
-    scale, unit = _scale(value, unit)
+    scale, unit = scale_of(value, unit)
     return f"{seconds(value * scale)} {unit}"
 
 
-def _scale(value: float, unit: str) -> tuple[float, str]:
+def scale_of(value: float, unit: str) -> tuple[float, str]:
+    """Return the unit that a cost is shown in, and what to multiply it with."""
     return (1e3, "ms") if unit == SECONDS and value < 0.1 else (1.0, unit)
 
 
 def with_unit(costs: Costs) -> str:
     """Return a cost with its interval and its unit."""
     own = costs.own
-    scale, unit = _scale(own.value, costs.unit)
+    scale, unit = scale_of(own.value, costs.unit)
     ends = UNKNOWN if own.low is None or own.high is None else f" [{own.low * scale:.3g}, {own.high * scale:.3g}]"
     return f"{own.value * scale:.3g}{ends} {unit}"
 

@@ -1,3 +1,3 @@
 """What a regressed cell does to the session."""
 
-FAIL, WARN, OFF = GATES = ("fail", "warn", "off")
+FAIL, NEW, WARN, OFF = GATES = ("fail", "new", "warn", "off")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import shutil
 import sys
@@ -19,7 +20,7 @@ from ..keep.decisions import Decisions
 from ..keep.runs import Record
 from ..measure.pairs import SPEEDUP
 from .figures import amount
-from .sentences import change_of, circumstances, date_of, sentence
+from .sentences import change_of, circumstances, date_of, machines_of, sentence
 
 
 def show_series(judged: Sequence[Series]) -> None:
@@ -51,14 +52,14 @@ def show_runs(one: Series, decisions: Decisions) -> None:
     """Print a line for each run of a series, and what is said of its latest change."""
     console = _console()
     fingerprint = one.fingerprint
-    console.print(f"{one.name} ({fingerprint.id}): {fingerprint.data_name}; {fingerprint.cpu_model}")
+    console.print(f"{one.name} ({fingerprint.id}): {fingerprint.data_name}; {one.records[-1].machine}")
     table = Table(box=None, pad_edge=False)
     quantities = one.records[-1].quantities
     for heading in ("run", *quantities, "state"):
         table.add_column(heading, justify="left" if heading in ("run", "state") else "right", overflow="fold")
-    by_night = {name: {verdict.night: verdict for verdict in one.nights[name]} for name in quantities}
+    places = {name: one.nights[name].by_night for name in quantities}
     for record in one.records:
-        said = {name: by_night[name][record.night].state for name in quantities}
+        said = {name: one.nights[name].states[places[name][record.night, record.machine]] for name in quantities}
         told = [f"{name} {state}" for name, state in said.items() if state not in ("ok", "learning")]
         table.add_row(
             record.night[:16].replace("T", " "),
@@ -66,6 +67,8 @@ def show_runs(one: Series, decisions: Decisions) -> None:
             ", ".join(told) or said[quantities[0]],
         )
     console.print(table)
+    for line in machines_of(one):
+        console.print(line)
     if one.verdict.leading.since:
         console.print(sentence(one.verdict))
         change = what_changed(one.records, one.verdict.leading.since, one.verdict.leading.compared)
@@ -84,7 +87,7 @@ def _figures(record: Record) -> list[str]:
 def as_json(one: Series, decisions: Decisions) -> dict[str, Any]:
     """Return a series and its verdicts as plain numbers and strings."""
     verdict = one.verdict
-    values = {record.night: {name: math.exp(log) for name, log in record.logs.items()} for record in one.records}
+    values = {(record.night, record.machine): record.logs for record in one.records}
     return {
         "id": one.fingerprint.id,
         "series": one.name,
@@ -98,7 +101,10 @@ def as_json(one: Series, decisions: Decisions) -> dict[str, Any]:
             {"kind": made.kind, "since": made.since, "reason": made.reason} for made in decisions.of(one.fingerprint)
         ],
         "nights": {
-            name: [{"value": values[said.night][name], **verdict_as_json(said)} for said in one.nights[name]]
+            name: [
+                {"value": math.exp(values[said.night, said.machine][name]), **verdict_as_json(said)}
+                for said in one.nights[name]
+            ]
             for name in one.records[-1].quantities
         },
     }
@@ -119,6 +125,9 @@ def verdict_as_json(verdict: Verdict) -> dict[str, Any]:
         "suspicious": verdict.suspicious,
         "remeasured": verdict.remeasured,
         "reason": verdict.reason,
+        "machine": verdict.machine,
+        "new": verdict.is_new,
+        "events": [dataclasses.asdict(event) for event in verdict.events],
     }
 
 

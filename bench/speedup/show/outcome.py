@@ -13,7 +13,7 @@ from ..measure.contest import Showing
 from ..measure.costs import Costs
 from ..measure.pairs import Measurement
 from .figures import plural
-from .gates import FAIL, OFF
+from .gates import FAIL, NEW, OFF
 from .sentences import TOLD, noted, sentence, when, with_percent
 
 LOSSES = {
@@ -136,7 +136,13 @@ class Outcome:
     @property
     def fails(self) -> bool:
         """Whether the session fails for it."""
-        return self.gate == FAIL and self.state == REGRESSED
+        return self.state == REGRESSED and (self.gate == FAIL or (self.gate == NEW and bool(self.newly_regressed)))
+
+    @property
+    def newly_regressed(self) -> list[str]:
+        """Names of the cells in which a loss was found in this run."""
+        names = [cell.name for cell in self.cells if cell.verdict and cell.verdict.is_new]
+        return [*names, "all cells together"] if self.together and self.together.is_new else names
 
     @property
     def remarks(self) -> list[str]:
@@ -160,11 +166,13 @@ class Outcome:
         regressed, suspect = self.named(REGRESSED), self.named(SUSPECT)
         if regressed and self.gate != OFF:
             word, consequence = ("ERROR", "; exit status 1") if self.fails else ("WARNING", "")
-            return f"{word}: the speedup has regressed: {', '.join(regressed)}{consequence} (--speedup-gate)"
+            new = self.newly_regressed
+            which = "new: " + ", ".join(new) if new else "nothing new in this run"
+            return f"{word}: the speedup has regressed: {', '.join(regressed)} ({which}){consequence} (--speedup-gate)"
         if suspect and self.gate != OFF:
             return f"WARNING: possible regression, not confirmed yet; the next run decides: {', '.join(suspect)}"
         if self.cells and all(cell.state == INCOMPARABLE for cell in self.cells):
-            return "WARNING: nothing was compared: no earlier run has this data and this machine, see above"
+            return "WARNING: nothing could be compared, see above"
         return ""
 
     @property

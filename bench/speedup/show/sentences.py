@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import math
 import textwrap
+from collections import Counter
 from pathlib import Path
 
 from ..judge.changes import Change
+from ..judge.store import Series
 from ..judge.suite import CellVerdict
 from ..judge.verdict import IMPROVED, RECOVERED, REGRESSED, SUSPECT, Verdict
 from ..keep.git import commits_between
 from ..measure.costs import COST
 from .figures import plural
 
+TITLE = "Speedup, run by run"
+"""What a report is called if nobody says otherwise."""
 TOLD = (REGRESSED, SUSPECT, IMPROVED, RECOVERED)
 """States of which more is said than the word."""
 SUBJECTS = 3
@@ -51,6 +55,25 @@ def _share(log: float, quantity: str) -> float:
     return round(math.expm1(_sign(quantity) * log), 3) + 0.0  # no minus before 0.0
 
 
+def share_of(log: float, quantity: str) -> str:
+    """Return a change in percent, such as ``−1.3 %``."""
+    return f"{_share(log, quantity):+.1%}".replace("-", "−").replace("%", " %")
+
+
+def machines_of(one: Series) -> list[str]:
+    """Return what the runs of a series were on, if there are several kinds: runs, and the offset that is taken out."""
+    quantity = one.verdict.quantity
+    counts = Counter(record.machine for record in one.records)
+    offsets = one.nights[quantity].offsets
+    if len(counts) < 2:
+        return []
+    return [
+        f"{machine}: {plural(count, 'run')}"
+        + (f", {quantity} {share_of(offsets[machine], quantity)}" if machine in offsets else "")
+        for machine, count in counts.items()
+    ]
+
+
 def change_since(verdict: Verdict, quantity: str) -> str:
     """Return a change with its margin and its date, such as ``−1.3 % ± 0.2 since 2026-11-20``."""
     return f"{with_percent(verdict, quantity)} {when(verdict)}"
@@ -72,8 +95,23 @@ def sentence(verdict: CellVerdict) -> str:
     text = f"{verdict.state}, {verdict.quantity} {change_since(leading, verdict.quantity)}"
     if leading.since:
         text += f" ({plural(leading.nights, 'run')} against {leading.compared})"
+    text += _events(leading, verdict.quantity)
     if verdict.reason and verdict.culprit and verdict.state in (REGRESSED, SUSPECT):
         text += f"; {verdict.reason}"
+    return text
+
+
+def _events(verdict: Verdict, quantity: str) -> str:
+    """Return when the latest loss was found, on which machines, and of what the whole consists."""
+    if not verdict.events:
+        return ""
+    latest = verdict.events[-1]
+    text = ", new in this run" if verdict.is_new else f", known since {date_of(latest.found)}"
+    if latest.machines:
+        text += f", on {' and '.join(latest.machines)}"
+    if len(verdict.events) > 1:
+        parts = [f"{share_of(event.change, quantity)} since {date_of(event.since)}" for event in verdict.events]
+        text += f"; in steps: {', '.join(parts)}"
     return text
 
 

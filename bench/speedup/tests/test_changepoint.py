@@ -13,7 +13,7 @@ from bench.speedup.judge.changepoint import (
     MOST_AUTOCORRELATION,
     MOST_CLIP,
     believed_autocorrelation,
-    clip_limit,
+    clip_limits,
     limit_for,
     log_likelihood_ratios,
     normal_deviate,
@@ -31,7 +31,7 @@ def test_the_normal_deviate_is_that_of_students_t(t: float, degrees: int) -> Non
 
 
 def test_a_night_is_clipped_the_more_the_more_odd_ones_there_were() -> None:
-    limits = [clip_limit(odd, 60) for odd in range(20)]
+    limits = list(clip_limits(np.arange(20.0), np.full(20, 60.0)))
     assert limits == sorted(limits, reverse=True)
     assert limits[0] == MOST_CLIP
     assert limits[-1] == LEAST_CLIP
@@ -59,7 +59,7 @@ def test_the_likelihood_ratio_is_that_of_two_normal_distributions() -> None:
     m, n, z = 5.0, 40.0, 3.0
     sd = math.sqrt(1 / m + 1 / n)
     changed = stats.norm.logpdf(z * sd, scale=math.sqrt(2.0 + sd**2))
-    assert log_likelihood_ratios(np.array([z]), np.array([m]), np.array([n])) == pytest.approx(
+    assert log_likelihood_ratios(np.array([z]), np.array([1 / m + 1 / n])) == pytest.approx(
         [changed - stats.norm.logpdf(z * sd, scale=sd)]
     )
 

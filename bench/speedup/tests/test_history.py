@@ -70,7 +70,7 @@ def test_a_second_measurement_and_the_setting_are_read(tmp_path: Path) -> None:
     assert record.again_logs is not None
     assert night_of(record, "speedup").remeasured == math.log(1.7)
     assert night_of(record, "engine").remeasured == math.log(0.9)
-    assert record.setting == {"ray": "2.60.0", "memory_bytes": "8", "nice": "15"}
+    assert record.setting == {"ray": "2.60.0", "cpu_model": "Abacus", "memory_bytes": "8", "nice": "15"}
     assert record.commit == "abc"
 
 
@@ -85,8 +85,6 @@ def test_runs_of_every_python_and_machine_folder_are_read(tmp_path: Path) -> Non
     [
         ({"data": "def", "data_name": "red, openml"}, "data differ: red, twin against red, openml"),
         ({"data": "def"}, "data differ: abc against def"),
-        ({"cpu_model": "Enigma"}, "CPU models differ: Abacus against Enigma"),
-        ({"usable_cpus": 8}, "usable CPUs differ: 2 against 8"),
         ({"protocol": 2}, "measurement protocols differ: 1 against 2"),
     ],
 )
@@ -98,13 +96,21 @@ def test_what_differs_is_no_series_and_is_named(tmp_path: Path, change: dict[str
     assert HERE.differences(other) == [words]
 
 
+def test_all_machines_are_one_series(tmp_path: Path) -> None:
+    other = replace(HERE, cpu_model="Enigma", usable_cpus=8)
+    nights = series(history(tmp_path, run("2026-01-01", fingerprint=other), run("2026-01-02")))
+    assert [night.machine for night in nights] == ["Enigma, 8 CPUs", "Abacus, 2 CPUs"]
+    assert HERE.id == other.id
+    assert HERE.former_id != other.former_id
+
+
 def test_the_name_of_the_data_does_not_matter_if_they_are_the_same(tmp_path: Path) -> None:
     read = history(tmp_path, run("2026-01-01", fingerprint=replace(HERE, data_name="another name")))
     assert len(series(read)) == 1
 
 
 def test_the_nearest_series_has_the_fewest_differences(tmp_path: Path) -> None:
-    far, near = replace(HERE, data="x", cpu_model="y"), replace(HERE, data="x")
+    far, near = replace(HERE, data="x", protocol=2), replace(HERE, data="x")
     read = history(
         tmp_path,
         run("2026-01-01", fingerprint=near),

@@ -86,7 +86,7 @@ def test_progress_tables_history_and_report_say_the_same(
     capsys.readouterr()
     assert main(["history", "--storage", str(store), "--json"]) == 0
     assert {one["series"] for one in json.loads(capsys.readouterr().out)} == NAMES
-    (machine,) = content(history, Decisions(), SuiteRule(), root=Path()).machines
+    (machine,) = content(history, Decisions(), SuiteRule(), root=Path()).parts
     assert {cell.name for cell in machine.cells} == NAMES
 
 

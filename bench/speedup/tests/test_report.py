@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,11 @@ EVIL = "<script>window.evil = 1</script>"
 SDS = {"loop": 0.0001, "cpu": 0.02, "wait": 0.004, "balance": 0.003, "engine": 0.001}
 
 
-def fingerprint(models: int, cpus: int = 2, machine: str = "Abacus") -> Fingerprint:
-    return Fingerprint("test_forests-red", "ray", models, cpus, "abc", "red, twin", machine, 2, 1)
+def fingerprint(models: int, cpus: int = 2, machine: str = "Abacus", protocol: int = 1) -> Fingerprint:
+    return Fingerprint("test_forests-red", "ray", models, cpus, "abc", "red, twin", machine, 2, protocol)
+
+
+HERE, BRAIN = fingerprint(10), fingerprint(10, machine="Brain")
 
 
 def series(one: Fingerprint, nights: int, *, lost_from: int = 10**6, ray: str = "2.60.0") -> list[Record]:
@@ -93,7 +97,7 @@ def lost() -> Any:
 
 
 def test_what_regressed_comes_first_with_since_when_and_why(lost: Any) -> None:
-    (machine,) = lost.machines
+    (machine,) = lost.parts
     assert machine.state == "regressed"
     assert machine.headline == "2 cells: 1 regressed, 1 ok"
     first = machine.matters[0]
@@ -104,7 +108,7 @@ def test_what_regressed_comes_first_with_since_when_and_why(lost: Any) -> None:
 
 
 def test_a_cell_has_its_nights_band_events_and_versions(lost: Any) -> None:
-    cell = lost.machines[0].cells[0]
+    cell = lost.parts[0].cells[0]
     nights = cell.nights
     assert len(nights["night"]) == 40
     assert [text for text in nights["version"] if text] == ["ray 2.61.0"]
@@ -120,7 +124,7 @@ def test_a_cell_has_its_nights_band_events_and_versions(lost: Any) -> None:
 
 
 def test_the_waterfall_leads_from_the_cpus_to_what_was_measured(lost: Any) -> None:
-    cell = lost.machines[0].cells[1]
+    cell = lost.parts[0].cells[1]
     (fall,) = (plot for plot in cell.plots if plot.spec == "waterfall")
     assert fall.columns["step"] == ["CPUs", *FACTORS, "measured"]
     assert (fall.columns["begin"][1], fall.columns["end"][0]) == (2.0, 2.0)
@@ -129,19 +133,44 @@ def test_the_waterfall_leads_from_the_cpus_to_what_was_measured(lost: Any) -> No
 
 def test_the_latest_runs_are_compared_by_cpu_limit() -> None:
     said = contents(series(fingerprint(10, 1), 12), series(fingerprint(10, 2), 12), series(fingerprint(100, 2), 12))
-    (scaling,) = (plot for plot in said.machines[0].plots if plot.spec == "scaling")
+    (scaling,) = (plot for plot in said.parts[0].plots if plot.spec == "scaling")
     assert scaling.columns["cpus"] == [1, 2]
     assert scaling.columns["ideal"] == [2.0, 2.0]
 
 
-def test_machines_are_side_by_side_the_latest_first() -> None:
-    old, new = series(fingerprint(10, machine="Abacus"), 12), series(fingerprint(10, machine="Brain"), 14)
-    assert [machine.name for machine in contents(old, new).machines] == ["Brain, 2 CPUs", "Abacus, 2 CPUs"]
+def test_ways_of_measuring_are_side_by_side_the_latest_first() -> None:
+    old, new = series(fingerprint(10), 12), series(fingerprint(10, machine="Brain", protocol=2), 14)
+    assert [part.name for part in contents(old, new).parts] == ["Brain, 2 CPUs", "Abacus, 2 CPUs"]
+
+
+def test_machines_are_one_series_with_offsets() -> None:
+    slower = [replace(one, logs={**one.logs, "engine": one.logs["engine"] - 0.02}) for one in series(BRAIN, 40)]
+    records = [one if n % 2 else other for n, (one, other) in enumerate(zip(series(HERE, 40), slower, strict=True))]
+    (part,) = contents(records).parts
+    (cell,) = part.cells
+    assert part.name == "2 kinds of machine (Abacus, 2 CPUs: 20; Brain, 2 CPUs: 20)"
+    assert (cell.state, cell.count, len(cell.machines)) == ("ok", 40, 2)
+    assert cell.machines[0].startswith("● Brain, 2 CPUs: 20 runs, speedup ")
+    engine = cell.nights["quantities"]["engine"]
+    assert cell.nights["machines"] == ["Brain, 2 CPUs", "Abacus, 2 CPUs"]
+    assert set(engine["offset"]) == {"−1.0 %", "+1.0 %"}
+    even, odd = (np.mean(engine["value"][n::2]) for n in (0, 1))
+    assert even == pytest.approx(odd, abs=0.002)  # the offset is taken out
+
+
+def test_old_runs_are_thinned_out_and_changes_kept() -> None:
+    (part,) = contents(series(HERE, 2000, lost_from=1003)).parts
+    shown = part.cells[0].nights
+    assert part.cells[0].count == 2000
+    assert len(shown["night"]) < 520
+    when = [night for night, event in zip(shown["night"], shown["event"], strict=True) if event == "regressed"]
+    assert "2027-12-22" <= when[0] <= "2027-12-26"
+    assert len({len(column) for column in shown["quantities"]["engine"].values()} | {len(shown["night"])}) == 1
 
 
 def test_a_series_that_is_measured_no_more_has_no_part_in_the_verdict() -> None:
     kept, gone = series(fingerprint(100), 40), series(fingerprint(10), 39, lost_from=30)
-    (machine,) = contents(kept, gone).machines
+    (machine,) = contents(kept, gone).parts
     assert machine.state == "ok"
     assert machine.headline == "1 cell: 1 ok. Not in the latest run: 1 regressed"
     assert [cell.is_current for cell in machine.cells] == [True, False]
@@ -154,10 +183,10 @@ def test_decisions_are_told_with_their_reasons() -> None:
         "accept", fingerprint(10).as_json(), cell[30].night, cell[-1].night, "larger <b>test</b>", "ann", "2026"
     )
     said = content(history(cell), Decisions((entry,)), SuiteRule(), root=Path.cwd())
-    assert said.machines[0].cells[0].decisions == (
+    assert said.parts[0].cells[0].decisions == (
         "Accepted as the new level, since 2025-02-03: larger <b>test</b> (ann, 2026)",
     )
-    assert said.machines[0].cells[0].nights["event"][30] == "accepted: larger <b>test</b>"
+    assert said.parts[0].cells[0].nights["event"][30] == "accepted: larger <b>test</b>"
     text = page(said, "x")
     assert "<b>test" not in text
     assert "larger &lt;b&gt;test" in text
@@ -198,7 +227,7 @@ def test_what_is_odd_in_a_stored_run_costs_no_report(odd: dict[str, Any], tmp_pa
     blocks = {(cell[-1].night, cell[-1].fingerprint.key): block(cell[-1]) for cell in cells}
     blocks[cells[0][-1].night, fingerprint(10).key] |= odd
     said = content(history(*cells), Decisions(), SuiteRule(), root=tmp_path, blocks=blocks)
-    assert any("100-models" in cell.name for cell in said.machines[0].cells)
+    assert any("100-models" in cell.name for cell in said.parts[0].cells)
     assert "</html>" in page(said, "x")
 
 
@@ -248,7 +277,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Yield a page of two machines, with hostile names in it."""
+    """Yield a page of two ways of measuring, with hostile names in it."""
     machine = f"Abacus {EVIL}"
     cells = [
         series(fingerprint(10, machine=machine), 40, lost_from=30),
@@ -257,7 +286,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     for record in cells[0]:
         object.__setattr__(record, "commit", EVIL)
-    other = series(fingerprint(10, machine="Brain"), 12)
+    other = series(fingerprint(10, machine="Brain", protocol=2), 12)
     curve = Curve(f"Model {EVIL}", "CPUs", "speedup", {f"ideal {EVIL}": [(1, 1), (2, 2)]}, log=True)
     path = tmp_path_factory.mktemp("report") / "speedup.html"
     write(path, contents(*cells, other, curves=[curve], problems=[EVIL]), f"Speedups {EVIL}")
@@ -336,19 +365,19 @@ def test_a_factor_can_be_chosen_and_has_a_table(opened: Opened) -> None:
 
 
 def test_cells_can_be_filtered(opened: Opened) -> None:
-    opened.page.locator(".machine:visible .words").fill("100-MODELS 1-cpus")
-    assert opened.count(".machine:visible .overview tbody tr:visible") == 1
-    assert opened.count(".machine:visible section.cell:visible") == 1
-    opened.page.locator(".machine:visible .words").fill("")
-    opened.page.locator(".machine:visible .filter label", has_text="ok").locator("input").uncheck()
-    assert opened.page.locator(".machine:visible .overview tbody .badge:visible").all_inner_texts() == ["regressed"]
+    opened.page.locator(".part:visible .words").fill("100-MODELS 1-cpus")
+    assert opened.count(".part:visible .overview tbody tr:visible") == 1
+    assert opened.count(".part:visible section.cell:visible") == 1
+    opened.page.locator(".part:visible .words").fill("")
+    opened.page.locator(".part:visible .filter label", has_text="ok").locator("input").uncheck()
+    assert opened.page.locator(".part:visible .overview tbody .badge:visible").all_inner_texts() == ["regressed"]
 
 
-def test_another_machine_can_be_chosen(opened: Opened) -> None:
-    assert opened.count("article.machine:visible") == 1
-    opened.page.locator("#machine").select_option(index=1)
-    assert "Brain" in opened.page.locator("article.machine:visible .banner").inner_text()
-    assert opened.count("article.machine:visible section.cell") == 1
+def test_another_way_of_measuring_can_be_chosen(opened: Opened) -> None:
+    assert opened.count("article.part:visible") == 1
+    opened.page.locator("#part").select_option(index=1)
+    assert "Brain" in opened.page.locator("article.part:visible .banner").inner_text()
+    assert opened.count("article.part:visible section.cell") == 1
 
 
 @pytest.mark.parametrize("width", [360, 768, 1280])

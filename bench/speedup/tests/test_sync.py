@@ -295,7 +295,7 @@ def test_the_command_says_what_it_did(
     assert main(["sync", "--storage", str(store)]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "bench-history: 0 fetched, 1 sent, 1 runs in all",
-        "  Abacus, 2 CPUs: 1 series, up to 1 runs",
+        "  1 series, up to 1 run; Abacus, 2 CPUs: 1",
     ]
     assert main(["sync", "--storage", str(store), "--remote", "nowhere"]) == 2
     assert capsys.readouterr().err.startswith("python -m bench sync: bench-history on nowhere: git ls-remote: fatal:")

@@ -108,15 +108,21 @@ def _data(contents: Content) -> dict[str, Any]:
     }
     plots: dict[str, Any] = {}
     nights: dict[str, Any] = {}
-    for machine in contents.machines:
-        for cell in (*machine.cells, *machine.beside):
+    for part in contents.parts:
+        for cell in (*part.cells, *part.beside):
             nights[cell.anchor] = cell.nights
             plots |= {f"{cell.anchor}-p{n}": _plot(plot) for n, plot in enumerate(cell.plots)}
             if cell.pairs:
                 plots[f"{cell.anchor}-pairs"] = _plot(cell.pairs)
-        plots |= {f"{machine.anchor}-p{n}": _plot(plot) for n, plot in enumerate(machine.plots)}
+        plots |= {f"{part.anchor}-p{n}": _plot(plot) for n, plot in enumerate(part.plots)}
     plots |= {f"curve-p{n}": _plot(plot) for n, plot in enumerate(contents.curves)}
-    data = {"specs": specs, "plots": plots, "nights": nights, "states": charts.POINT_STATES}
+    data = {
+        "specs": specs,
+        "plots": plots,
+        "nights": nights,
+        "states": charts.POINT_STATES,
+        "shapes": len(charts.MACHINE_SHAPES),
+    }
     json.dumps(data, allow_nan=False)  # a page with NaN in it would not open
     return data
 

@@ -11,10 +11,13 @@ from typing import Any
 
 Spec = dict[str, Any]
 
-POINT_STATES = ["learning", "ok", "suspect", "regressed", "improved", "recovered"]
+POINT_STATES = ["learning", "ok", "suspect", "regressed", "improved", "recovered", "incomparable"]
 """States of a night in one quantity, in the order in which the page numbers them."""
-_STATE_COLORS = ["$quiet", "$line", "$warn", "$bad", "$good", "$good"]
-_STATE_SHAPES = ["circle", "circle", "diamond", "triangle-down", "triangle-up", "triangle-up"]
+_STATE_COLORS = ["$quiet", "$line", "$warn", "$bad", "$good", "$good", "$quiet"]
+MACHINE_SHAPES = ["circle", "square", "diamond", "triangle-up", "cross", "triangle-right", "stroke", "wedge"]
+GLYPHS = "●■◆▲✚▶–➤"
+"""The same shapes in text."""
+_STATE_SHAPES = ["circle", "circle", "diamond", "triangle-down", "triangle-up", "triangle-up", "cross"]
 
 
 def _field(name: str, title: str | None = None, **more: Any) -> Spec:
@@ -86,9 +89,12 @@ def nights() -> Spec:
                         "legend": None,
                     },
                     "shape": {
-                        "field": "state",
+                        "field": "shape",
                         "type": "nominal",
-                        "scale": {"domain": POINT_STATES, "range": _STATE_SHAPES},
+                        "scale": {
+                            "domain": [*POINT_STATES, *range(len(MACHINE_SHAPES))],
+                            "range": [*_STATE_SHAPES, *MACHINE_SHAPES],
+                        },
                         "legend": None,
                     },
                 },

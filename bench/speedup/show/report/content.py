@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,8 +21,9 @@ from ...measure.cell import Fingerprint
 from ...measure.costs import COST
 from ...measure.pairs import SPEEDUP
 from ..figures import amount, plural
-from ..sentences import TOLD, change_of, circumstances, date_of, noted, sentence
+from ..sentences import TOLD, change_of, circumstances, date_of, machines_of, noted, sentence
 from .blocks import Blocks
+from .charts import GLYPHS
 from .plots import Plot, drawn, engines, nights, pairs_of, scaling, spark, waterfall
 from .plots import curves as curves_of
 
@@ -64,6 +66,8 @@ class Cell:
     quantities: tuple[str, ...]
     nights: dict[str, Any]
     """Columns of all quantities, for the page's script."""
+    machines: tuple[str, ...]
+    """What its runs were on, where there are several kinds, in the order in which the page numbers them."""
     decisions: tuple[str, ...]
     plots: tuple[Plot, ...]
     """Of the latest run."""
@@ -78,11 +82,12 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Machine:
-    """All series of one machine, as they are shown."""
+class Part:
+    """All series that were measured in one way, as they are shown."""
 
     anchor: str
     name: str
+    """What its runs were on."""
     latest: str
     """Date and time of the latest run."""
     headline: str
@@ -100,7 +105,7 @@ class Machine:
 class Content:
     """All that the report says."""
 
-    machines: tuple[Machine, ...]
+    parts: tuple[Part, ...]
     """The one that measured last first."""
     curves: tuple[Plot, ...]
     """What was computed from the runs."""
@@ -137,15 +142,15 @@ def content(
         What else could not be read, a line each.
     """
     reader = Blocks(blocks or {})
-    machines = [
-        _machine(suite, number, decisions, reader, root)
+    parts = [
+        _part(suite, number, decisions, reader, root)
         for number, suite in enumerate(reversed(suites(history, decisions, rule)), start=1)
     ]
     unread = (*history.problems, *decisions.problems, *problems, *reader.problems)
-    return Content(tuple(machines), tuple(map(drawn, curves)), unread)
+    return Content(tuple(parts), tuple(map(drawn, curves)), unread)
 
 
-def _machine(suite: Suite, number: int, decisions: Decisions, reader: Blocks, root: Path) -> Machine:
+def _part(suite: Suite, number: int, decisions: Decisions, reader: Blocks, root: Path) -> Part:
     anchor = f"m{number}"
     by_urgency = sorted(suite.series, key=lambda one: (not one.is_current, URGENCY.index(one.verdict.state)))
     cells: list[Cell] = []
@@ -155,7 +160,7 @@ def _machine(suite: Suite, number: int, decisions: Decisions, reader: Blocks, ro
             (beside if one.side_by_side else cells).append(_cell(one, anchor, decisions, reader, root))
     plots: list[Plot] = []
     for make in (scaling, engines, curves_of):
-        with reader.guarded(f"a plot of {suite.cpu_model}"):
+        with reader.guarded("a plot of the latest runs"):
             plots += make(suite, reader)
     matters = [
         Matter(cell.state, cell.name, cell.anchor, cell.text, cell.lines) for cell in cells if cell.state in TOLD
@@ -173,11 +178,11 @@ def _machine(suite: Suite, number: int, decisions: Decisions, reader: Blocks, ro
     states = [cell.state for cell in cells if cell.is_current] + ([together.state] if together else [])
     latest = max((one.records[-1] for one in suite.series), key=lambda record: record.night)
     facts: dict[str, str] = {}
-    with reader.guarded(f"facts of {suite.cpu_model}"):
+    with reader.guarded("facts of the latest run"):
         facts = _facts(latest, reader)
-    return Machine(
+    return Part(
         anchor,
-        f"{suite.cpu_model}, {plural(suite.usable_cpus, 'CPU')}",
+        _on(suite),
         latest.night[:16].replace("T", " "),
         _headline(cells, matters),
         min(states, key=URGENCY.index, default="learning"),
@@ -187,6 +192,12 @@ def _machine(suite: Suite, number: int, decisions: Decisions, reader: Blocks, ro
         tuple(plots),
         facts,
     )
+
+
+def _on(suite: Suite) -> str:
+    """Return what the runs were on: the machine, or how many kinds of it and how many runs on each."""
+    machines = suite.machines
+    return f"{len(machines)} kinds of machine ({suite.on})" if len(machines) > 1 else next(iter(machines))
 
 
 def counted(cells: Sequence[Cell]) -> list[tuple[str, int]]:
@@ -221,7 +232,7 @@ def _facts(latest: Record, reader: Blocks) -> dict[str, str]:
         "system": f"{about.get('system', '')} {about.get('release', '')}".strip(),
         "CPU": latest.fingerprint.cpu_model,
         "usable CPUs": str(latest.fingerprint.usable_cpus),
-        **latest.setting,
+        **{name: value for name, value in latest.setting.items() if name not in ("cpu_model", "usable_cpus")},
     }
     if "memory_bytes" in facts:
         memory = facts.pop("memory_bytes")
@@ -252,6 +263,7 @@ def _cell(one: Series, machine: str, decisions: Decisions, reader: Blocks, root:
         _about(fingerprint, last, block),
         last.quantities,
         nights(one, made),
+        tuple(f"{glyph} {text}" for glyph, text in zip(itertools.cycle(GLYPHS), machines_of(one), strict=False)),
         tuple(
             f"{'Accepted as the new level' if entry.kind == ACCEPT else 'Dismissed as noise'}, since "
             f"{date_of(entry.since)}: {entry.reason} ({entry.by}, {date_of(entry.at)})"

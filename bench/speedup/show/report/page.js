@@ -12,9 +12,11 @@
   };
   const NIGHTS = 90; // of a plot at first
   const nightRows = (anchor, quantity) => {
-    const { quantities, ...common } = data.nights[anchor];
+    const { quantities, machines, ...common } = data.nights[anchor];
     return rowsOf({ ...common, ...quantities[quantity] }).map((row) => ({
       ...row,
+      shape: machines.length > 1 ? row.machine % data.shapes : data.states[row.state],
+      machine: machines.length > 1 ? machines[row.machine] : "",
       when: row.night.slice(0, 16).replace("T", " "),
       night: `${row.night}Z`,
       state: data.states[row.state],
@@ -25,6 +27,7 @@
     const interval = row.low === null ? "" : ` [${row.low}, ${row.high}]`;
     const parts = [row.when, `${quantity} ${row.value}${interval}`, row.state];
     if (row.pairs) parts.push(`${row.pairs} pairs`);
+    if (row.machine) parts.push(`on ${row.machine}${row.offset ? `, ${row.offset} taken out` : ""}`);
     if (row.commit) parts.push(`commit ${row.commit}`);
     if (row.version) parts.push(`new: ${row.version}`);
     if (row.event) parts.push(row.event);
@@ -216,18 +219,18 @@
   document.querySelectorAll("details.behind").forEach((details) =>
     details.addEventListener("toggle", () => { if (details.open) fill(details); }));
 
-  // --- Which machine, which cells -------------------------------------------------------------------------------
-  const machines = [...document.querySelectorAll(".machine")];
-  const choice = document.getElementById("machine");
+  // --- Which part, which cells -------------------------------------------------------------------------------
+  const parts = [...document.querySelectorAll(".part")];
+  const choice = document.getElementById("part");
   const show = (anchor) => {
-    machines.forEach((machine) => { machine.hidden = machine.id !== anchor; });
+    parts.forEach((part) => { part.hidden = part.id !== anchor; });
     idle(drawRest);
   };
   const follow = () => {
     const target = document.getElementById(location.hash.slice(1));
-    const machine = target?.closest(".machine");
-    if (!machine) return;
-    if (choice) { choice.value = machine.id; show(machine.id); }
+    const part = target?.closest(".part");
+    if (!part) return;
+    if (choice) { choice.value = part.id; show(part.id); }
     target.hidden = false;
     target.scrollIntoView();
   };
@@ -235,12 +238,12 @@
     choice.addEventListener("change", () => show(choice.value));
     show(choice.value);
   }
-  for (const machine of machines) {
-    const filter = machine.querySelector(".filter");
+  for (const part of parts) {
+    const filter = part.querySelector(".filter");
     const words = filter.querySelector(".words");
     const ticks = [...filter.querySelectorAll("input[type=checkbox]")];
-    const lines = [...machine.querySelector(".overview").tBodies[0].rows];
-    const sections = new Map(lines.map((line) => [line, machine.querySelector(line.querySelector("a").hash)]));
+    const lines = [...part.querySelector(".overview").tBodies[0].rows];
+    const sections = new Map(lines.map((line) => [line, part.querySelector(line.querySelector("a").hash)]));
     const apply = () => {
       const wanted = words.value.toLowerCase().split(/\s+/).filter(Boolean);
       const states = new Set(ticks.filter((tick) => tick.checked).map((tick) => tick.value));

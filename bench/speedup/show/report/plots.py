@@ -11,23 +11,29 @@ from itertools import pairwise
 from typing import Any
 
 from ...judge.store import Series, Suite
-from ...judge.verdict import LEARNING, SUSPECT, Verdict
+from ...judge.verdict import IMPROVED, LEARNING, RECOVERED, REGRESSED, Verdict
+from ...judge.verdicts import Verdicts
 from ...keep.curves import Curve
 from ...keep.decisions import Entry
 from ...keep.runs import Record
 from ...measure.cell import CURVES, SIDE_BY_SIDE
 from ...measure.contest import FLOOR
-from ...measure.costs import COST
+from ...measure.costs import COST, SECONDS
 from ...measure.estimate import geometric_mean
 from ...measure.factors import FACTORS, STEADY
 from ...measure.pairs import SPEEDUP, STEADY_PART
-from ..sentences import TOLD
+from ..figures import scale_of
+from ..sentences import share_of
 from . import charts
 from .blocks import Blocks
 from .charts import POINT_STATES, Spec
 
 DIGITS = 5
 """Significant digits of a figure in the page."""
+LATEST, OLDER = 300, 200
+"""Runs of a series that are drawn: the latest, and as many again of all that were before, those at changes beside."""
+TOLD_OFFSET = 5e-4
+"""Smallest log of an offset that is told."""
 SPARK = 120, 24
 """Width and height of a small plot."""
 
@@ -84,28 +90,49 @@ def spark(logs: Sequence[float], quantity: str) -> list[tuple[float, float]]:
 
 def nights(one: Series, made: Sequence[Entry]) -> dict[str, Any]:
     """Return the columns of all quantities; of a cost, what is judged is turned round, so that up is dearer."""
-    records = one.records
-    by_night = {record.night: number for number, record in enumerate(records)}
-    events = [""] * len(records)
+    by_night = {record.night: number for number, record in enumerate(one.records)}
+    events = [""] * len(one.records)
     for verdicts in one.nights.values():
-        for verdict in verdicts:
-            if verdict.since in by_night and verdict.state in TOLD and verdict.state != SUSPECT:
-                events[by_night[verdict.since]] = verdict.state
+        for state, since in _found(verdicts):
+            if since in by_night:
+                events[by_night[since]] = state
     # Factors that change together may be found to do so from neighbouring nights on: one mark is enough.
     events = [now if now != before else "" for before, now in pairwise(["", *events])]
     for entry in made:
-        first = next((n for n, record in enumerate(records) if record.night >= entry.since), None)
+        first = next((n for n, record in enumerate(one.records) if record.night >= entry.since), None)
         if first is not None:
             events[first] = f"{entry.kind}ed: {entry.reason}"
-    quantities = {name: _quantity(one, name) for name in records[-1].quantities}
+    shown = _shown(events)
+    records = [one.records[n] for n in shown]
+    machines = list(dict.fromkeys(record.machine for record in one.records))
+    quantities = {name: _quantity(one, name, records) for name in records[-1].quantities}
     return {
+        "machines": machines,
+        "machine": [machines.index(record.machine) for record in records],
         "night": [record.night[:19] for record in records],
         "commit": [record.commit[:10] for record in records],
         "pairs": [record.pairs for record in records],
-        "event": events,
+        "event": [events[n] for n in shown],
         "version": _versions(records),
         "quantities": quantities,
     }
+
+
+def _found(verdicts: Verdicts) -> Iterator[tuple[str, str]]:
+    """Yield the changes that were found, each with its first night."""
+    for n, (state, after) in enumerate(zip(verdicts.states, [*verdicts.states[1:], ""], strict=True)):
+        if state in (IMPROVED, RECOVERED):
+            yield state, verdicts[n].since or ""
+        elif state == REGRESSED != after:  # the last night of a loss tells all of it
+            yield from ((state, event.since) for event in verdicts[n].events)
+
+
+def _shown(events: Sequence[str]) -> list[int]:
+    """Return which runs are drawn: all of the latest, and of the others those at a change and one in so many."""
+    older = max(0, len(events) - LATEST)
+    step = max(1, math.ceil(older / OLDER))
+    near = {n + d for n, event in enumerate(events[:older]) if event for d in (-1, 0, 1)}
+    return [n for n in range(len(events)) if n >= older or n % step == 0 or n in near]
 
 
 def _versions(records: Sequence[Record]) -> list[str]:
@@ -122,23 +149,27 @@ def _versions(records: Sequence[Record]) -> list[str]:
     return found
 
 
-def _quantity(one: Series, name: str) -> Columns:
-    verdicts = {verdict.night: verdict for verdict in one.nights[name]}
-    columns: Columns = {key: [] for key in ("value", "low", "high", "band_low", "band_high", "state")}
+def _quantity(one: Series, name: str, records: Sequence[Record]) -> Columns:
+    said = one.nights[name]
+    places = said.by_night
+    columns: Columns = {key: [] for key in ("value", "low", "high", "band_low", "band_high", "state", "offset")}
     band: tuple[float, float] | None = None
     segment = 0
-    for record in one.records:
-        verdict = verdicts[record.night]
+    for record in records:
+        verdict = said[places[record.night, record.machine]]
+        offset = said.offsets.get(record.machine, 0.0)
         if verdict.segment != segment:
             band, segment = None, verdict.segment
         band = _baseline(record.logs[name], verdict) or band
         levels = [math.exp(record.logs[name]), *(record.interval(name) or (None, None)), *(band or (None, None))]
+        levels = [None if level is None else level / math.exp(offset) for level in levels]
         if name == COST:  # turned round, the lower end is the upper one
             value, low, high, band_low, band_high = (None if level is None else 1 / level for level in levels)
             levels = [value, high, low, band_high, band_low]
         for key, number in zip(columns, levels, strict=False):
             columns[key].append(_short(number))
         columns["state"].append(POINT_STATES.index(verdict.state))
+        columns["offset"].append(share_of(offset, name) if abs(offset) >= TOLD_OFFSET else "")
     return columns
 
 
@@ -190,8 +221,13 @@ def pairs_of(block: Mapping[str, Any]) -> Plot | None:
     """Return the raw pairs of the latest run as a table."""
     if COST in block:
         cost = block[COST]
-        columns = {"own": [_short(x) for x in cost["own"]], "bare": [_short(x) for x in cost["bare"]]}
-        return Plot("", "pairs", columns, {"own": f"cost, {cost['unit']}", "bare": "bare means, s"})
+        scale, unit = scale_of(max(cost["own"]), cost["unit"])
+        bare_scale, bare_unit = scale_of(max(cost["bare"]), SECONDS)
+        columns = {
+            "own": [_short(x * scale) for x in cost["own"]],
+            "bare": [_short(x * bare_scale) for x in cost["bare"]],
+        }
+        return Plot("", "pairs", columns, {"own": f"cost, {unit}", "bare": f"bare means, {bare_unit}"})
     pairs = block.get("pairs") or []
     if not pairs:
         return None

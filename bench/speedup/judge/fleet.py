@@ -1,0 +1,157 @@
+"""Machines in one series: what is the level's, and what is the machine's.
+
+    y = level + change, from a split on + offset of the machine + noise
+
+The offsets are random: normal, with a variance that is learnt. Generalised least squares then reads the change from
+the nights of every machine that was there before the split and after it, and a machine that is there on one side
+alone counts as far as its unknown offset allows. With one machine the offset is part of the level, and all that
+follows is that of ordinary means. Sources: C. R. Henderson, "Best linear unbiased estimation and prediction under a
+selection model", Biometrics 31:423-447, 1975; for the variance of the offsets, R. DerSimonian and N. Laird,
+"Meta-analysis in clinical trials", Controlled Clinical Trials 7:177-188, 1986.
+
+Arrays end in an axis of the machines; variances are in units of that of a night.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .changepoint import Floats
+
+OFFSET_PRIOR = 9.0
+"""Variance of an offset before any is seen, in units of that of a night; counts as much as one machine does."""
+OWN_DEGREES = 8.0
+"""Nights after which half of what a machine's own nights say of its noise is believed."""
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Sums over the nights of each machine, taken from some origin; each of shape (..., machines)."""
+
+    counts: Floats
+    values: Floats
+    squares: Floats
+
+    @property
+    def seen(self) -> Floats:
+        """How many machines there are; shape (...)."""
+        return np.asarray((self.counts > 0).sum(axis=-1), dtype=float)
+
+
+@dataclass(frozen=True)
+class Kinds:
+    """How far machines and nights on them differ; each of shape (..., machines)."""
+
+    offset: Floats
+    """Variance of a machine's offset: 0 where there is one machine only."""
+    own: Floats
+    """Variance of a night on this machine."""
+
+
+@dataclass(frozen=True)
+class Level:
+    """What nights without a change say."""
+
+    mean: Floats
+    """Of the machine whose offset is 0; shape (...)."""
+    residual: Floats
+    """Sum of the squared residuals, weighted; shape (...)."""
+    offsets: Floats
+    """Of each machine, best linear unbiased prediction; shape (..., machines)."""
+    unsure: Floats
+    """Variance of level + offset of each machine; shape (..., machines)."""
+    alone: Floats
+    """Variance of the offset, were the level known; shape (..., machines)."""
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """After against before, of every split."""
+
+    change: Floats
+    """After minus before; shape (...), as all of these."""
+    variance: Floats
+    residual: Floats
+    possible: np.ndarray
+    """Whether some machine was there before and after: if none was, level and machine cannot be told apart."""
+
+
+def kinds(
+    sums: Sums, floor: Floats, carried: tuple[float, int], offsets: Floats, *, more: Floats | None = None
+) -> Kinds:
+    """Return how far machines and their nights differ.
+
+    Parameters
+    ----------
+    sums : Sums
+        Of the nights so far.
+    floor : array of shape (...)
+        Variance of a night at least.
+    carried : tuple of float and int
+        Variance of a night in earlier segments, and its degrees of freedom.
+    offsets : array of shape (machines,)
+        Variance of each offset as far as earlier segments tell, in the squared unit of the values; infinite if not.
+    more : array of shape (...), optional
+        Machines that are about to be seen for the first time.
+    """
+    counts, seen = sums.counts, sums.seen
+    if counts.shape[-1] == 1:
+        return Kinds(np.zeros_like(counts), np.ones_like(counts))
+    within = np.maximum(sums.squares - sums.values**2 / np.maximum(counts, 1), 0.0)
+    free = np.maximum(counts - 1, 0)
+    degrees = free.sum(axis=-1) + carried[1]
+    pooled = np.maximum((within.sum(axis=-1) + carried[0] * carried[1]) / np.maximum(degrees, 1), floor)[..., None]
+    nights = np.maximum(counts.sum(axis=-1, keepdims=True), 1)
+    mean = sums.values.sum(axis=-1, keepdims=True) / nights
+    between = (counts * (sums.values / np.maximum(counts, 1) - mean) ** 2).sum(axis=-1, keepdims=True)
+    others = np.maximum(seen - 1, 0)[..., None]
+    scale = np.maximum(nights - (counts**2).sum(axis=-1, keepdims=True) / nights, 1e-9)
+    ratio = np.maximum(between / pooled - others, 0.0) / scale
+    ratio = (OFFSET_PRIOR + others * ratio) / (1 + others)
+    several = (seen if more is None else seen + more)[..., None] > 1
+    own = np.where(several, (OWN_DEGREES * pooled + within) / (OWN_DEGREES + free) / pooled, 1.0)
+    return Kinds(np.where(several, np.minimum(ratio, offsets / pooled), 0.0), own)
+
+
+def level(sums: Sums, kind: Kinds) -> Level:
+    """Return what nights say if there was no change among them."""
+    total = kind.own + sums.counts * kind.offset
+    information = (sums.counts / total).sum(axis=-1)
+    weighted = (sums.values / total).sum(axis=-1)
+    mean = weighted / information
+    squares = ((sums.squares - kind.offset * sums.values**2 / total) / kind.own).sum(axis=-1)
+    alone = kind.offset * kind.own / total
+    offsets = kind.offset / total * (sums.values - sums.counts * mean[..., None])
+    unsure = alone + (kind.own / total) ** 2 / information[..., None]
+    return Level(mean, squares - mean * weighted, offsets, unsure, alone)
+
+
+def contrast(before: Sums, whole: Sums, kind: Kinds) -> Contrast:
+    """Return the change at every split.
+
+    Parameters
+    ----------
+    before : Sums
+        Of the nights before each split; its squares are not needed.
+    whole : Sums
+        Of all nights.
+    kind : Kinds
+        How far machines and nights differ.
+    """
+    after = whole.counts - before.counts
+    value = whole.values - before.values
+    total = kind.own + whole.counts * kind.offset
+    a11 = (whole.counts / total).sum(axis=-1)
+    a12 = (after / total).sum(axis=-1)
+    a22 = (after * (kind.own + before.counts * kind.offset) / (kind.own * total)).sum(axis=-1)
+    c1 = (whole.values / total).sum(axis=-1)
+    c2 = ((value - kind.offset * after * whole.values / total) / kind.own).sum(axis=-1)
+    squares = ((whole.squares - kind.offset * whole.values**2 / total) / kind.own).sum(axis=-1)
+    possible = ((after > 0) & (before.counts > 0)).any(axis=-1)
+    determinant = a11 * a22 - a12**2
+    determinant = np.where(determinant > 0, determinant, 1.0)  # one machine, and no night after the split
+    change = (a11 * c2 - a12 * c1) / determinant
+    mean = (a22 * c1 - a12 * c2) / determinant
+    return Contrast(change, a11 / determinant, squares - mean * c1 - change * c2, np.asarray(possible))

@@ -1,0 +1,224 @@
+"""The levels that a series stands on: a baseline, and below it one for each loss that is open."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from .segment import LEAST_SCALE, ODD, Segment
+from .verdict import REGRESSED, Event, Verdict
+
+REGAINED = math.log(1000)
+"""Log of the odds for the old level against the lower one at which the old one may be back."""
+REGAINED_NIGHTS = 3
+"""Nights that these odds come from, at least."""
+CLIP = 2.5
+"""Standard deviations beyond both levels to which a night is clipped."""
+SAME = 1.0
+"""Standard errors below an earlier level within which nights are on it."""
+NEAR, NEARLY = 0.25, 2.0
+"""The same where they are nearer to it than this share of the loss."""
+BELOW = 3.0
+"""Standard errors below all earlier levels beyond which nights are on a level of their own."""
+FEW = 3
+"""Nights on a lower level before a further change is looked for: how nights differ is known from before."""
+
+
+@dataclass
+class Loss:
+    """A loss that is open."""
+
+    before: Segment
+    """The level before it."""
+    since: int
+    """First night on the lower level, as its index in the series."""
+    found: int
+    """Night on which it was found."""
+
+
+class Levels:
+    """The baseline, the losses that are open, and the present level.
+
+    Parameters
+    ----------
+    baseline : Segment
+        The level while nothing is open.
+    """
+
+    def __init__(self, baseline: Segment) -> None:
+        self.present = baseline
+        self.losses: list[Loss] = []
+        self.odds = 0.0
+        """Log of the odds for the baseline against the present level."""
+        self.back: list[int] = []
+        """Nights that these odds come from."""
+        self._lower = 0.0
+
+    @property
+    def baseline(self) -> Segment:
+        return self.losses[0].before if self.losses else self.present
+
+    @property
+    def since(self) -> str:
+        """First night of the earliest loss that is open."""
+        return self.present.nights.names[self.losses[0].since]
+
+    @property
+    def regained(self) -> bool:
+        """Whether the baseline may be back."""
+        return self.odds > REGAINED
+
+    def add(self, night: int) -> None:
+        """Add a night to the present level."""
+        if self.present.n < self.present.learn:
+            self.present.add(night)
+        else:
+            self.present.extend([night])
+        self._weigh([night])
+
+    def take(self, at: Sequence[int]) -> None:
+        """Add nights that the present level has just looked at."""
+        self.present.n += len(at)
+        self._weigh(at)
+
+    def until_regained(self, at: Sequence[int]) -> int:
+        """Return how many of these nights can be added before the baseline may be back."""
+        odds = self.odds
+        for place, gain in enumerate(self._gains(at)):
+            odds = max(0.0, odds + gain)
+            if odds > REGAINED:
+                return place
+        return len(at)
+
+    def _weigh(self, at: Sequence[int]) -> None:
+        if not (self.losses and at):
+            return
+        for night, gain in zip(at, self._gains(at), strict=True):
+            self.odds = max(0.0, self.odds + gain)
+            self.back = [*self.back, night] if self.odds > 0 else []
+
+    def _gains(self, at: Sequence[int]) -> list[float]:
+        """Return what each night adds to the odds for the baseline."""
+        base, nights = self.baseline, self.present.nights
+        found = base.level
+        kind = base.kinds
+        codes = nights.codes[np.asarray(at)]
+        off = nights.values[np.asarray(at)] - base.expected[codes]
+        variance = base.night_variance * (kind.own + found.alone)[codes]
+        spread = np.sqrt(variance)
+        loss = self._lower
+        rho = float(base.autocorrelation(np.array([base.n]))[0])
+        x = np.minimum(CLIP * spread, np.maximum(-loss - CLIP * spread, off))
+        gains = (x + loss / 2) * loss / (variance * (1 + rho) / (1 - rho))
+        # No single night tells that it is over.
+        return [float(gain) for gain in np.minimum(gains, REGAINED / (REGAINED_NIGHTS - 0.5))]
+
+    def lose(self, index: int, found: int) -> None:
+        """Open a loss that begins with the night `index` of the present level."""
+        at = [int(one) for one in self.present.at[index : self.present.n]]
+        self.losses.append(Loss(self.present.until(index), at[0], found))
+        self._begin(at)
+
+    def _begin(self, at: Sequence[int]) -> None:
+        """Begin a lower level with these nights."""
+        self.present = self.losses[-1].before.followed_by(at, FEW)
+        self._lower = max(self.baseline.lower_by(at), LEAST_SCALE)
+        self.odds, self.back = 0.0, []
+
+    def go_back(self, back: Sequence[int], *, sure: bool) -> tuple[float, float] | None:
+        """Close the losses that are over, as the latest nights say.
+
+        Parameters
+        ----------
+        back : sequence of int
+            The latest nights of the present level, on a higher one.
+        sure : bool
+            Whether it is sure that they are.
+
+        Returns
+        -------
+        tuple of float, or None
+            By how much these nights are lower than the level that they are on, and half the 95 % interval of that;
+            ``None`` if they are on none of the earlier levels.
+        """
+        lowest = math.inf
+        for number, loss in enumerate(self.losses):
+            size, margin, z = loss.before.change(back)
+            lowest = min(lowest, z)
+            if z < SAME or (z < NEARLY and size < NEAR * self._lower):
+                n = loss.before.n
+                self.present = loss.before.until(n)
+                self.present.extend(back)
+                self.present.floor = n
+                del self.losses[number:]
+                self.odds, self.back = 0.0, []
+                if self.losses:
+                    self._lower = self.baseline.lower_by(self.present.at[: self.present.n])
+                return size, margin
+        if sure or lowest > BELOW:
+            self._begin(back)
+        return None
+
+    def accept(self, since: str, learn: int) -> None:
+        """Make the nights from `since` on the level that counts."""
+        names = self.present.nights.names
+        kept = [loss for loss in self.losses if names[loss.since] > since]
+        if kept and len(kept) < len(self.losses):  # what was lost after it stays lost
+            self.losses = kept
+            return
+        nights = [int(one) for loss in self.losses for one in loss.before.at[: loss.before.n]]
+        nights += [int(one) for one in self.present.at[: self.present.n]]
+        self.present = self.baseline.followed_by([one for one in nights if names[one] >= since], learn)
+        self.losses, self.odds, self.back = [], 0.0, []
+
+    def dismiss(self) -> None:
+        """Take all that is open for noise."""
+        if self.losses:
+            further = [int(one) for loss in self.losses[1:] for one in loss.before.at[: loss.before.n]]
+            further += [int(one) for one in self.present.at[: self.present.n]]
+            self.present = self.baseline.until(self.baseline.n)
+            self.present.extend(further)
+            self.losses, self.odds, self.back = [], 0.0, []
+        self.present.floor = self.present.n
+
+    def describe(self, night: str, n: int, *, is_new: bool) -> Callable[[], Verdict]:
+        """Return what makes the verdict on a night of open losses."""
+        losses, present = list(self.losses), self.present
+
+        def make() -> Verdict:
+            levels = [*(loss.before for loss in losses), present.until(n)]
+            events = []
+            for loss, after in zip(losses, levels[1:], strict=True):
+                at = after.at[: after.n]
+                size, margin, _ = loss.before.change(at)
+                events.append(_event(loss, after, size, margin))
+            base, tonight = levels[0], levels[-1]
+            at = tonight.at[: tonight.n]
+            size, margin, z = base.change(at)
+            since = base.nights.names[losses[0].since]
+            verdict = Verdict(night, REGRESSED, since, -size, (-size - margin, -size + margin), z, base.n, len(at))
+            reason = f"{len(at)} runs against {base.n}"
+            return replace(verdict, reason=reason, events=tuple(events), is_new=is_new)
+
+        return make
+
+
+def beginning(segment: Segment, index: int) -> int:
+    """Return where a loss begins that was found to begin at `index`: an odd night before it is no part of it."""
+    before, nights = segment.until(index), segment.nights
+    at = segment.at[index : segment.n]
+    off = (nights.values[at] - before.expected[nights.codes[at]]) / math.sqrt(before.night_variance)
+    from_before, from_after = (np.minimum(np.abs(off - level), ODD) for level in (0.0, float(np.median(off))))
+    fits = np.flatnonzero(from_after < from_before)
+    return index + int(fits[0]) if len(fits) else index
+
+
+def _event(loss: Loss, after: Segment, size: float, margin: float) -> Event:
+    nights, before = after.nights, loss.before.counts(loss.before.n)
+    known = before * after.counts(after.n) * (len(nights.machines) > 1)
+    machines = tuple(name for name, counts in zip(nights.machines, known, strict=True) if counts)
+    interval = (-size - margin, -size + margin)
+    return Event(nights.names[loss.since], -size, interval, nights.names[loss.found], after.n, machines)

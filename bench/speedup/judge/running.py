@@ -1,0 +1,222 @@
+"""Running sums over the nights of a segment, so that what any part of them says is a subtraction; and robust scales."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from .changepoint import Floats
+from .fleet import Sums
+from .verdict import Columns
+
+DEVIATION = 1.4826
+"""Standard deviation of a normal distribution over its median deviation."""
+KINDS, FEWEST_OF_KINDS = 100, 24
+"""Nights that tell whether there are two kinds of night, at most and at least."""
+HALF, SIXTHS = 1.349, 2.07
+"""Width of the shortest half of normal nights, and distance of their outer sixths, in standard deviations."""
+TWO_KINDS = 2.0
+"""How much wider the sixths tell the nights to be than the shortest half does where there are two kinds of night: then
+no night is odd, and none is clipped."""
+
+COUNT, VALUE, SQUARE = 0, (1, 3), (2, 4)
+"""Columns of the sums by machine: of the clipped values, and of the raw ones."""
+ODD, CUT, RESIDUAL, LAGGED, OWN_SQUARE = 0, 1, (2, 5), (3, 6), (4, 7)
+"""Columns of the sums over all machines: odd nights, what was clipped off; and of the clipped and the raw residuals
+they themselves, their products from one night to the next, and their squares."""
+SE_SQUARE, SE_COUNT = 0, 1
+"""Columns of the sums of what the pairs within a night tell."""
+
+Indices = npt.NDArray[np.int64]
+
+
+class Running:
+    """Some nights of a series, and sums over the first of them.
+
+    Row n of each sum is that over the first n nights. Rows beyond the number of nights are of nights that are looked
+    at, and are not added yet.
+    """
+
+    at: Indices
+    """Index of each night in the series."""
+    codes: Indices
+    """Machine of each night."""
+    raw: Floats
+    residuals: Floats
+    """Of each night, clipped and raw, over the origin and its machine; shape (nights, 2)."""
+    _by_machine: Floats
+    _overall: Floats
+    _within: Floats
+    two_kinds: Indices
+    """Until which night there are two kinds of night, by the number of nights that were there when it was told."""
+
+    def __init__(self, nights: Columns) -> None:
+        self.nights = nights
+        self.n = 0
+        self.origin = 0.0
+        """The first value: sums are of differences from it, for the sake of their last digits."""
+        self.prior = np.zeros(len(nights.machines))
+        """Offset of each machine, as earlier segments tell it."""
+        self._size = 0
+        self._make_room(32)
+
+    def __len__(self) -> int:
+        return self.n
+
+    def _make_room(self, size: int) -> None:
+        machines = len(self.nights.machines)
+        shapes: dict[str, tuple[int, ...]] = {
+            "at": (size,),
+            "codes": (size,),
+            "raw": (size,),
+            "residuals": (size, 2),
+            "two_kinds": (size + 1,),
+            "_by_machine": (size + 1, 5, machines),
+            "_overall": (size + 1, 8),
+            "_within": (size + 1, 2),
+        }
+        for name, shape in shapes.items():
+            new = np.zeros(shape, dtype=np.int64 if name in ("at", "codes", "two_kinds") else float)
+            if self._size:
+                old = getattr(self, name)
+                new[: len(old)] = old
+            setattr(self, name, new)
+        self._size = size
+
+    def until(self, length: int) -> Self:
+        """Return the nights up to a number of them, on their own."""
+        found = copy.copy(self)
+        for name, value in vars(self).items():
+            if isinstance(value, np.ndarray):
+                setattr(found, name, value.copy())
+        found.n = length
+        return found
+
+    def place(self, at: Sequence[int]) -> Indices:
+        """Write what is known of the next nights as such; return the number of nights before each."""
+        nights = np.asarray(at, dtype=np.int64)
+        n, end = self.n, self.n + len(nights)
+        while end > self._size:
+            self._make_room(2 * self._size)
+        self.at[n:end] = nights
+        self.codes[n:end] = self.nights.codes[nights]
+        self.raw[n:end] = self.nights.values[nights]
+        ses = self.nights.ses[nights]
+        known = np.isfinite(ses)
+        self._write(self._within, np.stack([np.where(known, ses, 0.0) ** 2, known], axis=1))
+        return np.arange(n, end)
+
+    def _write(self, sums: Floats, what: Floats) -> None:
+        sums[self.n + 1 : self.n + 1 + len(what)] = sums[self.n] + np.cumsum(what, axis=0)
+
+    def sum_by_machine(self, clipped: Floats) -> None:
+        """Write the sums by machine of the next nights."""
+        n, count = self.n, len(clipped)
+        codes = self.codes[n : n + count]
+        x, y = (values - self.origin - self.prior[codes] for values in (clipped, self.raw[n : n + count]))
+        block = np.zeros((count, *self._by_machine.shape[1:]))
+        block[np.arange(count), :, codes] = np.stack([np.ones(count), x, x * x, y, y * y], axis=1)
+        self._write(self._by_machine, block)
+
+    def sum_overall(self, clipped: Floats, odd: Floats, offsets: Floats) -> None:
+        """Write the other sums of the next nights; `offsets` are those of their machines."""
+        n, end = self.n, self.n + len(clipped)
+        raw = self.raw[n:end]
+        both = np.stack([clipped, raw], axis=1) - (self.origin + offsets)[:, None]
+        self.residuals[n:end] = both
+        before = self.residuals[n - 1 : end - 1] if n else np.concatenate([np.zeros((1, 2)), both[:-1]])
+        parts = [odd, raw - clipped]
+        for kind in (0, 1):
+            parts += [both[:, kind], both[:, kind] * before[:, kind], both[:, kind] ** 2]
+        self._write(self._overall, np.stack(parts, axis=1))
+
+    def sums(self, rows: Any, ends: Any = None) -> Sums:
+        """Return the sums of the first nights; clipped, unless there are two kinds of night up to `ends`."""
+        block = self._by_machine[rows]
+        two = (self.two_kinds[rows if ends is None else ends] > 0)[..., None]
+        clipped, raw = ((block[..., VALUE[kind], :], block[..., SQUARE[kind], :]) for kind in (0, 1))
+        return Sums(block[..., COUNT, :], np.where(two, raw[0], clipped[0]), np.where(two, raw[1], clipped[1]))
+
+    def raw_sums(self, rows: Any) -> Sums:
+        """Return the sums of the first nights as they were measured."""
+        block = self._by_machine[rows]
+        return Sums(block[..., COUNT, :], block[..., VALUE[1], :], block[..., SQUARE[1], :])
+
+    def counts(self, rows: Any) -> Floats:
+        """Return how many of the first nights were on each machine."""
+        return np.asarray(self._by_machine[rows, COUNT])
+
+    def odd(self, rows: Any) -> Any:
+        """Return how many of the first nights were odd."""
+        return self._overall[rows, ODD]
+
+    def cut(self, rows: Any) -> Any:
+        """Return how much was clipped off the first nights."""
+        return self._overall[rows, CUT]
+
+    def within(self, rows: Any) -> Any:
+        """Return the pooled variance within a night, 0 if no night tells it."""
+        return self._within[rows, SE_SQUARE] / np.maximum(self._within[rows, SE_COUNT], 1)
+
+    def nights_with_se(self, rows: Any) -> Any:
+        """Return how many of the first nights have a standard error."""
+        return self._within[rows, SE_COUNT]
+
+    def products(self, before: Indices, ends: Any) -> tuple[Floats, Floats]:
+        """Return the sums of the residuals' products from night to night, and of their squares, around their mean."""
+        two = self.two_kinds[ends] > 0
+
+        def chosen(values: Floats, columns: tuple[int, int]) -> Floats:
+            return np.where(two, values[..., columns[1]], values[..., columns[0]])
+
+        block, last, first = self._overall[before], self.residuals[before - 1], self.residuals[0]
+        sums = chosen(block, RESIDUAL)
+        mean = sums / before
+        ends_of_it = chosen(last, (0, 1)) + np.where(two, first[1], first[0])
+        lagged = chosen(block, LAGGED) - mean * (2 * sums - ends_of_it) + (before - 1) * mean * mean
+        return lagged, chosen(block, OWN_SQUARE) - before * mean * mean
+
+    def window(self, ends: Indices, width: int) -> tuple[Floats, Indices]:
+        """Return the values of the nights before each end, the latest last, and their machines; else NaN."""
+        back = ends[:, None] - np.arange(min(width, int(ends[-1])), 0, -1)
+        values = self.raw[back]
+        values[back < 0] = np.nan
+        return values, self.codes[back]
+
+    def tell_kinds(self, rows: Indices, lasting: int) -> None:
+        """Write whether there are two kinds of night up to each of the next ones, and once there are, for how long."""
+        ends = rows + 1
+        until = np.where(_are_two_kinds(self.window(ends, KINDS)[0]), ends + lasting, self.two_kinds[rows[0]])
+        until = np.maximum.accumulate(until)
+        self.two_kinds[ends] = np.where(until >= ends, until, 0)
+
+
+def robust(rows: Floats) -> tuple[Floats, Floats]:
+    """Return the median and a robust standard deviation of each row, without what is not a number."""
+    each, ordered = np.arange(len(rows)), np.sort(rows, axis=1)  # NaN comes last
+    counts = np.isfinite(ordered).sum(axis=1)
+
+    def middle_of(values: Floats) -> Floats:
+        return np.asarray((values[each, (counts - 1) // 2] + values[each, counts // 2]) / 2)
+
+    middle = middle_of(ordered)
+    return middle, DEVIATION * middle_of(np.sort(np.abs(ordered - middle[:, None]), axis=1))
+
+
+def _are_two_kinds(rows: Floats) -> npt.NDArray[np.bool_]:
+    """Return of each row whether its nights lie around two levels, each of them often enough to be no exception."""
+    width = rows.shape[1]
+    if width < FEWEST_OF_KINDS:
+        return np.zeros(len(rows), dtype=bool)
+    each, ordered = np.arange(len(rows)), np.sort(rows, axis=1)
+    counts = np.isfinite(ordered).sum(axis=1)
+    ends = np.arange(width)[None, :] + (counts // 2)[:, None]
+    upper = ordered[each[:, None], np.minimum(ends, width - 1)]
+    halves = np.where(ends < counts[:, None], upper - ordered, np.inf).min(axis=1)
+    sixth = np.rint((counts - 1) * 0.15).astype(int)
+    sixths = ordered[each, counts - 1 - sixth] - ordered[each, sixth]
+    return np.asarray((counts >= FEWEST_OF_KINDS) & (sixths / SIXTHS > TWO_KINDS * halves / HALF))

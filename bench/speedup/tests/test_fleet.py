@@ -1,0 +1,165 @@
+"""One series on many machines: the sums against linear algebra, and what its users meet."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.evidence import fleets
+from bench.speedup.judge import fleet
+from bench.speedup.judge.fleet import Kinds, Sums
+from bench.speedup.judge.replay import read_csv
+from bench.speedup.judge.series import judge
+from bench.speedup.judge.verdict import IMPROVED, INCOMPARABLE, OK, RECOVERED, REGRESSED, SUSPECT, Night
+from bench.speedup.judge.verdicts import Verdicts
+
+
+def sums(values: np.ndarray, machines: np.ndarray, count: int) -> Sums:
+    parts = [values[machines == code] for code in range(count)]
+    return Sums(*(np.array([float(what(part)) for part in parts]) for what in (len, np.sum, lambda x: np.sum(x * x))))
+
+
+def test_the_change_is_that_of_generalised_least_squares() -> None:
+    rng = np.random.default_rng(1)
+    machines, values = rng.integers(0, 3, 40), rng.normal(0.0, 1.0, 40)
+    kind = Kinds(np.array([2.0, 2.0, 0.5]), np.array([1.0, 4.0, 0.7]))
+    covariance = np.diag(kind.own[machines]) + kind.offset[machines] * (machines[:, None] == machines)
+    design = np.stack([np.ones(40), np.arange(40) >= 30], axis=1).astype(float)
+    weight = np.linalg.inv(covariance)
+    variance = np.linalg.inv(design.T @ weight @ design)
+    mean, change = variance @ design.T @ weight @ values
+    residual = values - design @ [mean, change]
+    found = fleet.contrast(sums(values[:30], machines[:30], 3), sums(values, machines, 3), kind)
+    assert float(found.change) == pytest.approx(change)
+    assert float(found.variance) == pytest.approx(variance[1, 1])
+    assert float(found.residual) == pytest.approx(residual @ weight @ residual)
+    alone = fleet.level(sums(values, machines, 3), kind)
+    one = np.ones(40)
+    level = (one @ weight @ values) / (one @ weight @ one)
+    assert float(alone.mean) == pytest.approx(level)
+    shared = kind.offset[:, None] * (np.arange(3)[:, None] == machines)
+    assert alone.offsets == pytest.approx(shared @ weight @ (values - level))
+
+
+def test_with_one_machine_it_is_the_difference_of_means() -> None:
+    values, machines = np.random.default_rng(2).normal(5.0, 1.0, 20), np.zeros(20, dtype=int)
+    whole = sums(values, machines, 1)
+    kind = fleet.kinds(whole, np.array(0.0), (0.0, 0), np.array([np.inf]))
+    found = fleet.contrast(sums(values[:15], machines[:15], 1), whole, kind)
+    assert float(found.change) == pytest.approx(values[15:].mean() - values[:15].mean())
+    assert float(found.variance) == pytest.approx(1 / 15 + 1 / 5)
+
+
+MIX = ("a", "b", "a", "c", "a", "b")
+OFFSETS = {"a": 0.0, "b": -0.04, "c": 0.03, "new": -0.1}
+
+
+def on(machines: list[str], *steps: tuple[int, float], sd: float = 0.01, seed: int = 1) -> Verdicts:
+    values = np.random.default_rng(seed).normal(0.0, sd, len(machines)) + [OFFSETS[name] for name in machines]
+    for at, share in steps:
+        values[at:] += math.log(share)
+    return judge([Night(f"{t:04}", float(x), machine=machines[t]) for t, x in enumerate(values)])
+
+
+def mix(nights: int) -> list[str]:
+    return [MIX[t % len(MIX)] for t in range(nights)]
+
+
+def test_a_loss_is_found_on_all_machines_at_once() -> None:
+    found = on(mix(70), (60, 0.95))
+    first = found.states.index(REGRESSED)
+    assert 61 <= first <= 64
+    assert found[69].events[0].machines == ("a", "b", "c")
+    assert found[69].change == pytest.approx(math.log(0.95), abs=0.012)
+    assert not {REGRESSED, IMPROVED} & set(found.states[:60])
+
+
+def test_offsets_are_learnt_and_told() -> None:
+    offsets = on(mix(120)).offsets
+    assert offsets["b"] - offsets["a"] == pytest.approx(-0.04, abs=0.006)
+    assert offsets["c"] - offsets["a"] == pytest.approx(0.03, abs=0.006)
+
+
+def test_a_new_machine_among_others_is_judged_and_its_offset_learnt() -> None:
+    machines = [*mix(60), *("new" if t % 3 == 0 else name for t, name in enumerate(mix(60)))]
+    found = on(machines)
+    assert REGRESSED not in found.states
+    assert found.states[119] == OK
+    assert found.offsets["new"] - found.offsets["a"] == pytest.approx(-0.1, abs=0.01)
+
+
+def test_a_machine_that_comes_back_is_known() -> None:
+    machines = ["b" if t < 10 or t >= 110 else "a" for t in range(120)]
+    found = on(machines)
+    assert set(found.states[10:]) <= {OK, INCOMPARABLE, SUSPECT}
+    assert set(found.states[110:]) == {OK}
+    lost = on(machines, (110, 0.9))
+    assert REGRESSED in lost.states[110:114]
+
+
+def test_a_fleet_that_changes_over_wholly_says_that_nothing_can_be_told() -> None:
+    found = on(["a"] * 40 + ["new"] * 30)
+    assert set(found.states[40:50]) == {INCOMPARABLE}
+    assert found[40].reason.startswith("new: no earlier run was on it")
+    assert "(`ab`)" in found[40].reason
+    assert set(found.states[50:]) == {OK}
+    several = on([*mix(42), *["new"] * 20])
+    assert set(several.states[44:52]) == {INCOMPARABLE}
+    assert REGRESSED not in several.states
+
+
+def test_machines_that_come_back_end_it() -> None:
+    found = on(["a"] * 40 + ["new"] * 3 + ["a"] * 20)
+    assert found.states[40:43] == [INCOMPARABLE] * 3
+    assert set(found.states[43:]) == {OK}
+
+
+def test_a_loss_on_a_fleet_recovers() -> None:
+    found = on(mix(120), (60, 0.95), (90, 1 / 0.95))
+    assert found.states[89] == REGRESSED
+    assert found.states.index(RECOVERED) < 97
+
+
+def test_a_noisy_machine_does_not_drown_the_others() -> None:
+    rng = np.random.default_rng(1)
+    values = [
+        float(rng.normal(0.0, 0.05 if t % 4 == 0 else 0.005)) + (math.log(0.97) if t >= 60 else 0) for t in range(76)
+    ]
+    found = judge([Night(f"{t:04}", x, machine="noisy" if t % 4 == 0 else "calm") for t, x in enumerate(values)])
+    assert REGRESSED in found.states[60:68]
+    assert REGRESSED not in found.states[:60]
+
+
+def test_two_machines_on_one_night_are_two_points() -> None:
+    values = np.random.default_rng(1).normal(0.0, 0.01, 60)
+    found = judge([Night(f"{t // 2:04}", float(x), machine="ab"[t % 2]) for t, x in enumerate(values)])
+    assert len(found) == 60
+    assert found.by_night["0029", "b"] == 59
+    assert [verdict.machine for verdict in found[-2:]] == ["a", "b"]
+
+
+def test_what_is_said_of_a_night_looks_at_no_later_one() -> None:
+    values = np.random.default_rng(5).normal(0.0, 0.01, 90)
+    values[60:] -= 0.04
+    nights = [Night(f"{t:04}", float(x), machine=MIX[t * 5 % 6]) for t, x in enumerate(values)]
+    whole = judge(nights)
+    for t in (12, 40, 61, 63, 75, 90):
+        assert judge(nights[:t])[-1] == whole[t - 1]
+
+
+@pytest.mark.parametrize("setting", [fleets.ENGINE, fleets.SPEEDUP], ids=["engine", "speedup"])
+def test_one_series_finds_sooner_what_one_for_each_machine_finds_late(setting: fleets.Setting) -> None:
+    found = [fleets.delays(setting, seed) for seed in range(12)]
+    within = 3 if setting is fleets.ENGINE else 7
+    assert sum(together <= within for together, _ in found) >= 9
+    assert sum(alone <= within for _, alone in found) <= 7
+    assert sum(fleets.false_failures(setting, seed) for seed in range(4)) <= 3
+
+
+def test_replay_knows_machines(tmp_path: Path) -> None:
+    file = tmp_path / "x.csv"
+    file.write_text("night,log_speedup,se,machine\n1,0.5,,a\n1,0.6,,b\n2,0.5,0.1,\n")
+    assert [(night.night, night.machine) for night in read_csv(file)] == [("1", "a"), ("1", "b"), ("2", "")]
