@@ -68,7 +68,7 @@ def by_kind(nights: Sequence[Night]) -> list[str]:
     for machine in {night.machine for night in nights}:
         own = [replace(night, machine="") for night in nights if night.machine == machine]
         said = judge(own)
-        states |= dict(zip(said.nights, said.states, strict=True))
+        states |= dict(zip(said.nights.names, said.states, strict=True))
     return [states[night.night] for night in nights]
 
 

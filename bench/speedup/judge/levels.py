@@ -184,11 +184,11 @@ class Levels:
             self.losses, self.odds, self.back = [], 0.0, []
         self.present.floor = self.present.n
 
-    def describe(self, night: str, n: int, *, is_new: bool) -> Callable[[], Verdict]:
-        """Return what makes the verdict on a night of open losses."""
+    def describe(self, *, is_new: bool = False) -> Callable[[str, int], Verdict]:
+        """Return what makes the verdict on a night of open losses, from its name and that of nights on the level."""
         losses, present = list(self.losses), self.present
 
-        def make() -> Verdict:
+        def make(night: str, n: int) -> Verdict:
             levels = [*(loss.before for loss in losses), present.until(n)]
             events = []
             for loss, after in zip(losses, levels[1:], strict=True):

@@ -17,6 +17,8 @@ DEVIATION = 1.4826
 """Standard deviation of a normal distribution over its median deviation."""
 KINDS, FEWEST_OF_KINDS = 100, 24
 """Nights that tell whether there are two kinds of night, at most and at least."""
+KINDS_EVERY = 5
+"""Nights after which that is asked anew."""
 HALF, SIXTHS = 1.349, 2.07
 """Width of the shortest half of normal nights, and distance of their outer sixths, in standard deviations."""
 TWO_KINDS = 2.0
@@ -190,7 +192,12 @@ class Running:
     def tell_kinds(self, rows: Indices, lasting: int) -> None:
         """Write whether there are two kinds of night up to each of the next ones, and once there are, for how long."""
         ends = rows + 1
-        until = np.where(_are_two_kinds(self.window(ends, KINDS)[0]), ends + lasting, self.two_kinds[rows[0]])
+        asked = ends % KINDS_EVERY == 0  # sorting a hundred nights takes longer than all the rest
+        until = np.full(len(rows), self.two_kinds[rows[0]])
+        if asked.any():
+            until[asked] = np.maximum(
+                until[asked], _are_two_kinds(self.window(ends[asked], KINDS)[0]) * (ends[asked] + lasting)
+            )
         until = np.maximum.accumulate(until)
         self.two_kinds[ends] = np.where(until >= ends, until, 0)
 

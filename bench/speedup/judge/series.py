@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -27,7 +27,7 @@ from .verdict import (
     Verdict,
     in_order,
 )
-from .verdicts import Verdicts
+from .verdicts import Make, Verdicts
 
 RULE = Rule()
 
@@ -36,14 +36,14 @@ FEWEST, MOST = 16, 512
 """Nights that are looked at in one go."""
 
 
-def judge(series: Iterable[Night], rule: Rule = RULE, decisions: Sequence[Decision] = ()) -> Verdicts:
+def judge(series: Iterable[Night] | Columns, rule: Rule = RULE, decisions: Sequence[Decision] = ()) -> Verdicts:
     """Judge every run of a series by the runs before it.
 
     Parameters
     ----------
-    series : iterable of Night
+    series : iterable of Night, or Columns
         One series, of any machines. Nights are put in order; several of the same name and machine are one, with the
-        mean of their values.
+        mean of their values. Columns are in order.
     rule : Rule
         The constants.
     decisions : sequence of Decision
@@ -66,8 +66,8 @@ def judge(series: Iterable[Night], rule: Rule = RULE, decisions: Sequence[Decisi
     where there are none, level and machine cannot be told apart, and the series is `incomparable` until it has learnt
     the level anew.
     """
-    nights = in_order(series)
-    state = _Series(Columns(nights), rule, decisions)
+    nights = series if isinstance(series, Columns) else Columns(in_order(series))
+    state = _Series(nights, rule, decisions)
     state.run()
     state.said.offsets = state.levels.baseline.machines
     return state.said
@@ -94,7 +94,7 @@ class _Series:
         self.noted: int | None = None
         """First night of a loss that is too small for a failure, as it was first told."""
         self.width = FEWEST
-        self.said = Verdicts()
+        self.said = Verdicts(nights)
 
     @property
     def segment(self) -> Segment:
@@ -117,11 +117,8 @@ class _Series:
     def _takes_effect(self, t: int) -> bool:
         return self.decisions[0].takes_effect < (self.nights.names[t], True)
 
-    def _say(self, t: int, state: str, make: Callable[[], Verdict]) -> None:
-        self.said.add(self.nights, t, state, self.number, make)
-
     def _tell(self, t: int, verdict: Verdict) -> None:
-        self._say(t, verdict.state, lambda: verdict)
+        self.said.tell([t], verdict.state, self.number, lambda _: verdict)
 
     def _anew(self, at: Sequence[int], before: Segment | None = None) -> None:
         """Begin a new baseline with these nights; `before` is what noise and machines are known from."""
@@ -201,16 +198,13 @@ class _Series:
         if quiet:
             self.lows.add(is_low=False)
             self.noted = None
-        place = 0
-        for i in range(t, at[quiet] if quiet < len(at) else at[-1] + 1):
-            if not math.isfinite(self.nights.values[i]):
-                self._without_figure(i)
-            elif self.levels.losses:
-                self._red(i, outlook.first + place + 1)
-                place += 1
+            if self.levels.losses:
+                self.said.tell(at[:quiet], REGRESSED, self.number, self._red_nights(at, outlook.first + 1))
             else:
-                self._say(i, OK, self._nothing_new(i, outlook, place))
-                place += 1
+                self.said.tell(at[:quiet], OK, self.number, self._nothing_new(at, outlook))
+        end = at[quiet] if quiet < len(at) else at[-1] + 1
+        for i in set(range(t, end)).difference(at):
+            self._without_figure(i)
         if quiet == len(at):
             self.width = min(MOST, 2 * self.width)
             return at[-1] + 1
@@ -249,15 +243,20 @@ class _Series:
         )
         return int(happens.argmax()) if happens.any() else nights
 
-    def _nothing_new(self, t: int, outlook: Outlook, j: int) -> Callable[[], Verdict]:
-        name, n = self.nights.names[t], outlook.first + j
+    def _nothing_new(self, at: Sequence[int], outlook: Outlook) -> Make:
+        names = self.nights.names
 
-        def make() -> Verdict:
+        def make(j: int) -> Verdict:
+            n = outlook.first + j
             z = float(outlook.any_loss.z[j]) if math.isfinite(outlook.any_loss.evidence[j]) else 0.0
             change = float(outlook.change[j])
-            return Verdict(name, OK, None, change, outlook.interval(j), z, n, reason=f"{n} runs")
+            return Verdict(names[at[j]], OK, None, change, outlook.interval(j), z, n, reason=f"{n} runs")
 
         return make
+
+    def _red_nights(self, at: Sequence[int], first: int) -> Make:
+        names, describe = self.nights.names, self.levels.describe()
+        return lambda j: describe(names[at[j]], first + j)
 
     def _happens(self, t: int) -> None:
         """Judge a night on which something may have happened."""
@@ -275,7 +274,7 @@ class _Series:
         self.lows.add(is_low=is_low, confirmed=confirmed)
         self.levels.add(t)
         self._judge_tonight(t, n, outlook, is_low=is_low, confirmed=confirmed)
-        self.said.suspicious[-1], self.said.remeasured[-1] = suspicious, remeasured
+        self.said.suspicious[t], self.said.remeasured[t] = suspicious, remeasured
 
     def _judge_tonight(self, t: int, n: int, outlook: Outlook, *, is_low: bool, confirmed: bool) -> None:
         if self._changed(t, outlook, confirmed):
@@ -374,9 +373,9 @@ class _Series:
         self.lows = Lows()
         self._red(t, is_new=True)
 
-    def _red(self, t: int, nights: int = 0, *, is_new: bool = False) -> None:
-        nights = nights or self.levels.present.n
-        self._say(t, REGRESSED, self.levels.describe(self.nights.names[t], nights, is_new=is_new))
+    def _red(self, t: int, *, is_new: bool = False) -> None:
+        describe, night, n = self.levels.describe(is_new=is_new), self.nights.names[t], self.levels.present.n
+        self.said.tell([t], REGRESSED, self.number, lambda _: describe(night, n))
 
     def _risen(self, t: int, back: Sequence[int], *, sure: bool) -> None:
         """Go back to the level that the latest nights are on, if they are on one of the earlier ones."""

@@ -22,8 +22,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import compress
-from statistics import median
 
+import numpy as np
 from scipy import special
 
 from ..keep.decisions import Decision
@@ -40,10 +40,10 @@ from .verdict import (
     RECOVERED,
     REGRESSED,
     SUSPECT,
+    Columns,
     Night,
     Rule,
     Verdict,
-    night_of,
 )
 from .verdicts import Verdicts
 
@@ -154,8 +154,7 @@ def judge_cell(
     dict of str to Verdicts
         All nights of each quantity.
     """
-    points = {name: [night_of(record, name) for record in records] for name in records[-1].quantities}
-    return _judged(points, rule, decisions, records[-1].fingerprint.engine)
+    return _judged(Columns.of(records), rule, decisions, records[-1].fingerprint.engine)
 
 
 def judge_suite(
@@ -233,20 +232,19 @@ def pooled(cells: Sequence[Verdicts]) -> list[Night]:
     """
     parts: dict[tuple[str, str], list[tuple[float, float, float]]] = {}
     for said in cells:
-        level = [i for i, number in enumerate(said.segments) if number == said.segments[-1]]
-        level = [i for i in level if math.isfinite(said.values[i])]
+        nights = said.nights
+        level = np.flatnonzero((said.segments == said.segments[-1]) & np.isfinite(nights.values))
         if len(level) <= Rule().learn:
             continue
-        middle = median(said.values[i] for i in level)
-        by_machine: dict[str, list[float]] = {}
-        for i in level:
-            by_machine.setdefault(said.machines[i], []).append(said.values[i])
-        medians = {machine: median(values) for machine, values in by_machine.items()}
-        away = [abs(said.values[i] - medians[said.machines[i]]) for i in level]
-        spread = max(1.4826 * median(away), LEAST_SPREAD)
-        for i in level:
-            night = said.nights[i], said.machines[i]
-            parts.setdefault(night, []).append((said.values[i] - middle, spread**-2, said.ses[i]))
+        values, codes, ses = nights.values[level], nights.codes[level], np.nan_to_num(nights.ses[level])
+        middle = float(np.median(values))
+        medians = np.array(
+            [np.median(values[codes == code]) if code in codes else 0.0 for code in range(len(nights.machines))]
+        )
+        spread = max(1.4826 * float(np.median(np.abs(values - medians[codes]))), LEAST_SPREAD)
+        for t, value, code, se in zip(level.tolist(), values.tolist(), codes.tolist(), ses.tolist(), strict=True):
+            night = nights.names[t], nights.machines[code]
+            parts.setdefault(night, []).append((value - middle, spread**-2, se))
     if all(len(one) < 2 for one in parts.values()):
         return []
     return [_weighted_mean(*night, one) for night, one in parts.items()]
@@ -259,7 +257,7 @@ def _weighted_mean(name: str, machine: str, parts: Sequence[tuple[float, float, 
 
 
 def _judged(
-    points: Mapping[str, Sequence[Night]], rule: Rule, decisions: Sequence[Decision], engine: str
+    points: Mapping[str, Columns | Sequence[Night]], rule: Rule, decisions: Sequence[Decision], engine: str
 ) -> tuple[CellVerdict, dict[str, Verdicts]]:
     nights = {name: judge(series, rule, decisions) for name, series in points.items()}
     tonight = {name: verdicts[-1] for name, verdicts in nights.items()}
@@ -269,7 +267,7 @@ def _judged(
     quantity, culprit, shares = concerned[0], None, {}
     if state in (REGRESSED, IMPROVED, RECOVERED, SUSPECT):
         sign = 1.0 if state in (REGRESSED, SUSPECT) else -1.0
-        shares = _shares(points, tonight[concerned[0]])
+        shares = _shares({name: said.nights for name, said in nights.items()}, tonight[concerned[0]])
         # The factors are steadier than the speedup, and each has one cause: the one that lost most leads.
         if factors:
             culprit = min(factors, key=lambda name: sign * (tonight[name].change or 0.0))
@@ -285,16 +283,21 @@ def _judged(
     return CellVerdict(state, tonight[quantity], quantity, tonight, culprit, shares, reason, is_new), nights
 
 
-def _shares(points: Mapping[str, Sequence[Night]], verdict: Verdict) -> dict[str, float]:
+def _shares(points: Mapping[str, Columns], verdict: Verdict) -> dict[str, float]:
     """Return by how much the log of each factor changed with the level that `verdict` speaks of."""
     since = verdict.since or verdict.night
     if not points.keys() >= set(FACTORS):
         return {}
     changes = {}
     for name in FACTORS:
-        known = [night for night in points[name] if math.isfinite(night.value)]
-        after = [(night.machine, night.value) for night in known if night.night >= since]
-        before = [(night.machine, night.value) for night in known if night.night < since][-max(1, verdict.compared) :]
+        nights = points[name]
+        known = [
+            (night, (nights.machines[code], value))
+            for night, code, value in zip(nights.names, nights.codes.tolist(), nights.values.tolist(), strict=True)
+            if math.isfinite(value)
+        ]
+        after = [one for night, one in known if night >= since]
+        before = [one for night, one in known if night < since][-max(1, verdict.compared) :]
         if not before or not after:
             return {}
         changes[name] = moved(before, after)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -19,6 +20,7 @@ REGRESSED = "regressed"
 IMPROVED = "improved"
 RECOVERED = "recovered"
 INCOMPARABLE = "incomparable"
+STATES = (LEARNING, OK, SUSPECT, REGRESSED, IMPROVED, RECOVERED, INCOMPARABLE)
 
 
 @dataclass(frozen=True)
@@ -43,22 +45,41 @@ class Columns:
     """The nights of a series, in their order, as arrays; each of shape (nights,)."""
 
     def __init__(self, nights: Sequence[Night]) -> None:
-        def numbers(values: Iterable[float | None]) -> npt.NDArray[np.float64]:
-            return np.array([math.nan if value is None else value for value in values], dtype=float)
-
         self.names = [night.night for night in nights]
-        self.values = numbers(night.value for night in nights)
+        self.values = _numbers(night.value for night in nights)
         """What counts of each night; a second measurement may take its place."""
-        self.ses = numbers(night.se for night in nights)
+        self.ses = _numbers(night.se for night in nights)
         """Standard error within each night; NaN where it is not known."""
-        self.again = numbers(night.remeasured for night in nights)
-        self.again_ses = numbers(night.remeasured_se for night in nights)
+        self.again = _numbers(night.remeasured for night in nights)
+        self.again_ses = _numbers(night.remeasured_se for night in nights)
         machines = {night.machine: None for night in nights}
         self.machines = list(machines)
         """All kinds of machine, in the order in which they appear."""
         number = {name: code for code, name in enumerate(self.machines)}
         self.codes = np.array([number[night.machine] for night in nights], dtype=np.int64)
         """The machine of each night."""
+
+    @classmethod
+    def of(cls, records: Sequence[Record]) -> dict[str, Columns]:
+        """Return the nights of all quantities of a series of saved cells, the oldest first."""
+        quantities = records[-1].quantities
+        if len({(record.night, record.machine) for record in records}) < len(records):  # a run was saved twice
+            return {name: cls(in_order(night_of(record, name) for record in records)) for name in quantities}
+        first = cls([night_of(record, quantities[0]) for record in records])
+        found = {quantities[0]: first}
+        for name in quantities[1:]:
+            found[name] = other = copy(first)
+            other.values = np.array([record.logs[name] for record in records])
+            other.ses = _numbers(record.log_ses[name] for record in records)
+            other.again, other.again_ses = first.again.copy(), first.again_ses.copy()
+            for n in np.flatnonzero(np.isfinite(first.again)):
+                night = night_of(records[int(n)], name)
+                other.again[n], other.again_ses[n] = _numbers((night.remeasured, night.remeasured_se))
+        return found
+
+
+def _numbers(values: Iterable[float | None]) -> npt.NDArray[np.float64]:
+    return np.array([math.nan if value is None else value for value in values], dtype=float)
 
 
 def night_of(record: Record, quantity: str) -> Night:

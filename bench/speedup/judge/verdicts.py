@@ -2,50 +2,55 @@
 
 from __future__ import annotations
 
-import math
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import overload
 
-from .verdict import Columns, Verdict
+import numpy as np
+import numpy.typing as npt
+
+from .verdict import STATES, Columns, Verdict
+
+Make = Callable[[int], Verdict]
+"""Puts the verdict on a run into words, given its place among those that were told together."""
 
 
 class Verdicts(Sequence[Verdict]):
     """The verdicts on the runs of a series, in their order; each is put into words when it is asked for."""
 
-    def __init__(self) -> None:
-        self.nights: list[str] = []
-        self.machines: list[str] = []
-        """What each run was on."""
-        self.states: list[str] = []
-        self.segments: list[int] = []
-        self.values: list[float] = []
-        """What counted of each run: the second measurement, where it cleared the first."""
-        self.ses: list[float] = []
-        """Standard error of each within the run; 0 where it is not known."""
-        self.suspicious: list[bool] = []
+    def __init__(self, nights: Columns) -> None:
+        count = len(nights.names)
+        self.nights = nights
+        """The runs; the values are those that counted: the second measurement, where it cleared the first."""
+        self.segments = np.zeros(count, dtype=np.int64)
+        """Number of the segment of each run."""
+        self.suspicious = np.zeros(count, dtype=bool)
         """Whether each run was low enough, by its first measurement, to be measured again."""
-        self.remeasured: list[bool] = []
+        self.remeasured = np.zeros(count, dtype=bool)
         """Whether its second measurement was looked at."""
         self.offsets: dict[str, float] = {}
         """Log of each machine of the present level over it, as learnt at last."""
-        self._made: list[Callable[[], Verdict]] = []
+        self._codes = np.zeros(count, dtype=np.int8)
+        self._starts: list[int] = []
+        self._made: list[tuple[npt.NDArray[np.int64], Make]] = []
 
-    def add(self, nights: Columns, t: int, state: str, segment: int, make: Callable[[], Verdict]) -> None:
-        """Add the verdict on the next night."""
-        self.nights.append(nights.names[t])
-        self.machines.append(nights.machines[nights.codes[t]])
-        self.values.append(float(nights.values[t]))
-        se = float(nights.ses[t])
-        self.ses.append(se if math.isfinite(se) else 0.0)
-        self.states.append(state)
-        self.segments.append(segment)
-        self.suspicious.append(False)
-        self.remeasured.append(False)
-        self._made.append(make)
+    def tell(self, at: Sequence[int], state: str, segment: int, make: Make) -> None:
+        """Say the same of some runs, the next ones; all of them have a figure, or there is only one."""
+        places = np.asarray(at)
+        self._codes[places] = STATES.index(state)
+        self.segments[places] = segment
+        self._starts.append(int(places[0]))
+        self._made.append((places, make))
+
+    @cached_property
+    def states(self) -> list[str]:
+        """The state of each run."""
+        return [STATES[code] for code in self._codes.tolist()]
 
     def __len__(self) -> int:
-        return len(self._made)
+        return len(self._codes)
 
     @overload
     def __getitem__(self, index: int) -> Verdict: ...
@@ -54,18 +59,28 @@ class Verdicts(Sequence[Verdict]):
     def __getitem__(self, index: int | slice) -> Verdict | list[Verdict]:
         if isinstance(index, slice):
             return [self[one] for one in range(*index.indices(len(self)))]
+        t = range(len(self))[index]
+        told = bisect_right(self._starts, t) - 1
+        while t not in self._made[told][0]:  # a run without a figure lies among those told together
+            told -= 1
+        places, make = self._made[told]
         return replace(
-            self._made[index](),
-            segment=self.segments[index],
-            machine=self.machines[index],
-            suspicious=self.suspicious[index],
-            remeasured=self.remeasured[index],
+            make(int(np.searchsorted(places, t))),
+            segment=int(self.segments[t]),
+            machine=self.nights.machines[self.nights.codes[t]],
+            suspicious=bool(self.suspicious[t]),
+            remeasured=bool(self.remeasured[t]),
         )
 
     @property
+    def machines(self) -> list[str]:
+        """What each run was on."""
+        return [self.nights.machines[code] for code in self.nights.codes.tolist()]
+
+    @cached_property
     def by_night(self) -> dict[tuple[str, str], int]:
         """Index of each run by its night and its machine."""
-        return {night: index for index, night in enumerate(zip(self.nights, self.machines, strict=True))}
+        return {night: index for index, night in enumerate(zip(self.nights.names, self.machines, strict=True))}
 
     def __iter__(self) -> Iterator[Verdict]:
         return (self[index] for index in range(len(self)))
