@@ -18,8 +18,9 @@ from .keep.curves import read_curves
 from .keep.decisions import ACCEPT, DISMISS, Decisions, read_decisions
 from .keep.decisions import decide as write_decisions
 from .keep.files import add_lines
+from .keep.index import read_store
 from .keep.merging import PRUNED, key_of
-from .keep.runs import History, read_history, stored_files
+from .keep.runs import History, stored_files
 from .keep.sync import SyncError
 from .keep.sync import sync as synchronise
 from .measure.cell import Fingerprint
@@ -136,7 +137,7 @@ def sync(options: argparse.Namespace) -> None:
     tries = f", after {done.tries} tries" if done.tries > 1 else ""
     print(f"{options.branch}: {done.fetched} fetched, {done.sent} sent, {done.runs} runs in all{tries}")
     if done.runs:
-        read, decisions = read_history(stored_files(options.storage)), read_decisions(options.storage)
+        read, decisions = read_store(options.storage), read_decisions(options.storage)
         for suite in suites(read, decisions, SuiteRule()):
             nights = max(len(one.records) for one in suite.series)
             print(f"  {len(suite.series)} series, up to {plural(nights, 'run')}; {suite.on}")
@@ -180,7 +181,7 @@ def example(options: argparse.Namespace) -> None:  # noqa: ARG001 -- it takes no
 def _read(store: Path) -> tuple[History, Decisions]:
     if not store.is_dir():
         raise CommandError(f"{store} is not a folder: no run is saved yet, or --storage names another one")
-    read, decisions = read_history(stored_files(store)), read_decisions(store)
+    read, decisions = read_store(store), read_decisions(store)
     for problem in (*read.problems, *decisions.problems):
         print(problem, file=sys.stderr)
     if not read.records:

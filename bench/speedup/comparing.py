@@ -11,7 +11,8 @@ from .judge.changes import what_changed
 from .judge.suite import CellVerdict, SuiteRule, judge_cell, judge_suite
 from .judge.verdict import INCOMPARABLE, incomparable
 from .keep.decisions import Decisions, read_decisions
-from .keep.runs import History, Record, read_history, stored_files
+from .keep.index import read_store
+from .keep.runs import History, Record, read_history
 from .keep.storage import WholeFileStorage
 from .measure.cell import Cell
 from .saving import ThisRun
@@ -59,17 +60,18 @@ class Comparison:
             self._note("no earlier run was read: series are read from file storage only")
             return History()
         if self.compare is True:
-            return self._read(stored_files(storage.path))
-        return self._read(storage.query(self.compare))  # type: ignore[no-untyped-call]
+            return self._said(read_store(storage.path, without=self._run.file))
+        files = storage.query(self.compare)  # type: ignore[no-untyped-call]
+        return self._said(read_history(file for file in files if file != self._run.file))
 
     @functools.cached_property
     def whole_history(self) -> History:
         """All earlier runs."""
         store = self._run.store
-        return self.history if store is None or self.compare is True else self._read(stored_files(store))
+        whole = store is None or self.compare is True
+        return self.history if whole or store is None else self._said(read_store(store, without=self._run.file))
 
-    def _read(self, files: Sequence[Path]) -> History:
-        history = read_history(file for file in files if file != self._run.file)
+    def _said(self, history: History) -> History:
         for problem in history.problems:
             self._note(problem)
         return history

@@ -102,6 +102,7 @@ class Segment(Running):
     def __init__(self, nights: Columns, learn: int, before: Segment | None = None) -> None:
         super().__init__(nights)
         self.learn = learn
+        self.before = before
         self.floor = 0
         """First night on which a change may begin: what lies before was dismissed, or is settled."""
         self.carried = (0.0, 0)

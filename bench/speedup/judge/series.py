@@ -150,32 +150,42 @@ class _Series:
             else:
                 self._red(t)
             return
-        change, interval = None, None
-        if n:
-            outlook = segment.look([t], self.least)
-            change = float(outlook.change[0])
-            known = n > 1 or segment.within(n) > 0 or segment.carried[1] > 0
-            interval = outlook.interval(0) if known else None  # else nothing tells how far nights differ
         segment.add(t)
         index = segment.early_change(self.limit)
         if index is not None:
-            at = [int(i) for i in segment.at[index : segment.n]]
-            before = segment.until(index)
-            self._anew(at, before)
-            self.early = before
-        reason = f"{n} of {self.rule.learn} earlier runs"
-        verdict = Verdict(name, LEARNING, None, change, interval, compared=n, reason=reason)
-        self._tell(t, self._too_early(verdict) if self.early else verdict)
+            early = segment.until(index)
+            self._anew([int(i) for i in segment.at[index : segment.n]], early)
+            self.early = early
+        if self.early is not None:
+            self._tell(t, self._too_early(t, self.early))
+            return
 
-    def _too_early(self, verdict: Verdict) -> Verdict:
+        # Not the segment itself, which would be kept for it.
+        earlier, before, rule, nights = segment.at[:n].tolist(), segment.before, self.rule, self.nights
+
+        def make(_: int) -> Verdict:
+            change, interval = None, None
+            if n:
+                level = Segment(nights, rule.learn, before)
+                for one in earlier:
+                    level.add(one)
+                outlook = level.look([t], 0.0)
+                change = float(outlook.change[0])
+                known = n > 1 or level.within(n) > 0 or level.carried[1] > 0
+                interval = outlook.interval(0) if known else None  # else nothing tells how far nights differ
+            reason = f"{n} of {rule.learn} earlier runs"
+            return Verdict(name, LEARNING, None, change, interval, compared=n, reason=reason)
+
+        self.said.tell([t], LEARNING, self.number, make)
+
+    def _too_early(self, t: int, before: Segment) -> Verdict:
         """Return the verdict on a night of the learning phase that comes after a change in it."""
-        before, now = self.early, self.segment
-        assert before is not None
+        now = self.segment
         at = now.at[: now.n]
         size, margin, z = before.change(at)
         reason = f"{now.n} of {self.rule.learn} runs on a new level; a change this early is told, and is no failure"
         return Verdict(
-            verdict.night,
+            self.nights.names[t],
             LEARNING,
             self.nights.names[at[0]],
             -size,

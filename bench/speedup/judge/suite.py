@@ -230,7 +230,7 @@ def pooled(cells: Sequence[Verdicts]) -> list[Night]:
     cells : sequence of Verdicts
         Of one quantity of every cell.
     """
-    parts: dict[tuple[str, str], list[tuple[float, float, float]]] = {}
+    found = []
     for said in cells:
         nights = said.nights
         level = np.flatnonzero((said.segments == said.segments[-1]) & np.isfinite(nights.values))
@@ -238,22 +238,26 @@ def pooled(cells: Sequence[Verdicts]) -> list[Night]:
             continue
         values, codes, ses = nights.values[level], nights.codes[level], np.nan_to_num(nights.ses[level])
         middle = float(np.median(values))
-        medians = np.array(
-            [np.median(values[codes == code]) if code in codes else 0.0 for code in range(len(nights.machines))]
-        )
+        medians = np.zeros(len(nights.machines))
+        for code in np.unique(codes):
+            medians[code] = np.median(values[codes == code])
         spread = max(1.4826 * float(np.median(np.abs(values - medians[codes]))), LEAST_SPREAD)
-        for t, value, code, se in zip(level.tolist(), values.tolist(), codes.tolist(), ses.tolist(), strict=True):
-            night = nights.names[t], nights.machines[code]
-            parts.setdefault(night, []).append((value - middle, spread**-2, se))
-    if all(len(one) < 2 for one in parts.values()):
+        named = [
+            (nights.names[t], nights.machines[code]) for t, code in zip(level.tolist(), codes.tolist(), strict=True)
+        ]
+        found.append((named, values - middle, ses, spread**-2))
+    number = {night: n for n, night in enumerate(sorted({night for named, *_ in found for night in named}))}
+    sums, variances, weights, counts = np.zeros((4, len(number)))
+    for named, values, ses, weight in found:
+        places = [number[night] for night in named]
+        sums[places] += weight * values
+        variances[places] += (weight * ses) ** 2
+        weights[places] += weight
+        counts[places] += 1
+    if not (counts > 1).any():
         return []
-    return [_weighted_mean(*night, one) for night, one in parts.items()]
-
-
-def _weighted_mean(name: str, machine: str, parts: Sequence[tuple[float, float, float]]) -> Night:
-    total = math.fsum(weight for _, weight, _ in parts)
-    mean = math.fsum(weight * value for value, weight, _ in parts) / total
-    return Night(name, mean, math.hypot(*(weight * se for _, weight, se in parts)) / total, machine=machine)
+    means, errors = (sums / weights).tolist(), (np.sqrt(variances) / weights).tolist()
+    return [Night(night, means[n], errors[n], machine=machine) for (night, machine), n in number.items()]
 
 
 def _judged(

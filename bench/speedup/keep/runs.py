@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -30,7 +30,7 @@ CLOCKS_DIFFER = timedelta(days=1)
 """How far ahead of this machine's clock a run may be dated."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Record:
     """One cell of one saved run."""
 
@@ -161,48 +161,85 @@ def _latest(records: Sequence[Record]) -> Fingerprint:
     return replace(latest, formerly=tuple(known))
 
 
-def read_history(files: Iterable[Path]) -> History:
+@dataclass(frozen=True, slots=True)
+class SavedRun:
+    """What one file of a store says, whatever the others say."""
+
+    night: str = ""
+    """When it was saved."""
+    run: str = ""
+    """Id of the run; empty where it has none."""
+    records: tuple[Record, ...] = ()
+    problems: tuple[str, ...] = ()
+    """One line for each cell that was left out, or one for the whole file."""
+    is_foreign: bool = False
+    """Whether it was measured without pairs."""
+    is_damaged: bool = False
+    """Whether a cell was left out."""
+
+
+def read_run(file: Path) -> SavedRun:
+    """Read the cells of one saved run.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    """
+    try:
+        run = json.loads(file.read_text(encoding="utf-8"))
+        cells = [cell for cell in run["benchmarks"] if BLOCK in cell["extra_info"]]
+        night = str(run["datetime"])
+        failed = any(OF_A_FAILED_TEST in cell["extra_info"] for cell in run["benchmarks"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return SavedRun(problems=(f"{file.name} left out: broken, or no run of pytest-benchmark",))
+    records: list[Record] = []
+    problems: list[str] = []
+    for cell in cells:
+        try:
+            records.append(record_of(cell["extra_info"][BLOCK], run, str(file)))
+        except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError) as error:
+            problems.append(f"a cell of {file.name} left out: {_reason(error)}")
+    block = run.get(BLOCK)
+    name = str(block.get(RUN) or "") if isinstance(block, dict) else ""
+    return SavedRun(night, name, tuple(records), tuple(problems), not cells and not failed, bool(problems))
+
+
+def read_history(files: Iterable[Path], read: Callable[[Path], SavedRun] = read_run) -> History:
     """Read the cells of saved runs. A file that cannot be read costs no other file.
 
     Parameters
     ----------
     files : iterable of Path
         JSON files of pytest-benchmark's storage, of any machine and Python version.
+    read : callable
+        Reads one of them: `read_run`, or an index of what it said before.
     """
-    by_run: dict[str, list[Record]] = {}
+    by_run: dict[str, tuple[Record, ...]] = {}
     problems: list[str] = []
     foreign = []
     damaged = set()
     for file in files:
         try:
-            run = json.loads(file.read_text(encoding="utf-8"))
-            cells = [cell for cell in run["benchmarks"] if BLOCK in cell["extra_info"]]
-            in_future = _is_in_future(run["datetime"])
+            saved = read(file)
         except OSError as error:
             problems.append(f"{file.name} left out: {error.strerror}")
-        except (ValueError, TypeError, KeyError, RecursionError):
-            problems.append(f"{file.name} left out: broken, or no run of pytest-benchmark")
-        else:
-            if in_future:  # it would be the latest run for ever
-                problems.append(f"{file.name} left out: its date, {run['datetime']}, is in the future")
-                continue
-            if not cells and not any(OF_A_FAILED_TEST in cell["extra_info"] for cell in run["benchmarks"]):
-                foreign.append(file.name)
-            records: list[Record] = []
-            for cell in cells:
-                try:
-                    records.append(record_of(cell["extra_info"][BLOCK], run, str(file)))
-                except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError) as error:
-                    damaged.add(str(file))
-                    problems.append(f"a cell of {file.name} left out: {_reason(error)}")
-            block = run.get(BLOCK)
-            name = str(block.get(RUN) or file) if isinstance(block, dict) else str(file)
-            other = by_run.setdefault(name, records)
-            if other is not records:  # a copy, or what was saved before all cells were measured
-                by_run[name], fewer = (records, other) if len(records) > len(other) else (other, records)
-                if fewer:
-                    kept = Path(by_run[name][0].file).name
-                    problems.append(f"{Path(fewer[0].file).name} left out: the same run as {kept}")
+            continue
+        if _is_in_future(saved.night):  # it would be the latest run for ever
+            problems.append(f"{file.name} left out: its date, {saved.night}, is in the future")
+            continue
+        problems += saved.problems
+        if saved.is_foreign:
+            foreign.append(file.name)
+        if saved.is_damaged:
+            damaged.add(str(file))
+        records, name = saved.records, saved.run or str(file)
+        other = by_run.setdefault(name, records)
+        if other is not records:  # a copy, or what was saved before all cells were measured
+            by_run[name], fewer = (records, other) if len(records) > len(other) else (other, records)
+            if fewer:
+                kept = Path(by_run[name][0].file).name
+                problems.append(f"{Path(fewer[0].file).name} left out: the same run as {kept}")
     if foreign:
         more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
         problems.append(f"{foreign[0]}{more} left out: measured without pairs")

@@ -152,15 +152,13 @@ class Fingerprint:
         ValueError
             If a part is missing or of another type.
         """
-        kinds = {"str": str, "int": int}
-        names = [part.name for part in fields(cls) if str(part.type) in kinds]
-        for part in fields(cls):
-            if part.name in names and not isinstance(parts.get(part.name), kinds[str(part.type)]):
-                raise ValueError(f"fingerprint without a proper {part.name}")
+        for name, kind in _KINDS.items():
+            if not isinstance(parts.get(name), kind):
+                raise ValueError(f"fingerprint without a proper {name}")
         formerly = parts.get("formerly", [])
         if not (isinstance(formerly, list) and all(isinstance(name, str) for name in formerly)):
             raise ValueError("fingerprint without a proper formerly")
-        return cls(**{name: parts[name] for name in names}, formerly=tuple(formerly))
+        return cls(**{name: parts[name] for name in _KINDS}, formerly=tuple(formerly))
 
     def as_json(self) -> dict[str, Any]:
         """Return the parts as plain numbers and strings."""
@@ -219,6 +217,11 @@ class Fingerprint:
         if self.protocol != other.protocol:
             found.append(f"measurement protocols differ: {self.protocol} against {other.protocol}")
         return found
+
+
+_KINDS = {
+    part.name: {"str": str, "int": int}[str(part.type)] for part in fields(Fingerprint) if part.name != "formerly"
+}
 
 
 def _digest(key: tuple[Any, ...]) -> str:

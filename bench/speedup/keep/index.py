@@ -1,0 +1,203 @@
+"""An index of a store: what each of its files said when it was read, so that it need not be read again.
+
+It is a cache and never the truth: it lies with the user's other caches, is made anew when it is missing, damaged or of
+another version of this program, and knows a file by its size and times, so that a file that changes is read again.
+Where it cannot be written, everything is read, as if there were none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import json
+import sqlite3
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import fields
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from platformdirs import user_cache_path
+
+from ..measure.cell import Fingerprint
+from ..measure.estimate import as_json, from_json
+from . import runs
+from .runs import History, Record, SavedRun, read_history, read_run, stored_files
+
+WAIT_S = 2.0
+"""How long to wait for another process that writes it."""
+_TABLES = """
+CREATE TABLE IF NOT EXISTS version (version TEXT);
+CREATE TABLE IF NOT EXISTS texts (id INTEGER PRIMARY KEY, text TEXT UNIQUE);
+CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, stamp TEXT, content TEXT);
+"""
+_PLAIN = ("night", "sequential_s", "parallel_s", "commit", "pairs", "side_by_side", "name", "unit")
+_LOGS = ("logs", "log_ses", "again_logs", "again_ses")
+
+
+def read_store(store: Path, *, without: Path | None = None) -> History:
+    """Read the cells of all runs of a store but one."""
+    files = [file for file in stored_files(store) if file != without]
+    with Index(store) as index:
+        return read_history(files, index.read)
+
+
+class Index:
+    """The index of a store.
+
+    Parameters
+    ----------
+    store : Path
+        The folder of the store.
+    """
+
+    def __init__(self, store: Path) -> None:
+        self.file = _folder() / f"{hashlib.sha256(str(store.resolve()).encode()).hexdigest()[:16]}.sqlite3"
+        self._database: sqlite3.Connection | None = None
+        self._known: dict[str, tuple[str, str]] = {}
+        self._texts: dict[int, Any] = {}
+        self._numbers: dict[str, int] = {}
+        self._shared_numbers: dict[Hashable, int] = {}
+        self._new: list[tuple[str, str, str]] = []
+        self._new_texts: list[tuple[int, str]] = []
+
+    def __enter__(self) -> Self:
+        for again in (True, False):
+            try:
+                self._open()
+            except sqlite3.OperationalError:  # locked, or no place for it
+                self._close()
+                break
+            except (sqlite3.Error, OSError, ValueError):  # damaged, or of another version
+                self._close()
+                with contextlib.suppress(OSError):
+                    self.file.unlink(missing_ok=True)
+                if not again:
+                    break
+            else:
+                break
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._database is not None and self._new and kind is None:
+            with contextlib.suppress(sqlite3.Error), self._database:
+                self._database.executemany("INSERT OR IGNORE INTO texts VALUES (?, ?)", self._new_texts)
+                self._database.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", self._new)
+        self._close()
+
+    def _open(self) -> None:
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        self._database = database = sqlite3.connect(self.file, timeout=WAIT_S)
+        with database:
+            database.executescript(_TABLES)
+            found = database.execute("SELECT version FROM version").fetchall()
+            if not found:
+                database.execute("INSERT INTO version VALUES (?)", (_version(),))
+            elif found[0] != (_version(),):
+                raise ValueError("another version")
+        for number, text in database.execute("SELECT id, text FROM texts"):
+            self._numbers[text] = number
+        self._known = {path: (stamp, content) for path, stamp, content in database.execute("SELECT * FROM files")}
+
+    def _close(self) -> None:
+        if self._database is not None:
+            self._database.close()
+        self._database, self._known = None, {}
+
+    def read(self, file: Path) -> SavedRun:
+        """Return what a file says: from here if it is as it was, else from the file.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be read.
+        """
+        stat = file.stat()
+        stamp = f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns} {stat.st_ino}"
+        known = self._known.get(str(file))
+        if known is not None and known[0] == stamp:
+            with contextlib.suppress(ValueError, TypeError, KeyError, LookupError):
+                return self._unpacked(json.loads(known[1]), str(file))
+        saved = read_run(file)
+        if self._database is not None:
+            self._new.append((str(file), stamp, json.dumps(self._packed(saved), separators=(",", ":"))))
+        return saved
+
+    def _packed(self, saved: SavedRun) -> list[Any]:
+        cells = []
+        for record in saved.records:
+            fingerprint = self._number(record.fingerprint, record.fingerprint.as_json)
+            both = dict(record.setting), dict(record.versions)
+            shared = self._number(tuple(tuple(one.items()) for one in both), functools.partial(list, both))
+            names = self._number(record.quantities, functools.partial(list, record.quantities))
+            logs = [None if (figures := getattr(record, one)) is None else list(figures.values()) for one in _LOGS]
+            plain = [getattr(record, one) for one in _PLAIN]
+            cells.append([fingerprint, shared, names, *logs, as_json(record.known), *plain])
+        return [saved.night, saved.run, cells, saved.problems, saved.is_foreign, saved.is_damaged]
+
+    def _number(self, shared: Hashable, as_json: Callable[[], Any]) -> int:
+        """Return the number of what many cells share."""
+        if shared not in self._shared_numbers:
+            self._shared_numbers[shared] = self._number_of(json.dumps(as_json()))
+        return self._shared_numbers[shared]
+
+    def _number_of(self, text: str) -> int:
+        number = int.from_bytes(hashlib.sha256(text.encode()).digest()[:7])  # the same, whoever writes it
+        if text not in self._numbers:
+            self._numbers[text] = number
+            self._new_texts.append((number, text))
+        return number
+
+    @functools.cached_property
+    def _by_number(self) -> dict[int, str]:
+        return {number: text for text, number in self._numbers.items()}
+
+    def _shared(self, number: int, kind: type | None = None) -> Any:
+        if number not in self._texts:
+            parts = json.loads(self._by_number[number])
+            self._texts[number] = parts if kind is None else Fingerprint.from_json(parts)
+        return self._texts[number]
+
+    def _unpacked(self, parts: list[Any], file: str) -> SavedRun:
+        night, run, cells, problems, is_foreign, is_damaged = parts
+        return SavedRun(
+            night, run, tuple(self._record(cell, file) for cell in cells), tuple(problems), is_foreign, is_damaged
+        )
+
+    def _record(self, cell: list[Any], file: str) -> Record:
+        fingerprint, shared, names, logs, ses, again, again_ses, known, *plain = cell
+        setting, versions = self._shared(shared)
+        quantities = self._shared(names)
+
+        def named(values: list[Any] | None) -> dict[str, Any] | None:
+            return None if values is None else dict(zip(quantities, values, strict=True))
+
+        return Record(
+            file=file,
+            fingerprint=self._shared(fingerprint, Fingerprint),
+            logs=dict(zip(quantities, logs, strict=True)),
+            log_ses=dict(zip(quantities, ses, strict=True)),
+            again_logs=named(again),
+            again_ses=named(again_ses),
+            setting=setting,
+            versions=versions,
+            known=from_json(known),
+            **dict(zip(_PLAIN, plain, strict=True)),
+        )
+
+
+def _folder() -> Path:
+    return user_cache_path("pytest-speedup") / "index"
+
+
+@functools.cache
+def _version() -> str:
+    """Return what stands for all that decides what is read from a file."""
+    sources = b"".join(Path(str(one)).read_bytes() for one in _sources())
+    return hashlib.sha256(sources + repr([field.name for field in fields(Record)]).encode()).hexdigest()
+
+
+def _sources() -> Iterator[Path]:
+    here = Path(runs.__file__).parent
+    yield from sorted([*here.glob("*.py"), *(here.parent / "measure").glob("*.py")])

@@ -1,0 +1,114 @@
+"""The index of a store: what is read through it is what the files say, whatever happens to it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench.speedup.keep import index
+from bench.speedup.keep.index import Index, read_store
+from bench.speedup.keep.runs import SavedRun, read_history, read_run, stored_files
+from bench.speedup.tests.test_history import HERE, run
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """Return a store of good, broken, foreign and half broken runs, on two machines."""
+    folder = tmp_path / "store" / "Linux-CPython-3.11-64bit"
+    folder.mkdir(parents=True)
+    other = replace(HERE, cpu_model="Enigma", formerly=("woods",))
+    runs = [run(f"2026-01-{n + 1:02}", 1.5 + n / 100, (HERE, other)[n % 2]) for n in range(12)]
+    runs[3]["benchmarks"].append({"extra_info": {"speedup": {"schema": 1}}})
+    runs[4]["benchmarks"] = [{"extra_info": {}}]
+    runs[5]["speedup"] = {"run": "a" * 32, "versions": {"ray": "2.60.0"}, "machine": {"nice": 5}}
+    block = runs[6]["benchmarks"][0]["extra_info"]["speedup"]
+    block |= {"again": {**block, "speedup": 1.7}, "known_spread": {"speedup": [0.01, 3]}, "name": "a|b", "log_se": None}
+    for number, content in enumerate(runs):
+        (folder / f"{number:04}_x.json").write_text(json.dumps(content))
+    (folder / "0099_x.json").write_text("{")
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the names of the files that were read themselves."""
+    names: list[str] = []
+
+    def reading(file: Path) -> SavedRun:
+        names.append(file.name)
+        return read_run(file)
+
+    monkeypatch.setattr(index, "read_run", reading)
+    return names
+
+
+def as_they_are(store: Path) -> object:
+    return read_history(stored_files(store))
+
+
+def test_what_is_read_through_it_is_what_the_files_say(store: Path, parsed: list[str]) -> None:
+    for _ in range(3):
+        assert read_store(store) == as_they_are(store)
+    assert len(parsed) == 13
+
+
+def test_a_file_that_changed_is_read_again(store: Path, parsed: list[str]) -> None:
+    read_store(store)
+    file = stored_files(store)[0]
+    stat = file.stat()
+    file.write_text(file.read_text().replace("1.5", "1.6"))
+    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert read_store(store) == as_they_are(store)
+    stored_files(store)[1].unlink()
+    assert read_store(store) == as_they_are(store)
+    assert parsed[13:] == [file.name]
+
+
+@pytest.mark.parametrize("damage", ["rubbish", "other version", "empty", "no table", "rows"])
+def test_a_damaged_index_is_made_anew(store: Path, parsed: list[str], damage: str) -> None:
+    read_store(store)
+    file = Index(store).file
+    if damage in ("rubbish", "empty"):
+        file.write_bytes(b"rubbish" * 1000 if damage == "rubbish" else b"")
+    else:
+        with sqlite3.connect(file) as database:
+            database.execute(
+                {
+                    "other version": "UPDATE version SET version = 'x'",
+                    "no table": "DROP TABLE texts",
+                    "rows": "UPDATE files SET content = '[1, 2]'",
+                }[damage]
+            )
+        database.close()
+    for _ in range(2):
+        assert read_store(store) == as_they_are(store)
+    assert len(parsed) == (24 if damage == "no table" else 26)  # two files have no cell
+
+
+def test_where_it_cannot_be_written_all_is_read(
+    store: Path, parsed: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(index, "_folder", lambda: tmp_path / "file" / "index")
+    for _ in range(2):
+        assert read_store(store) == as_they_are(store)
+    assert len(parsed) == 26
+
+
+def test_many_may_write_it_at_once(store: Path) -> None:
+    with ThreadPoolExecutor(10) as pool:
+        found = list(pool.map(read_store, [store] * 10))
+    assert all(one == as_they_are(store) for one in found)
+    assert read_store(store) == as_they_are(store)
+
+
+def test_one_run_can_be_left_out(store: Path) -> None:
+    file = stored_files(store)[0]
+    assert str(file) in {record.file for record in read_store(store).records}
+    assert str(file) not in {record.file for record in read_store(store, without=file).records}
