@@ -108,7 +108,12 @@ def _events(verdict: Verdict, quantity: str) -> str:
     latest = verdict.events[-1]
     text = ", new in this run" if verdict.is_new else f", known since {date_of(latest.found)}"
     if latest.machines:
-        text += f", on {' and '.join(latest.machines)}"
+        many = len(latest.machines) > 2  # they are listed with their offsets
+        text += (
+            f", on {plural(len(latest.machines), 'kind')} of machine"
+            if many
+            else f", on {' and '.join(latest.machines)}"
+        )
     if len(verdict.events) > 1:
         parts = [f"{share_of(event.change, quantity)} since {date_of(event.since)}" for event in verdict.events]
         text += f"; in steps: {', '.join(parts)}"

@@ -160,9 +160,10 @@ def _quantity(one: Series, name: str, records: Sequence[Record]) -> Columns:
         offset = said.offsets.get(record.machine, 0.0)
         if verdict.segment != segment:
             band, segment = None, verdict.segment
-        band = _baseline(record.logs[name], verdict) or band
-        levels = [math.exp(record.logs[name]), *(record.interval(name) or (None, None)), *(band or (None, None))]
-        levels = [None if level is None else level / math.exp(offset) for level in levels]
+        log = record.logs[name] - offset
+        band = _baseline(log, verdict) or band
+        ends = [end / math.exp(offset) for end in record.interval(name) or ()]
+        levels = [math.exp(log), *(ends or (None, None)), *(band or (None, None))]
         if name == COST:  # turned round, the lower end is the upper one
             value, low, high, band_low, band_high = (None if level is None else 1 / level for level in levels)
             levels = [value, high, low, band_high, band_low]
