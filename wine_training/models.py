@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy.typing as npt
@@ -20,6 +21,9 @@ from wine_training.session import this_worker
 
 class TrainingError(ValueError):
     """A model cannot be trained as specified; the message names the spec and the reason."""
+
+    results: Mapping[int, TrainingResult] = MappingProxyType({})
+    """What was trained all the same, by the number of the spec in the sweep, counted from 0."""
 
 
 @dataclass(frozen=True)
@@ -151,6 +155,8 @@ class TrainingResult:
     """The fitted classifier, with ``keep_models=True``."""
     predictions: npt.NDArray[Any] | None = field(default=None, repr=False)
     """Predicted label of each test row, shape (n_test,), with ``keep_predictions=True``."""
+    tries: int = 1
+    """How often it was begun: more than once if a worker was lost."""
 
     @property
     def fit_seconds(self) -> float:

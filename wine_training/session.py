@@ -11,14 +11,18 @@ import shutil
 import socket
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import joblib
 import psutil
+
+if TYPE_CHECKING:
+    from wine_training.models import TrainingResult
 
 OBJECT_STORE_BYTES = 200 * 2**20
 """Ray would take 30 % of the memory. The wines and the results need a few MiB."""
@@ -50,7 +54,10 @@ class RayStartError(RuntimeError):
 
 
 class WorkerLostError(RuntimeError):
-    """A Ray worker or its machine went away during a task."""
+    """A Ray worker or its machine went away during a task, or a task took too long."""
+
+    results: Mapping[int, TrainingResult] = MappingProxyType({})
+    """What was trained all the same, by the number of the spec in the sweep, counted from 0."""
 
 
 class LeftoverWarning(RuntimeWarning):

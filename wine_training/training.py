@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import sys
+import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -21,6 +24,8 @@ LONGEST_FIRST, AS_GIVEN = ORDERS = "longest-first", "as-given"
 WINDOW = 4
 """Tasks per CPU that the driver watches at a time. Tasks end nearly in the order of their submission, and to watch a
 thousand at a time would cost CPU time that the workers want."""
+MOST_NAMED = 10
+"""Specs that an error names by their number, at most."""
 
 
 def train_sequential(
@@ -54,15 +59,20 @@ def train_sequential(
     Raises
     ------
     TrainingError
-        If a spec cannot be trained; the message names the spec and the reason.
+        If a spec cannot be trained; the message names the spec and the reason, and ``error.results`` are those of
+        the specs before it.
     """
     sweep = checked(specs)
-    results = []
+    results: list[TrainingResult] = []
     with threadpool_limits(1), _progress_bar("One after the other", len(sweep), progress) as advance:
         for number, spec in enumerate(sweep):
-            result = fit_and_score(
-                spec, data, number=number, task=number, keep_model=keep_models, keep_predictions=keep_predictions
-            )
+            try:
+                result = fit_and_score(
+                    spec, data, number=number, task=number, keep_model=keep_models, keep_predictions=keep_predictions
+                )
+            except TrainingError as error:
+                error.results = dict(enumerate(results))
+                raise
             results.append(result)
             advance()
     return results
@@ -77,6 +87,8 @@ def train_ray(
     keep_models: bool = False,
     keep_predictions: bool = False,
     order: str = LONGEST_FIRST,
+    retries: int = 2,
+    timeout: float | None = None,
 ) -> list[TrainingResult]:
     """Train the models as Ray tasks of one CPU each, the longest first.
 
@@ -103,6 +115,11 @@ def train_ray(
     order : {"longest-first", "as-given"}, default="longest-first"
         With ``as-given``, every model is a task of its own, in the order of the specs. Use it to see what the
         default gains.
+    retries : int, default=2
+        How often the models of a task are trained again if its worker or machine is lost, runs out of memory or takes
+        longer than `timeout`. With 0 the sweep ends with the first task that fails, as it must where time is measured.
+    timeout : float, optional
+        Seconds that a task may take; by default as long as it takes. A task may train several models.
 
     Returns
     -------
@@ -112,19 +129,23 @@ def train_ray(
     Raises
     ------
     TrainingError
-        If a spec cannot be trained; the message names the spec and the reason.
+        If specs cannot be trained; the message names them and the reason. The others are trained all the same, and
+        their results are in ``error.results``, by the number of the spec.
     ValueError
-        If `cpus` is not a whole number of at least 1 or is more than there are, or if `order` is unknown.
+        If `cpus` is not a whole number of at least 1 or is more than there are, if `order` is unknown, or if
+        `retries` or `timeout` are negative.
     RayStartError
         If Ray cannot be started.
     WorkerLostError
-        If a worker dies. Its task is not retried, because a retry would look like a slow run.
+        If a task was lost more often than `retries` allow; ``error.results`` as above.
     """
     import ray
 
     sweep = checked(specs)
     if order not in ORDERS:
         raise ValueError(f"order must be one of {', '.join(ORDERS)}, not {order!r}")
+    if retries < 0 or (timeout is not None and not timeout > 0):
+        raise ValueError(f"retries must be 0 or more and timeout above 0, not {retries!r} and {timeout!r}")
     with _running_ray(cpus) as (limit, has_more), _progress_bar("With Ray", len(sweep), progress) as advance:
         if order == LONGEST_FIRST:
             tasks = tasks_of(sweep, limit, whole=keep_models)
@@ -133,39 +154,118 @@ def train_ray(
         rows = ray.put(data)
         train = remote(active_session(), train_task)
 
-        submitted_at_once = limit if has_more else len(tasks)
-        waiting = deque(enumerate(tasks))
-        running: dict[Any, list[Work]] = {}  # in the order of submission
-        task: list[Work] = []
-        parts_expected = Counter(work.number for task in tasks for work in task)
-        parts: dict[int, list[TrainingResult | Votes]] = defaultdict(list)
-        results: dict[int, TrainingResult] = {}
+        # Ray does not say when a task begins: with a time limit, only as many wait for a CPU as there are.
+        submitted_at_once = limit if has_more or timeout else len(tasks)
+        progress_of = _Progress(sweep, tasks, keep_predictions)
+        waiting = deque(_Task(place, task) for place, task in enumerate(tasks))
+        running: dict[Any, _Task] = {}  # in the order of submission
         try:
-            while waiting or running:
+            while (waiting or running) and not (progress_of.failed and not retries):
                 while waiting and len(running) < submitted_at_once:
-                    place, task = waiting.popleft()
-                    models = [(sweep[work.number], work) for work in task]
+                    task = waiting.popleft()
+                    models = [(sweep[work.number], work) for work in task.works]
                     ref = train.remote(
-                        models, rows, task=place, keep_models=keep_models, keep_predictions=keep_predictions
+                        models, rows, task=task.place, keep_models=keep_models, keep_predictions=keep_predictions
                     )
                     running[ref] = task
-                (ready,), _ = ray.wait(list(islice(running, WINDOW * limit)), num_returns=1)
-                task = running.pop(ready)
-                for work, part in zip(task, ray.get(ready), strict=True):
-                    parts[work.number].append(part)
-                    if len(parts[work.number]) == parts_expected[work.number]:
-                        results[work.number] = _result_of(parts.pop(work.number), keep_predictions)
+                    task.began_again(timeout)
+                left = None if timeout is None else max(0.0, next(iter(running.values())).until - time.monotonic())
+                ready, _ = ray.wait(list(islice(running, WINDOW * limit)), num_returns=1, timeout=left)
+                ref = ready[0] if ready else next(iter(running))  # the one that began first is the first to be late
+                task = running.pop(ref)
+                try:
+                    if not ready:
+                        ray.cancel(ref, force=True)
+                        raise TimeoutError(f"it took longer than {timeout:g} s")
+                    for _ in progress_of.add(task, ray.get(ref)):
                         advance()
-        except ray.exceptions.RayTaskError as error:
-            if isinstance(error.cause, TrainingError):
-                raise TrainingError(str(error.cause)) from None
-            raise
-        except ray.exceptions.RayError as error:
-            raise WorkerLostError(_lost(sweep, task, error)) from error
+                except ray.exceptions.RayTaskError as error:
+                    if not isinstance(error.cause, TrainingError):
+                        raise
+                    if len(task.works) > 1 and retries:  # the others in it can be trained
+                        waiting.extend(_Task(task.place, [work], task.tries) for work in task.works)
+                    else:
+                        progress_of.failed[task.works[0].number] = error.cause
+                except (ray.exceptions.RayError, TimeoutError) as error:
+                    if task.tries <= retries:
+                        waiting.append(task)
+                    else:
+                        progress_of.lost(task, error)
         finally:
             for ref in running:
                 ray.cancel(ref)
-    return [results[number] for number in range(len(sweep))]
+    return progress_of.results_of_all()
+
+
+@dataclass
+class _Task:
+    """Models that are trained together."""
+
+    place: int
+    """Number of the task."""
+    works: list[Work]
+    tries: int = 0
+    until: float = math.inf
+    """When it has to have ended, by the monotonic clock."""
+
+    def began_again(self, timeout: float | None) -> None:
+        self.tries += 1
+        if timeout is not None:
+            self.until = time.monotonic() + timeout
+
+
+class _Progress:
+    """What came of the models of a sweep so far."""
+
+    def __init__(self, sweep: Sequence[ModelSpec], tasks: Sequence[Sequence[Work]], keep_predictions: bool) -> None:
+        self._sweep = sweep
+        self._keep_predictions = keep_predictions
+        self._expected = Counter(work.number for task in tasks for work in task)
+        self._parts: dict[int, list[TrainingResult | Votes]] = defaultdict(list)
+        self._tries: dict[int, int] = defaultdict(int)
+        self._results: dict[int, TrainingResult] = {}
+        self.failed: dict[int, Exception] = {}
+        """Why models were not trained, by their number."""
+
+    def add(self, task: _Task, parts: Sequence[TrainingResult | Votes]) -> Iterator[int]:
+        """Add what a task returned; yield the number of each model that is whole now."""
+        for work, part in zip(task.works, parts, strict=True):
+            number = work.number
+            self._parts[number].append(part)
+            self._tries[number] = max(self._tries[number], task.tries)
+            if len(self._parts[number]) == self._expected[number]:
+                result = _result_of(self._parts.pop(number), self._keep_predictions)
+                self._results[number] = (
+                    result if self._tries[number] == 1 else replace(result, tries=self._tries[number])
+                )
+                yield number
+
+    def lost(self, task: _Task, error: Exception) -> None:
+        """Give a task up."""
+        self.failed |= {work.number: error for work in task.works}
+
+    def results_of_all(self) -> list[TrainingResult]:
+        """Return one result per spec.
+
+        Raises
+        ------
+        TrainingError, WorkerLostError
+            If there is not one.
+        """
+        if not self.failed:
+            return [self._results[number] for number in range(len(self._sweep))]
+        number, cause = min(self.failed.items(), key=lambda one: one[0])
+        others = [str(other) for other in sorted(self.failed) if other != number]
+        more = f"; and spec {', '.join(others[:MOST_NAMED])}{', …' * (len(others) > MOST_NAMED)}" if others else ""
+        reason = next(iter(str(cause).splitlines()), "no reason given")
+        error: TrainingError | WorkerLostError
+        if isinstance(cause, TrainingError):
+            error = TrainingError(f"{reason}{more}")
+        else:
+            kind = type(cause).__name__
+            error = WorkerLostError(f"spec {number}, {self._sweep[number]}: {kind}: {reason}{more}")
+        error.results = dict(sorted(self._results.items()))
+        raise error from (None if isinstance(cause, TrainingError) else cause)
 
 
 def train_task(
@@ -205,14 +305,6 @@ def _result_of(parts: list[TrainingResult | Votes], keep_predictions: bool) -> T
     (result,) = parts
     assert isinstance(result, TrainingResult)
     return result
-
-
-def _lost(sweep: Sequence[ModelSpec], task: Sequence[Work], error: Exception) -> str:
-    """Say which task was lost, and why."""
-    first = task[0].number
-    others = f" and {len(task) - 1} more in its task" if len(task) > 1 else ""
-    reason = next(iter(str(error).splitlines()), "no reason given")
-    return f"spec {first}, {sweep[first]}{others}: {type(error).__name__}: {reason}"
 
 
 @contextmanager

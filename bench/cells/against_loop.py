@@ -76,7 +76,13 @@ class RayAgainstLoop:
         setting, workers = self._setting, self._workers
         try:
             results = train_ray(
-                sweep, setting.wine, cpus=setting.cpus, progress=False, keep_predictions=keep_predictions, order=order
+                sweep,
+                setting.wine,
+                cpus=setting.cpus,
+                progress=False,
+                keep_predictions=keep_predictions,
+                order=order,
+                retries=0,  # a retry would look like a slow run
             )
         except WorkerLostError as error:
             workers.warm_up()

@@ -67,10 +67,10 @@ def _start_and_train(options: argparse.Namespace, steps: Steps) -> None:
         with steps.timed("data"):
             data = load_wine(options.source, options.wine)
         with steps.timed("first-wave"):
-            train_ray(small, data, progress=False)
-        train_ray(small, data, progress=False)
+            train_ray(small, data, progress=False, retries=0)
+        train_ray(small, data, progress=False, retries=0)
         with steps.timed("ray"):
-            train_ray(sweep, data, progress=False)
+            train_ray(sweep, data, progress=False, retries=0)
         with steps.timed("shutdown"):
             session.close()
     train_sequential(small, data, progress=False)

@@ -81,7 +81,7 @@ def _trained(sweep: Sweep, run: Callable[[list[ModelSpec]], Sequence[TrainingRes
 def ray_tasks(data: WineData, cpus: int) -> Iterator[Train]:
     """Ours: `wine_training.train_ray`."""
     with measured_session(cpus):
-        yield lambda sweep: by_task(train_ray(sweep, data, cpus=cpus, progress=False))
+        yield lambda sweep: by_task(train_ray(sweep, data, cpus=cpus, progress=False, retries=0))
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from .judge.verdict import Rule
 from .keep.decisions import ACCEPT, DISMISS
 from .keep.sync import BRANCH
 from .options import chance, positive, share
-from .show.encodings import IN_ITS_PLACE
+from .show.encodings import IN_ITS_PLACE, harmless
 from .show.sentences import TITLE
 
 Further = Mapping[str, tuple[str, str]]
@@ -111,14 +111,19 @@ def run(arguments: Sequence[str], prog: str, further: Further, cells: Sequence[s
     chosen = parser(prog, further).parse_args(arguments)
     try:
         chosen.run(chosen)
+        sys.stdout.flush()
     except commands.CommandError as error:
-        print(f"{prog} {chosen.command}: {error}", file=sys.stderr)
+        print(harmless(f"{prog} {chosen.command}: {error}"), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"{prog} {chosen.command}: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:  # somebody read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:  # a full device, a file that is gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print(f"{prog} {chosen.command}: {error.filename or 'output'}: {error.strerror}", file=sys.stderr)
+        return 2
     return 0
 
 

@@ -25,6 +25,7 @@ from .keep.sync import SyncError
 from .keep.sync import sync as synchronise
 from .measure.cell import Fingerprint
 from .show import histories
+from .show.encodings import harmless
 from .show.figures import plural
 from .show.sentences import TITLE
 
@@ -87,7 +88,7 @@ def decide(options: argparse.Namespace) -> None:
         raise CommandError(f"{options.storage} cannot be written: {error.strerror}") from None
     what = "noise" if options.kind == DISMISS else "the new level"
     for fingerprint in chosen:
-        name = f"{_name(read, fingerprint)} ({fingerprint.id})"
+        name = harmless(f"{_name(read, fingerprint)} ({fingerprint.id})")
         if options.kind == ACCEPT and not opened.get(fingerprint):
             print(f"{name}: no change was found there; all the same it learns a new level since {since}")
         else:
@@ -133,14 +134,14 @@ def sync(options: argparse.Namespace) -> None:
     except SyncError as error:
         raise CommandError(str(error)) from None
     for problem in done.problems:
-        print(problem, file=sys.stderr)
+        print(harmless(problem), file=sys.stderr)
     tries = f", after {done.tries} tries" if done.tries > 1 else ""
     print(f"{options.branch}: {done.fetched} fetched, {done.sent} sent, {done.runs} runs in all{tries}")
     if done.runs:
         read, decisions = read_store(options.storage), read_decisions(options.storage)
         for suite in suites(read, decisions, SuiteRule()):
             nights = max(len(one.records) for one in suite.series)
-            print(f"  {len(suite.series)} series, up to {plural(nights, 'run')}; {suite.on}")
+            print(f"  {len(suite.series)} series, up to {plural(nights, 'run')}; {harmless(suite.on)}")
 
 
 def report(options: argparse.Namespace) -> None:
@@ -155,7 +156,7 @@ def report(options: argparse.Namespace) -> None:
     except pages.ReportError as error:
         raise CommandError(str(error)) from None
     for shown in contents.parts:
-        print(f"{shown.name}: {shown.headline}")
+        print(harmless(f"{shown.name}: {shown.headline}"))
     print(f"Report: {options.file}")
 
 
@@ -183,7 +184,7 @@ def _read(store: Path) -> tuple[History, Decisions]:
         raise CommandError(f"{store} is not a folder: no run is saved yet, or --storage names another one")
     read, decisions = read_store(store), read_decisions(store)
     for problem in (*read.problems, *decisions.problems):
-        print(problem, file=sys.stderr)
+        print(harmless(problem), file=sys.stderr)
     if not read.records:
         raise CommandError(f"{store} holds no saved run with a speedup")
     return read, decisions

@@ -38,6 +38,8 @@ def tell(session: Session, reporter: pytest.TerminalReporter) -> None:
     for line in outcome.remarks:
         write(line)
     color = {"red": outcome.state == REGRESSED, "yellow": outcome.state in (SUSPECT, INCOMPARABLE)}
+    if session.run.trouble:
+        write(f"ERROR: {session.run.trouble}", bold=True, red=True)
     if outcome.alarm:
         write(outcome.alarm, bold=True, **color)
     color["green"] = outcome.state in (OK, IMPROVED, RECOVERED)
@@ -49,7 +51,7 @@ def tell(session: Session, reporter: pytest.TerminalReporter) -> None:
 def _written(session: Session, outcome: Outcome, config: pytest.Config) -> Iterator[str]:
     """Write what is wanted beside the tables; yield what to say of it, and the annotations."""
     if os.environ.get("GITHUB_ACTIONS") == "true":
-        yield from summary.commands(outcome)
+        yield from summary.commands(outcome, session.run.trouble)
     for file in summary.files(config.getoption("speedup_summary")):
         try:
             summary.append(file, summary.markdown(outcome, summary.about(session.run.facts)))

@@ -74,7 +74,8 @@ class Measuring:
         if self.adopted is not None:
             self.adopted.before_the_end()
         yield
-        if session.exitstatus == 0 and self.session.cells and self.session.outcome.fails:
+        fails = self.session.outcome.fails or self.session.run.trouble if self.session.cells else False
+        if session.exitstatus == 0 and fails:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     @pytest.hookimpl(wrapper=True, trylast=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import math
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -108,13 +107,18 @@ def duration(text: str) -> float:
     return number
 
 
+LEAST_CHANCE = 1e-12
+"""What is rarer than that is no chance that anybody could check."""
+
+
 def chance(text: str) -> float:
     """Return `text`, such as ``1/1000`` or ``0.001``, as a number between 0 and 1, for an option."""
     try:
-        number = float(Fraction(text.strip()))
-    except (ValueError, ZeroDivisionError, OverflowError):
+        above, _, below = text.partition("/")
+        number = float(above) / float(below or 1)
+    except (ValueError, ZeroDivisionError):
         number = math.nan
-    if not 0 < number < 1:
+    if not LEAST_CHANCE <= number < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a chance between 0 and 1, such as 1/1000")
     return number
 

@@ -76,6 +76,15 @@ class ThisRun:
             return None
         return str(session.save or session.autosave or get_tag())
 
+    @property
+    def trouble(self) -> str:
+        """Why what was measured is not saved, and where it is instead; empty if all is well."""
+        storage = self.benchmarks.storage
+        if not (isinstance(storage, WholeFileStorage) and storage.trouble):
+            return ""
+        place = f"it is in {storage.rescued}: move it there" if storage.rescued else "it is lost"
+        return f"this run is not saved: {storage.path}: {storage.trouble}; {place}, or choose --benchmark-storage=PATH"
+
     def record(self, cell: Cell) -> Record:
         """Return a cell as it will be read from the store: what is judged today is judged alike tomorrow."""
         run = {"datetime": self.now, BLOCK: self.facts, "commit_info": self._commit_info}

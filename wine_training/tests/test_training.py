@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -50,6 +51,15 @@ class Reporter(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.classes_ = [0, 1]
         if self.action == "die":
             os.kill(os.getpid(), signal.SIGKILL)
+        if self.action.startswith("die once"):
+            marker = Path(self.action.removeprefix("die once "))
+            if not marker.exists():
+                marker.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+        if self.action == "hang":
+            threading.Event().wait()
+        if self.action == "raise":
+            raise ValueError("no fit")
         if self.action == "interrupt":
             raise KeyboardInterrupt
         return self
@@ -115,12 +125,55 @@ def test_cpus_that_are_not_there_are_refused(
         train_ray(SWEEP, toy, cpus=cpus)
 
 
-def test_a_killed_worker_is_reported_and_not_retried(toy: WineData, ray_with_two_cpus: RaySession) -> None:
+def test_a_killed_worker_costs_its_task_only(toy: WineData, ray_with_two_cpus: RaySession, tmp_path: Path) -> None:
+    sweep = [*SWEEP, ModelSpec(Reporter(), {"action": f"die once {tmp_path / 'a'}"})]
+    results = train_ray(sweep, toy)
+    looped = train_sequential(sweep, toy)
+    assert [one.accuracy for one in results] == [one.accuracy for one in looped]
+    assert results[5].tries == 2
+    assert {one.tries for one in looped} == {1}
+
+
+def test_what_dies_always_is_named_and_the_others_are_kept(toy: WineData, ray_with_two_cpus: RaySession) -> None:
     sweep = [*SWEEP, ModelSpec(Reporter(), {"action": "die"})]
     with pytest.raises(WorkerLostError, match=r"^spec 5, Reporter\(action='die'\): WorkerCrashedError: ") as caught:
-        train_ray(sweep, toy)
+        train_ray(sweep, toy, retries=1, order="as-given")
     assert "\n" not in str(caught.value)
+    assert sorted(caught.value.results) == [0, 1, 2, 3, 4]
+    looped = train_sequential(SWEEP, toy)
+    assert [caught.value.results[n].accuracy for n in range(5)] == [one.accuracy for one in looped]
     assert len(train_ray(SWEEP, toy)) == len(SWEEP)
+
+
+def test_without_retries_the_first_loss_ends_it(toy: WineData, ray_with_two_cpus: RaySession, tmp_path: Path) -> None:
+    sweep = [ModelSpec(Reporter(), {"action": f"die once {tmp_path / 'a'}"}), *SWEEP]
+    with pytest.raises(WorkerLostError, match=r"^spec 0, .*: WorkerCrashedError: "):
+        train_ray(sweep, toy, retries=0)
+
+
+@pytest.mark.parametrize("order", ["longest-first", "as-given"])
+def test_a_fit_that_raises_costs_no_other(toy: WineData, ray_with_two_cpus: RaySession, order: str) -> None:
+    bad = ModelSpec(Reporter(), {"action": "raise"})
+    sweep = [bad, *[ModelSpec(Reporter())] * 20, bad]
+    with pytest.raises(TrainingError, match=r"^spec 0, Reporter\(action='raise'\): no fit; and spec 21$") as caught:
+        train_ray(sweep, toy, order=order)
+    assert sorted(caught.value.results) == list(range(1, 21))
+    with pytest.raises(TrainingError) as looped:
+        train_sequential([SWEEP[0], *sweep], toy)
+    assert sorted(looped.value.results) == [0]
+
+
+def test_a_task_that_takes_too_long_is_given_up(toy: WineData, ray_with_two_cpus: RaySession) -> None:
+    sweep = [ModelSpec(Reporter(), {"action": "hang"}), *SWEEP]
+    with pytest.raises(WorkerLostError, match=r"^spec 0, .*: TimeoutError: it took longer than 2 s$") as caught:
+        train_ray(sweep, toy, retries=1, timeout=2.0, order="as-given")
+    assert sorted(caught.value.results) == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(("retries", "timeout"), [(-1, None), (0, 0.0), (0, -1.0), (0, float("nan"))])
+def test_retries_and_time_limits_that_make_no_sense(toy: WineData, retries: int, timeout: float | None) -> None:
+    with pytest.raises(ValueError, match="retries must be 0 or more and timeout above 0"):
+        train_ray(SWEEP, toy, retries=retries, timeout=timeout)
 
 
 def test_a_thousand_results_leave_only_their_figures(toy: WineData, ray_with_two_cpus: RaySession) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import stat
 import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -12,6 +14,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+
+LARGEST = 2**28
+"""Bytes of the largest file that is read: what is larger was not written by this program."""
 
 
 class NewerSchema(ValueError):
@@ -88,6 +94,22 @@ def add_lines(file: Path, lines: Iterable[str]) -> None:
         os.close(handle)
 
 
+def regular(file: Path) -> os.stat_result:
+    """Return what is known of a file that can be read without waiting for ever.
+
+    Raises
+    ------
+    OSError
+        If there is none, it is no regular file (a pipe, a device), or it is larger than `LARGEST`.
+    """
+    found = file.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "no regular file", str(file))
+    if found.st_size > LARGEST:
+        raise OSError(errno.EFBIG, f"larger than {LARGEST >> 20} MiB", str(file))
+    return found
+
+
 def read_lines(file: Path, parse: Callable[[Any], T]) -> tuple[list[T], list[str]]:
     """Return what `parse` makes of each line of JSON, and a sentence for each line that was left out.
 
@@ -100,6 +122,7 @@ def read_lines(file: Path, parse: Callable[[Any], T]) -> tuple[list[T], list[str
     """
     found, problems = [], []
     try:
+        regular(file)
         lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:
         return [], []

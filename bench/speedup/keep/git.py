@@ -56,7 +56,13 @@ class Git:
         if not self.tip():
             return ""
         self._call(
-            "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", self._remote, f"+{self._branch}:{self._ours}"
+            "fetch",
+            "--quiet",
+            "--no-tags",
+            "--no-write-fetch-head",
+            "--refmap=",  # not the tracking branches too, which another sync of this clone may have locked
+            self._remote,
+            f"+{self._branch}:{self._ours}",
         )
         return self._call("rev-parse", self._ours).decode().strip()
 

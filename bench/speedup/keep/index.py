@@ -23,6 +23,7 @@ from platformdirs import user_cache_path
 from ..measure.cell import Fingerprint
 from ..measure.estimate import as_json, from_json
 from . import runs
+from .files import regular
 from .runs import History, Record, SavedRun, read_history, read_run, stored_files
 
 WAIT_S = 2.0
@@ -113,7 +114,7 @@ class Index:
         OSError
             If the file cannot be read.
         """
-        stat = file.stat()
+        stat = regular(file)
         stamp = f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns} {stat.st_ino}"
         known = self._known.get(str(file))
         if known is not None and known[0] == stamp:

@@ -16,6 +16,7 @@ from ..measure.costs import COST
 from ..measure.estimate import KNOWN, Spread, Spreads, from_json, margin_of
 from ..measure.factors import FACTORS
 from ..measure.pairs import SCHEMA, SPEEDUP
+from .files import regular
 
 RUN = "run"
 """Key of a run's id in our block at its top: 32 hexadecimal digits, the same however often the run is saved."""
@@ -184,8 +185,9 @@ def read_run(file: Path) -> SavedRun:
     Raises
     ------
     OSError
-        If the file cannot be read.
+        If the file cannot be read, or is no regular file.
     """
+    regular(file)
     try:
         run = json.loads(file.read_text(encoding="utf-8"))
         cells = [cell for cell in run["benchmarks"] if BLOCK in cell["extra_info"]]

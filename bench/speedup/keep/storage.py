@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +25,10 @@ class WholeFileStorage(FileStorage):
         super().__init__(*args)  # type: ignore[no-untyped-call]
         self.written: Path | None = None
         """The file of this session, once there is one."""
-        self._said: set[str] = set()
+        self.trouble = ""
+        """Why what is measured is not saved; empty if it is."""
+        self.rescued: Path | None = None
+        """Where it was put instead."""
 
     @property
     def location(self) -> str:
@@ -54,23 +60,30 @@ class WholeFileStorage(FileStorage):
         """Save a run under the next free number, or say in one line why it cannot be saved."""
         if self.keep(output_json, save):
             self.logger.info(f"Saved benchmark data in: {self.written}")
+        else:
+            self.logger.error(
+                f"This run is not saved: {self.path}: {self.trouble}. Choose another --benchmark-storage=PATH"
+            )
 
     def keep(self, output_json: dict[str, Any], save: str) -> bool:
         """Save what there is of a run; a later `keep` or `save` of this session takes its place.
 
-        Whatever ends the process, what was kept stays. Return whether it could be saved.
+        Whatever ends the process, what was kept stays. Return whether it could be saved; if not, it is put into a
+        temporary folder.
         """
         text = safe_dumps(output_json, ensure_ascii=True)
         try:
             self.written = _write_whole(self.written or self._folder(), save, text)
         except OSError as error:
-            reason = error.strerror or type(error).__name__
-            if reason not in self._said:
-                self.logger.error(
-                    f"This run is not saved: {self.path}: {reason}. Choose another place with --benchmark-storage=PATH"
-                )
-                self._said.add(reason)
+            self.trouble = error.strerror or type(error).__name__
+            with contextlib.suppress(OSError):
+                folder = self.rescued.parent if self.rescued else Path(tempfile.mkdtemp(prefix="speedup-not-saved-"))
+                self.rescued = _write_whole(self.rescued or folder, save, text)
             return False
+        self.trouble = ""
+        if self.rescued is not None:
+            shutil.rmtree(self.rescued.parent, ignore_errors=True)
+            self.rescued = None
         return True
 
 
@@ -83,9 +96,10 @@ def _write_whole(target: Path, name: str, text: str) -> Path:
 
     A new file never takes the place of another run's.
     """
-    folder = target if target.is_dir() else target.parent
+    folder = target if target.suffix != ".json" else target.parent
+    folder.mkdir(parents=True, exist_ok=True)  # somebody may have deleted it meanwhile
     with whole(folder, text.encode("ascii")) as partial:
-        if not target.is_dir():
+        if folder != target:
             return partial.replace(target)
         number = 1 + max(_numbers(folder).values(), default=0)
         while True:

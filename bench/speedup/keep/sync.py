@@ -18,7 +18,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from . import curves, decisions
-from .files import add_lines, put_new, unlike_others, whole
+from .files import add_lines, put_new, regular, unlike_others, whole
 from .git import Git, GitError
 from .merging import PRUNED, Run, identity, merge, pruned_keys
 from .runs import stored_files
@@ -133,7 +133,7 @@ def _merge_once(
     for name in LINE_FILES:
         theirs = there.pop(name, b"").decode(errors="replace").splitlines()
         own = store / name
-        ours = own.read_text(encoding="utf-8", errors="replace").splitlines() if own.exists() else []
+        ours = own.read_text(encoding="utf-8", errors="replace").splitlines() if own.is_file() else []
         missing = [line for line in dict.fromkeys(theirs) if line.strip() and line not in ours]
         if missing:
             add_lines(own, missing)
@@ -175,6 +175,7 @@ def _runs(files: Mapping[str, bytes], identities: Identities) -> list[Run]:
 def _content(file: Path) -> bytes:
     """Return what is in a file; nothing, and so no run, if it cannot be read."""
     try:
+        regular(file)
         return file.read_bytes()
     except OSError:
         return b""

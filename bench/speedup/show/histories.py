@@ -19,6 +19,7 @@ from ..judge.verdict import REGRESSED, SUSPECT, Verdict
 from ..keep.decisions import Decisions
 from ..keep.runs import Record
 from ..measure.pairs import SPEEDUP
+from .encodings import harmless
 from .figures import amount
 from .sentences import change_of, circumstances, date_of, machines_of, sentence
 
@@ -38,7 +39,7 @@ def show_series(judged: Sequence[Series]) -> None:
             state += "; not in the latest run"
         table.add_row(
             one.fingerprint.id,
-            one.name,
+            harmless(one.name),
             str(len(one.records)),
             date_of(last.night),
             amount(last.parallel_s, last.unit) if one.is_cost else f"{math.exp(last.logs[SPEEDUP]):.2f}",
@@ -52,7 +53,7 @@ def show_runs(one: Series, decisions: Decisions) -> None:
     """Print a line for each run of a series, and what is said of its latest change."""
     console = _console()
     fingerprint = one.fingerprint
-    console.print(f"{one.name} ({fingerprint.id}): {fingerprint.data_name}; {one.records[-1].machine}")
+    console.print(harmless(f"{one.name} ({fingerprint.id}): {fingerprint.data_name}; {one.records[-1].machine}"))
     table = Table(box=None, pad_edge=False)
     quantities = one.records[-1].quantities
     for heading in ("run", *quantities, "state"):
@@ -68,14 +69,14 @@ def show_runs(one: Series, decisions: Decisions) -> None:
         )
     console.print(table)
     for line in machines_of(one):
-        console.print(line)
+        console.print(harmless(line))
     if one.verdict.leading.since:
-        console.print(sentence(one.verdict))
+        console.print(harmless(sentence(one.verdict)))
         change = what_changed(one.records, one.verdict.leading.since, one.verdict.leading.compared)
         for line in circumstances(change, fingerprint.engine, Path.cwd()) if change else ():
-            console.print(f"  {line}")
+            console.print(harmless(f"  {line}"))
     for made in decisions.of(fingerprint):
-        console.print(f"{made.kind}ed, since {made.since}: {made.reason}")
+        console.print(harmless(f"{made.kind}ed, since {made.since}: {made.reason}"))
 
 
 def _figures(record: Record) -> list[str]:

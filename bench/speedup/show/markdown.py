@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from rich.table import Table
 from rich.text import Text
 
+from .encodings import harmless
+
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~&$@-])")
 
 
 def plain(text: str) -> str:
     """Return a text of which Markdown makes nothing but that text."""
-    return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
+    return _SPECIAL.sub(r"\\\1", harmless(" ".join(text.split())))
 
 
 def table(made: Table) -> Iterator[str]:

@@ -12,6 +12,7 @@ from ..measure.cell import PARALLEL, Cell
 from ..measure.contest import Showing
 from ..measure.costs import Costs
 from ..measure.pairs import Measurement
+from .encodings import harmless
 from .figures import plural
 from .gates import FAIL, NEW, OFF
 from .sentences import TOLD, noted, sentence, when, with_percent
@@ -231,7 +232,8 @@ def shown(cell: Cell, verdict: CellVerdict | None, circumstances: Sequence[str])
     # The second measurement counts if it cleared the first one of suspicion.
     counts = cell.measurement if cell.again is None or bad else cell.again
     remarks = tuple(_remarks(cell, verdict, circumstances))
-    return Shown(cell.name, cell.fingerprint.engine, counts, verdict, remarks, *cell.location, failed=cell.failed)
+    names = harmless(cell.name), harmless(cell.fingerprint.engine)
+    return Shown(*names, counts, verdict, remarks, *cell.location, failed=cell.failed)
 
 
 def _remarks(cell: Cell, verdict: CellVerdict | None, circumstances: Sequence[str]) -> Iterator[str]:

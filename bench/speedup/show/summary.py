@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..judge.verdict import IMPROVED, INCOMPARABLE, LEARNING, OK, RECOVERED, REGRESSED, SUSPECT
+from .encodings import harmless
 from .markdown import plain, table
 from .outcome import Outcome, Shown
 from .sentences import TOLD
@@ -53,11 +54,13 @@ def about(facts: Mapping[str, Any]) -> dict[str, str]:
     return told | (versions if len(versions) <= MOST_VERSIONS else {"python": versions["python"]})
 
 
-def commands(outcome: Outcome) -> Iterator[str]:
-    """Yield a workflow command for each cell that has regressed or is suspect, as GitHub reads it from the output.
+def commands(outcome: Outcome, trouble: str = "") -> Iterator[str]:
+    """Yield a workflow command for trouble and each regressed or suspect cell, as GitHub reads it from the output.
 
     The syntax is that of "Workflow commands for GitHub Actions" in GitHub's documentation.
     """
+    if trouble:
+        yield _command("error", {"title": "not saved"}, trouble)
     for cell in outcome.by_urgency:
         if cell.state in LEVELS:
             place = {"file": cell.file, "line": str(cell.line)} if cell.file and cell.line else {}
@@ -132,4 +135,4 @@ def _command(level: str, properties: Mapping[str, str], message: str) -> str:
 def _escaped(text: str, also: str = "") -> str:
     for character in "%\r\n" + also:
         text = text.replace(character, f"%{ord(character):02X}")
-    return text
+    return harmless(text)

@@ -18,7 +18,7 @@ from ..measure.contest import FLOOR, Showing, ranked
 from ..measure.costs import Costs
 from ..measure.factors import FACTORS
 from ..measure.pairs import Measurement, Pair
-from .encodings import ascii_of
+from .encodings import ascii_of, harmless
 from .figures import seconds, with_interval, with_margin, with_unit
 from .outcome import Outcome, Shown
 from .sentences import change_of
@@ -74,7 +74,7 @@ class Style:
 
     def text(self, line: str) -> str:
         """Return a line as it may be written."""
-        return line if self.unicode else ascii_of(line)
+        return harmless(line) if self.unicode else ascii_of(harmless(line))
 
     def wrapped(self, line: str) -> str:
         """Return a line as it may be written, continued below itself where it is too long."""
@@ -95,7 +95,8 @@ class Style:
         )
         console.print(table)
         assert isinstance(console.file, io.StringIO)
-        return self.text("\n".join(line.rstrip() for line in console.file.getvalue().splitlines() if line.strip()))
+        text = "\n".join(line.rstrip() for line in console.file.getvalue().splitlines() if line.strip())
+        return text if self.unicode else ascii_of(text)  # its own escape codes are wanted
 
 
 def render(outcome: Outcome, style: Style, verbosity: int = 0) -> Iterator[str]:

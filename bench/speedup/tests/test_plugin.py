@@ -322,7 +322,7 @@ def test_a_store_that_cannot_be_written_is_named(session: pytest.Pytester) -> No
     session.makepyfile(cell())
     (session.path / "file").write_text("in the way")
     result = session.runpytest("--benchmark-storage=file://file/store", "--benchmark-compare")
-    assert result.ret == 0
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stderr.fnmatch_lines(["This run is not saved: */file/store: Not a directory.*"])
     result.stdout.fnmatch_lines(["cell *"])
 

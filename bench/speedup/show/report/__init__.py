@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ...keep.files import whole
+from ..encodings import harmless
 from . import charts
 from .content import SPARK_NIGHTS, Content, content, counted
 from .plots import SPARK, Plot
@@ -41,9 +42,12 @@ def write(file: Path, contents: Content, title: str) -> None:
     """
     text = page(contents, title)
     try:
+        file = file.resolve()  # through links, to the page that is published
+        if file.exists() and not file.is_file():
+            raise ReportError(f"{file} is no regular file")
         file.parent.mkdir(parents=True, exist_ok=True)
         # Names of files that are not in the encoding of the locale are as they were.
-        with whole(file.absolute().parent, text.encode("utf-8", "surrogateescape")) as partial:
+        with whole(file.parent, text.encode("utf-8", "surrogateescape")) as partial:
             partial.replace(file)
     except OSError as error:
         raise ReportError(f"{file} cannot be written: {error.strerror}") from None
@@ -64,6 +68,7 @@ def page(contents: Content, title: str) -> str:
     environment = Environment(
         loader=FileSystemLoader(HERE),
         autoescape=True,
+        finalize=lambda value: harmless(value) if type(value) is str else value,  # not what is markup already
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
