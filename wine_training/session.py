@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import functools
 import logging
 import os
@@ -10,13 +11,14 @@ import platform
 import shutil
 import socket
 import tempfile
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import joblib
 import psutil
@@ -35,6 +37,10 @@ LEFTOVER_SECONDS = 15.0
 
 FOLDER = "wine-ray"
 """Session folders have this name, followed by the driver's process id."""
+LOCK = "lock"
+"""File in a session folder that its driver holds a lock on."""
+NEW_S = 60.0
+"""Age in seconds of a folder without a lock before it may be that of a dead driver."""
 
 _SETTINGS = {
     # Ray would retry a task that does not fit into memory for ever.
@@ -120,7 +126,7 @@ def ray_session(cpus: int | None = None, *, address: str | None = None) -> Itera
     cpus : int, optional
         CPU limit, by default all usable CPUs.
     address : str, optional
-        Address of a running cluster, as ``host:port`` or ``auto``. The session attaches to it and reserves
+        Address of a running cluster, as ``host:port``. The session attaches to it and reserves
         `cpus` of its CPUs with a placement group. Without an address, Ray is always started anew, even if a
         cluster is running on this machine.
 
@@ -150,7 +156,7 @@ def ray_session(cpus: int | None = None, *, address: str | None = None) -> Itera
     if address is None:
         cpus = checked_cpus(cpus, usable_cpus(), "this machine")
     environment = dict(os.environ)
-    folder = None if address else _new_folder()
+    folder, lock = (None, None) if address is not None else _new_folder()
     before = _descendants()
     daemons: set[psutil.Process] = set()
     try:
@@ -170,6 +176,8 @@ def ray_session(cpus: int | None = None, *, address: str | None = None) -> Itera
         killed = _end(daemons)
         if folder:
             shutil.rmtree(folder, ignore_errors=True)
+        if lock:
+            lock.close()
         # ray.init leaves variables behind that change how a later session, or a child process, starts.
         for name in set(os.environ) - set(environment):
             del os.environ[name]
@@ -200,15 +208,34 @@ def _remote_function(function: Any) -> Any:
     return ray.remote(num_cpus=1, max_retries=0)(function)
 
 
-def _new_folder() -> str:
-    """Make a folder for the files of a session, and remove the folders of drivers that were killed."""
+def _new_folder() -> tuple[str, IO[str]]:
+    """Make a folder for the files of a session, and remove the folders of drivers that were killed.
+
+    The driver holds a lock in its folder as long as it lives, also where its process id means nothing: in another
+    container that shares ``/tmp``.
+    """
     # A short path, because the sockets in it must stay below 107 bytes, and TMPDIR can be long.
     base = Path("/tmp" if os.access("/tmp", os.W_OK) else tempfile.gettempdir())
     for folder in base.glob(f"{FOLDER}-*-*"):
-        driver = folder.name.split("-")[-2]
-        if driver.isdigit() and not psutil.pid_exists(int(driver)):
+        if _is_abandoned(folder):
             shutil.rmtree(folder, ignore_errors=True)
-    return tempfile.mkdtemp(prefix=f"{FOLDER}-{os.getpid()}-", dir=base)
+    made = tempfile.mkdtemp(prefix=f"{FOLDER}-{os.getpid()}-", dir=base)
+    lock = Path(made, LOCK).open("w", encoding="utf-8")  # noqa: SIM115 -- the session closes it
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return made, lock
+
+
+def _is_abandoned(folder: Path) -> bool:
+    """Return whether nobody holds the lock of a session folder, and its driver is none of the living."""
+    try:
+        with (folder / LOCK).open("r", encoding="utf-8") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:  # just made, or by an earlier version of this program
+        driver = folder.name.split("-")[-2]
+        return driver.isdigit() and not psutil.pid_exists(int(driver)) and time.time() - folder.stat().st_mtime > NEW_S
+    except OSError:  # held, or somebody else's
+        return False
+    return True
 
 
 def _start(cpus: int | None, folder: str) -> RaySession:
@@ -233,13 +260,13 @@ def _attach(cpus: int | None, address: str) -> RaySession:
     import ray
 
     host, separator, port = address.rpartition(":")
-    if address != "auto":
-        if not separator or not port.isdigit() or "/" in host:
-            raise RayStartError(f"{address!r} is no address of a Ray cluster: give host:port or auto")
-        try:
-            socket.create_connection((host.strip("[]"), int(port)), timeout=PROBE_SECONDS).close()
-        except (OSError, OverflowError) as error:
-            raise RayStartError(f"no Ray cluster answers at {address}: {_one_line(error)}") from None
+    if not separator or not port.isdigit() or "/" in host:
+        # Not "auto" either: it joins any private Ray that the same user happens to run.
+        raise RayStartError(f"{address!r} is no address of a Ray cluster: give host:port")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=PROBE_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise RayStartError(f"no Ray cluster answers at {address}: {_one_line(error)}") from None
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:

@@ -74,7 +74,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--ray-address",
         metavar="HOST:PORT",
-        help="Measure on this running Ray cluster; auto finds a local one. Default: start a Ray of our own.",
+        help="Measure on this running Ray cluster. Default: start a Ray of our own.",
     )
 
 
@@ -83,6 +83,8 @@ def pytest_configure(config: pytest.Config) -> None:
     too_many = [limit for limit in config.getoption("cpus") or () if limit > usable_cpus()]
     if too_many and not config.getoption("ray_address"):
         raise pytest.UsageError(f"--cpus {too_many[0]}: this machine has {usable_cpus()} usable CPUs")
+    if config.getoption("ray_address") in ("", "auto"):  # an unset variable, or whatever Ray this user happens to run
+        raise pytest.UsageError("--ray-address wants the HOST:PORT of a cluster")
     wines(config)  # refuses what is neither a kind nor a file
     if config.option.minutes is None and config.option.rounds is None:
         profile = PROFILES[config.getoption("profile")]

@@ -24,7 +24,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from bench.evidence import fleets, stopping, suites
+from bench.evidence import fleets, kinds, stopping, suites
 from bench.evidence.tools import NEEDS, TOOLS, Alarms, Floats, History, is_installed, log_drop
 from bench.speedup.judge.changepoint import limit_for
 from bench.speedup.judge.series import judge
@@ -177,6 +177,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--fleets", type=positive, metavar="N", help="only: so many histories of each fleet of machines"
     )
+    parser.add_argument("--kinds", type=positive, metavar="N", help="only: so many histories of two kinds of night")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all counts")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw how soon drops are found (needs matplotlib)")
@@ -184,18 +185,16 @@ def main(arguments: Sequence[str]) -> int:
     if chosen.limits:
         _print_limits(chosen.quiet_series, chosen.quiet, chosen.seed, chosen.processes)
         return 0
-    if chosen.suites:
-        for line in suites.report(chosen.suites, chosen.seed, chosen.processes):
-            print(line, flush=True)
-        return 0
-    if chosen.stopping:
-        for line in stopping.report(chosen.stopping, chosen.seed, chosen.processes):
-            print(line, flush=True)
-        return 0
-    if chosen.fleets:
-        for line in fleets.report(chosen.fleets, chosen.seed, chosen.processes):
-            print(line, flush=True)
-        return 0
+    for part, histories in (
+        (suites, chosen.suites),
+        (stopping, chosen.stopping),
+        (fleets, chosen.fleets),
+        (kinds, chosen.kinds),
+    ):
+        if histories:
+            for line in part.report(histories, chosen.seed, chosen.processes):
+                print(line, flush=True)
+            return 0
     tools = ["this project"]
     if chosen.peers:
         tools += [name for name in TOOLS if name != tools[0] and is_installed(name)]

@@ -122,6 +122,8 @@ def test_a_broken_file_is_refused_before_ray_starts(collect: Collect, tmp_path: 
         (["--cpus", "7"], "ERROR: --cpus 7: this machine has 6 usable CPUs"),
         (["--cpus", "1,-2"], "*argument --cpus: '-2' is not a whole number of at least 1"),
         (["--wine", "rosé"], "ERROR: --wine rosé: neither red, white, all nor an existing file"),
+        (["--ray-address", ""], "ERROR: --ray-address wants the HOST:PORT of a cluster"),
+        (["--ray-address", "auto"], "ERROR: --ray-address wants the HOST:PORT of a cluster"),
         (["--profile", "weekly"], "*argument --profile: invalid choice: 'weekly'*"),
     ],
 )

@@ -107,6 +107,18 @@ def test_a_made_suite_is_judged_as_a_whole() -> None:
     assert np.corrcoef([one, other])[0, 1] == pytest.approx(0.5, abs=0.05)
 
 
+@pytest.mark.parametrize(("part", "rows"), [("--fleets", 2 * 20 + 2), ("--kinds", 12 + 2)])
+def test_parts_of_the_simulation_are_tables(
+    part: str, rows: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.evidence.fleets.QUIET", 20)
+    monkeypatch.setattr("bench.evidence.kinds.QUIET", 40)
+    assert main(["simulate", part, "1", "--processes=1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == rows
+    assert len({line.count("|") for line in lines}) == 1
+
+
 REAL = nights.read()
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
+import time
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import psutil
 import pytest
@@ -15,7 +17,7 @@ import ray
 
 from wine_training import RayStartError, WineData, ray_session, session, train_ray
 from wine_training.models import ModelSpec
-from wine_training.session import LeftoverWarning, _new_folder, active_session, checked_cpus, usable_cpus
+from wine_training.session import LOCK, LeftoverWarning, _new_folder, active_session, checked_cpus, usable_cpus
 from wine_training.tests.test_training import SWEEP, Reporter
 
 
@@ -67,15 +69,29 @@ def test_killed_processes_are_named_in_a_warning(monkeypatch: pytest.MonkeyPatch
 
 
 def test_folders_of_killed_drivers_are_removed() -> None:
-    stale = Path(_new_folder())
-    nobody = stale.with_name(stale.name.replace(str(os.getpid()), "999999999"))
-    stale.rename(nobody)
-    mine = Path(_new_folder())
-    other = Path(_new_folder())
-    assert mine.is_dir()
-    assert not nobody.exists()
-    mine.rmdir()
-    other.rmdir()
+    def renamed(age: float = 0.0, *, lock: bool = True) -> tuple[Path, IO[str]]:
+        """Return the folder of a driver whose process id is unknown here, and its lock."""
+        name, held = _new_folder()
+        folder = Path(name).rename(name.replace(str(os.getpid()), "999999999"))
+        if not lock:
+            (folder / LOCK).unlink()
+        os.utime(folder, (time.time() - age,) * 2)
+        return folder, held
+
+    old, old_lock = renamed(3600.0, lock=False)
+    new, new_lock = renamed(lock=False)
+    dead, dead_lock = renamed()
+    dead_lock.close()
+    elsewhere, living = renamed()  # in another container, perhaps
+    name, mine = _new_folder()
+    try:
+        found = [folder.is_dir() for folder in (old, dead, new, elsewhere, Path(name))]
+        assert found == [False, False, True, True, True]
+    finally:
+        for lock in (old_lock, new_lock, living, mine):
+            lock.close()
+        for folder in (new, elsewhere, Path(name)):
+            shutil.rmtree(folder)
 
 
 def test_training_without_a_session_starts_one_and_ends_it(toy: WineData, one_ray_at_a_time: None) -> None:
@@ -100,7 +116,7 @@ def test_ray_that_does_not_start_is_one_line(monkeypatch: pytest.MonkeyPatch) ->
         pass
 
 
-@pytest.mark.parametrize("address", ["nowhere", "host:port", "ray://host:1", "host:99999999"])
+@pytest.mark.parametrize("address", ["", "auto", "nowhere", "host:port", "ray://host:1", "host:99999999"])
 def test_addresses_that_are_none(address: str) -> None:
     with pytest.raises(RayStartError, match=r"no address of a Ray cluster|no Ray cluster answers"):
         ray_session(1, address=address).__enter__()
