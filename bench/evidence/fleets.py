@@ -105,10 +105,9 @@ def report(histories: int, seed: int, processes: int | None) -> Iterator[str]:
         for setting in settings:
             seeds = range(seed, seed + histories)
             found = list(pool.map(delays, [setting] * histories, seeds, chunksize=16))
-            quiet = max(1, histories // 4)
-            false = sum(pool.map(false_failures, [setting] * quiet, seeds, chunksize=4))
+            false = sum(pool.map(false_failures, [setting] * histories, seeds, chunksize=4))
             start = f"| {setting.fleet} | {setting.offset_sd:.1%} | {setting.night_sd:.1%} "
             for place, what in enumerate(("one series", "by kind")):
                 shares = " | ".join(f"{sum(one[place] <= n for one in found) / histories:.0%}" for n in WITHIN)
-                rate = f"{100 * false / (quiet * (QUIET - 10)):.3f}" if not place else ""
+                rate = f"{100 * false / (histories * (QUIET - 10)):.3f}" if not place else ""
                 yield f"{start}| {rate} | {setting.drop:.1%} | {what} | {shares} |"
