@@ -68,8 +68,9 @@ class Comparison:
     def whole_history(self) -> History:
         """All earlier runs."""
         store = self._run.store
-        whole = store is None or self.compare is True
-        return self.history if whole or store is None else self._said(read_store(store, without=self._run.file))
+        if store is None or self.compare is True:
+            return self.history
+        return self._said(read_store(store, without=self._run.file))
 
     def _said(self, history: History) -> History:
         for problem in history.problems:

@@ -121,7 +121,7 @@ def level(sums: Sums, kind: Kinds) -> Level:
     information = (sums.counts / total).sum(axis=-1)
     weighted = (sums.values / total).sum(axis=-1)
     mean = weighted / information
-    squares = ((sums.squares - kind.offset * sums.values**2 / total) / kind.own).sum(axis=-1)
+    squares = _squares(sums, kind)
     alone = kind.offset * kind.own / total
     offsets = kind.offset / total * (sums.values - sums.counts * mean[..., None])
     unsure = alone + (kind.own / total) ** 2 / information[..., None]
@@ -148,10 +148,17 @@ def contrast(before: Sums, whole: Sums, kind: Kinds) -> Contrast:
     a22 = (after * (kind.own + before.counts * kind.offset) / (kind.own * total)).sum(axis=-1)
     c1 = (whole.values / total).sum(axis=-1)
     c2 = ((value - kind.offset * after * whole.values / total) / kind.own).sum(axis=-1)
-    squares = ((whole.squares - kind.offset * whole.values**2 / total) / kind.own).sum(axis=-1)
+    squares = _squares(whole, kind)
     possible = ((after > 0) & (before.counts > 0)).any(axis=-1)
     determinant = a11 * a22 - a12**2
     determinant = np.where(determinant > 0, determinant, 1.0)  # one machine, and no night after the split
     change = (a11 * c2 - a12 * c1) / determinant
     mean = (a22 * c1 - a12 * c2) / determinant
     return Contrast(change, a11 / determinant, squares - mean * c1 - change * c2, np.asarray(possible))
+
+
+def _squares(sums: Sums, kind: Kinds) -> Floats:
+    """Return the weighted sum of squares of the nights, before any level is taken out."""
+    total = kind.own + sums.counts * kind.offset
+    squares: Floats = ((sums.squares - kind.offset * sums.values**2 / total) / kind.own).sum(axis=-1)
+    return squares

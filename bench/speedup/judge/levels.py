@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .segment import LEAST_SCALE, ODD, Segment
-from .verdict import REGRESSED, Event, Verdict
+from .verdict import REGRESSED, Event, Verdict, of_change
 
 REGAINED = math.log(1000)
 """Log of the odds for the old level against the lower one at which the old one may be back."""
@@ -118,7 +118,7 @@ class Levels:
 
     def lose(self, index: int, found: int) -> None:
         """Open a loss that begins with the night `index` of the present level."""
-        at = [int(one) for one in self.present.at[index : self.present.n]]
+        at = self.present.nights_from(index)
         self.losses.append(Loss(self.present.until(index), at[0], found))
         self._begin(at)
 
@@ -156,7 +156,7 @@ class Levels:
                 del self.losses[number:]
                 self.odds, self.back = 0.0, []
                 if self.losses:
-                    self._lower = self.baseline.lower_by(self.present.at[: self.present.n])
+                    self._lower = self.baseline.lower_by(self.present.nights_from())
                 return size, margin
         if sure or lowest > BELOW:
             self._begin(back)
@@ -169,20 +169,25 @@ class Levels:
         if kept and len(kept) < len(self.losses):  # what was lost after it stays lost
             self.losses = kept
             return
-        nights = [int(one) for loss in self.losses for one in loss.before.at[: loss.before.n]]
-        nights += [int(one) for one in self.present.at[: self.present.n]]
-        self.present = self.baseline.followed_by([one for one in nights if names[one] >= since], learn)
-        self.losses, self.odds, self.back = [], 0.0, []
+        after = [one for one in self._nights_after(self.losses) if names[one] >= since]
+        self._settle(self.baseline.followed_by(after, learn))
 
     def dismiss(self) -> None:
         """Take all that is open for noise."""
         if self.losses:
-            further = [int(one) for loss in self.losses[1:] for one in loss.before.at[: loss.before.n]]
-            further += [int(one) for one in self.present.at[: self.present.n]]
-            self.present = self.baseline.until(self.baseline.n)
+            further = self._nights_after(self.losses[1:])
+            self._settle(self.baseline.until(self.baseline.n))
             self.present.extend(further)
-            self.losses, self.odds, self.back = [], 0.0, []
         self.present.floor = self.present.n
+
+    def _nights_after(self, losses: Sequence[Loss]) -> list[int]:
+        """Return the nights on the levels before these losses, and on the present one."""
+        levels = [*(loss.before for loss in losses), self.present]
+        return [one for level in levels for one in level.nights_from()]
+
+    def _settle(self, baseline: Segment) -> None:
+        """Begin anew, with nothing open."""
+        self.present, self.losses, self.odds, self.back = baseline, [], 0.0, []
 
     def describe(self, *, is_new: bool = False) -> Callable[[str, int], Verdict]:
         """Return what makes the verdict on a night of open losses, from its name and that of nights on the level."""
@@ -190,18 +195,11 @@ class Levels:
 
         def make(night: str, n: int) -> Verdict:
             levels = [*(loss.before for loss in losses), present.until(n)]
-            events = []
-            for loss, after in zip(losses, levels[1:], strict=True):
-                at = after.at[: after.n]
-                size, margin, _ = loss.before.change(at)
-                events.append(_event(loss, after, size, margin))
+            events = tuple(_event(loss, after) for loss, after in zip(losses, levels[1:], strict=True))
             base, tonight = levels[0], levels[-1]
-            at = tonight.at[: tonight.n]
-            size, margin, z = base.change(at)
-            since = base.nights.names[losses[0].since]
-            verdict = Verdict(night, REGRESSED, since, -size, (-size - margin, -size + margin), z, base.n, len(at))
-            reason = f"{len(at)} runs against {base.n}"
-            return replace(verdict, reason=reason, events=tuple(events), is_new=is_new)
+            sized, reason = base.change(tonight.nights_from()), f"{n} runs against {base.n}"
+            verdict = of_change(night, REGRESSED, events[0].since, sized, base.n, n, reason=reason)
+            return replace(verdict, events=events, is_new=is_new)
 
         return make
 
@@ -216,7 +214,8 @@ def beginning(segment: Segment, index: int) -> int:
     return index + int(fits[0]) if len(fits) else index
 
 
-def _event(loss: Loss, after: Segment, size: float, margin: float) -> Event:
+def _event(loss: Loss, after: Segment) -> Event:
+    size, margin, _ = loss.before.change(after.nights_from())
     nights, before = after.nights, loss.before.counts(loss.before.n)
     known = before * after.counts(after.n) * (len(nights.machines) > 1)
     machines = tuple(name for name, counts in zip(nights.machines, known, strict=True) if counts)

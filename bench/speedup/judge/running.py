@@ -152,6 +152,15 @@ class Running:
         """Return how many of the first nights were on each machine."""
         return np.asarray(self._by_machine[rows, COUNT])
 
+    def has_seen(self, code: int) -> bool:
+        """Return whether a night was on this machine."""
+        return bool(self._by_machine[self.n, COUNT, code])
+
+    def nights_from(self, index: int = 0) -> list[int]:
+        """Return the indices of the nights from one of them on, in the series."""
+        found: list[int] = self.at[index : self.n].tolist()
+        return found
+
     def odd(self, rows: Any) -> Any:
         """Return how many of the first nights were odd."""
         return self._overall[rows, ODD]

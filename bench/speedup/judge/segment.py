@@ -231,9 +231,7 @@ class Segment(Running):
         self.tell_kinds(rows, RECENT)
 
         # The sums of the nights before are not touched by those that come; what is read here was written by `_clip`.
-        sums = self.sums(rows)
-        kind = self._kinds(sums, rows, (sums.counts[here] == 0).astype(float))
-        known = fleet.level(sums, kind)
+        sums, kind, known = self._before(rows, here)
         change = self.raw[rows] - (self.origin + known.mean + self.prior[codes] + known.offsets[here])
         degrees = self._degrees(sums, 1)
         variance = self._variance(known.residual, degrees, rows)
@@ -249,6 +247,12 @@ class Segment(Running):
         degrees = np.where(few, LEAST_DEGREES * np.maximum(1, self.nights_with_se(rows)), degrees)
         return Outlook(self.n, change, margin, degrees, lowness, *self._changes(rows, least))
 
+    def _before(self, rows: Indices, here: tuple[Any, Any]) -> tuple[Sums, Kinds, Level]:
+        """Return what the nights before each of the next ones say, which may be the first on its machine."""
+        sums = self.sums(rows)
+        kind = self._kinds(sums, rows, (sums.counts[here] == 0).astype(float))
+        return sums, kind, fleet.level(sums, kind)
+
     def _clip(self, rows: Indices, here: tuple[Any, Any]) -> Floats:
         """Write the sums of the nights that come next; return the robust spread of those before each."""
         count, several = len(rows), len(self.nights.machines) > 1
@@ -260,9 +264,7 @@ class Segment(Running):
             shown = window
             if several:
                 self.sum_by_machine(clipped)
-                sums = self.sums(rows)
-                kind = self._kinds(sums, rows, (sums.counts[here] == 0).astype(float))
-                known = fleet.level(sums, kind)
+                _, kind, known = self._before(rows, here)
                 all_offsets, each = known.offsets + self.prior, np.arange(count)[:, None]
                 offsets, own, unsure = all_offsets[here], kind.own[here], known.alone[here]
                 shown = (window - all_offsets[each, machines]) / np.sqrt(kind.own[each, machines])
@@ -368,19 +370,17 @@ class Segment(Running):
         n = self.n if index is None else index
         before = self.sums(n, self.n)
         counts = np.bincount(self.nights.codes[at], minlength=len(self.nights.machines)).astype(float)
-        unseen = np.asarray(float(((counts > 0) & (before.counts == 0)).sum()))
-        kind = self._kinds(before, n, unseen)
         zero = np.zeros_like(counts)
-        unit = fleet.contrast(before, Sums(before.counts + counts, zero, zero), kind)
+        both = Sums(before.counts + counts, zero, zero)
+        kind = self._kinds(before, n, both.seen - before.seen)
+        unit = fleet.contrast(before, both, kind)
         variance = self.night_variance
         if index is not None:
             whole = self.sums(self.n)
             found: Contrast = fleet.contrast(before, whole, kind)
             variance = float(self._variance(found.residual, self._degrees(whole, 2), self.n))
-        seen = int(((before.counts > 0) | (counts > 0)).sum())
-        degrees = n + len(at) - 2 - (seen - 1) + self.carried[1]
         stretch = float(self._stretch(np.array([n]), np.array([len(at)]))[0])
-        return math.sqrt(variance * float(unit.variance) * stretch), max(1, degrees)
+        return math.sqrt(variance * float(unit.variance) * stretch), max(1, int(self._degrees(both, 2)))
 
 
 def moved(before: Sequence[tuple[str, float]], after: Sequence[tuple[str, float]]) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -26,6 +25,7 @@ from .verdict import (
     Rule,
     Verdict,
     in_order,
+    of_change,
 )
 from .verdicts import Make, Verdicts
 
@@ -145,16 +145,13 @@ class _Series:
         segment, n, name = self.segment, self.segment.n, self.nights.names[t]
         if self.levels.losses:
             self.levels.add(t)
-            if self.levels.regained:
-                self._risen(t, self.levels.back, sure=False)
-            else:
-                self._red(t)
+            self._still_lost(t)
             return
         segment.add(t)
         index = segment.early_change(self.limit)
         if index is not None:
             early = segment.until(index)
-            self._anew([int(i) for i in segment.at[index : segment.n]], early)
+            self._anew(segment.nights_from(index), early)
             self.early = early
         if self.early is not None:
             self._tell(t, self._too_early(t, self.early))
@@ -180,28 +177,17 @@ class _Series:
 
     def _too_early(self, t: int, before: Segment) -> Verdict:
         """Return the verdict on a night of the learning phase that comes after a change in it."""
-        now = self.segment
-        at = now.at[: now.n]
-        size, margin, z = before.change(at)
-        reason = f"{now.n} of {self.rule.learn} runs on a new level; a change this early is told, and is no failure"
-        return Verdict(
-            self.nights.names[t],
-            LEARNING,
-            self.nights.names[at[0]],
-            -size,
-            (-size - margin, -size + margin),
-            z,
-            before.n,
-            now.n,
-            noted=size > 0,
-            reason=reason,
-        )
+        names, n, at = self.nights.names, self.segment.n, self.segment.nights_from()
+        sized = before.change(at)
+        reason = f"{n} of {self.rule.learn} runs on a new level; a change this early is told, and is no failure"
+        noted = sized[0] > 0
+        return of_change(names[t], LEARNING, names[at[0]], sized, before.n, n, reason=reason, noted=noted)
 
     def _look(self, t: int) -> int:
         """Judge the next nights, up to the first on which something happens; return where to go on."""
         at = self._next(t)
         outlook = self.segment.look(at, self.least)
-        quiet = self._quiet(outlook, len(at))
+        quiet = self._quiet(outlook, at)
         if self.levels.losses:
             quiet = min(quiet, self.levels.until_regained(at))
         self.levels.take(at[:quiet])
@@ -224,15 +210,13 @@ class _Series:
 
     def _next(self, t: int) -> list[int]:
         """Return nights to be looked at in one go."""
-        segment = self.segment
         found: list[int] = []
-        several = len(self.nights.machines) > 1 and not self.levels.losses
         for i in range(t, len(self.nights.names)):
             if found and self.decisions and self._takes_effect(i):
                 break
             if not math.isfinite(self.nights.values[i]):
                 continue
-            stranger = several and (self.strangers is not None or not segment.counts(segment.n)[self.nights.codes[i]])
+            stranger = self._may_be_incomparable(i)
             if found and stranger:
                 break
             found.append(i)
@@ -240,10 +224,15 @@ class _Series:
                 break
         return found
 
-    def _quiet(self, outlook: Outlook, nights: int) -> int:
+    def _may_be_incomparable(self, t: int) -> bool:
+        """Return whether a night may be on machines of which nothing is known."""
+        if len(self.nights.machines) == 1 or self.levels.losses:
+            return False
+        return self.strangers is not None or not self.segment.has_seen(int(self.nights.codes[t]))
+
+    def _quiet(self, outlook: Outlook, at: Sequence[int]) -> int:
         """Return how many nights nothing happens on."""
-        segment = self.segment
-        if self.strangers is not None or not segment.counts(segment.n)[segment.codes[outlook.first]]:
+        if self._may_be_incomparable(at[0]):
             return 0
         happens = (
             ((outlook.lowness > self.rule.suspicious) & (-outlook.change > self.least))
@@ -251,7 +240,7 @@ class _Series:
             | (outlook.gain.evidence > self.limit)
             | (outlook.any_loss.evidence > self.limit)
         )
-        return int(happens.argmax()) if happens.any() else nights
+        return int(happens.argmax()) if happens.any() else len(at)
 
     def _nothing_new(self, at: Sequence[int], outlook: Outlook) -> Make:
         names = self.nights.names
@@ -270,7 +259,7 @@ class _Series:
 
     def _happens(self, t: int) -> None:
         """Judge a night on which something may have happened."""
-        if not self.levels.losses and len(self.nights.machines) > 1 and self._incomparable(t):
+        if self._may_be_incomparable(t) and self._incomparable(t):
             return
         segment, nights, rule = self.segment, self.nights, self.rule
         n = segment.n
@@ -290,10 +279,7 @@ class _Series:
         if self._changed(t, outlook, confirmed):
             return
         if self.levels.losses:
-            if self.levels.regained:
-                self._risen(t, self.levels.back, sure=False)
-            else:
-                self._red(t)
+            self._still_lost(t)
             return
         z = float(outlook.any_loss.z[0]) if math.isfinite(outlook.any_loss.evidence[0]) else 0.0
         reason = f"{n} runs"
@@ -323,7 +309,7 @@ class _Series:
         if lost is not None:
             self._lost(t, lost)
         elif gain.evidence[0] > limit and -segment.loss(int(gain.index[0])) > self.least:
-            at = [int(i) for i in segment.at[int(gain.index[0]) : segment.n]]
+            at = segment.nights_from(int(gain.index[0]))
             if self.levels.losses:
                 self._risen(t, at, sure=True)
             else:
@@ -333,11 +319,11 @@ class _Series:
             if self.noted is not None:
                 index = int(np.searchsorted(segment.at[: segment.n], self.noted))  # the same, with the same date
             self.noted = int(segment.at[index])
-            size, margin, _ = segment.change(segment.at[index : segment.n], index=index)
-            since, nights = self.nights.names[segment.at[index]], segment.n - index
-            verdict = Verdict(self.nights.names[t], OK, since, -size, (-size - margin, -size + margin))
+            at = segment.nights_from(index)
+            size, margin, _ = segment.change(at, index=index)
+            names, sized = self.nights.names, (size, margin, float(noted.z[0]))
             reason = "a loss too small for a failure"
-            verdict = replace(verdict, z=float(noted.z[0]), compared=index, nights=nights, noted=True, reason=reason)
+            verdict = of_change(names[t], OK, names[at[0]], sized, index, len(at), reason=reason, noted=True)
             self._tell(t, verdict)
             return True
         else:
@@ -359,10 +345,8 @@ class _Series:
     def _incomparable(self, t: int) -> bool:
         """Judge a night that may be on machines of which nothing is known; return whether it is."""
         segment, code = self.segment, int(self.nights.codes[t])
-        if self.strangers is None and not segment.counts(segment.n)[code]:
-            self.strangers = segment.n
         if self.strangers is None:
-            return False
+            self.strangers = segment.n
         known = segment.counts(self.strangers) > 0
         if known[code]:
             self.strangers = None
@@ -377,6 +361,12 @@ class _Series:
         if length >= self.rule.learn:
             self.strangers = None  # their offsets are known now, and those of the others still are
         return True
+
+    def _still_lost(self, t: int) -> None:
+        if self.levels.regained:
+            self._risen(t, self.levels.back, sure=False)
+        else:
+            self._red(t)
 
     def _lost(self, t: int, index: int) -> None:
         self.levels.lose(index, found=t)
@@ -394,19 +384,13 @@ class _Series:
         if over is None or self.levels.losses:
             self._red(t)
             return
-        size, margin = over
-        since, nights, compared = self.nights.names[back[0]], len(back), self.levels.baseline.n - len(back)
-        verdict = Verdict(name, RECOVERED, since, -size, (-size - margin, -size + margin), 0.0, compared, nights)
+        since, compared = self.nights.names[back[0]], self.levels.baseline.n - len(back)
+        reason = "back on the old level"
         self.lows = Lows()
-        self._tell(t, replace(verdict, reason="back on the old level"))
+        self._tell(t, of_change(name, RECOVERED, since, (*over, 0.0), compared, len(back), reason=reason))
 
     def _improved(self, t: int, index: int, at: Sequence[int]) -> None:
-        segment = self.segment
-        size, margin, z = segment.change(at, index=index)
-        since, nights = self.nights.names[at[0]], len(at)
-        verdict = Verdict(
-            self.nights.names[t], IMPROVED, since, -size, (-size - margin, -size + margin), z, index, nights
-        )
-        reason = f"{nights} runs against {index}; they are the new level"
+        names, sized = self.nights.names, self.segment.change(at, index=index)
+        reason = f"{len(at)} runs against {index}; they are the new level"
         self._anew(at)
-        self._tell(t, replace(verdict, reason=reason))
+        self._tell(t, of_change(names[t], IMPROVED, names[at[0]], sized, index, len(at), reason=reason))

@@ -30,6 +30,7 @@ from ..keep.decisions import Decision
 from ..keep.runs import QUANTITIES, Record
 from ..measure.factors import FACTORS
 from ..measure.pairs import SPEEDUP
+from .running import DEVIATION
 from .segment import moved
 from .series import judge
 from .verdict import (
@@ -241,7 +242,7 @@ def pooled(cells: Sequence[Verdicts]) -> list[Night]:
         medians = np.zeros(len(nights.machines))
         for code in np.unique(codes):
             medians[code] = np.median(values[codes == code])
-        spread = max(1.4826 * float(np.median(np.abs(values - medians[codes]))), LEAST_SPREAD)
+        spread = max(DEVIATION * float(np.median(np.abs(values - medians[codes]))), LEAST_SPREAD)
         named = [
             (nights.names[t], nights.machines[code]) for t, code in zip(level.tolist(), codes.tolist(), strict=True)
         ]

@@ -217,3 +217,30 @@ def _one_of(same: list[Night]) -> Night:
         again[-1].remeasured_se if again else None,
         same[0].machine,
     )
+
+
+def of_change(
+    night: str,
+    state: str,
+    since: str,
+    sized: tuple[float, float, float],
+    before: int,
+    nights: int,
+    *,
+    reason: str,
+    noted: bool = False,
+) -> Verdict:
+    """Return the verdict on a run that is the last of so many (`nights`) on another level than those before.
+
+    Parameters
+    ----------
+    night, state, since : str
+        As in `Verdict`, as are `reason` and `noted`.
+    sized : tuple of float
+        By how much the log of that level is lower, half its 95 % interval, and its normal deviate.
+    before, nights : int
+        Runs that it is compared with, and runs on that level.
+    """
+    loss, margin, z = sized
+    interval = (-loss - margin, -loss + margin)
+    return Verdict(night, state, since, -loss, interval, z, before, nights, noted, reason=reason)

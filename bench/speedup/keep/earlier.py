@@ -13,7 +13,7 @@ from ..measure.costs import BARE, COST, OWN, CostPair, Costs
 from ..measure.estimate import Spread, Spreads, pooled_by_name, spread_of
 from ..measure.factors import FACTORS, Factors
 from ..measure.pairs import SPEEDUP, STEADY_PART
-from .files import regular
+from .files import read_regular
 from .runs import stored_files
 
 LOOK_BACK = 10
@@ -80,8 +80,7 @@ def _latest(store: Path) -> Iterator[dict[str, Any]]:
     files = [(file.stat().st_mtime, file) for file in stored_files(store) if file.is_file()]
     for _, file in sorted(files)[-LOOK_BACK:]:
         try:
-            regular(file)
-            run = json.loads(file.read_text(encoding="utf-8"))
+            run = json.loads(read_regular(file).decode("utf-8"))
         except (OSError, ValueError, RecursionError):
             continue
         if isinstance(run, dict):

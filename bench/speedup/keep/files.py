@@ -110,6 +110,12 @@ def regular(file: Path) -> os.stat_result:
     return found
 
 
+def read_regular(file: Path) -> bytes:
+    """Return what is in a file; raise `OSError` as `regular` does, or if it cannot be read."""
+    regular(file)
+    return file.read_bytes()
+
+
 def read_lines(file: Path, parse: Callable[[Any], T]) -> tuple[list[T], list[str]]:
     """Return what `parse` makes of each line of JSON, and a sentence for each line that was left out.
 
@@ -122,8 +128,7 @@ def read_lines(file: Path, parse: Callable[[Any], T]) -> tuple[list[T], list[str
     """
     found, problems = [], []
     try:
-        regular(file)
-        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = read_regular(file).decode("utf-8", "replace").splitlines()
     except FileNotFoundError:
         return [], []
     except OSError as error:

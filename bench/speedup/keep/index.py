@@ -57,33 +57,31 @@ class Index:
         self.file = _folder() / f"{hashlib.sha256(str(store.resolve()).encode()).hexdigest()[:16]}.sqlite3"
         self._database: sqlite3.Connection | None = None
         self._known: dict[str, tuple[str, str]] = {}
-        self._texts: dict[int, Any] = {}
-        self._numbers: dict[str, int] = {}
-        self._shared_numbers: dict[Hashable, int] = {}
+        self._texts: dict[int, str] = {}
+        """What many cells share, by its number, as it was found."""
+        self._parsed: dict[int, Any] = {}
+        self._numbers: dict[Hashable, int] = {}
         self._new: list[tuple[str, str, str]] = []
-        self._new_texts: list[tuple[int, str]] = []
+        self._new_texts: dict[int, str] = {}
 
     def __enter__(self) -> Self:
-        for again in (True, False):
+        for _ in range(2):
             try:
                 self._open()
+                break
             except sqlite3.OperationalError:  # locked, or no place for it
                 self._close()
                 break
-            except (sqlite3.Error, OSError, ValueError):  # damaged, or of another version
+            except (sqlite3.Error, OSError, ValueError):  # damaged, or of another version: once more, from nothing
                 self._close()
                 with contextlib.suppress(OSError):
                     self.file.unlink(missing_ok=True)
-                if not again:
-                    break
-            else:
-                break
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if self._database is not None and self._new and kind is None:
             with contextlib.suppress(sqlite3.Error), self._database:
-                self._database.executemany("INSERT OR IGNORE INTO texts VALUES (?, ?)", self._new_texts)
+                self._database.executemany("INSERT OR IGNORE INTO texts VALUES (?, ?)", self._new_texts.items())
                 self._database.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", self._new)
         self._close()
 
@@ -97,8 +95,7 @@ class Index:
                 database.execute("INSERT INTO version VALUES (?)", (_version(),))
             elif found[0] != (_version(),):
                 raise ValueError("another version")
-        for number, text in database.execute("SELECT id, text FROM texts"):
-            self._numbers[text] = number
+        self._texts = dict(database.execute("SELECT id, text FROM texts"))
         self._known = {path: (stamp, content) for path, stamp, content in database.execute("SELECT * FROM files")}
 
     def _close(self) -> None:
@@ -138,27 +135,19 @@ class Index:
         return [saved.night, saved.run, cells, saved.problems, saved.is_foreign, saved.is_damaged]
 
     def _number(self, shared: Hashable, as_json: Callable[[], Any]) -> int:
-        """Return the number of what many cells share."""
-        if shared not in self._shared_numbers:
-            self._shared_numbers[shared] = self._number_of(json.dumps(as_json()))
-        return self._shared_numbers[shared]
+        """Return the number of what many cells share: the same, whoever writes it."""
+        if shared not in self._numbers:
+            text = json.dumps(as_json())
+            number = int.from_bytes(hashlib.sha256(text.encode()).digest()[:7])
+            if number not in self._texts:
+                self._new_texts[number] = text
+            self._numbers[shared] = number
+        return self._numbers[shared]
 
-    def _number_of(self, text: str) -> int:
-        number = int.from_bytes(hashlib.sha256(text.encode()).digest()[:7])  # the same, whoever writes it
-        if text not in self._numbers:
-            self._numbers[text] = number
-            self._new_texts.append((number, text))
-        return number
-
-    @functools.cached_property
-    def _by_number(self) -> dict[int, str]:
-        return {number: text for text, number in self._numbers.items()}
-
-    def _shared(self, number: int, kind: type | None = None) -> Any:
-        if number not in self._texts:
-            parts = json.loads(self._by_number[number])
-            self._texts[number] = parts if kind is None else Fingerprint.from_json(parts)
-        return self._texts[number]
+    def _shared(self, number: int, made: Callable[[Any], Any] = lambda parts: parts) -> Any:
+        if number not in self._parsed:
+            self._parsed[number] = made(json.loads(self._texts[number]))
+        return self._parsed[number]
 
     def _unpacked(self, parts: list[Any], file: str) -> SavedRun:
         night, run, cells, problems, is_foreign, is_damaged = parts
@@ -176,7 +165,7 @@ class Index:
 
         return Record(
             file=file,
-            fingerprint=self._shared(fingerprint, Fingerprint),
+            fingerprint=self._shared(fingerprint, Fingerprint.from_json),
             logs=dict(zip(quantities, logs, strict=True)),
             log_ses=dict(zip(quantities, ses, strict=True)),
             again_logs=named(again),

@@ -16,7 +16,7 @@ from ..measure.costs import COST
 from ..measure.estimate import KNOWN, Spread, Spreads, from_json, margin_of
 from ..measure.factors import FACTORS
 from ..measure.pairs import SCHEMA, SPEEDUP
-from .files import regular
+from .files import read_regular
 
 RUN = "run"
 """Key of a run's id in our block at its top: 32 hexadecimal digits, the same however often the run is saved."""
@@ -187,9 +187,9 @@ def read_run(file: Path) -> SavedRun:
     OSError
         If the file cannot be read, or is no regular file.
     """
-    regular(file)
+    written = read_regular(file)
     try:
-        run = json.loads(file.read_text(encoding="utf-8"))
+        run = json.loads(written.decode("utf-8"))
         cells = [cell for cell in run["benchmarks"] if BLOCK in cell["extra_info"]]
         night = str(run["datetime"])
         failed = any(OF_A_FAILED_TEST in cell["extra_info"] for cell in run["benchmarks"])

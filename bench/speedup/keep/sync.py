@@ -18,7 +18,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from . import curves, decisions
-from .files import add_lines, put_new, regular, unlike_others, whole
+from .files import add_lines, put_new, read_regular, unlike_others, whole
 from .git import Git, GitError
 from .merging import PRUNED, Run, identity, merge, pruned_keys
 from .runs import stored_files
@@ -175,8 +175,7 @@ def _runs(files: Mapping[str, bytes], identities: Identities) -> list[Run]:
 def _content(file: Path) -> bytes:
     """Return what is in a file; nothing, and so no run, if it cannot be read."""
     try:
-        regular(file)
-        return file.read_bytes()
+        return read_regular(file)
     except OSError:
         return b""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..judge.suite import URGENCY, CellVerdict
@@ -124,8 +124,11 @@ class Outcome:
 
     def named(self, state: str) -> list[str]:
         """Return the names of the cells in a state; all cells together have one too."""
-        names = [cell.name for cell in self.cells if cell.state == state]
-        return [*names, "all cells together"] if self.together and self.together.state == state else names
+        return self._named(lambda verdict: verdict.state == state)
+
+    def _named(self, meant: Callable[[CellVerdict], bool]) -> list[str]:
+        names = [cell.name for cell in self.cells if cell.verdict and meant(cell.verdict)]
+        return [*names, "all cells together"] if self.together and meant(self.together) else names
 
     @property
     def state(self) -> str:
@@ -142,8 +145,7 @@ class Outcome:
     @property
     def newly_regressed(self) -> list[str]:
         """Names of the cells in which a loss was found in this run."""
-        names = [cell.name for cell in self.cells if cell.verdict and cell.verdict.is_new]
-        return [*names, "all cells together"] if self.together and self.together.is_new else names
+        return self._named(lambda verdict: verdict.is_new)
 
     @property
     def remarks(self) -> list[str]:

@@ -13,6 +13,7 @@ from ..judge.suite import CellVerdict
 from ..judge.verdict import IMPROVED, RECOVERED, REGRESSED, SUSPECT, Verdict
 from ..keep.git import commits_between
 from ..measure.costs import COST
+from ..measure.pairs import SPEEDUP
 from .figures import plural
 
 TITLE = "Speedup, run by run"
@@ -28,7 +29,7 @@ def change_of(verdict: Verdict, quantity: str) -> str:
     """Return the change of a level, or of this run, in percent with the margin of its 95 % interval."""
     if verdict.change is None:
         return "-"
-    change = f"{_share(verdict.change, quantity):+.1%}".replace("-", "−")
+    change = _signed(_share(verdict.change, quantity))
     if verdict.interval is None:
         return change
     low, high = sorted(math.expm1(_sign(quantity) * end) for end in verdict.interval)
@@ -38,8 +39,7 @@ def change_of(verdict: Verdict, quantity: str) -> str:
 
 def with_percent(verdict: Verdict, quantity: str) -> str:
     """Return a change with its margin, such as ``−1.3 % ± 0.2``."""
-    change = _share(verdict.change or 0.0, quantity)
-    text = f"{'−' if change < 0 else '+'}{abs(change):.1%}".replace("%", " %")
+    text = share_of(verdict.change or 0.0, quantity)
     if verdict.interval is not None:
         low, high = sorted(100 * math.expm1(_sign(quantity) * end) for end in verdict.interval)
         text += f" ± {(high - low) / 2:.1f}"
@@ -57,7 +57,11 @@ def _share(log: float, quantity: str) -> float:
 
 def share_of(log: float, quantity: str) -> str:
     """Return a change in percent, such as ``−1.3 %``."""
-    return f"{_share(log, quantity):+.1%}".replace("-", "−").replace("%", " %")
+    return _signed(_share(log, quantity)).replace("%", " %")
+
+
+def _signed(share: float) -> str:
+    return f"{share:+.1%}".replace("-", "−")
 
 
 def machines_of(one: Series) -> list[str]:
@@ -154,4 +158,4 @@ def circumstances(change: Change, engine: str, root: Path) -> list[str]:
 
 
 def _moved(log: float) -> str:
-    return f"{round(math.expm1(log), 3) + 0.0:+.1%}".replace("-", "−")
+    return _signed(_share(log, SPEEDUP))

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ...judge.verdict import STATES
+
 Spec = dict[str, Any]
 
-POINT_STATES = ["learning", "ok", "suspect", "regressed", "improved", "recovered", "incomparable"]
+POINT_STATES = list(STATES)
 """States of a night in one quantity, in the order in which the page numbers them."""
 _STATE_COLORS = ["$quiet", "$line", "$warn", "$bad", "$good", "$good", "$quiet"]
 MACHINE_SHAPES = ["circle", "square", "diamond", "triangle-up", "cross", "triangle-right", "stroke", "wedge"]
