@@ -125,7 +125,11 @@ class Levels:
     def _begin(self, at: Sequence[int]) -> None:
         """Begin a lower level with these nights."""
         self.present = self.losses[-1].before.followed_by(at, FEW)
-        self._lower = max(self.baseline.lower_by(at), LEAST_SCALE)
+        self._weigh_anew()
+
+    def _weigh_anew(self) -> None:
+        """Begin to weigh the baseline against the present level, one of which is another now."""
+        self._lower = max(self.baseline.lower_by(self.present.nights_from()), LEAST_SCALE)
         self.odds, self.back = 0.0, []
 
     def go_back(self, back: Sequence[int], *, sure: bool) -> tuple[float, float] | None:
@@ -154,23 +158,15 @@ class Levels:
                 self.present.extend(back)
                 self.present.floor = n
                 del self.losses[number:]
-                self.odds, self.back = 0.0, []
-                if self.losses:
-                    self._lower = self.baseline.lower_by(self.present.nights_from())
+                self._weigh_anew()
                 return size, margin
         if sure or lowest > BELOW:
             self._begin(back)
         return None
 
-    def accept(self, since: str, learn: int) -> None:
-        """Make the nights from `since` on the level that counts."""
-        names = self.present.nights.names
-        kept = [loss for loss in self.losses if names[loss.since] > since]
-        if kept and len(kept) < len(self.losses):  # what was lost after it stays lost
-            self.losses = kept
-            return
-        after = [one for one in self._nights_after(self.losses) if names[one] >= since]
-        self._settle(self.baseline.followed_by(after, learn))
+    def accept(self, learn: int) -> None:
+        """Take the level of the nights to come for the one that counts, whatever was lost before."""
+        self._settle(self.baseline.followed_by([], learn))
 
     def dismiss(self) -> None:
         """Take all that is open for noise."""

@@ -129,7 +129,7 @@ class _Series:
     def _carry_out(self, decision: Decision) -> None:
         self.lows, self.strangers = Lows(), None
         if decision.kind == ACCEPT:
-            self.levels.accept(decision.since, self.rule.learn)
+            self.levels.accept(self.rule.learn)  # it takes effect with the first run of the change
             self.number += 1
         else:
             self.levels.dismiss()
