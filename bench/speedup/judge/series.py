@@ -127,7 +127,7 @@ class _Series:
         self.lows, self.strangers, self.early, self.noted = Lows(), None, None, None
 
     def _carry_out(self, decision: Decision) -> None:
-        self.lows, self.strangers = Lows(), None
+        self.lows, self.strangers, self.early, self.noted = Lows(), None, None, None
         if decision.kind == ACCEPT:
             self.levels.accept(self.rule.learn)  # it takes effect with the first run of the change
             self.number += 1

@@ -110,6 +110,10 @@ def test_a_loss_while_it_learns_is_told_and_no_failure() -> None:
     told = [verdict for verdict in found if verdict.noted]
     assert {verdict.since for verdict in told} == {"0005"}
     assert all(holds(verdict, 0.9) for verdict in told)
+    accepted = said(nights((5, 0.9), count=60), Decision(ACCEPT, "0005", "0010"))
+    assert not any(verdict.noted for verdict in accepted)
+    later = said(levels((5, 0.9), (40, 0.7)), Decision(ACCEPT, "0040", "0050"))
+    assert not any(verdict.noted for verdict in later[40:50])
     assert found.states[14] == LEARNING
     assert found.states[15] == OK
     assert REGRESSED not in found.states
