@@ -122,7 +122,7 @@ def run(arguments: Sequence[str], prog: str, further: Further, cells: Sequence[s
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:  # a full device, a file that is gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        print(f"{prog} {chosen.command}: {error.filename or 'output'}: {error.strerror}", file=sys.stderr)
+        print(harmless(f"{prog} {chosen.command}: {error.filename or 'output'}: {error.strerror}"), file=sys.stderr)
         return 2
     return 0
 
