@@ -13,7 +13,7 @@ import pytest
 from pytest_benchmark.utils import get_tag
 
 from .keep.earlier import UNIT
-from .keep.runs import RUN, Record, record_of
+from .keep.runs import RUN, Record, Shared, record_of
 from .keep.storage import WholeFileStorage
 from .measure import machine
 from .measure.cell import BLOCK, OF_A_FAILED_TEST, Cell
@@ -88,7 +88,7 @@ class ThisRun:
     def record(self, cell: Cell) -> Record:
         """Return a cell as it will be read from the store: what is judged today is judged alike tomorrow."""
         run = {"datetime": self.now, BLOCK: self.facts, "commit_info": self._commit_info}
-        return record_of(cell.block, run, str(self.file or ""))
+        return record_of(cell.block, Shared(run, str(self.file or "")))
 
     def set_apart(self, nodeid: str) -> None:
         """Take the block of a failed test out of the way of those who read series."""

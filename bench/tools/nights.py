@@ -25,7 +25,7 @@ from pytest_benchmark.utils import PercentageRegressionCheck
 from bench.evidence.tools import Alarms, History, apache_otava, is_installed
 from bench.speedup.judge.suite import CellVerdict, SuiteRule, SuiteVerdict, fair, judge_cell, judge_suite
 from bench.speedup.judge.verdict import REGRESSED
-from bench.speedup.keep.runs import QUANTITIES, Record, record_of
+from bench.speedup.keep.runs import QUANTITIES, Record, Shared, record_of
 from bench.speedup.measure.cell import Fingerprint
 from bench.speedup.options import positive
 from bench.tools import rehearsal
@@ -108,7 +108,7 @@ def _stored(storage: Path) -> Iterator[Point]:
             series = block["workload"].removeprefix("test_").rpartition("-")[0]
             injected = INJECTED_FROM <= night <= LAST_INJECTED and series not in QUIET
             stats = {"mean": cell["stats"]["mean"], "min": cell["stats"]["min"]}
-            yield Point(series, night, injected, record_of(block, run, file.name), stats)
+            yield Point(series, night, injected, record_of(block, Shared(run, file.name)), stats)
 
 
 _NUMBERS = ("sequential_s", "parallel_s", "mean_s", "min_s")

@@ -113,7 +113,8 @@ def variance_of_mean(nights: Floats, autocorrelation: Floats) -> Floats:
     for an AR(1) process (G. E. P. Box, G. M. Jenkins and G. C. Reinsel, "Time Series Analysis", section 2.1).
     """
     rho = autocorrelation
-    factor: Floats = (1 + rho) / (1 - rho) - 2 * rho * (1 - rho**nights) / (nights * (1 - rho) ** 2)
+    power = np.power(rho, nights, out=np.zeros(np.broadcast_shapes(rho.shape, nights.shape)), where=rho > 0)
+    factor: Floats = (1 + rho) / (1 - rho) - 2 * rho * (1 - power) / (nights * (1 - rho) ** 2)
     return factor / nights
 
 

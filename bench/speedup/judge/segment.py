@@ -57,11 +57,12 @@ class Splits:
     index: Indices
     """Where it begins, in the segment."""
     z: Floats
+    """Its normal deviate; 0 where there is none."""
 
 
 @dataclass(frozen=True)
-class Outlook:
-    """What a segment says of nights that would come next; each of shape (nights,)."""
+class Expected:
+    """How far nights that would come next are from what was to be expected; each of shape (nights,)."""
 
     first: int
     """How many nights are before the first of them."""
@@ -70,6 +71,19 @@ class Outlook:
     margin: Floats
     """Half the 95 % prediction interval, in standard errors of `degrees` degrees of freedom."""
     degrees: Floats
+
+    def interval(self, j: int) -> tuple[float, float]:
+        """Return the 95 % prediction interval of one night."""
+        change = float(self.change[j])
+        half = float(special.stdtrit(self.degrees[j], 0.975)) * float(self.margin[j])
+        return change - half, change + half
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What a segment says of nights that would come next; each of shape (nights,)."""
+
+    expected: Expected
     lowness: Floats
     """Normal deviate of Student's prediction test, positive if the night is low."""
     loss: Splits
@@ -79,11 +93,10 @@ class Outlook:
     any_loss: Splits
     """Of any size."""
 
-    def interval(self, j: int) -> tuple[float, float]:
-        """Return the 95 % prediction interval of one night."""
-        change = float(self.change[j])
-        half = float(special.stdtrit(self.degrees[j], 0.975)) * float(self.margin[j])
-        return change - half, change + half
+    @property
+    def change(self) -> Floats:
+        """Log of the night over what was to be expected of its machine."""
+        return self.expected.change
 
 
 class Segment(Running):
@@ -245,7 +258,7 @@ class Segment(Running):
         margin = np.sqrt(np.maximum(variance * own, ses**2) + variance * unsure)
         few = rows - 1 + self.carried[1] < LEAST_DEGREES
         degrees = np.where(few, LEAST_DEGREES * np.maximum(1, self.nights_with_se(rows)), degrees)
-        return Outlook(self.n, change, margin, degrees, lowness, *self._changes(rows, least))
+        return Outlook(Expected(self.n, change, margin, degrees), lowness, *self._changes(rows, least))
 
     def _before(self, rows: Indices, here: tuple[Any, Any]) -> tuple[Sums, Kinds, Level]:
         """Return what the nights before each of the next ones say, which may be the first on its machine."""
@@ -311,7 +324,9 @@ class Segment(Running):
             top = chosen[each, best]
             some = np.isfinite(top)
             shares = np.exp(chosen - np.where(some, top, 0.0)[:, None]).sum(axis=1)
-            return Splits(top + np.log(np.where(some, shares, 1.0)), splits[each, best], z[each, best])
+            return Splits(
+                top + np.log(np.where(some, shares, 1.0)), splits[each, best], np.where(some, z[each, best], 0.0)
+            )
 
         return (
             likeliest(allowed & (z > 0) & (loss > least)),

@@ -11,6 +11,7 @@ from ..keep.decisions import ACCEPT, Decision
 from .changepoint import limit_for
 from .levels import Levels, beginning
 from .lows import SUSPECT_RUN, Lows
+from .running import Indices
 from .segment import Outlook, Segment, Splits
 from .verdict import (
     IMPROVED,
@@ -78,6 +79,8 @@ class _Series:
 
     def __init__(self, nights: Columns, rule: Rule, decisions: Sequence[Decision]) -> None:
         self.nights = nights
+        self.known = np.flatnonzero(np.isfinite(nights.values))
+        """Nights with a figure."""
         self.rule = rule
         self.decisions = sorted(decisions, key=lambda decision: decision.takes_effect)
         """Those that have not taken effect yet."""
@@ -166,10 +169,10 @@ class _Series:
                 level = Segment(nights, rule.learn, before)
                 for one in earlier:
                     level.add(one)
-                outlook = level.look([t], 0.0)
-                change = float(outlook.change[0])
+                expected = level.look([t], 0.0).expected
+                change = float(expected.change[0])
                 known = n > 1 or level.within(n) > 0 or level.carried[1] > 0
-                interval = outlook.interval(0) if known else None  # else nothing tells how far nights differ
+                interval = expected.interval(0) if known else None  # else nothing tells how far nights differ
             reason = f"{n} of {rule.learn} earlier runs"
             return Verdict(name, LEARNING, None, change, interval, compared=n, reason=reason)
 
@@ -194,10 +197,11 @@ class _Series:
         if quiet:
             self.lows.add(is_low=False)
             self.noted = None
+            places = np.array(at[:quiet])
             if self.levels.losses:
-                self.said.tell(at[:quiet], REGRESSED, self.number, self._red_nights(at, outlook.first + 1))
+                self.said.tell(places, REGRESSED, self.number, self._red_nights(places, outlook.expected.first + 1))
             else:
-                self.said.tell(at[:quiet], OK, self.number, self._nothing_new(at, outlook))
+                self.said.tell(places, OK, self.number, self._nothing_new(places, outlook))
         end = at[quiet] if quiet < len(at) else at[-1] + 1
         for i in set(range(t, end)).difference(at):
             self._without_figure(i)
@@ -210,18 +214,15 @@ class _Series:
 
     def _next(self, t: int) -> list[int]:
         """Return nights to be looked at in one go."""
-        found: list[int] = []
-        for i in range(t, len(self.nights.names)):
-            if found and self.decisions and self._takes_effect(i):
-                break
-            if not math.isfinite(self.nights.values[i]):
-                continue
-            stranger = self._may_be_incomparable(i)
-            if found and stranger:
-                break
-            found.append(i)
-            if stranger or len(found) == self.width:
-                break
+        first = int(np.searchsorted(self.known, t))
+        found: list[int] = self.known[first : first + self.width].tolist()
+        if not self.decisions and len(self.nights.machines) == 1:
+            return found
+        if self._may_be_incomparable(found[0]):
+            return found[:1]
+        for n, i in enumerate(found[1:], 1):
+            if (self.decisions and self._takes_effect(i)) or self._may_be_incomparable(i):
+                return found[:n]
         return found
 
     def _may_be_incomparable(self, t: int) -> bool:
@@ -242,20 +243,19 @@ class _Series:
         )
         return int(happens.argmax()) if happens.any() else len(at)
 
-    def _nothing_new(self, at: Sequence[int], outlook: Outlook) -> Make:
-        names = self.nights.names
+    def _nothing_new(self, places: Indices, outlook: Outlook) -> Make:
+        # Not the whole outlook, which would be kept for it.
+        names, expected, deviates = self.nights.names, outlook.expected, outlook.any_loss.z
 
         def make(j: int) -> Verdict:
-            n = outlook.first + j
-            z = float(outlook.any_loss.z[j]) if math.isfinite(outlook.any_loss.evidence[j]) else 0.0
-            change = float(outlook.change[j])
-            return Verdict(names[at[j]], OK, None, change, outlook.interval(j), z, n, reason=f"{n} runs")
+            n, z, change = expected.first + j, float(deviates[j]), float(expected.change[j])
+            return Verdict(names[places[j]], OK, None, change, expected.interval(j), z, n, reason=f"{n} runs")
 
         return make
 
-    def _red_nights(self, at: Sequence[int], first: int) -> Make:
+    def _red_nights(self, places: Indices, first: int) -> Make:
         names, describe = self.nights.names, self.levels.describe()
-        return lambda j: describe(names[at[j]], first + j)
+        return lambda j: describe(names[places[j]], first + j)
 
     def _happens(self, t: int) -> None:
         """Judge a night on which something may have happened."""
@@ -281,12 +281,12 @@ class _Series:
         if self.levels.losses:
             self._still_lost(t)
             return
-        z = float(outlook.any_loss.z[0]) if math.isfinite(outlook.any_loss.evidence[0]) else 0.0
+        z = float(outlook.any_loss.z[0])
         reason = f"{n} runs"
         if is_low:
             reason = "low in two measurements" if confirmed else "low once; one run decides nothing"
         state = SUSPECT if is_low else OK
-        change, interval = float(outlook.change[0]), outlook.interval(0)
+        change, interval = float(outlook.change[0]), outlook.expected.interval(0)
         self._tell(t, Verdict(self.nights.names[t], state, None, change, interval, z, n, reason=reason))
 
     def _measured_again(self, t: int, first: Outlook) -> bool:

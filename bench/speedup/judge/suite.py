@@ -30,7 +30,7 @@ from ..keep.decisions import Decision
 from ..keep.runs import QUANTITIES, Record
 from ..measure.factors import FACTORS
 from ..measure.pairs import SPEEDUP
-from .running import DEVIATION
+from .running import DEVIATION, Indices
 from .segment import moved
 from .series import judge
 from .verdict import (
@@ -179,7 +179,9 @@ def judge_suite(
     verdicts = [verdict for verdict, _ in judged]
     together = None
     if sum(whole) > 1:
-        points = {name: pooled([nights[name] for _, nights in compress(judged, whole)]) for name in QUANTITIES}
+        several = [nights for _, nights in compress(judged, whole)]
+        known = calendar([nights[SPEEDUP] for nights in several])
+        points = {name: pooled([nights[name] for nights in several], known) for name in QUANTITIES}
         if points[SPEEDUP]:
             engines = {records[-1].fingerprint.engine for records in compress(cells, whole)}
             engine = engines.pop() if len(engines) == 1 else "the engine"
@@ -220,7 +222,18 @@ def _has_new_loss(tonight: Iterable[Verdict]) -> bool:
     return any(verdict.is_new and verdict.events[-1].since > max(known, default="") for verdict in lost)
 
 
-def pooled(cells: Sequence[Verdicts]) -> list[Night]:
+Calendar = tuple[list[tuple[str, str]], list[Indices]]
+"""All nights of several series, each with its machine, in their order; and which of them those of each series are."""
+
+
+def calendar(cells: Sequence[Verdicts]) -> Calendar:
+    """Return all nights of several series."""
+    points = sorted({point for said in cells for point in said.nights.points})
+    number = {point: n for n, point in enumerate(points)}
+    return points, [np.array([number[point] for point in said.nights.points]) for said in cells]
+
+
+def pooled(cells: Sequence[Verdicts], known: Calendar | None = None) -> list[Night]:
     """Return the mean over the cells, night by night.
 
     Each cell is taken from its median on the present level (its current segment), and counts with the inverse of
@@ -230,9 +243,12 @@ def pooled(cells: Sequence[Verdicts]) -> list[Night]:
     ----------
     cells : sequence of Verdicts
         Of one quantity of every cell.
+    known : Calendar, optional
+        That of these cells, if it is known.
     """
-    found = []
-    for said in cells:
+    points, places = known or calendar(cells)
+    sums, variances, weights, counts = np.zeros((4, len(points)))
+    for said, at in zip(cells, places, strict=True):
         nights = said.nights
         level = np.flatnonzero((said.segments == said.segments[-1]) & np.isfinite(nights.values))
         if len(level) <= Rule().learn:
@@ -243,22 +259,19 @@ def pooled(cells: Sequence[Verdicts]) -> list[Night]:
         for code in np.unique(codes):
             medians[code] = np.median(values[codes == code])
         spread = max(DEVIATION * float(np.median(np.abs(values - medians[codes]))), LEAST_SPREAD)
-        named = [
-            (nights.names[t], nights.machines[code]) for t, code in zip(level.tolist(), codes.tolist(), strict=True)
-        ]
-        found.append((named, values - middle, ses, spread**-2))
-    number = {night: n for n, night in enumerate(sorted({night for named, *_ in found for night in named}))}
-    sums, variances, weights, counts = np.zeros((4, len(number)))
-    for named, values, ses, weight in found:
-        places = [number[night] for night in named]
-        sums[places] += weight * values
-        variances[places] += (weight * ses) ** 2
-        weights[places] += weight
-        counts[places] += 1
+        here, weight = at[level], spread**-2
+        sums[here] += weight * (values - middle)
+        variances[here] += (weight * ses) ** 2
+        weights[here] += weight
+        counts[here] += 1
     if not (counts > 1).any():
         return []
-    means, errors = (sums / weights).tolist(), (np.sqrt(variances) / weights).tolist()
-    return [Night(night, means[n], errors[n], machine=machine) for (night, machine), n in number.items()]
+    some = np.flatnonzero(counts)
+    means, errors = sums[some] / weights[some], np.sqrt(variances[some]) / weights[some]
+    return [
+        Night(points[n][0], mean, error, machine=points[n][1])
+        for n, mean, error in zip(some.tolist(), means.tolist(), errors.tolist(), strict=True)
+    ]
 
 
 def _judged(

@@ -52,34 +52,37 @@ class Columns:
         """Standard error within each night; NaN where it is not known."""
         self.again = _numbers(night.remeasured for night in nights)
         self.again_ses = _numbers(night.remeasured_se for night in nights)
-        machines = {night.machine: None for night in nights}
-        self.machines = list(machines)
+        machines = [night.machine for night in nights]
+        self.machines = list(dict.fromkeys(machines))
         """All kinds of machine, in the order in which they appear."""
         number = {name: code for code, name in enumerate(self.machines)}
-        self.codes = np.array([number[night.machine] for night in nights], dtype=np.int64)
+        self.codes = np.array([number[machine] for machine in machines], dtype=np.int64)
         """The machine of each night."""
+        self.points = list(zip(self.names, machines, strict=True))
+        """What tells each night from all others of the series."""
 
     @classmethod
     def of(cls, records: Sequence[Record]) -> dict[str, Columns]:
         """Return the nights of all quantities of a series of saved cells, the oldest first."""
         quantities = records[-1].quantities
-        if len({(record.night, record.machine) for record in records}) < len(records):  # a run was saved twice
-            return {name: cls(in_order(night_of(record, name) for record in records)) for name in quantities}
         first = cls([night_of(record, quantities[0]) for record in records])
+        if len(set(first.points)) < len(records):  # a run was saved twice
+            return {name: cls(in_order(night_of(record, name) for record in records)) for name in quantities}
         found = {quantities[0]: first}
+        again = np.flatnonzero(np.isfinite(first.again)).tolist()
         for name in quantities[1:]:
             found[name] = other = copy(first)
             other.values = np.array([record.logs[name] for record in records])
-            other.ses = _numbers(record.log_ses[name] for record in records)
+            other.ses = np.array([record.log_ses[name] for record in records], dtype=float)  # of None, NaN
             other.again, other.again_ses = first.again.copy(), first.again_ses.copy()
-            for n in np.flatnonzero(np.isfinite(first.again)):
-                night = night_of(records[int(n)], name)
+            for n in again:
+                night = night_of(records[n], name)
                 other.again[n], other.again_ses[n] = _numbers((night.remeasured, night.remeasured_se))
         return found
 
 
 def _numbers(values: Iterable[float | None]) -> npt.NDArray[np.float64]:
-    return np.array([math.nan if value is None else value for value in values], dtype=float)
+    return np.array(list(values), dtype=float)  # of None, NaN
 
 
 def night_of(record: Record, quantity: str) -> Night:

@@ -11,6 +11,7 @@ from typing import overload
 import numpy as np
 import numpy.typing as npt
 
+from .running import Indices
 from .verdict import STATES, Columns, Verdict
 
 Make = Callable[[int], Verdict]
@@ -24,7 +25,7 @@ class Verdicts(Sequence[Verdict]):
         count = len(nights.names)
         self.nights = nights
         """The runs; the values are those that counted: the second measurement, where it cleared the first."""
-        self.segments = np.zeros(count, dtype=np.int64)
+        self.segments = np.zeros(count, dtype=np.int32)
         """Number of the segment of each run."""
         self.suspicious = np.zeros(count, dtype=bool)
         """Whether each run was low enough, by its first measurement, to be measured again."""
@@ -36,7 +37,7 @@ class Verdicts(Sequence[Verdict]):
         self._starts: list[int] = []
         self._made: list[tuple[npt.NDArray[np.int64], Make]] = []
 
-    def tell(self, at: Sequence[int], state: str, segment: int, make: Make) -> None:
+    def tell(self, at: Sequence[int] | Indices, state: str, segment: int, make: Make) -> None:
         """Say the same of some runs, the next ones; all of them have a figure, or there is only one."""
         places = np.asarray(at)
         self._codes[places] = STATES.index(state)
@@ -72,15 +73,10 @@ class Verdicts(Sequence[Verdict]):
             remeasured=bool(self.remeasured[t]),
         )
 
-    @property
-    def machines(self) -> list[str]:
-        """What each run was on."""
-        return [self.nights.machines[code] for code in self.nights.codes.tolist()]
-
     @cached_property
     def by_night(self) -> dict[tuple[str, str], int]:
         """Index of each run by its night and its machine."""
-        return {night: index for index, night in enumerate(zip(self.nights.names, self.machines, strict=True))}
+        return {night: index for index, night in enumerate(self.nights.points)}
 
     def __iter__(self) -> Iterator[Verdict]:
         return (self[index] for index in range(len(self)))

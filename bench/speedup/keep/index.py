@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import hashlib
-import json
 import sqlite3
+import sys
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import orjson
 from platformdirs import user_cache_path
 
 from ..measure.cell import Fingerprint
@@ -28,10 +30,12 @@ from .runs import History, Record, SavedRun, read_history, read_run, stored_file
 
 WAIT_S = 2.0
 """How long to wait for another process that writes it."""
+AT_ONCE = 500
+"""Files that are kept in memory until they are written."""
 _TABLES = """
 CREATE TABLE IF NOT EXISTS version (version TEXT);
-CREATE TABLE IF NOT EXISTS texts (id INTEGER PRIMARY KEY, text TEXT UNIQUE);
-CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, stamp TEXT, content TEXT);
+CREATE TABLE IF NOT EXISTS texts (id INTEGER PRIMARY KEY, text BLOB);
+CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, stamp TEXT, content BLOB);
 """
 _PLAIN = ("night", "sequential_s", "parallel_s", "commit", "pairs", "side_by_side", "name", "unit")
 _LOGS = ("logs", "log_ses", "again_logs", "again_ses")
@@ -40,8 +44,14 @@ _LOGS = ("logs", "log_ses", "again_logs", "again_ses")
 def read_store(store: Path, *, without: Path | None = None) -> History:
     """Read the cells of all runs of a store but one."""
     files = [file for file in stored_files(store) if file != without]
-    with Index(store) as index:
-        return read_history(files, index.read)
+    collects = gc.isenabled()
+    gc.disable()  # it would look through all records again and again, and nothing here is a cycle
+    try:
+        with Index(store) as index:
+            return read_history(files, index.read)
+    finally:
+        if collects:
+            gc.enable()
 
 
 class Index:
@@ -56,13 +66,12 @@ class Index:
     def __init__(self, store: Path) -> None:
         self.file = _folder() / f"{hashlib.sha256(str(store.resolve()).encode()).hexdigest()[:16]}.sqlite3"
         self._database: sqlite3.Connection | None = None
-        self._known: dict[str, tuple[str, str]] = {}
-        self._texts: dict[int, str] = {}
+        self._texts: dict[int, bytes] = {}
         """What many cells share, by its number, as it was found."""
         self._parsed: dict[int, Any] = {}
         self._numbers: dict[Hashable, int] = {}
-        self._new: list[tuple[str, str, str]] = []
-        self._new_texts: dict[int, str] = {}
+        self._new: list[tuple[str, str, bytes]] = []
+        self._new_texts: dict[int, bytes] = {}
 
     def __enter__(self) -> Self:
         for _ in range(2):
@@ -79,11 +88,17 @@ class Index:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self._database is not None and self._new and kind is None:
-            with contextlib.suppress(sqlite3.Error), self._database:
+        if kind is None:
+            self._write()
+        self._close()
+
+    def _write(self) -> None:
+        if self._database is not None and self._new:
+            with contextlib.suppress(sqlite3.Error, UnicodeError), self._database:
                 self._database.executemany("INSERT OR IGNORE INTO texts VALUES (?, ?)", self._new_texts.items())
                 self._database.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", self._new)
-        self._close()
+                self._new_texts = {}
+        self._new = []
 
     def _open(self) -> None:
         self.file.parent.mkdir(parents=True, exist_ok=True)
@@ -96,12 +111,11 @@ class Index:
             elif found[0] != (_version(),):
                 raise ValueError("another version")
         self._texts = dict(database.execute("SELECT id, text FROM texts"))
-        self._known = {path: (stamp, content) for path, stamp, content in database.execute("SELECT * FROM files")}
 
     def _close(self) -> None:
         if self._database is not None:
             self._database.close()
-        self._database, self._known = None, {}
+        self._database = None
 
     def read(self, file: Path) -> SavedRun:
         """Return what a file says: from here if it is as it was, else from the file.
@@ -113,14 +127,27 @@ class Index:
         """
         stat = regular(file)
         stamp = f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns} {stat.st_ino}"
-        known = self._known.get(str(file))
-        if known is not None and known[0] == stamp:
-            with contextlib.suppress(ValueError, TypeError, KeyError, LookupError):
-                return self._unpacked(json.loads(known[1]), str(file))
+        known = self._known(str(file), stamp)
+        if known is not None:
+            with contextlib.suppress(ValueError, TypeError, LookupError):
+                return self._unpacked(orjson.loads(known), str(file))
         saved = read_run(file)
         if self._database is not None:
-            self._new.append((str(file), stamp, json.dumps(self._packed(saved), separators=(",", ":"))))
+            with contextlib.suppress(TypeError):  # half a surrogate pair, which no database holds
+                self._new.append((str(file), stamp, orjson.dumps(self._packed(saved))))
+            if len(self._new) == AT_ONCE:
+                self._write()
         return saved
+
+    def _known(self, file: str, stamp: str) -> bytes | None:
+        if self._database is None:
+            return None
+        try:
+            found = self._database.execute("SELECT content FROM files WHERE path = ? AND stamp = ?", (file, stamp))
+            content: bytes | None = next(found, (None,))[0]
+        except (sqlite3.Error, UnicodeError):
+            return None
+        return content
 
     def _packed(self, saved: SavedRun) -> list[Any]:
         cells = []
@@ -137,8 +164,8 @@ class Index:
     def _number(self, shared: Hashable, as_json: Callable[[], Any]) -> int:
         """Return the number of what many cells share: the same, whoever writes it."""
         if shared not in self._numbers:
-            text = json.dumps(as_json())
-            number = int.from_bytes(hashlib.sha256(text.encode()).digest()[:7])
+            text = orjson.dumps(as_json())
+            number = int.from_bytes(hashlib.sha256(text).digest()[:7])
             if number not in self._texts:
                 self._new_texts[number] = text
             self._numbers[shared] = number
@@ -146,7 +173,7 @@ class Index:
 
     def _shared(self, number: int, made: Callable[[Any], Any] = lambda parts: parts) -> Any:
         if number not in self._parsed:
-            self._parsed[number] = made(json.loads(self._texts[number]))
+            self._parsed[number] = made(orjson.loads(self._texts[number]))
         return self._parsed[number]
 
     def _unpacked(self, parts: list[Any], file: str) -> SavedRun:
@@ -173,8 +200,12 @@ class Index:
             setting=setting,
             versions=versions,
             known=from_json(known),
-            **dict(zip(_PLAIN, plain, strict=True)),
+            **dict(zip(_PLAIN, map(_kept_once, plain), strict=True)),
         )
+
+
+def _kept_once(plain: Any) -> Any:
+    return sys.intern(plain) if isinstance(plain, str) else plain
 
 
 def _folder() -> Path:

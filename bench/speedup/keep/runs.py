@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import orjson
 
 from ..measure.cell import AGAIN, BLOCK, OF_A_FAILED_TEST, SIDE_BY_SIDE, Fingerprint
 from ..measure.costs import COST
@@ -17,6 +19,8 @@ from ..measure.estimate import KNOWN, Spread, Spreads, from_json, margin_of
 from ..measure.factors import FACTORS
 from ..measure.pairs import SCHEMA, SPEEDUP
 from .files import read_regular
+
+T = TypeVar("T")
 
 RUN = "run"
 """Key of a run's id in our block at its top: 32 hexadecimal digits, the same however often the run is saved."""
@@ -120,9 +124,9 @@ class History:
                 key = above
             return key
 
-        for record in self.records:
-            for one in record.fingerprint.under_all_names:
-                parent[root(one.key)] = root(record.fingerprint.key)
+        for fingerprint in {id(record.fingerprint): record.fingerprint for record in self.records}.values():
+            for one in fingerprint.under_all_names:
+                parent[root(one.key)] = root(fingerprint.key)
         found: dict[tuple[Any, ...], list[Record]] = {}
         for record in self.records:
             found.setdefault(root(record.fingerprint.key), []).append(record)
@@ -189,7 +193,7 @@ def read_run(file: Path) -> SavedRun:
     """
     written = read_regular(file)
     try:
-        run = json.loads(written.decode("utf-8"))
+        run = _parsed(written)
         cells = [cell for cell in run["benchmarks"] if BLOCK in cell["extra_info"]]
         night = str(run["datetime"])
         failed = any(OF_A_FAILED_TEST in cell["extra_info"] for cell in run["benchmarks"])
@@ -197,9 +201,11 @@ def read_run(file: Path) -> SavedRun:
         return SavedRun(problems=(f"{file.name} left out: broken, or no run of pytest-benchmark",))
     records: list[Record] = []
     problems: list[str] = []
+    shared: Shared | None = None
     for cell in cells:
         try:
-            records.append(record_of(cell["extra_info"][BLOCK], run, str(file)))
+            shared = shared or Shared(run, str(file))
+            records.append(record_of(cell["extra_info"][BLOCK], shared))
         except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError) as error:
             problems.append(f"a cell of {file.name} left out: {_reason(error)}")
     block = run.get(BLOCK)
@@ -249,17 +255,65 @@ def read_history(files: Iterable[Path], read: Callable[[Path], SavedRun] = read_
     return History(tuple(found), tuple(problems), frozenset(damaged))
 
 
-def record_of(block: Mapping[str, Any], run: Mapping[str, Any], file: str) -> Record:
+def _parsed(written: bytes) -> Any:
+    """Return what JSON says; NaN, infinity and half a surrogate pair are none, and read as Python writes them."""
+    try:
+        return orjson.loads(written)
+    except orjson.JSONDecodeError:
+        return json.loads(written.decode("utf-8"))
+
+
+class Shared:
+    """What all cells of a run have in common.
+
+    Parameters
+    ----------
+    run : mapping
+        The run: ``datetime``, and where they are known ``speedup`` (our block) and ``commit_info``.
+    file : str
+        Where it is stored.
+    """
+
+    def __init__(self, run: Mapping[str, Any], file: str) -> None:
+        self.file = file
+        self._run = run
+        self._block: Mapping[str, Any] = run.get(BLOCK) or {}
+
+    @cached_property
+    def night(self) -> str:
+        """When it was saved; what is no date would be the latest for ever."""
+        night: str = self._run["datetime"]
+        datetime.fromisoformat(night)
+        return night
+
+    @cached_property
+    def commit(self) -> str:
+        """Commit of the measured project, or empty."""
+        return str((self._run.get("commit_info") or {}).get("id") or "")
+
+    @cached_property
+    def versions(self) -> Mapping[str, str]:
+        """Versions of packages."""
+        return {name: str(version) for name, version in dict(self._block.get("versions") or {}).items()}
+
+    @cached_property
+    def _setting(self) -> tuple[tuple[str, str], ...]:
+        return tuple(setting_of(self._block, {}).items())
+
+    def setting(self, facts: dict[str, str]) -> Mapping[str, str]:
+        """Return what was recorded beside the figures of a cell with these facts."""
+        return _once((self._setting, tuple(facts.items())), lambda: dict(self._setting) | facts)
+
+
+def record_of(block: Mapping[str, Any], run: Shared) -> Record:
     """Return one cell of a run as a record.
 
     Parameters
     ----------
     block : mapping
         Our block of the cell.
-    run : mapping
-        The run: ``datetime``, and where they are known ``speedup`` (our block) and ``commit_info``.
-    file : str
-        Where it is stored.
+    run : Shared
+        The run.
 
     Raises
     ------
@@ -269,15 +323,15 @@ def record_of(block: Mapping[str, Any], run: Mapping[str, Any], file: str) -> Re
     if block["schema"] > SCHEMA:
         raise ValueError(f"its schema {block['schema']} is newer than this program's ({SCHEMA})")
     logs, ses = _logs(block)
-    datetime.fromisoformat(run["datetime"])  # a night that is none would be the latest for ever
     seconds = float(block["sequential_s"]), float(block["parallel_s"])
     if not all(0 < second < math.inf for second in seconds):
         raise ValueError(f"its seconds are {seconds[0]:g} and {seconds[1]:g}")
     again = _logs(block[AGAIN]) if AGAIN in block else (None, None)
-    fingerprint = Fingerprint.from_json(block["fingerprint"])
+    parts = block["fingerprint"]
+    fingerprint = _once(repr(parts), lambda: Fingerprint.from_json(parts))
     return Record(
-        night=run["datetime"],
-        file=file,
+        night=run.night,
+        file=run.file,
         fingerprint=fingerprint,
         logs=logs,
         log_ses=ses,
@@ -285,9 +339,9 @@ def record_of(block: Mapping[str, Any], run: Mapping[str, Any], file: str) -> Re
         parallel_s=seconds[1],
         again_logs=again[0],
         again_ses=again[1],
-        setting=setting_of(run.get(BLOCK) or {}, block),
-        versions={name: str(version) for name, version in dict((run.get(BLOCK) or {}).get("versions") or {}).items()},
-        commit=str((run.get("commit_info") or {}).get("id") or ""),
+        setting=run.setting(setting_of({}, block)),
+        versions=run.versions,
+        commit=run.commit,
         pairs=len(block[COST]["own"] if COST in block else block.get("pairs", ())),
         known=from_json(block.get(KNOWN) or {}),
         side_by_side=SIDE_BY_SIDE in block,
@@ -296,19 +350,29 @@ def record_of(block: Mapping[str, Any], run: Mapping[str, Any], file: str) -> Re
     )
 
 
+_ONCE: dict[Hashable, Any] = {}
+
+
+def _once(key: Hashable, make: Callable[[], T]) -> T:
+    """Return what was made of this key before: what thousands of cells have in common is kept once."""
+    if key not in _ONCE:
+        _ONCE[key] = make()
+    found: T = _ONCE[key]
+    return found
+
+
 def _logs(figures: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, float | None]]:
     whole = COST if COST in figures else SPEEDUP
     found: dict[str, tuple[float, float | None]] = {whole: (figures["speedup"], figures["log_se"])}
     for name in FACTORS if whole == SPEEDUP else ():
         found[name] = (figures["factors"][name]["value"], figures["factors"][name]["log_se"])
+    logs, ses = {}, {}
     for name, (value, log_se) in found.items():
-        possible = 0 < float(value) < math.inf and abs(math.log(value)) < MOST
-        if not (possible and (log_se is None or 0 <= float(log_se) < MOST)):
+        logs[name] = log = math.log(value) if 0 < value < math.inf else math.inf
+        ses[name] = se = None if log_se is None else float(log_se)
+        if not (abs(log) < MOST and (se is None or 0 <= se < MOST)):
             raise ValueError(f"its {name} is {value:g} with a standard error of {log_se}")
-    return (
-        {name: math.log(value) for name, (value, _) in found.items()},
-        {name: None if log_se is None else float(log_se) for name, (_, log_se) in found.items()},
-    )
+    return logs, ses
 
 
 def setting_of(run: Mapping[str, Any], block: Mapping[str, Any]) -> dict[str, str]:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -171,12 +172,12 @@ class Fingerprint:
         """Workload, engine, models and CPU limit: the part that does not depend on the data."""
         return self.workload, self.engine, self.models, self.cpus
 
-    @property
+    @cached_property
     def key(self) -> tuple[Any, ...]:
         """The parts that must be equal, to look a series up with."""
         return (*self.cell, self.data, self.protocol)
 
-    @property
+    @cached_property
     def machine(self) -> str:
         """The kind of machine, in words."""
         return f"{self.cpu_model}, {self.usable_cpus} CPU{'s' * (self.usable_cpus != 1)}"

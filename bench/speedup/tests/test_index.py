@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
@@ -112,3 +113,14 @@ def test_one_run_can_be_left_out(store: Path) -> None:
     file = stored_files(store)[0]
     assert str(file) in {record.file for record in read_store(store).records}
     assert str(file) not in {record.file for record in read_store(store, without=file).records}
+
+
+def test_what_only_python_takes_for_json_is_read_too(store: Path) -> None:
+    file = stored_files(store)[0]
+    run = json.loads(file.read_text())
+    run["machine_info"] = {"load": math.nan, "peak": math.inf}
+    run["benchmarks"][0]["extra_info"]["speedup"]["name"] = "half a pair: \ud800"
+    file.write_text(json.dumps(run))
+    for _ in range(2):
+        assert read_store(store) == as_they_are(store)
+        assert read_store(store).records[0].name == "half a pair: \ud800"
