@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import functools
 import logging
 import os
 import platform
-import shutil
 import socket
-import tempfile
-import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import joblib
 import psutil
+
+from wine_training.private import TOKEN, PrivateFolder, has_tokens, read_environment_again
 
 if TYPE_CHECKING:
     from wine_training.models import TrainingResult
@@ -34,13 +31,6 @@ GROUP_SECONDS = 60.0
 """How long a cluster may take to reserve the CPUs."""
 LEFTOVER_SECONDS = 15.0
 """How long the processes of a session may take to end by themselves; then they are killed."""
-
-FOLDER = "wine-ray"
-"""Session folders have this name, followed by the driver's process id."""
-LOCK = "lock"
-"""File in a session folder that its driver holds a lock on."""
-NEW_S = 60.0
-"""Age in seconds of a folder without a lock before it may be that of a dead driver."""
 
 _SETTINGS = {
     # Ray would retry a task that does not fit into memory for ever.
@@ -64,6 +54,10 @@ class WorkerLostError(RuntimeError):
 
     results: Mapping[int, TrainingResult] = MappingProxyType({})
     """What was trained all the same, by the number of the spec in the sweep, counted from 0."""
+
+
+class UnprotectedWarning(RuntimeWarning):
+    """A Ray session has no token, because this version of Ray knows none."""
 
 
 class LeftoverWarning(RuntimeWarning):
@@ -147,6 +141,8 @@ def ray_session(cpus: int | None = None, *, address: str | None = None) -> Itera
     -----
     LeftoverWarning
         If processes of the session did not end by themselves, and were killed.
+    UnprotectedWarning
+        If this version of Ray has no tokens, so that others who reach the machine can use the session.
     """
     global _active
     import ray
@@ -156,14 +152,25 @@ def ray_session(cpus: int | None = None, *, address: str | None = None) -> Itera
     if address is None:
         cpus = checked_cpus(cpus, usable_cpus(), "this machine")
     environment = dict(os.environ)
-    folder, lock = (None, None) if address is not None else _new_folder()
+    folder = None if address is not None else PrivateFolder()
     before = _descendants()
     daemons: set[psutil.Process] = set()
     try:
         os.environ.update({name: value for name, value in _SETTINGS.items() if name not in os.environ})
         os.environ.update(ONE_THREAD)
+        if folder:
+            os.environ.pop(TOKEN, None)
+            os.environ.update(folder.environment)
+            read_environment_again()
+            if not has_tokens():
+                warnings.warn(
+                    f"Ray {ray.__version__} has no tokens (2.52 and later have): who reaches the ports of this machine "
+                    "can run code in its sessions",
+                    UnprotectedWarning,
+                    stacklevel=3,
+                )
         try:
-            session = _start(cpus, folder) if folder else _attach(cpus, str(address))
+            session = _start(cpus, folder.for_ray) if folder else _attach(cpus, str(address))
         finally:
             daemons = _descendants() - before
         _active = session
@@ -175,13 +182,12 @@ def ray_session(cpus: int | None = None, *, address: str | None = None) -> Itera
         ray.shutdown()
         killed = _end(daemons)
         if folder:
-            shutil.rmtree(folder, ignore_errors=True)
-        if lock:
-            lock.close()
+            folder.remove()
         # ray.init leaves variables behind that change how a later session, or a child process, starts.
         for name in set(os.environ) - set(environment):
             del os.environ[name]
         os.environ.update(environment)
+        read_environment_again()
         if killed:  # last, because a warning may be turned into an error
             warnings.warn(
                 f"processes of Ray that did not end by themselves were killed: {', '.join(killed)}",
@@ -206,36 +212,6 @@ def _remote_function(function: Any) -> Any:
     import ray
 
     return ray.remote(num_cpus=1, max_retries=0)(function)
-
-
-def _new_folder() -> tuple[str, IO[str]]:
-    """Make a folder for the files of a session, and remove the folders of drivers that were killed.
-
-    The driver holds a lock in its folder as long as it lives, also where its process id means nothing: in another
-    container that shares ``/tmp``.
-    """
-    # A short path, because the sockets in it must stay below 107 bytes, and TMPDIR can be long.
-    base = Path("/tmp" if os.access("/tmp", os.W_OK) else tempfile.gettempdir())
-    for folder in base.glob(f"{FOLDER}-*-*"):
-        if _is_abandoned(folder):
-            shutil.rmtree(folder, ignore_errors=True)
-    made = tempfile.mkdtemp(prefix=f"{FOLDER}-{os.getpid()}-", dir=base)
-    lock = Path(made, LOCK).open("w", encoding="utf-8")  # noqa: SIM115 -- the session closes it
-    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    return made, lock
-
-
-def _is_abandoned(folder: Path) -> bool:
-    """Return whether nobody holds the lock of a session folder, and its driver is none of the living."""
-    try:
-        with (folder / LOCK).open("r", encoding="utf-8") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except FileNotFoundError:  # just made, or by an earlier version of this program
-        driver = folder.name.split("-")[-2]
-        return driver.isdigit() and not psutil.pid_exists(int(driver)) and time.time() - folder.stat().st_mtime > NEW_S
-    except OSError:  # held, or somebody else's
-        return False
-    return True
 
 
 def _start(cpus: int | None, folder: str) -> RaySession:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
 import time
 import warnings
-from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import psutil
 import pytest
@@ -17,7 +15,8 @@ import ray
 
 from wine_training import RayStartError, WineData, ray_session, session, train_ray
 from wine_training.models import ModelSpec
-from wine_training.session import LOCK, LeftoverWarning, _new_folder, active_session, checked_cpus, usable_cpus
+from wine_training.private import LOCK, MODE, TOKEN, PrivateFolder
+from wine_training.session import LeftoverWarning, UnprotectedWarning, active_session, checked_cpus, usable_cpus
 from wine_training.tests.test_training import SWEEP, Reporter
 
 
@@ -31,13 +30,19 @@ def test_limits_are_checked_before_anything_starts() -> None:
         pass
 
 
-def test_a_session_leaves_nothing_behind(toy: WineData, one_ray_at_a_time: None) -> None:
+def test_a_session_leaves_nothing_behind(
+    toy: WineData, one_ray_at_a_time: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(TOKEN, "for a cluster elsewhere")
+    monkeypatch.setenv(MODE, "disabled")
     assert not ray.is_initialized(), "this file must not share a session"
     environment = dict(os.environ)
     children = set(psutil.Process().children(recursive=True))
     with warnings.catch_warnings(), ray_session(1) as started:
         warnings.simplefilter("error", LeftoverWarning)
         assert active_session() is started
+        assert TOKEN not in os.environ
+        assert os.environ[MODE] == "token"
         daemons = set(psutil.Process().children(recursive=True)) - children
         assert daemons
         assert len(train_ray(SWEEP, toy)) == len(SWEEP)
@@ -69,29 +74,24 @@ def test_killed_processes_are_named_in_a_warning(monkeypatch: pytest.MonkeyPatch
 
 
 def test_folders_of_killed_drivers_are_removed() -> None:
-    def renamed(age: float = 0.0, *, lock: bool = True) -> tuple[Path, IO[str]]:
-        """Return the folder of a driver whose process id is unknown here, and its lock."""
-        name, held = _new_folder()
-        folder = Path(name).rename(name.replace(str(os.getpid()), "999999999"))
+    def renamed(age: float = 0.0, *, lock: bool = True) -> PrivateFolder:
+        """Return the folder of a driver whose process id is unknown here."""
+        made = PrivateFolder()
+        made.path = made.path.rename(str(made.path).replace(str(os.getpid()), "999999999"))
         if not lock:
-            (folder / LOCK).unlink()
-        os.utime(folder, (time.time() - age,) * 2)
-        return folder, held
+            (made.path / LOCK).unlink()
+        os.utime(made.path, (time.time() - age,) * 2)
+        return made
 
-    old, old_lock = renamed(3600.0, lock=False)
-    new, new_lock = renamed(lock=False)
-    dead, dead_lock = renamed()
-    dead_lock.close()
-    elsewhere, living = renamed()  # in another container, perhaps
-    name, mine = _new_folder()
+    old, new = renamed(3600.0, lock=False), renamed(lock=False)
+    dead, elsewhere = renamed(), renamed()  # in another container, perhaps
+    dead._lock.close()
+    folders = old, dead, new, elsewhere, PrivateFolder()
     try:
-        found = [folder.is_dir() for folder in (old, dead, new, elsewhere, Path(name))]
-        assert found == [False, False, True, True, True]
+        assert [folder.path.is_dir() for folder in folders] == [False, False, True, True, True]
     finally:
-        for lock in (old_lock, new_lock, living, mine):
-            lock.close()
-        for folder in (new, elsewhere, Path(name)):
-            shutil.rmtree(folder)
+        for folder in folders:
+            folder.remove()
 
 
 def test_training_without_a_session_starts_one_and_ends_it(toy: WineData, one_ray_at_a_time: None) -> None:
@@ -113,6 +113,14 @@ def test_ray_that_does_not_start_is_one_line(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(ray, "init", fail)
     with pytest.raises(RayStartError, match=r"^Ray did not start: no room$"), ray_session(1):
+        pass
+
+
+def test_ray_without_tokens_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "init", lambda **options: None)
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 1.0})
+    monkeypatch.setattr(session, "has_tokens", lambda: False)
+    with pytest.warns(UnprotectedWarning, match="has no tokens"), ray_session(1):
         pass
 
 
