@@ -20,6 +20,7 @@ from bench.cells.choices import (
     pytest_configure,
     pytest_generate_tests,
     pytest_report_header,
+    pytest_sessionstart,
     pytest_speedup_unit_seconds,
 )
 from bench.cells.engines import ENGINES, Engine
@@ -28,8 +29,8 @@ from bench.cells.ray import RayKeeper, RayWorkers
 from bench.cells.setting import PROFILES, Setting
 from bench.cells.side_by_side import SideBySide
 from bench.speedup import Speedup
-from wine_training import WineData
-from wine_training.session import RayStartError
+from wine_training import RayStartError, WineData
+from wine_training.cluster import JoinError
 
 __all__ = [
     "pytest_addoption",
@@ -37,6 +38,7 @@ __all__ = [
     "pytest_configure",
     "pytest_generate_tests",
     "pytest_report_header",
+    "pytest_sessionstart",
     "pytest_speedup_unit_seconds",
 ]
 
@@ -60,6 +62,13 @@ def models(request: pytest.FixtureRequest) -> int:
 def cpus(request: pytest.FixtureRequest) -> int:
     """Yield the CPU limit."""
     return int(request.param)
+
+
+@pytest.fixture(scope="session")
+def nodes(request: pytest.FixtureRequest) -> int | None:
+    """Yield on how many nodes of a cluster the CPUs are asked for; ``None`` if that does not matter."""
+    chosen: int | None = getattr(request, "param", None)
+    return chosen
 
 
 @pytest.fixture
@@ -90,13 +99,15 @@ def ray_keeper(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
 
 
 @pytest.fixture
-def ray_workers(cpus: int, ray_keeper: RayKeeper) -> RayWorkers:
+def ray_workers(request: pytest.FixtureRequest, cpus: int, nodes: int | None, ray_keeper: RayKeeper) -> RayWorkers:
     """Yield the warm workers of a Ray session with the CPU limit."""
     failure = ""
     try:
-        workers = ray_keeper.workers(cpus)
+        workers = ray_keeper.workers(cpus, nodes)
     except (RayStartError, ValueError) as error:
         failure = str(error)
+        if isinstance(error, JoinError):  # nor can the other cells join it
+            request.session.shouldstop = failure
     if failure:  # here, so that pytest shows this one line and no chain of exceptions
         pytest.fail(failure, pytrace=False)
     if workers.niceness != os.nice(0):

@@ -12,9 +12,10 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from wine_training.cluster import RayStartError
     from wine_training.data import WineData, WineDataError, load_wine
     from wine_training.models import Fold, ModelSpec, TrainingError, TrainingResult
-    from wine_training.session import RayStartError, WorkerLostError, ray_session
+    from wine_training.session import WorkerLostError, ray_session
     from wine_training.sweeps import forest_sweep
     from wine_training.training import train_ray, train_sequential
 
@@ -37,7 +38,8 @@ __all__ = [
 _MODULES = {
     "data": ("WineData", "WineDataError", "load_wine"),
     "models": ("Fold", "ModelSpec", "TrainingError", "TrainingResult"),
-    "session": ("RayStartError", "WorkerLostError", "ray_session"),
+    "cluster": ("RayStartError",),
+    "session": ("WorkerLostError", "ray_session"),
     "sweeps": ("forest_sweep",),
     "training": ("train_ray", "train_sequential"),
 }

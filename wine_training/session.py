@@ -7,7 +7,6 @@ import functools
 import logging
 import os
 import platform
-import socket
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 import joblib
 import psutil
 
+from wine_training import cluster
+from wine_training.cluster import RayStartError, one_line
 from wine_training.private import TOKEN, PrivateFolder, has_tokens, read_environment_again
 
 if TYPE_CHECKING:
@@ -25,10 +26,6 @@ if TYPE_CHECKING:
 
 OBJECT_STORE_BYTES = 200 * 2**20
 """Ray would take 30 % of the memory. The wines and the results need a few MiB."""
-PROBE_SECONDS = 5.0
-"""How long a cluster may take to accept a connection. Ray itself did not give up in 500 s."""
-GROUP_SECONDS = 60.0
-"""How long a cluster may take to reserve the CPUs."""
 LEFTOVER_SECONDS = 15.0
 """How long the processes of a session may take to end by themselves; then they are killed."""
 
@@ -43,10 +40,6 @@ _SETTINGS = {
 
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 """As in `train_sequential`. Ray sets these for its workers too, but only after they have preloaded scikit-learn."""
-
-
-class RayStartError(RuntimeError):
-    """Ray cannot be started or reached, or has too few CPUs."""
 
 
 class WorkerLostError(RuntimeError):
@@ -74,6 +67,8 @@ class RaySession:
     """``local``, or the address of the cluster."""
     placement_group: Any = None
     """The reserved CPUs of a cluster; ``None`` in a session of its own."""
+    shape: str = ""
+    """The nodes that they are on, in words; empty in a session of its own."""
 
 
 _active: RaySession | None = None
@@ -112,7 +107,9 @@ def checked_cpus(cpus: int | None, available: int, where: str) -> int:
 
 
 @contextmanager
-def ray_session(cpus: int | None = None, *, address: str | None = None) -> Iterator[RaySession]:
+def ray_session(
+    cpus: int | None = None, *, address: str | None = None, nodes: int | None = None
+) -> Iterator[RaySession]:
     """Start Ray with a CPU limit. At the end, end every process of it, and remove its files.
 
     Parameters
@@ -122,7 +119,10 @@ def ray_session(cpus: int | None = None, *, address: str | None = None) -> Itera
     address : str, optional
         Address of a running cluster, as ``host:port``. The session attaches to it and reserves
         `cpus` of its CPUs with a placement group. Without an address, Ray is always started anew, even if a
-        cluster is running on this machine.
+        cluster is running on this machine. Tasks carry this package to the workers of a cluster; Python, NumPy and
+        scikit-learn must be there in the versions of the driver.
+    nodes : int, optional
+        On how many nodes of the cluster the CPUs are reserved; by default on as few as there need be.
 
     Yields
     ------
@@ -135,7 +135,7 @@ def ray_session(cpus: int | None = None, *, address: str | None = None) -> Itera
         If Ray is already running in this process or does not start, or if the cluster cannot be reached or
         cannot reserve the CPUs.
     ValueError
-        If `cpus` is not a whole number of at least 1, or is more than there are.
+        If `cpus` is not a whole number of at least 1, or is more than there are, or if `nodes` is not from 1 to `cpus`.
 
     Warns
     -----
@@ -147,10 +147,14 @@ def ray_session(cpus: int | None = None, *, address: str | None = None) -> Itera
     global _active
     import ray
 
+    import wine_training
+
     if ray.is_initialized():
         raise RayStartError("Ray is already running in this process; shut it down first")
     if address is None:
         cpus = checked_cpus(cpus, usable_cpus(), "this machine")
+        if nodes is not None:
+            raise ValueError("nodes are those of a cluster: give its address")
     environment = dict(os.environ)
     folder = None if address is not None else PrivateFolder()
     before = _descendants()
@@ -161,20 +165,21 @@ def ray_session(cpus: int | None = None, *, address: str | None = None) -> Itera
         if folder:
             os.environ.pop(TOKEN, None)
             os.environ.update(folder.environment)
-            read_environment_again()
-            if not has_tokens():
-                warnings.warn(
-                    f"Ray {ray.__version__} has no tokens (2.52 and later have): who reaches the ports of this machine "
-                    "can run code in its sessions",
-                    UnprotectedWarning,
-                    stacklevel=3,
-                )
+        read_environment_again()
+        if folder and not has_tokens():
+            warnings.warn(
+                f"Ray {ray.__version__} has no tokens (2.52 and later have): who reaches the ports of this machine can "
+                "run code in its sessions",
+                UnprotectedWarning,
+                stacklevel=3,
+            )
         try:
-            session = _start(cpus, folder.for_ray) if folder else _attach(cpus, str(address))
+            session = _start(cpus, folder.for_ray) if folder else _attach(cpus, str(address), nodes)
         finally:
             daemons = _descendants() - before
         _active = session
-        yield session
+        with contextlib.nullcontext() if folder else cluster.carried(wine_training):
+            yield session
     finally:
         _active = None
         if daemons:
@@ -228,36 +233,23 @@ def _start(cpus: int | None, folder: str) -> RaySession:
             _temp_dir=folder,
         )
     except Exception as error:
-        raise RayStartError(f"Ray did not start: {_one_line(error)}") from error
+        raise RayStartError(f"Ray did not start: {one_line(error)}") from error
     return RaySession(cpus=int(ray.cluster_resources()["CPU"]), address="local")
 
 
-def _attach(cpus: int | None, address: str) -> RaySession:
+def _attach(cpus: int | None, address: str, nodes: int | None) -> RaySession:
     import ray
 
-    host, separator, port = address.rpartition(":")
-    if not separator or not port.isdigit() or "/" in host:
-        # Not "auto" either: it joins any private Ray that the same user happens to run.
-        raise RayStartError(f"{address!r} is no address of a Ray cluster: give host:port")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=PROBE_SECONDS).close()
-    except (OSError, OverflowError) as error:
-        raise RayStartError(f"no Ray cluster answers at {address}: {_one_line(error)}") from None
+    total = cluster.cpus_of(address)
+    cpus = checked_cpus(cpus, total, f"the Ray cluster at {address}")
+    if nodes is not None and not 1 <= nodes <= cpus:
+        raise ValueError(f"nodes must be a whole number from 1 to the {cpus} CPUs, not {nodes!r}")
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:
-        raise RayStartError(f"the Ray cluster at {address} cannot be joined: {_one_line(error)}") from error
-    total = int(ray.cluster_resources().get("CPU", 0))
-    cpus = checked_cpus(cpus, total, f"the Ray cluster at {address}")
-    # The workers of a cluster may not have this package: send its code to them.
-    import wine_training
-
-    ray.cloudpickle.register_pickle_by_value(wine_training)
-    group = ray.util.placement_group([{"CPU": 1}] * cpus, strategy="PACK")
-    if not group.wait(GROUP_SECONDS):
-        ray.util.remove_placement_group(group)
-        raise RayStartError(f"the Ray cluster at {address} did not reserve {cpus} CPUs in {GROUP_SECONDS:.0f} s")
-    return RaySession(cpus=cpus, address=address, placement_group=group)
+        raise RayStartError(f"the Ray cluster at {address} cannot be joined: {one_line(error)}") from error
+    reserved = cluster.reserve(cpus, address, nodes)
+    return RaySession(cpus, address, reserved.group, reserved.shape)
 
 
 def _descendants(*roots: psutil.Process) -> set[psutil.Process]:
@@ -280,7 +272,3 @@ def _end(processes: set[psutil.Process]) -> list[str]:
             continue
     psutil.wait_procs(alive, timeout=LEFTOVER_SECONDS)
     return sorted(names)
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__

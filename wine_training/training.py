@@ -6,7 +6,7 @@ import math
 import sys
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -14,6 +14,7 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
+from wine_training import cluster
 from wine_training.data import WineData
 from wine_training.forests import Votes, fit_trees, joined
 from wine_training.models import ModelSpec, TrainingError, TrainingResult, checked, fit_and_score
@@ -135,7 +136,7 @@ def train_ray(
         If `cpus` is not a whole number of at least 1 or is more than there are, if `order` is unknown, or if
         `retries` or `timeout` are negative.
     RayStartError
-        If Ray cannot be started.
+        If Ray cannot be started, or a worker of a cluster has another Python, NumPy or scikit-learn than this process.
     WorkerLostError
         If a task was lost more often than `retries` allow; ``error.results`` as above.
     """
@@ -146,7 +147,7 @@ def train_ray(
         raise ValueError(f"order must be one of {', '.join(ORDERS)}, not {order!r}")
     if retries < 0 or (timeout is not None and not timeout > 0):
         raise ValueError(f"retries must be 0 or more and timeout above 0, not {retries!r} and {timeout!r}")
-    with _running_ray(cpus) as (limit, has_more), _progress_bar("With Ray", len(sweep), progress) as advance:
+    with _running_ray(cpus) as (limit, has_more, versions), _progress_bar("With Ray", len(sweep), progress) as advance:
         if order == LONGEST_FIRST:
             tasks = tasks_of(sweep, limit, whole=keep_models)
         else:
@@ -165,7 +166,12 @@ def train_ray(
                     task = waiting.popleft()
                     models = [(sweep[work.number], work) for work in task.works]
                     ref = train.remote(
-                        models, rows, task=task.place, keep_models=keep_models, keep_predictions=keep_predictions
+                        models,
+                        rows,
+                        task=task.place,
+                        keep_models=keep_models,
+                        keep_predictions=keep_predictions,
+                        versions=versions,
                     )
                     running[ref] = task
                     task.began_again(timeout)
@@ -180,6 +186,8 @@ def train_ray(
                     for _ in progress_of.add(task, ray.get(ref)):
                         advance()
                 except ray.exceptions.RayTaskError as error:
+                    if isinstance(error.cause, cluster.RayStartError):
+                        raise error.cause from None
                     if not isinstance(error.cause, TrainingError):
                         raise
                     if len(task.works) > 1 and retries:  # the others in it can be trained
@@ -269,9 +277,16 @@ class _Progress:
 
 
 def train_task(
-    models: Sequence[tuple[ModelSpec, Work]], data: WineData, *, task: int, keep_models: bool, keep_predictions: bool
+    models: Sequence[tuple[ModelSpec, Work]],
+    data: WineData,
+    *,
+    task: int,
+    keep_models: bool,
+    keep_predictions: bool,
+    versions: Mapping[str, str],
 ) -> list[TrainingResult | Votes]:
-    """Train the models, or the trees, of one task. This is what a worker runs."""
+    """Train the models, or the trees, of one task. This is what a worker runs, if it has these versions."""
+    cluster.check_versions(versions)
     return [
         fit_and_score(
             spec, data, number=work.number, task=task, keep_model=keep_models, keep_predictions=keep_predictions
@@ -283,18 +298,26 @@ def train_task(
 
 
 @contextmanager
-def _running_ray(cpus: int | None) -> Iterator[tuple[int, bool]]:
-    """Yield the CPU limit, and whether Ray has more CPUs than that, so that the driver must keep to the limit."""
+def _running_ray(cpus: int | None) -> Iterator[tuple[int, bool, Mapping[str, str]]]:
+    """Yield the CPU limit, whether Ray has more CPUs than that, so that the driver must keep to the limit, and the
+    versions that its workers must have; none where they run what the driver runs.
+    """
     import ray
+
+    import wine_training
 
     if not ray.is_initialized():
         with ray_session(cpus) as session:
-            yield session.cpus, False
+            yield session.cpus, False, {}
         return
     active = active_session()
     total = active.cpus if active else int(ray.cluster_resources().get("CPU", 0))
     limit = checked_cpus(cpus, total, "the running Ray session")
-    yield limit, limit < total
+    if active:
+        yield limit, limit < total, cluster.versions() if active.placement_group else {}
+        return
+    with cluster.carried(wine_training):  # the caller's own Ray, which may be a cluster
+        yield limit, limit < total, cluster.versions()
 
 
 def _result_of(parts: list[TrainingResult | Votes], keep_predictions: bool) -> TrainingResult:

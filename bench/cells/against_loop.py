@@ -10,7 +10,15 @@ from bench.cells.ray import RayWorkers
 from bench.cells.setting import Setting
 from bench.speedup import Speedup, UnfairPair
 from bench.speedup.keep.curves import Curve
-from wine_training import ModelSpec, TrainingResult, WineData, WorkerLostError, train_ray, train_sequential
+from wine_training import (
+    ModelSpec,
+    RayStartError,
+    TrainingResult,
+    WineData,
+    WorkerLostError,
+    train_ray,
+    train_sequential,
+)
 from wine_training.plan import pieces_of
 from wine_training.sweeps import accuracies_by_trees
 from wine_training.training import LONGEST_FIRST
@@ -48,7 +56,7 @@ class RayAgainstLoop:
             As for `train_ray`.
         """
         setting, workers = self._setting, self._workers
-        subject = setting.subject(workload, workers.engine, worker_niceness=workers.niceness)
+        subject = setting.subject(workload, workers.engine, workers.session.shape, worker_niceness=workers.niceness)
         divided = order == LONGEST_FIRST
         self._speedup.measure(
             lambda: self._sequential(sweep, keep_predictions),
@@ -62,11 +70,19 @@ class RayAgainstLoop:
             data_name=subject.data_name,
             local=not workers.reserved,
             # Ray ends idle workers when a placement group holds all CPUs: after a pause they would be cold.
-            prepare=workers.warm_up if workers.reserved else None,
+            prepare=self._warm_up if workers.reserved else None,
             pieces=pieces_of(sweep) if divided else (),
             facts=subject.facts,
             curves=lambda: accuracy_by_trees(sweep, self._accuracies, setting.wine),
+            shape=subject.shape,
         )
+
+    def _warm_up(self) -> None:
+        """Warm the workers there are now; if that cannot be, the pair is put aside."""
+        try:
+            self._workers.warm_up()
+        except RayStartError as error:
+            raise UnfairPair(str(error)) from error
 
     def _sequential(self, sweep: list[ModelSpec], keep_predictions: bool) -> Tasks:
         results = train_sequential(sweep, self._setting.wine, progress=False, keep_predictions=keep_predictions)
@@ -85,11 +101,11 @@ class RayAgainstLoop:
                 retries=0,  # a retry would look like a slow run
             )
         except WorkerLostError as error:
-            workers.warm_up()
+            self._warm_up()
             raise UnfairPair(str(error)) from error
         cold = {worker for result in results for worker in result.workers} - workers.warm
         if cold:
-            workers.warm_up()
+            self._warm_up()
             raise UnfairPair(f"{len(cold)} of the workers were restarted")
         return self._checked("ray", results)
 

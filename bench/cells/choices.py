@@ -17,6 +17,7 @@ from bench.cells.engines import ENGINES
 from bench.cells.setting import FEW_MODELS, PROFILES, Profile
 from bench.speedup.options import GROUP, positive
 from wine_training import ModelSpec, WineData, WineDataError, load_wine
+from wine_training.cluster import JoinError, cpus_of
 from wine_training.data import WINE_KINDS
 from wine_training.models import fit_and_score
 from wine_training.session import usable_cpus
@@ -76,6 +77,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="HOST:PORT",
         help="Measure on this running Ray cluster. Default: start a Ray of our own.",
     )
+    group.addoption(
+        "--ray-nodes",
+        type=_numbers,
+        metavar="N,…",
+        help="On how many nodes of that cluster the CPUs of a cell are. Default: on as few as there need be.",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -85,11 +92,27 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"--cpus {too_many[0]}: this machine has {usable_cpus()} usable CPUs")
     if config.getoption("ray_address") in ("", "auto"):  # an unset variable, or whatever Ray this user happens to run
         raise pytest.UsageError("--ray-address wants the HOST:PORT of a cluster")
+    if config.getoption("ray_nodes") and not config.getoption("ray_address"):
+        raise pytest.UsageError("--ray-nodes are those of a cluster: give --ray-address too")
     wines(config)  # refuses what is neither a kind nor a file
     if config.option.minutes is None and config.option.rounds is None:
         profile = PROFILES[config.getoption("profile")]
         few = max(config.getoption("models") or MODELS) <= FEW_MODELS
         config.option.minutes = profile.minutes_of_few if few else profile.minutes
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Refuse a cluster that cannot be joined, or is too small, before anything is measured."""
+    config = session.config
+    address = config.getoption("ray_address")
+    if address is None or config.option.collectonly or hasattr(config, "workerinput"):
+        return
+    try:
+        total = cpus_of(address)
+    except JoinError as error:
+        raise pytest.UsageError(str(error)) from None
+    if max(_limits(config)) > total:
+        raise pytest.UsageError(f"{max(_limits(config))} CPUs are asked for, and the cluster has {total}: see --cpus")
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
@@ -115,22 +138,29 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         "cpus": [pytest.param(limit, id=f"{_count(limit, 'cpu')}{where}") for limit in limits],
         "engine": [pytest.param(engine, id=engine.name) for engine in ENGINES],
     }
+    if nodes := metafunc.config.getoption("ray_nodes"):
+        choices["nodes"] = [pytest.param(n, id=_count(n, "node")) for n in nodes]
     for name, params in choices.items():
         if name in metafunc.fixturenames:
             # The CPU limit has the scope of a session, as Ray has, which is kept for all its cells.
-            metafunc.parametrize(name, params, indirect=True, scope="session" if name == "cpus" else "function")
+            metafunc.parametrize(
+                name, params, indirect=True, scope="session" if name in ("cpus", "nodes") else "function"
+            )
 
 
 @pytest.hookimpl(trylast=True)  # after pytest has ordered them by the scopes of their fixtures
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Refuse bad data before Ray is started for them; put the cells into an order in which Ray is seldom started."""
+    impossible = [item for item in items if _nodes(item) > _limit(item)]  # a node has one CPU at least
+    if impossible:
+        config.hook.pytest_deselected(items=impossible)
+        items[:] = [item for item in items if item not in impossible]
     items.sort(key=_place)
     profile = PROFILES[config.getoption("profile")]
-    started: set[int] = set()
+    started: set[tuple[int, int]] = set()
     for item in items:
         if isinstance(item, pytest.Function) and hasattr(item, "callspec") and not _is_test_of_machinery(item):
-            limit = cast("int", item.callspec.params["cpus"])
-            needs = {limit} if "ray_workers" in item.fixturenames else set()
+            needs = {(_limit(item), _nodes(item))} if "ray_workers" in item.fixturenames else set()
             item.add_marker(_cost(item, profile, starts_ray=bool(needs - started)))
             started |= needs
     if any("wine" in getattr(item, "fixturenames", ()) for item in items):
@@ -207,13 +237,23 @@ def pytest_speedup_unit_seconds(config: pytest.Config) -> float:
     return median(seconds) / (ALL_ROWS if rows.kind == "all" else 1)
 
 
-def _place(item: pytest.Item) -> tuple[bool, int, int]:
+def _place(item: pytest.Item) -> tuple[bool, int, int, int]:
     """Return the sort key of a cell: cells that share a Ray together; those that need Ray stopped last."""
     if _is_test_of_machinery(item) or not isinstance(item, pytest.Function):
-        return False, 0, 0
-    limit = cast("int", item.callspec.params.get("cpus", 0)) if hasattr(item, "callspec") else 0
+        return False, 0, 0, 0
     file = item.path.stem
-    return "no_ray" in item.fixturenames, -limit, ORDER.index(file) if file in ORDER else len(ORDER)
+    place = ORDER.index(file) if file in ORDER else len(ORDER)
+    return "no_ray" in item.fixturenames, -_limit(item), _nodes(item), place
+
+
+def _limit(item: pytest.Item) -> int:
+    """Return the CPU limit of a cell, 0 of any other test."""
+    return cast("int", item.callspec.params.get("cpus", 0)) if hasattr(item, "callspec") else 0
+
+
+def _nodes(item: pytest.Item) -> int:
+    """Return on how many nodes a cell is asked for, 0 if on any."""
+    return cast("int", item.callspec.params.get("nodes", 0)) if hasattr(item, "callspec") else 0
 
 
 def _is_test_of_machinery(item: pytest.Item) -> bool:

@@ -38,7 +38,7 @@ def measure_dispatch(speedup: Speedup, setting: Setting, workers: RayWorkers, wo
     with bare_dispatch(setting.cpus) as bare:
         speedup.cost(
             step,
-            setting.subject(workload, workers.engine),
+            setting.subject(workload, workers.engine, workers.session.shape),
             lambda: ray_dispatch_seconds(workers.session, setting.wine),
             bare,
             against=f"one of {TASKS} tasks in a ProcessPoolExecutor",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from wine_training import RayStartError, ray_session
+from wine_training.cluster import carried, check_versions, versions
 from wine_training.session import LeftoverWarning, RaySession, remote, this_worker
 
 if TYPE_CHECKING:
@@ -35,12 +36,14 @@ QUIET = {
 """Environment variables of a measured session; values that are set already stay."""
 WARM_SECONDS = 0.2
 """A warm-up task lasts at least this long. If it ended sooner, its worker would take the next one too."""
-WARM_WAVES = 10
-"""Waves of warm-up tasks before giving up on meeting every worker."""
+WARM_REST_SECONDS = 1.5
+"""How long no new worker may turn up on a cluster before all are known: Ray starts more of them than it needs."""
+WARM_LIMIT_SECONDS = 30.0
+"""How long to try to meet every worker. A cluster ends idle ones after a second, and others take two to start."""
 
 
 @contextmanager
-def measured_session(cpus: int, *, address: str | None = None) -> Iterator[RaySession]:
+def measured_session(cpus: int, *, address: str | None = None, nodes: int | None = None) -> Iterator[RaySession]:
     """Start Ray as `ray_session` does, with as little as possible running beside the workers.
 
     Parameters
@@ -49,6 +52,8 @@ def measured_session(cpus: int, *, address: str | None = None) -> Iterator[RaySe
         CPU limit.
     address : str, optional
         Address of a running cluster. Its daemons are left as they are.
+    nodes : int, optional
+        On how many nodes of the cluster.
 
     Yields
     ------
@@ -64,11 +69,13 @@ def measured_session(cpus: int, *, address: str | None = None) -> Iterator[RaySe
     os.environ.update(added)
     stack = ExitStack()
     try:
-        session = stack.enter_context(ray_session(cpus, address=address))
+        session = stack.enter_context(ray_session(cpus, address=address, nodes=nodes))
         if address is None:
             _end_log_monitor()
         else:
-            _send_code()
+            import bench.cells
+
+            stack.enter_context(carried(bench.cells))
         yield session
     finally:
         try:
@@ -91,13 +98,8 @@ def _end_log_monitor() -> None:
                 process.terminate()
 
 
-def _send_code() -> None:
-    """Let tasks carry the code of this package: the workers of a cluster may not have it."""
-    import ray
-
-    import bench.cells
-
-    ray.cloudpickle.register_pickle_by_value(bench.cells)
+def _count(nodes: int) -> str:
+    return f"{nodes}-node{'s' * (nodes != 1)}"
 
 
 def worker_niceness(session: RaySession) -> int:
@@ -111,7 +113,7 @@ def _niceness() -> int:
     return os.nice(0)
 
 
-def warm_workers(session: RaySession) -> frozenset[str]:
+def warm_workers(session: RaySession, clock: Callable[[], float] = time.monotonic) -> frozenset[str]:
     """Make every worker import scikit-learn and fit a small forest; return the workers, as ``pid@machine``.
 
     The first fit in a worker pays for imports that no later one pays.
@@ -119,7 +121,7 @@ def warm_workers(session: RaySession) -> frozenset[str]:
     Raises
     ------
     RayStartError
-        If fewer workers than the session's CPUs answer.
+        If fewer workers than the session's CPUs answer, or have other versions of the packages than the driver.
     """
     import numpy as np
     import ray
@@ -132,17 +134,34 @@ def warm_workers(session: RaySession) -> frozenset[str]:
     X, y = random.rand(64, 11).astype(np.float32), np.arange(64) % 2
     rows = WineData(X, X, y, y, kind="all", source="twin", provenance="warm-up", digest="")
     spec = ModelSpec(RandomForestClassifier(n_estimators=5), random_state=0)
-    warm = remote(session, _warm_one)
+    warm, expected = remote(session, _warm_one), versions() if session.placement_group else {}
     seen: set[str] = set()
-    for _ in range(WARM_WAVES):
-        wave = set(ray.get([warm.remote(fit_and_score, spec, rows) for _ in range(session.cpus)]))
-        if len(seen) >= session.cpus and wave <= seen:
+    rest, newest = WARM_REST_SECONDS if session.placement_group else 0.0, clock()
+    until, lost = newest + WARM_LIMIT_SECONDS, ""
+    while (left := until - clock()) > 0:
+        tasks = [warm.remote(fit_and_score, spec, rows, expected) for _ in range(session.cpus)]
+        try:
+            wave = set(ray.get(tasks, timeout=left))
+        except ray.exceptions.RayTaskError as error:
+            raise error.cause from None
+        except ray.exceptions.RayError as error:  # a worker or a node was lost; others may come
+            lost = f" ({type(error).__name__})"
+            for task in tasks:
+                ray.cancel(task)
+            continue
+        if not wave <= seen:
+            newest = clock()
+        elif len(seen) >= session.cpus and clock() - newest >= rest:
             return frozenset(seen)
         seen |= wave
-    raise RayStartError(f"only {len(seen)} of {session.cpus} Ray workers took a task")
+    took = f"only {len(seen)} of {session.cpus} Ray workers took a task in {WARM_LIMIT_SECONDS:.0f} s{lost}"
+    raise RayStartError(took)
 
 
-def _warm_one(fit: Callable[[ModelSpec, WineData], TrainingResult], spec: ModelSpec, rows: WineData) -> str:
+def _warm_one(
+    fit: Callable[[ModelSpec, WineData], TrainingResult], spec: ModelSpec, rows: WineData, expected: Mapping[str, str]
+) -> str:
+    check_versions(expected)
     began = time.monotonic()
     fit(spec, rows)
     time.sleep(max(0.0, WARM_SECONDS - (time.monotonic() - began)))
@@ -158,6 +177,8 @@ class RayWorkers:
     """Those that have imported scikit-learn and fitted a model."""
     niceness: int
     """Scheduling priority they run at; the loop runs at 0."""
+    nodes: int | None = None
+    """On how many nodes of a cluster they were asked for, if that was said."""
 
     @property
     def reserved(self) -> bool:
@@ -167,7 +188,8 @@ class RayWorkers:
     @property
     def engine(self) -> str:
         """What to call them in a series."""
-        return "ray-cluster" if self.reserved else "ray"
+        nodes = f"-{_count(self.nodes)}" if self.nodes else ""
+        return f"ray-cluster{nodes}" if self.reserved else "ray"
 
     def warm_up(self) -> None:
         """Warm the workers there are now."""
@@ -180,25 +202,27 @@ class RayKeeper:
     def __init__(self, address: str | None) -> None:
         self._address = address
         self._stack = ExitStack()
-        self._running: tuple[int, RayWorkers] | None = None
+        self._running: tuple[tuple[int, int | None], RayWorkers] | None = None
 
-    def workers(self, cpus: int) -> RayWorkers:
-        """Return the warm workers of a session with this CPU limit; end the one before, if it had another."""
+    def workers(self, cpus: int, nodes: int | None = None) -> RayWorkers:
+        """Return the warm workers of a session with this CPU limit, on so many nodes; end the one before, if it had
+        another.
+        """
         from threadpoolctl import threadpool_limits
 
-        if self._running is None or self._running[0] != cpus:
+        if self._running is None or self._running[0] != (cpus, nodes):
             self.stop()
-            session = self._stack.enter_context(measured_session(cpus, address=self._address))
+            session = self._stack.enter_context(measured_session(cpus, address=self._address, nodes=nodes))
             try:
                 with threadpool_limits(1):
                     # A process that has started others starts its OpenBLAS threads anew, and they spin for 0.1 s:
                     # now, and not in the first loop.
                     pass
-                workers = RayWorkers(session, set(warm_workers(session)), worker_niceness(session))
+                workers = RayWorkers(session, set(warm_workers(session)), worker_niceness(session), nodes)
             except BaseException:
                 self._stack.close()
                 raise
-            self._running = cpus, workers
+            self._running = (cpus, nodes), workers
         return self._running[1]
 
     def stop(self) -> None:

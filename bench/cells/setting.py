@@ -78,7 +78,7 @@ class Setting:
     """The CPU limit."""
     profile: Profile
 
-    def subject(self, workload: str, engine: str, **facts: int) -> Subject:
+    def subject(self, workload: str, engine: str, shape: str = "", **facts: int) -> Subject:
         """Return what a cell is about.
 
         Parameters
@@ -87,6 +87,8 @@ class Setting:
             Name of what is trained or done. It names the series: it stays, whatever becomes of the test.
         engine : str
             What does it.
+        shape : str
+            The nodes of the cluster that it runs on, in words; empty on this machine.
         **facts : int
             What else is to be stored.
         """
@@ -99,4 +101,5 @@ class Setting:
             data_name=f"{self.wine.kind}, {self.wine.source}",
             facts={"wine": self.wine.kind, "data": self.wine.provenance, **facts},
             formerly=(f"test_{name}",),  # until December 2026 a series had the name of its test
+            shape=shape,
         )

@@ -89,6 +89,7 @@ class Speedup:
         pieces: Sequence[int] = (),
         facts: Mapping[str, Plain] | None = None,
         curves: Callable[[], Sequence[Curve]] = tuple,
+        shape: str = "",
     ) -> Measurement | None:
         """Measure one cell; once per test.
 
@@ -131,6 +132,8 @@ class Speedup:
             Further plain numbers and strings to store with the cell.
         curves : callable, optional
             Called after the last pair; returns what else to store with the cell, and to draw in the report.
+        shape : str
+            What it runs on beside this machine, in words, such as ``2 nodes of 1 CPU``; part of its machine.
 
         Returns
         -------
@@ -149,7 +152,7 @@ class Speedup:
         """
         cpus = checked_count("cpus", cpus)
         name = self._node.nodeid if workload is None else workload
-        subject = Subject(name, engine, cpus, data, data_name, facts or {}, formerly)
+        subject = Subject(name, engine, cpus, data, data_name, facts or {}, formerly, shape)
         asked = self._session.rounds or checked_count("rounds", rounds)
         known = {} if self._benchmark.disabled else self._session.known(name_of(self._node), subject)
         pacing = self._session.pacing(known.get(STEADY_PART))

@@ -29,6 +29,8 @@ class Measuring:
     def __init__(self, session: Session) -> None:
         self.session = session
         self.adopted: Adopted | None = None
+        self._latest: BenchmarkFixture | None = None
+        """Of the test that measures, or the last that did."""
 
     def plan(self, session: pytest.Session) -> None:
         """Get ready for what was collected."""
@@ -42,6 +44,7 @@ class Measuring:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # what cannot be compared with was told then
                 self.adopted = Adopted(node.config, self.session, node.session.items)
+        self._latest = benchmark
         return Speedup(node, benchmark, self.session)
 
     @pytest.hookimpl(tryfirst=True)
@@ -63,6 +66,8 @@ class Measuring:
         report = yield
         if report.failed:
             self.session.failed(item.nodeid)
+        if report.when == "setup" and not report.passed and self._latest is not None:
+            self._latest.skipped = True  # that nobody used it says nothing new
         return report
 
     def pytest_benchmark_update_json(self, output_json: dict[str, Any]) -> None:

@@ -90,9 +90,11 @@ class Subject:
     """Further plain numbers and strings."""
     formerly: Sequence[str] = ()
     """Earlier names of the workload: what was stored under them belongs to this series."""
+    shape: str = ""
+    """What it runs on beside this machine, in words, such as the nodes of a cluster; part of its machine."""
 
     def __post_init__(self) -> None:
-        for name in ("workload", "engine", "data", "data_name"):
+        for name in ("workload", "engine", "data", "data_name", "shape"):
             if not isinstance(getattr(self, name), str):
                 raise TypeError(f"{name} must be a string, not {type(getattr(self, name)).__name__}")
         if isinstance(self.formerly, str) or not all(isinstance(name, str) for name in self.formerly):
@@ -127,6 +129,8 @@ class Fingerprint:
     """Version of the way of measuring."""
     formerly: tuple[str, ...] = ()
     """Earlier names of the workload."""
+    shape: str = ""
+    """What it was measured on beside this machine, in words, such as the nodes of a cluster."""
 
     @classmethod
     def of(cls, subject: Subject, models: int, machine: Mapping[str, str | int]) -> Fingerprint:
@@ -142,6 +146,7 @@ class Fingerprint:
             usable_cpus=int(machine["usable_cpus"]),
             protocol=PROTOCOL,
             formerly=tuple(subject.formerly),
+            shape=subject.shape,
         )
 
     @classmethod
@@ -159,13 +164,16 @@ class Fingerprint:
         formerly = parts.get("formerly", [])
         if not (isinstance(formerly, list) and all(isinstance(name, str) for name in formerly)):
             raise ValueError("fingerprint without a proper formerly")
-        return cls(**{name: parts[name] for name in _KINDS}, formerly=tuple(formerly))
+        shape = parts.get("shape", "")
+        if not isinstance(shape, str):
+            raise ValueError("fingerprint without a proper shape")
+        return cls(**{name: parts[name] for name in _KINDS}, formerly=tuple(formerly), shape=shape)
 
     def as_json(self) -> dict[str, Any]:
         """Return the parts as plain numbers and strings."""
         parts = asdict(self)
-        formerly = parts.pop("formerly")
-        return {**parts, "formerly": list(formerly)} if formerly else parts
+        more = {"formerly": list(parts.pop("formerly")), "shape": parts.pop("shape")}
+        return parts | {name: value for name, value in more.items() if value}
 
     @property
     def cell(self) -> tuple[str, str, int, int]:
@@ -180,7 +188,8 @@ class Fingerprint:
     @cached_property
     def machine(self) -> str:
         """The kind of machine, in words."""
-        return f"{self.cpu_model}, {self.usable_cpus} CPU{'s' * (self.usable_cpus != 1)}"
+        cpus = f"{self.cpu_model}, {self.usable_cpus} CPU{'s' * (self.usable_cpus != 1)}"
+        return f"{cpus}; {self.shape}" if self.shape else cpus
 
     @property
     def under_all_names(self) -> list[Fingerprint]:
@@ -220,8 +229,9 @@ class Fingerprint:
         return found
 
 
+_OPTIONAL = "formerly", "shape"
 _KINDS = {
-    part.name: {"str": str, "int": int}[str(part.type)] for part in fields(Fingerprint) if part.name != "formerly"
+    part.name: {"str": str, "int": int}[str(part.type)] for part in fields(Fingerprint) if part.name not in _OPTIONAL
 }
 
 

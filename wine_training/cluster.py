@@ -1,0 +1,221 @@
+"""A Ray cluster that others started: joining it, sending it this package, and reserving some of its CPUs."""
+
+from __future__ import annotations
+
+import json
+import platform
+import socket
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from threading import Timer
+from types import ModuleType
+from typing import Any
+
+PROBE_SECONDS = 5.0
+"""How long a cluster may take to accept a connection."""
+JOIN_SECONDS = 30.0
+"""How long it may take to let a program join. Ray itself did not give up in 500 s."""
+RESERVE_SECONDS = 60.0
+"""How long a cluster may take to reserve the CPUs."""
+
+WANTS_A_TOKEN = "InvalidAuthToken", "AuthenticationError"
+"""What Ray says when a program has not got the token of a cluster."""
+TOKEN_HELP = (
+    "it wants a token that this program does not have: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH to a file with "
+    "the cluster's token (where it was started: ~/.ray/auth_token)"
+)
+
+_ANSWER = "answer: "
+_TRIAL = f"""
+import json, sys
+import ray
+try:
+    ray.init(address=sys.argv[1], log_to_driver=False, logging_level="CRITICAL")
+    answer = int(ray.cluster_resources().get("CPU", 0))
+except Exception as error:
+    answer = f"{{type(error).__name__}}: {{error}}"
+print("\\n{_ANSWER}" + json.dumps(answer), flush=True)
+"""
+
+
+class RayStartError(RuntimeError):
+    """Ray cannot be started or reached, has too few CPUs, or has workers with other versions of the packages."""
+
+
+class JoinError(RayStartError):
+    """A cluster cannot be joined at all."""
+
+
+@dataclass(frozen=True)
+class Reserved:
+    """Some CPUs of a cluster."""
+
+    group: Any
+    """The placement group."""
+    nodes: tuple[int, ...]
+    """How many of the CPUs are on each node, the most first."""
+
+    @property
+    def shape(self) -> str:
+        """The nodes in words: ``2 nodes of 1 CPU``, or ``nodes of 2 and 1 CPUs``."""
+        count, most = len(self.nodes), max(self.nodes)
+        if set(self.nodes) == {most}:
+            return f"{_count(count, 'node')} of {_count(most, 'CPU')}"
+        return f"nodes of {', '.join(map(str, self.nodes[:-1]))} and {self.nodes[-1]} CPUs"
+
+
+def cpus_of(address: str) -> int:
+    """Return how many CPUs a cluster has, having joined it for a moment.
+
+    Another process does it: where Ray waits for an answer, nothing but the end of the process ends that.
+
+    Parameters
+    ----------
+    address : str
+        As ``host:port``.
+
+    Raises
+    ------
+    JoinError
+        If it is no address, or the cluster cannot be joined in `JOIN_SECONDS`.
+    """
+    host, separator, port = address.rpartition(":")
+    if not separator or not port.isdigit() or "/" in host:
+        # Not "auto" either: it joins any private Ray that the same user happens to run.
+        raise JoinError(f"{address!r} is no address of a Ray cluster: give host:port")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=PROBE_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise JoinError(f"no Ray cluster answers at {address}: {one_line(error)}") from None
+    answer = _trial(address)
+    if isinstance(answer, int):
+        return answer
+    if answer is None:
+        answer = f"no answer in {JOIN_SECONDS:.0f} s"
+    elif any(word in answer for word in WANTS_A_TOKEN):
+        answer = TOKEN_HELP
+    raise JoinError(f"the Ray cluster at {address} cannot be joined: {answer}")
+
+
+def _trial(address: str) -> int | str | None:
+    """Return the number of CPUs, what went wrong, or nothing if there was no answer in time."""
+    command = [sys.executable, "-P", "-c", _TRIAL, address]
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+    ) as trial:
+        limit = Timer(JOIN_SECONDS, trial.kill)
+        limit.start()
+        try:
+            assert trial.stdout is not None
+            for line in trial.stdout:
+                if any(word in line for word in WANTS_A_TOKEN):  # Ray would try for another 20 s
+                    return line
+                if line.startswith(_ANSWER):
+                    answer: int | str = json.loads(line.removeprefix(_ANSWER))
+                    return answer if isinstance(answer, int) else one_line(answer)
+        finally:
+            limit.cancel()
+            trial.kill()
+    return None
+
+
+def reserve(cpus: int, address: str, nodes: int | None) -> Reserved:
+    """Reserve CPUs of the cluster that this process has joined.
+
+    Parameters
+    ----------
+    cpus : int
+        How many.
+    address : str
+        Of the cluster, for messages.
+    nodes : int, optional
+        On how many nodes; by default on as few as there need be.
+
+    Raises
+    ------
+    RayStartError
+        If they are not free in `RESERVE_SECONDS`.
+    """
+    import ray
+    from ray.util.placement_group import placement_group_table
+
+    if nodes is None:
+        group = ray.util.placement_group([{"CPU": 1}] * cpus, strategy="PACK")
+    else:
+        # One bundle a node, as even as can be.
+        sizes = [cpus // nodes + (n < cpus % nodes) for n in range(nodes)]
+        able = sum(node["Alive"] and node["Resources"].get("CPU", 0) >= sizes[0] for node in ray.nodes())
+        if able < nodes:
+            raise RayStartError(
+                f"{cpus} CPUs on {_count(nodes, 'node')} are asked for, and the Ray cluster at {address} has "
+                f"{_count(able, 'node')} of {_count(sizes[0], 'CPU')} or more"
+            )
+        group = ray.util.placement_group([{"CPU": size} for size in sizes], strategy="STRICT_SPREAD")
+    if not group.wait(RESERVE_SECONDS):
+        ray.util.remove_placement_group(group)
+        where = f" on {_count(nodes, 'node')}" if nodes else ""
+        raise RayStartError(
+            f"the Ray cluster at {address} did not reserve {_count(cpus, 'CPU')}{where} in {RESERVE_SECONDS:.0f} s"
+        )
+    table = placement_group_table(group)
+    on: Counter[str] = Counter()
+    for bundle, node in table["bundles_to_node_id"].items():
+        on[node] += int(table["bundles"][bundle]["CPU"])
+    return Reserved(group, tuple(sorted(on.values(), reverse=True)))
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'s' * (number != 1)}"
+
+
+@contextmanager
+def carried(*packages: ModuleType) -> Iterator[None]:
+    """Let tasks carry the code of packages: the workers of a cluster may not have them, or may have older ones."""
+    import ray
+
+    for package in packages:
+        ray.cloudpickle.register_pickle_by_value(package)
+    try:
+        yield
+    finally:
+        for package in packages:
+            with suppress(ValueError):  # another one ended it
+                ray.cloudpickle.unregister_pickle_by_value(package)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that decide what a fit comes to, as this process has them."""
+    import numpy
+    import sklearn
+
+    return {"Python": platform.python_version(), "NumPy": numpy.__version__, "scikit-learn": sklearn.__version__}
+
+
+def check_versions(expected: Mapping[str, str]) -> None:
+    """Check that this worker has the versions of the driver.
+
+    Raises
+    ------
+    RayStartError
+        If it has others: its fits would not be those of the driver.
+    """
+    if not expected:
+        return
+    own = versions()
+    different = [f"{name} {own[name]} (here: {version})" for name, version in expected.items() if own[name] != version]
+    if different:
+        raise RayStartError(f"a worker on {platform.node()} has {', '.join(different)}: install the same there")
+
+
+def one_line(error: BaseException | str) -> str:
+    """Return what an error says, or its kind if it says nothing."""
+    return " ".join(str(error).split())[:300] or type(error).__name__
