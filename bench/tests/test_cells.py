@@ -124,6 +124,7 @@ def test_a_broken_file_is_refused_before_ray_starts(collect: Collect, tmp_path: 
         (["--wine", "rosé"], "ERROR: --wine rosé: neither red, white, all nor an existing file"),
         (["--ray-address", ""], "ERROR: --ray-address wants the HOST:PORT of a cluster"),
         (["--ray-address", "auto"], "ERROR: --ray-address wants the HOST:PORT of a cluster"),
+        (["--ray-nodes", "2"], "ERROR: --ray-nodes are those of a cluster: give --ray-address too"),
         (["--profile", "weekly"], "*argument --profile: invalid choice: 'weekly'*"),
     ],
 )
@@ -149,6 +150,15 @@ def test_the_name_of_a_cell_can_be_typed_after_k(collect: Collect) -> None:
 
 def test_a_cluster_is_in_the_name(collect: Collect) -> None:
     assert ids(collect("--ray-address=host:1", "--models=10", "--cpus=2")) == ["red-10-models-2-cpus-cluster"]
+
+
+def test_a_cell_has_a_cpu_on_each_of_its_nodes(collect: Collect) -> None:
+    found = ids(collect("--ray-address=host:1", "--ray-nodes=1,2", "--models=10", "--cpus=1,2"))
+    assert found == [
+        "red-10-models-2-cpus-cluster-1-node",
+        "red-10-models-2-cpus-cluster-2-nodes",
+        "red-10-models-1-cpu-cluster-1-node",
+    ]
 
 
 def test_the_time_left_knows_what_each_cell_costs(collect: Collect, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
+import ray
 from filelock import FileLock
+from ray.exceptions import WorkerCrashedError
 from sklearn.ensemble import RandomForestClassifier
 
+from bench.cells import choices
 from bench.cells import ray as cells_ray
-from bench.cells.ray import QUIET, RayKeeper, RayWorkers, measured_session
-from wine_training import ModelSpec, load_wine, train_ray
+from bench.cells.ray import QUIET, RayKeeper, RayWorkers, measured_session, warm_workers
+from wine_training import ModelSpec, RayStartError, load_wine, train_ray
+from wine_training.cluster import JoinError
 from wine_training.session import LeftoverWarning, RaySession, usable_cpus
 
 
@@ -55,7 +62,7 @@ def test_nobody_reads_the_logs(workers: RayWorkers) -> None:
 
 def test_what_is_left_of_a_session_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     @contextlib.contextmanager
-    def leaving(cpus: int, *, address: str | None) -> Iterator[RaySession]:
+    def leaving(cpus: int, *, address: str | None, nodes: int | None) -> Iterator[RaySession]:
         assert os.environ.keys() >= QUIET.keys()
         yield RaySession(cpus, "local")
         warnings.warn("raylet (7)", LeftoverWarning, stacklevel=1)
@@ -67,3 +74,56 @@ def test_what_is_left_of_a_session_is_an_error(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(LeftoverWarning, match="raylet"), measured_session(1):
         assert os.environ[ours] == "1"
     assert dict(os.environ) == environment
+
+
+@pytest.mark.parametrize(
+    ("waves", "said"),
+    [
+        (["a"] * 99, r"only 1 of 2 Ray workers took a task in 30 s$"),
+        ([WorkerCrashedError()] * 99, r"only 0 of 2 Ray workers took a task in 30 s \(WorkerCrashedError\)$"),
+    ],
+)
+def test_workers_that_do_not_come_are_given_up(monkeypatch: pytest.MonkeyPatch, waves: list[Any], said: str) -> None:
+    with pytest.raises(RayStartError, match=said):
+        warmed(monkeypatch, [[wave, wave] if isinstance(wave, str) else wave for wave in waves])
+
+
+def test_on_a_cluster_workers_are_known_when_no_new_one_turns_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    waves: list[Any] = [["a", "a"], WorkerCrashedError(), ["a", "b"], ["a", "b"], ["b", "c"], ["b", "c"]]
+    assert warmed(monkeypatch, [*waves, ["b", "c"], ["b", "b"]]) == {"a", "b", "c"}
+
+
+def warmed(monkeypatch: pytest.MonkeyPatch, waves: list[Any]) -> frozenset[str]:
+    """Return the workers of two CPUs that take tasks in such waves, one a second."""
+    said, now = iter(waves), itertools.count()
+
+    def get(tasks: list[str], timeout: float) -> list[str]:
+        wave: list[str] | Exception = next(said)
+        if isinstance(wave, Exception):
+            raise wave
+        return wave
+
+    monkeypatch.setattr(ray, "get", get)
+    monkeypatch.setattr(ray, "cancel", lambda task: None)
+    monkeypatch.setattr(cells_ray, "remote", lambda *_: SimpleNamespace(remote=lambda *_: "task"))
+    return warm_workers(RaySession(2, "host:1", placement_group=object()), clock=lambda: next(now) / 2)
+
+
+def test_a_cluster_is_tried_before_anything_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    def session(cpus: tuple[int, ...]) -> Any:
+        options = {"ray_address": "host:1", "cpus": cpus}
+        return SimpleNamespace(
+            config=SimpleNamespace(getoption=options.__getitem__, option=SimpleNamespace(collectonly=False))
+        )
+
+    monkeypatch.setattr(choices, "cpus_of", lambda address: 2)
+    choices.pytest_sessionstart(session((1, 2)))
+    with pytest.raises(pytest.UsageError, match="3 CPUs are asked for, and the cluster has 2"):
+        choices.pytest_sessionstart(session((1, 3)))
+
+    def refused(address: str) -> int:
+        raise JoinError("no way in")
+
+    monkeypatch.setattr(choices, "cpus_of", refused)
+    with pytest.raises(pytest.UsageError, match="no way in"):
+        choices.pytest_sessionstart(session((1,)))

@@ -1,0 +1,192 @@
+"""Joining a Ray cluster that others started: two real nodes of one CPU on this machine, which want a token."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+import ray
+
+from wine_training import RayStartError, WineData, cluster, ray_session, train_ray, train_sequential
+from wine_training.cluster import JoinError, Reserved, cpus_of
+from wine_training.models import ModelSpec
+from wine_training.private import MODE, TOKEN, TOKEN_FILE, has_tokens, read_environment_again
+from wine_training.session import usable_cpus
+from wine_training.tests.test_training import SWEEP, Reporter
+
+UNUSABLE = "raise ImportError('this node has an older version of the package')\n"
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """A running cluster."""
+
+    address: str
+    token: Path
+    add: Callable[[], subprocess.Popen[bytes]]
+    """Starts another node of one CPU."""
+
+
+def ended(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(20)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def nodes(one_ray_at_a_time: None) -> Iterator[Nodes]:
+    """Yield a cluster of two nodes of one CPU, on which this package cannot be imported."""
+    if usable_cpus() < 2:
+        pytest.skip("needs two usable CPUs")
+    if not has_tokens():
+        pytest.skip("this version of Ray has no tokens")
+    folder = Path(tempfile.mkdtemp(prefix="wine-cluster-", dir="/tmp"))  # a short path, for the sockets in it
+    (folder / "wine_training").mkdir()
+    (folder / "wine_training" / "__init__.py").write_text(UNUSABLE)
+    token = folder / "token"
+    token.write_text(secrets.token_hex(32))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    environment |= {"HOME": str(folder), "PYTHONPATH": str(folder), MODE: "token", TOKEN_FILE: str(token)}
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=1", "--disable-usage-stats"]
+    command += ["--object-store-memory=100000000"]
+
+    def start(*options: str) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(
+            [*command, *options],
+            env=environment,
+            cwd=folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        stack.callback(ended, process)
+        assert process.stdout is not None
+        said = []
+        for line in process.stdout:
+            said.append(line)
+            if b"Ray runtime started" in line:
+                return process
+        raise AssertionError(b"".join(said))
+
+    address = f"127.0.0.1:{port}"
+    with contextlib.ExitStack() as stack:
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        start("--head", f"--port={port}", "--include-dashboard=false", f"--temp-dir={folder / 'ray'}")
+        start(f"--address={address}")
+        yield Nodes(address, token, lambda: start(f"--address={address}"))
+
+
+@pytest.fixture
+def with_token(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> Iterator[Nodes]:
+    """Yield a cluster, and have its token."""
+    monkeypatch.setenv(MODE, "token")
+    monkeypatch.setenv(TOKEN_FILE, str(nodes.token))
+    monkeypatch.delenv(TOKEN, raising=False)
+    read_environment_again()
+    yield nodes
+    ray.shutdown()
+    monkeypatch.undo()
+    read_environment_again()
+
+
+def test_without_the_token_it_says_at_once_what_to_do(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/dev/null")
+    for mode in ("disabled", "token"):
+        monkeypatch.setenv(MODE, mode)
+        with pytest.raises(JoinError, match=r"cannot be joined: it wants a token .* RAY_AUTH_TOKEN_PATH"):
+            cpus_of(nodes.address)
+
+
+def test_a_sweep_is_trained_on_two_nodes_as_in_the_loop(with_token: Nodes, toy: WineData) -> None:
+    alone = train_sequential(SWEEP, toy)
+    with ray_session(2, address=with_token.address, nodes=2) as session:
+        assert (session.cpus, session.shape) == (2, "2 nodes of 1 CPU")
+        results = train_ray(SWEEP, toy, keep_predictions=True)
+    assert [one.accuracy for one in results] == [one.accuracy for one in alone]
+    assert not ray.is_initialized()
+    with pytest.raises(RayStartError, match=r"2 CPUs on 1 node are asked for, .* has 0 nodes of 2 CPUs or more"):
+        ray_session(2, address=with_token.address, nodes=1).__enter__()
+    with ray_session(2, address=with_token.address):  # nothing is reserved any more
+        pass
+    with pytest.raises(ValueError, match="cpus=3, but the Ray cluster at"):
+        ray_session(3, address=with_token.address).__enter__()
+
+
+def test_the_callers_own_ray_init_is_sent_the_package_too(with_token: Nodes, toy: WineData) -> None:
+    ray.init(address=with_token.address, log_to_driver=False)
+    results = train_ray(SWEEP, toy)
+    assert [one.accuracy for one in results] == [one.accuracy for one in train_sequential(SWEEP, toy)]
+
+
+def test_workers_with_other_versions_are_refused(
+    with_token: Nodes, toy: WineData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sklearn.__version__", "0.1")
+    ray.init(address=with_token.address, log_to_driver=False)
+    with pytest.raises(RayStartError, match=r"a worker on .* has scikit-learn .* \(here: 0.1\): install the same"):
+        train_ray(SWEEP, toy)
+
+
+def test_the_models_of_a_node_that_is_lost_are_trained_elsewhere(
+    with_token: Nodes, toy: WineData, tmp_path: Path
+) -> None:
+    third, mark = with_token.add().pid, tmp_path / "lost"
+
+    class Doomed(Reporter):
+        """Ends the third node when it is fitted there; until then, it waits on the others."""
+
+        def fit(self, X: object, y: object) -> Doomed:
+            if any(parent.pid == third for parent in psutil.Process().parents()):
+                mark.touch()
+                os.killpg(third, signal.SIGKILL)
+            while not mark.exists():
+                threading.Event().wait(0.02)
+            super().fit(X, y)
+            return self
+
+    ray.init(address=with_token.address, log_to_driver=False)
+    results = train_ray([ModelSpec(Doomed())] * 6, toy, order="as-given")
+    assert sorted({one.tries for one in results}) == [1, 2]
+    assert {one.accuracy for one in results} == {one.accuracy for one in train_sequential([ModelSpec(Doomed())], toy)}
+
+
+def test_one_that_accepts_and_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "JOIN_SECONDS", 0.2)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(JoinError, match=f"the Ray cluster at {address} cannot be joined: no answer in 0 s"):
+            cpus_of(address)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "shape"),
+    [((1,), "1 node of 1 CPU"), ((2, 2), "2 nodes of 2 CPUs"), ((3, 2, 2), "nodes of 3, 2 and 2 CPUs")],
+)
+def test_the_shape_is_told_in_words(nodes: tuple[int, ...], shape: str) -> None:
+    assert Reserved(None, nodes).shape == shape
+
+
+def test_nodes_are_those_of_a_cluster() -> None:
+    with pytest.raises(ValueError, match="nodes are those of a cluster"):
+        ray_session(1, nodes=1).__enter__()
