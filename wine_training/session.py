@@ -7,6 +7,9 @@ import functools
 import logging
 import os
 import platform
+import signal
+import sys
+import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -155,10 +158,13 @@ def ray_session(
         cpus = checked_cpus(cpus, usable_cpus(), "this machine")
         if nodes is not None:
             raise ValueError("nodes are those of a cluster: give its address")
+    signals = contextlib.ExitStack()
+    signals.enter_context(_own_sigterm())
     environment = dict(os.environ)
     folder = None if address is not None else PrivateFolder()
     before = _descendants()
     daemons: set[psutil.Process] = set()
+    started = False
     try:
         os.environ.update({name: value for name, value in _SETTINGS.items() if name not in os.environ})
         os.environ.update(ONE_THREAD)
@@ -177,7 +183,7 @@ def ray_session(
             session = _start(cpus, folder.for_ray) if folder else _attach(cpus, str(address), nodes)
         finally:
             daemons = _descendants() - before
-        _active = session
+        _active, started = session, True
         with contextlib.nullcontext() if folder else cluster.carried(wine_training):
             yield session
     finally:
@@ -185,15 +191,17 @@ def ray_session(
         if daemons:
             daemons |= _descendants(*daemons)
         ray.shutdown()
-        killed = _end(daemons)
+        # What is broken off while it starts does not end by itself.
+        killed = _end(daemons, LEFTOVER_SECONDS if started else 0.0)
         if folder:
             folder.remove()
+        signals.close()
         # ray.init leaves variables behind that change how a later session, or a child process, starts.
         for name in set(os.environ) - set(environment):
             del os.environ[name]
         os.environ.update(environment)
         read_environment_again()
-        if killed:  # last, because a warning may be turned into an error
+        if killed and started:  # last, because a warning may be turned into an error
             warnings.warn(
                 f"processes of Ray that did not end by themselves were killed: {', '.join(killed)}",
                 LeftoverWarning,
@@ -252,6 +260,31 @@ def _attach(cpus: int | None, address: str, nodes: int | None) -> RaySession:
     return RaySession(cpus, address, reserved.group, reserved.shape)
 
 
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Let SIGTERM end the block as an exception does, and not as Ray would have it.
+
+    Ray's handler ends the process from inside, and its own start in the middle. The caller's handler stays; where there
+    is none, SIGTERM raises SystemExit.
+    """
+    if threading.current_thread() is not threading.main_thread():  # there, nobody can have a handler
+        yield
+        return
+    from ray._private import utils
+
+    before, name = signal.getsignal(signal.SIGTERM), "set_sigterm_handler"
+    if before is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    rays = getattr(utils, name, None)
+    setattr(utils, name, lambda _: None)
+    try:
+        yield
+    finally:
+        setattr(utils, name, rays)
+        if before is signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, before)
+
+
 def _descendants(*roots: psutil.Process) -> set[psutil.Process]:
     found: set[psutil.Process] = set()
     for root in roots or (psutil.Process(),):
@@ -260,9 +293,9 @@ def _descendants(*roots: psutil.Process) -> set[psutil.Process]:
     return found
 
 
-def _end(processes: set[psutil.Process]) -> list[str]:
-    """Wait for the processes to end, kill those that do not, and return their names."""
-    _, alive = psutil.wait_procs(list(processes), timeout=LEFTOVER_SECONDS)
+def _end(processes: set[psutil.Process], seconds: float) -> list[str]:
+    """Wait so long for the processes to end, kill those that do not, and return their names."""
+    _, alive = psutil.wait_procs(list(processes), timeout=seconds)
     names = []
     for process in alive:
         try:

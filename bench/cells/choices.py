@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 import pytest
 from sklearn.ensemble import RandomForestClassifier
@@ -151,7 +151,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.hookimpl(trylast=True)  # after pytest has ordered them by the scopes of their fixtures
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Refuse bad data before Ray is started for them; put the cells into an order in which Ray is seldom started."""
-    impossible = [item for item in items if _nodes(item) > _limit(item)]  # a node has one CPU at least
+    impossible = [item for item in items if _is_cell(item) and _nodes(item) > _limit(item)]  # each wants a CPU
     if impossible:
         config.hook.pytest_deselected(items=impossible)
         items[:] = [item for item in items if item not in impossible]
@@ -159,7 +159,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     profile = PROFILES[config.getoption("profile")]
     started: set[tuple[int, int]] = set()
     for item in items:
-        if isinstance(item, pytest.Function) and hasattr(item, "callspec") and not _is_test_of_machinery(item):
+        if _is_cell(item):
             needs = {(_limit(item), _nodes(item))} if "ray_workers" in item.fixturenames else set()
             item.add_marker(_cost(item, profile, starts_ray=bool(needs - started)))
             started |= needs
@@ -239,21 +239,26 @@ def pytest_speedup_unit_seconds(config: pytest.Config) -> float:
 
 def _place(item: pytest.Item) -> tuple[bool, int, int, int]:
     """Return the sort key of a cell: cells that share a Ray together; those that need Ray stopped last."""
-    if _is_test_of_machinery(item) or not isinstance(item, pytest.Function):
+    if not _is_cell(item):
         return False, 0, 0, 0
     file = item.path.stem
     place = ORDER.index(file) if file in ORDER else len(ORDER)
     return "no_ray" in item.fixturenames, -_limit(item), _nodes(item), place
 
 
-def _limit(item: pytest.Item) -> int:
-    """Return the CPU limit of a cell, 0 of any other test."""
-    return cast("int", item.callspec.params.get("cpus", 0)) if hasattr(item, "callspec") else 0
+def _is_cell(item: pytest.Item) -> TypeGuard[pytest.Function]:
+    """Return whether it has our parameters: tests of the machinery have some of their own."""
+    return isinstance(item, pytest.Function) and hasattr(item, "callspec") and not _is_test_of_machinery(item)
 
 
-def _nodes(item: pytest.Item) -> int:
+def _limit(cell: pytest.Function) -> int:
+    """Return the CPU limit of a cell."""
+    return cast("int", cell.callspec.params.get("cpus", 0))
+
+
+def _nodes(cell: pytest.Function) -> int:
     """Return on how many nodes a cell is asked for, 0 if on any."""
-    return cast("int", item.callspec.params.get("nodes", 0)) if hasattr(item, "callspec") else 0
+    return cast("int", cell.callspec.params.get("nodes", 0))
 
 
 def _is_test_of_machinery(item: pytest.Item) -> bool:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+import platform
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pytest_benchmark.storage.file import FileStorage
@@ -39,7 +41,7 @@ class Adopted:
                 f"write it last: pytest {compare} --benchmark-compare"
             )
         # It asks for the same facts at every step, and each time the CPU is looked into anew.
-        session.get_machine_info = functools.cache(session.get_machine_info)
+        session.get_machine_info = functools.cache(functools.partial(_nameless, session.get_machine_info))
         session.compare = config.option.benchmark_compare = compare
         self._only_cells = all(is_cell(item) for item in items if "benchmark" in getattr(item, "fixturenames", ()))
         ours.is_folded = self._only_cells and not _wants_table(config)
@@ -55,11 +57,12 @@ class Adopted:
                 session.handle_loading()
             except ValueError as error:  # what is given is neither a file nor a pattern
                 raise pytest.UsageError(f"--benchmark-compare: {error}") from None
-        config.add_cleanup(interrupts.install())
+        config.add_cleanup(interrupts.install(self._ours.signals))
 
     def before_the_end(self) -> None:
         """Give pytest-benchmark what it saves and checks."""
         session, run = self._benchmarks, self._ours.run
+        run.end()
         session.benchmarks[:] = run.whole_benchmarks()
         if self._ours.cells:
             self._ours.judge()  # now, so that its notes are told
@@ -68,6 +71,12 @@ class Adopted:
         if session.compare_fail and not session.compared_mapping and self._only_cells:
             self._ours.notes.append("--benchmark-compare-fail: there is no earlier run, so nothing was checked")
             session.compare_fail = []
+
+
+def _nameless(machine_info: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return the facts on a machine without its host name; what a hook calls it stays."""
+    info = machine_info()
+    return info | {"node": ""} if info.get("node") == platform.node() else info
 
 
 def _wants_table(config: pytest.Config) -> bool:

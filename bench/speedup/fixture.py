@@ -48,6 +48,7 @@ def _in_use(method: Callable[Concatenate[Speedup, P], T]) -> Callable[Concatenat
     @functools.wraps(method)
     def guarded(self: Speedup, *args: P.args, **kwargs: P.kwargs) -> T:
         __tracebackhide__ = True
+        self._session.signals.check()
         if self._benchmark._mode:
             raise RuntimeError(
                 "a test measures one cell, once: this one has used the fixture speedup or benchmark already"

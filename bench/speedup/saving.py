@@ -13,7 +13,7 @@ import pytest
 from pytest_benchmark.utils import get_tag
 
 from .keep.earlier import UNIT
-from .keep.runs import RUN, Record, Shared, record_of
+from .keep.runs import RUN, UNFINISHED, Record, Shared, record_of
 from .keep.storage import WholeFileStorage
 from .measure import machine
 from .measure.cell import BLOCK, OF_A_FAILED_TEST, Cell
@@ -62,6 +62,7 @@ class ThisRun:
         return {
             **({} if self.unit_s is None else {UNIT: self.unit_s}),
             RUN: self._id,
+            UNFINISHED: True,
             "schema": SCHEMA,
             "protocol": PROTOCOL,
             "machine": dict(self.machine),
@@ -84,6 +85,10 @@ class ThisRun:
             return ""
         place = f"it is in {storage.rescued}: move it there" if storage.rescued else "it is lost"
         return f"this run is not saved: {storage.path}: {storage.trouble}; {place}, or choose --benchmark-storage=PATH"
+
+    def end(self) -> None:
+        """Save it from now on as one that came to its end."""
+        self.facts.pop(UNFINISHED, None)
 
     def record(self, cell: Cell) -> Record:
         """Return a cell as it will be read from the store: what is judged today is judged alike tomorrow."""

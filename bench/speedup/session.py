@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pytest
 
 from .comparing import Comparison, Judged
+from .interrupts import Once
 from .judge.suite import SuiteRule
 from .keep.curves import read_curves
 from .keep.earlier import Earlier, read_earlier
@@ -51,6 +52,7 @@ class Session:
         self.notes: list[str] = []
         self._per_cell = PerCell.of(config)
         self.plan = Plan(minutes=config.getoption("minutes") or 0.0, clock=monotonic, began=began)
+        self.signals = Once()
         self.is_folded = False
         """Whether pytest-benchmark's own table is left out."""
         self._done: dict[Hashable, Any] = {}

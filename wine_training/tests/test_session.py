@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
+import sys
 import time
 import warnings
 from typing import Any
@@ -56,17 +58,16 @@ def test_a_session_leaves_nothing_behind(
     assert dict(os.environ) == environment
 
 
-def test_processes_that_do_not_end_are_killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "LEFTOVER_SECONDS", 0.1)
+def test_processes_that_do_not_end_are_killed() -> None:
     with subprocess.Popen(["sleep", "60"]) as sleeping:
-        assert session._end({psutil.Process(sleeping.pid)}) == [f"sleep ({sleeping.pid})"]
+        assert session._end({psutil.Process(sleeping.pid)}, 0.1) == [f"sleep ({sleeping.pid})"]
         assert not psutil.pid_exists(sleeping.pid)
 
 
 def test_killed_processes_are_named_in_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray, "init", lambda **options: None)
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 1.0})
-    monkeypatch.setattr(session, "_end", lambda processes: ["raylet (7)"])
+    monkeypatch.setattr(session, "_end", lambda *_: ["raylet (7)"])
     environment = dict(os.environ)
     with pytest.warns(LeftoverWarning, match=r"did not end by themselves were killed: raylet \(7\)$"), ray_session(1):
         pass
@@ -105,6 +106,33 @@ def test_a_session_ends_when_its_block_fails(one_ray_at_a_time: None) -> None:
         raise KeyboardInterrupt
     assert not ray.is_initialized()
     assert active_session() is None
+
+
+SIGTERM = """
+import os, signal
+import psutil, ray
+from wine_training import ray_session
+
+def running():
+    return [process.pid for process in psutil.Process().children(recursive=True)]
+
+try:
+    with ray_session(1):
+        print(ray._private.worker._global_node.get_session_dir_path(), *running(), flush=True)
+        os.kill(os.getpid(), signal.SIGTERM)
+finally:
+    print(signal.getsignal(signal.SIGTERM) is signal.SIG_DFL, running())
+"""
+
+
+def test_sigterm_ends_a_session_as_an_exception_does(one_ray_at_a_time: None) -> None:
+    ended = subprocess.run([sys.executable, "-c", SIGTERM], stdout=subprocess.PIPE, text=True, check=False)
+    assert ended.returncode == 128 + signal.SIGTERM
+    started, after = ended.stdout.splitlines()
+    folder, *daemons = started.split()
+    assert after == "True []"
+    assert daemons
+    assert not os.path.exists(folder)  # noqa: PTH110
 
 
 def test_ray_that_does_not_start_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

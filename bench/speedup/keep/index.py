@@ -159,7 +159,8 @@ class Index:
             logs = [None if (figures := getattr(record, one)) is None else list(figures.values()) for one in _LOGS]
             plain = [getattr(record, one) for one in _PLAIN]
             cells.append([fingerprint, shared, names, *logs, as_json(record.known), *plain])
-        return [saved.night, saved.run, cells, saved.problems, saved.is_foreign, saved.is_damaged]
+        rest = saved.problems, saved.is_foreign, saved.is_damaged, saved.is_unfinished
+        return [saved.night, saved.run, cells, *rest]
 
     def _number(self, shared: Hashable, as_json: Callable[[], Any]) -> int:
         """Return the number of what many cells share: the same, whoever writes it."""
@@ -177,10 +178,8 @@ class Index:
         return self._parsed[number]
 
     def _unpacked(self, parts: list[Any], file: str) -> SavedRun:
-        night, run, cells, problems, is_foreign, is_damaged = parts
-        return SavedRun(
-            night, run, tuple(self._record(cell, file) for cell in cells), tuple(problems), is_foreign, is_damaged
-        )
+        night, run, cells, problems, *rest = parts
+        return SavedRun(night, run, tuple(self._record(cell, file) for cell in cells), tuple(problems), *rest)
 
     def _record(self, cell: list[Any], file: str) -> Record:
         fingerprint, shared, names, logs, ses, again, again_ses, known, *plain = cell

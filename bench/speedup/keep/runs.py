@@ -24,6 +24,8 @@ T = TypeVar("T")
 
 RUN = "run"
 """Key of a run's id in our block at its top: 32 hexadecimal digits, the same however often the run is saved."""
+UNFINISHED = "unfinished"
+"""Key in that block while the run goes on: it stays if something ends the process."""
 
 QUANTITIES = (SPEEDUP, *FACTORS)
 """What is judged of each speedup."""
@@ -181,6 +183,8 @@ class SavedRun:
     """Whether it was measured without pairs."""
     is_damaged: bool = False
     """Whether a cell was left out."""
+    is_unfinished: bool = False
+    """Whether it broke off, or goes on."""
 
 
 def read_run(file: Path) -> SavedRun:
@@ -209,8 +213,10 @@ def read_run(file: Path) -> SavedRun:
         except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError) as error:
             problems.append(f"a cell of {file.name} left out: {_reason(error)}")
     block = run.get(BLOCK)
-    name = str(block.get(RUN) or "") if isinstance(block, dict) else ""
-    return SavedRun(night, name, tuple(records), tuple(problems), not cells and not failed, bool(problems))
+    block = block if isinstance(block, dict) else {}
+    name, unfinished = str(block.get(RUN) or ""), bool(block.get(UNFINISHED))
+    foreign = not cells and not failed
+    return SavedRun(night, name, tuple(records), tuple(problems), foreign, bool(problems), unfinished)
 
 
 def read_history(files: Iterable[Path], read: Callable[[Path], SavedRun] = read_run) -> History:
@@ -227,6 +233,7 @@ def read_history(files: Iterable[Path], read: Callable[[Path], SavedRun] = read_
     problems: list[str] = []
     foreign = []
     damaged = set()
+    latest, unfinished = "", ""
     for file in files:
         try:
             saved = read(file)
@@ -241,6 +248,8 @@ def read_history(files: Iterable[Path], read: Callable[[Path], SavedRun] = read_
             foreign.append(file.name)
         if saved.is_damaged:
             damaged.add(str(file))
+        if saved.night > latest:
+            latest, unfinished = saved.night, file.name if saved.is_unfinished else ""
         records, name = saved.records, saved.run or str(file)
         other = by_run.setdefault(name, records)
         if other is not records:  # a copy, or what was saved before all cells were measured
@@ -248,6 +257,8 @@ def read_history(files: Iterable[Path], read: Callable[[Path], SavedRun] = read_
             if fewer:
                 kept = Path(by_run[name][0].file).name
                 problems.append(f"{Path(fewer[0].file).name} left out: the same run as {kept}")
+    if unfinished:
+        problems.append(f"{unfinished}: this run broke off, or still goes on; what it had measured by then counts")
     if foreign:
         more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
         problems.append(f"{foreign[0]}{more} left out: measured without pairs")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -367,16 +369,17 @@ import os, signal, pytest
 @pytest.fixture(scope="session")
 def slow_end():
     yield
-    os.kill(os.getpid(), signal.SIGINT)
+    os.kill(os.getpid(), signal.NAME)
     print("ended in peace")
 
 def test_later(slow_end):
-    os.kill(os.getpid(), signal.SIGINT)
+    os.kill(os.getpid(), signal.NAME)
 """
 
 
-def test_an_interrupt_that_arrives_twice_costs_no_table_and_no_orderly_end(session: pytest.Pytester) -> None:
-    session.makepyfile(cell() + TWICE)
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_that_arrives_twice_costs_no_table_and_no_orderly_end(session: pytest.Pytester, name: str) -> None:
+    session.makepyfile(cell() + TWICE.replace("NAME", name))
     # A job in the background of a script has SIGINT ignored, and so have its children; those of a handler have not.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
@@ -385,6 +388,28 @@ def test_an_interrupt_that_arrives_twice_costs_no_table_and_no_orderly_end(sessi
         signal.signal(signal.SIGINT, before)
     assert result.ret == pytest.ExitCode.INTERRUPTED
     result.stdout.fnmatch_lines(["ended in peace*", "cell *", "1 cell measured. To compare*", "*Interrupt*"])
+
+
+def test_a_saved_run_names_no_host_and_no_home(
+    session: pytest.Pytester, saved: Saved, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECRET", "of the environment")
+    monkeypatch.setattr("platform.node", lambda: "the-name-of-the-host")
+    session.makepyfile(cell())
+    session.runpytest("--speedup-report=page.html")
+    for written in (json.dumps(saved()), (session.path / "page.html").read_text()):
+        for private in ("the-name-of-the-host", str(Path.home()), str(session.path), "of the environment"):
+            assert private not in written
+
+
+@pytest.mark.filterwarnings("ignore::pytest_benchmark.logger.PytestBenchmarkWarning")  # on the CPU of the test
+def test_a_run_that_was_killed_is_told_by_the_next_ones_and_counts(session: pytest.Pytester) -> None:
+    session.makepyfile(cell() + "\n\ndef test_later():\n    __import__('os')._exit(9)\n")
+    assert session.runpytest_subprocess().ret == 9
+    session.makepyfile(cell())
+    told = "0001_*.json: this run broke off, or still goes on; what it had measured by then counts"
+    session.runpytest("--benchmark-compare").stdout.fnmatch_lines([told, "*1 cell: 1 learning (1 of 10 earlier runs)"])
+    assert not [line for line in session.runpytest("--benchmark-compare").outlines if "broke off" in line]
 
 
 def test_a_late_second_interrupt_counts() -> None:
@@ -396,7 +421,16 @@ def test_a_late_second_interrupt_counts() -> None:
     once(signal.SIGINT, None)
     now[0] = 3.0
     with pytest.raises(KeyboardInterrupt):
-        once(signal.SIGINT, None)
+        once(signal.SIGTERM, None)
+
+
+def test_an_interrupt_that_was_swallowed_ends_the_run_all_the_same() -> None:
+    once = Once()
+    once.check()
+    with contextlib.suppress(KeyboardInterrupt):
+        once(signal.SIGTERM, None)
+    with pytest.raises(KeyboardInterrupt, match="SIGTERM"):
+        once.check()
 
 
 def test_finished_cells_survive_the_end_of_the_process(session: pytest.Pytester, saved: Saved) -> None:
