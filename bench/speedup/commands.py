@@ -112,7 +112,9 @@ def prune(options: argparse.Namespace) -> None:
         for record in [*one.records[-options.keep :], *evidence(one, decisions.of(one.fingerprint))]
     }
     ours = {record.file for record in read.records} - read.damaged
-    gone = [file for file in stored_files(options.storage) if str(file) in ours - kept]
+    # With their copies: a run would come back from a shorter one.
+    unwanted = {copy for file in ours - kept for copy in read.copies.get(file, (file,))}
+    gone = [file for file in stored_files(options.storage) if str(file) in unwanted]
     for file in gone:
         if not options.dry_run:
             try:
@@ -124,7 +126,7 @@ def prune(options: argparse.Namespace) -> None:
                 raise CommandError(f"{file} cannot be deleted: {error.strerror}") from None
         print(file)
     verb = "would be deleted" if options.dry_run else "deleted"
-    print(f"{len(gone)} of {len(ours)} runs {verb}", file=sys.stderr)
+    print(f"{len(ours - kept)} of {len(ours)} runs {verb}", file=sys.stderr)
 
 
 def sync(options: argparse.Namespace) -> None:

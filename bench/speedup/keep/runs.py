@@ -112,6 +112,8 @@ class History:
     """One line for each file that was left out, wholly or in part."""
     damaged: frozenset[str] = frozenset()
     """Paths of these files."""
+    copies: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Paths of all files of a run that was saved more than once, by the path of the one that counts."""
 
     @cached_property
     def _series(self) -> list[tuple[Fingerprint, list[Record]]]:
@@ -230,6 +232,7 @@ def read_history(files: Iterable[Path], read: Callable[[Path], SavedRun] = read_
         Reads one of them: `read_run`, or an index of what it said before.
     """
     by_run: dict[str, tuple[Record, ...]] = {}
+    of_run: dict[str, list[str]] = {}
     problems: list[str] = []
     foreign = []
     damaged = set()
@@ -251,6 +254,7 @@ def read_history(files: Iterable[Path], read: Callable[[Path], SavedRun] = read_
         if saved.night > latest:
             latest, unfinished = saved.night, file.name if saved.is_unfinished else ""
         records, name = saved.records, saved.run or str(file)
+        of_run.setdefault(name, []).append(str(file))
         other = by_run.setdefault(name, records)
         if other is not records:  # a copy, or what was saved before all cells were measured
             by_run[name], fewer = (records, other) if len(records) > len(other) else (other, records)
@@ -263,7 +267,8 @@ def read_history(files: Iterable[Path], read: Callable[[Path], SavedRun] = read_
         more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
         problems.append(f"{foreign[0]}{more} left out: measured without pairs")
     found = sorted((record for records in by_run.values() for record in records), key=lambda record: record.night)
-    return History(tuple(found), tuple(problems), frozenset(damaged))
+    copies = {by_run[name][0].file: tuple(several) for name, several in of_run.items() if by_run[name] and several[1:]}
+    return History(tuple(found), tuple(problems), frozenset(damaged), copies)
 
 
 def _parsed(written: bytes) -> Any:

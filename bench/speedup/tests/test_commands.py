@@ -336,3 +336,15 @@ def test_nonsense_options_are_refused(bench: Bench, tmp_path: Path, option: str,
         main(["replay", "x.csv", option])
     assert ended.value.code == 2
     assert "argument" in capsys.readouterr().err
+
+
+def test_a_pruned_run_does_not_come_back_from_a_shorter_copy(bench: Bench, tmp_path: Path) -> None:
+    folder = filled(tmp_path, lost_from=99) / "Linux-CPython-3.11-64bit"
+    for name, cells in (("0000_full.json", [OTHER, HERE]), ("0000_early.json", [OTHER])):
+        saved = run("2019-01-01", 1.8, cells)
+        saved["speedup"]["run"] = "a" * 32
+        (folder / name).write_text(json.dumps(saved))
+    _, out, err = bench("prune", "--storage", tmp_path, "--keep", "24")
+    assert err.endswith("2 of 26 runs deleted\n")
+    assert sorted(Path(line).name for line in out.splitlines()) == ["0000_early.json", "0000_full.json", "0001_x.json"]
+    assert "2019" not in bench("history", HERE.id, "--storage", tmp_path)[1]
