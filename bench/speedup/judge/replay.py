@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from ..keep.runs import MOST
 from .verdict import Night
 
 COLUMNS = ("night", "log_speedup", "se")
@@ -29,7 +30,7 @@ def read_csv(file: Path) -> list[Night]:
     Raises
     ------
     ReplayError
-        If the file cannot be read, lacks a column, or has a cell that is not a number.
+        If the file cannot be read, lacks a column, or has a cell that is not a number, or no possible one.
     """
     try:
         with file.open(encoding="utf-8-sig", newline="") as lines:
@@ -50,9 +51,12 @@ def _night(row: dict[str, Any], where: str) -> Night:
         if not text:
             return None
         try:
-            return float(text)
+            value = float(text)
         except ValueError:
-            raise ReplayError(f"{where}: {name} is {text!r}, and a number is wanted") from None
+            raise ReplayError(f"{where}: {name} is {text[:40]!r}, and a number is wanted") from None
+        if math.isfinite(value) and abs(value) > MOST:
+            raise ReplayError(f"{where}: {name} is {text[:40]!r}, and no logarithm of a speedup is beyond {MOST:.0f}")
+        return value
 
     name = (row["night"] or "").strip()
     if not name:

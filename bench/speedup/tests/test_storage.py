@@ -141,3 +141,34 @@ def test_the_latest_run_is_the_latest_that_can_be_read(tmp_path: Path) -> None:
     latest = store(tmp_path).latest()
     assert latest is not None
     assert latest.name == "0001_x.json"
+
+
+HUNDRED_KILLS = """
+import itertools, json, os, signal, sys, time
+from pathlib import Path
+from pytest_benchmark.logger import Logger
+from bench.speedup.keep.storage import WholeFileStorage
+
+folder = Path(sys.argv[1])
+for moment in range(100):
+    store = WholeFileStorage(folder, Logger(Logger.QUIET), "here")
+    run = {"machine_info": {}, "datetime": "2026-01-01", "moment": moment}
+    assert store.keep(run | {"benchmarks": [1]}, "x")  # the first cell
+    child = os.fork()
+    if not child:
+        for cells in itertools.count(2):
+            store.keep(run | {"benchmarks": list(range(1000 * cells))}, "x")
+    until = time.perf_counter() + moment * 1e-4
+    while time.perf_counter() < until:
+        pass
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+"""
+
+
+def test_a_kill_at_a_hundred_moments_of_a_save_loses_no_cell(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", HUNDRED_KILLS, str(tmp_path)], check=True)
+    saved = [json.loads(file.read_text()) for file in store(tmp_path).numbered()]
+    assert [run["moment"] for run in saved] == list(range(100))
+    assert all(len(run["benchmarks"]) >= 1 for run in saved)
+    assert max(len(run["benchmarks"]) for run in saved) > 1
