@@ -39,7 +39,7 @@ class Once:
             raise KeyboardInterrupt(self._came)
 
     def check(self) -> None:
-        """Raise it again if something swallowed it, as Ray's start does at times: then nothing more should begin."""
+        """Raise it again if something swallowed it, as engines do at times: then nothing more should begin."""
         if self._came:
             raise KeyboardInterrupt(self._came)
 

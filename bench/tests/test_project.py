@@ -97,7 +97,7 @@ def test_workflows_pin_their_actions_and_ask_for_little(workflow: Path) -> None:
     content: dict[str, Any] = yaml.safe_load(workflow.read_text(encoding="utf-8"))
     asked = [content["permissions"], *(job["permissions"] for job in content["jobs"].values() if "permissions" in job)]
     read, write = {"contents": "read"}, {"contents": "write"}
-    assert asked == {"ci": [read], "nightly": [{}, write, read]}[workflow.stem]
+    assert asked == {"ci": [read], "nightly": [{}, write, read, read]}[workflow.stem]
     assert content["concurrency"]["group"]
     steps = [step for job in content["jobs"].values() for step in job["steps"]]
     for step in steps:
@@ -119,7 +119,8 @@ def test_the_nightly_workflow_does_what_the_script_does() -> None:
     content = yaml.safe_load((ROOT / ".github" / "workflows" / "nightly.yml").read_text(encoding="utf-8"))
     runs = {name: [step["run"] for step in job["steps"] if "run" in step] for name, job in content["jobs"].items()}
     tox = "pip install -c constraints.txt tox"
-    assert runs == {"measure": [tox, ".ci/nightly"], "guest": [tox, "tox run -e guest"]}
+    others = {name: [tox, f"tox run -e {name}"] for name in ("guest", "fuzz")}
+    assert runs == {"measure": [tox, ".ci/nightly"], **others}
     assert content[True].keys() == {"schedule", "workflow_dispatch"}  # YAML reads "on" as true
 
 
@@ -132,3 +133,12 @@ def test_constraints_are_versions_without_addresses() -> None:
     assert len(files) == 6
     for line in (line for file in files for line in file.read_text(encoding="utf-8").splitlines()):
         assert re.match(r"#|-c constraints-common\.txt$|[a-z0-9-]+==[\w.]+( ; .*)?$", line), line
+
+
+def test_every_promise_is_kept_by_a_test_that_is_there() -> None:
+    table = (ROOT / "bench/README.md").read_text("utf-8").partition("## Promises")[2].partition("\n## ")[0]
+    named = re.findall(r"\[`(\w+)(?:\.py)?`\]\(([\w./]+)\)", table)
+    assert len(named) > 30
+    for name, path in named:
+        file = (ROOT / "bench" / path).resolve()
+        assert name == file.stem or f"\ndef {name}(" in file.read_text("utf-8"), f"{name} is not in {path}"
