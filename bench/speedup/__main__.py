@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import io
 import os
@@ -119,12 +120,18 @@ def run(arguments: Sequence[str], prog: str, further: Further, cells: Sequence[s
         print(f"{prog} {chosen.command}: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:  # somebody read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _write_no_more()
     except OSError as error:  # a full device, a file that is gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _write_no_more()
         print(harmless(f"{prog} {chosen.command}: {error.filename or 'output'}: {error.strerror}"), file=sys.stderr)
         return 2
     return 0
+
+
+def _write_no_more() -> None:
+    """Let what is left to write go nowhere, so that Python's own end does not fail over it."""
+    with contextlib.suppress(OSError):  # it is no file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def main() -> int:

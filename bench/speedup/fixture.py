@@ -319,6 +319,7 @@ class Speedup:
         return costs
 
     def _begin(self, asked: int, known: Spread | None = None) -> None:
+        self._session.alone.begin()
         self._session.plan.begin(
             self._node.nodeid, name_of(self._node), asked, math.sqrt(known.variance) if known else None
         )

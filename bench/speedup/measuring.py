@@ -12,7 +12,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from . import ending
 from .adopting import Adopted
 from .fixture import Speedup
-from .measure.cell import BLOCK
+from .measure.cell import BLOCK, TEST_FAILED
 from .names import is_cell
 from .session import Session
 
@@ -65,7 +65,7 @@ class Measuring:
     def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         report = yield
         if report.failed:
-            self.session.failed(item.nodeid)
+            self.session.keep_apart(item.nodeid, TEST_FAILED)
         if report.when == "setup" and not report.passed and self._latest is not None:
             self._latest.skipped = True  # that nobody used it says nothing new
         return report

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
+from .alone import MEANWHILE, Alone
 from .comparing import Comparison, Judged
 from .interrupts import Once
 from .judge.suite import SuiteRule
@@ -52,7 +53,8 @@ class Session:
         self.notes: list[str] = []
         self._per_cell = PerCell.of(config)
         self.plan = Plan(minutes=config.getoption("minutes") or 0.0, clock=monotonic, began=began)
-        self.signals = Once()
+        self.signals, self.alone = Once(), Alone()
+        config.add_cleanup(self.alone.end)
         self.is_folded = False
         """Whether pytest-benchmark's own table is left out."""
         self._done: dict[Hashable, Any] = {}
@@ -137,12 +139,15 @@ class Session:
         if twins and cell.again is None:
             self._note(f"{cell.name} and {twins[0]} would share one history; give one of them another workload=")
         self.cells.append(cell)
+        if self.alone.was_not():
+            self.keep_apart(cell.nodeid, MEANWHILE)
+            return ""
         self.run.keep()
         return self.comparison.suspicion(cell)
 
-    def failed(self, nodeid: str) -> None:
-        """Keep the cell of a failed test apart: it is shown, and is no run of its series."""
-        self.cells = [replace(cell, failed=True) if cell.nodeid == nodeid else cell for cell in self.cells]
+    def keep_apart(self, nodeid: str, reason: str) -> None:
+        """Keep a cell apart: it is shown, and is no run of its series."""
+        self.cells = [replace(cell, apart=reason) if cell.nodeid == nodeid else cell for cell in self.cells]
         if any(cell.nodeid == nodeid for cell in self.cells):
             self.run.set_apart(nodeid)
             self.run.keep()
@@ -167,7 +172,7 @@ class Session:
         judged = self._judged
         contests: dict[str, dict[str, Showing]] = defaultdict(dict)
         for cell in self.cells:
-            if cell.showing is not None and not cell.failed:
+            if cell.showing is not None and not cell.apart:
                 contests[cell.group][cell.fingerprint.engine] = cell.showing
         cells = tuple(
             shown(cell, judged.verdicts.get(cell.nodeid), judged.circumstances.get(cell.nodeid, ()))
@@ -185,7 +190,7 @@ class Session:
         curves, problems = read_curves(store) if store else ([], [])
         return content(
             replace(
-                history, records=(*history.records, *(self.run.record(cell) for cell in self.cells if not cell.failed))
+                history, records=(*history.records, *(self.run.record(cell) for cell in self.cells if not cell.apart))
             ),
             comparison.decisions,
             comparison.rule,

@@ -23,7 +23,9 @@ BLOCK = "speedup"
 AGAIN = "again"
 """Key in the block of the second measurement of a suspect cell."""
 OF_A_FAILED_TEST = "speedup_of_a_failed_test"
-"""Key in the ``extra_info`` of a benchmark in the place of `BLOCK`, if its test failed: no run of its series."""
+"""Key in the ``extra_info`` of a benchmark in the place of `BLOCK`, if it is kept apart: no run of its series."""
+TEST_FAILED = "its test failed"
+"""Why a cell is kept apart."""
 TOOK = "took"
 """Key in the block of how long the cell took, for the plan of the next run."""
 CURVES = "curves"
@@ -259,15 +261,15 @@ class Cell:
     """What it was measured side by side with; such a cell is shown beside the others, and not judged."""
     showing: Showing | None = None
     """What else was seen of an engine there."""
-    failed: bool = False
-    """Whether its test failed, before or after the measurement."""
+    apart: str = ""
+    """Why it is no run of its series, such as that its test failed; empty if it is one."""
     location: tuple[str, int] = ("", 0)
     """File of the test, from the root folder of the session, and its line, from 1."""
 
     @property
     def is_judged(self) -> bool:
-        """Whether a verdict is asked for: not on engines side by side, and not if the test failed."""
-        return not (self.group or self.failed)
+        """Whether a verdict is asked for: not on engines side by side, and not on what is kept apart."""
+        return not (self.group or self.apart)
 
 
 def block_of(name: str, subject: Subject, fingerprint: Fingerprint, measurement: Measurement | Costs) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from ..judge.suite import URGENCY, CellVerdict
 from ..judge.verdict import INCOMPARABLE, LEARNING, OK, REGRESSED, SUSPECT
-from ..measure.cell import PARALLEL, Cell
+from ..measure.cell import PARALLEL, TEST_FAILED, Cell
 from ..measure.contest import Showing
 from ..measure.costs import Costs
 from ..measure.pairs import Measurement
@@ -46,8 +46,8 @@ class Shown:
     """Where the test is, from the root folder of the session."""
     line: int = 0
     """Line of the test, from 1; 0 where it is not known."""
-    failed: bool = False
-    """Whether its test failed: then it is no run of its series."""
+    apart: str = ""
+    """Why it is no run of its series; empty if it is one."""
 
     @property
     def is_cost(self) -> bool:
@@ -184,18 +184,19 @@ class Outcome:
         beside = sum(map(len, self.contests.values()))
         count = plural(len(self.cells) + beside, "cell")
         counted = Counter(cell.state for cell in self.cells if cell.verdict)
-        failed = sum(cell.failed for cell in self.cells)
+        apart = Counter(cell.apart for cell in self.cells if cell.apart)
+        kept_apart = [f"{number} whose test failed" for reason, number in apart.items() if reason == TEST_FAILED]
+        kept_apart += [f"{number} kept apart" for reason, number in apart.items() if reason != TEST_FAILED]
         if not counted:
-            of_failed = f", {failed} whose test failed" if failed else ""
-            compare = " To compare with earlier runs: --benchmark-compare" if len(self.cells) > failed else ""
-            return f"{count} measured{of_failed}.{compare}"
+            compare = " To compare with earlier runs: --benchmark-compare" if len(self.cells) > apart.total() else ""
+            return f"{', '.join([f'{count} measured', *kept_apart])}.{compare}"
         parts = [f"{counted[state]} {state}{self._detail(state)}" for state in URGENCY if counted[state]]
         if self.together and self.together.state in (REGRESSED, SUSPECT) and not counted[self.together.state]:
             leading = self.together.leading
             size = f"{with_percent(leading, self.together.quantity)}, {self.together.quantity}"
             parts.insert(0, f"all together {self.together.state} {when(leading)} ({size})")
         parts += [f"{beside} compared only"] if beside else []
-        parts += [f"{failed} whose test failed"] if failed else []
+        parts += kept_apart
         return f"{self._headline}. {count}: {', '.join(parts)}"
 
     @property
@@ -235,13 +236,13 @@ def shown(cell: Cell, verdict: CellVerdict | None, circumstances: Sequence[str])
     counts = cell.measurement if cell.again is None or bad else cell.again
     remarks = tuple(_remarks(cell, verdict, circumstances))
     names = harmless(cell.name), harmless(cell.fingerprint.engine)
-    return Shown(*names, counts, verdict, remarks, *cell.location, failed=cell.failed)
+    return Shown(*names, counts, verdict, remarks, *cell.location, apart=cell.apart)
 
 
 def _remarks(cell: Cell, verdict: CellVerdict | None, circumstances: Sequence[str]) -> Iterator[str]:
     name = cell.name
-    if cell.failed:
-        yield f"{name}: its test failed, so these figures are kept apart and do not enter its history"
+    if cell.apart:
+        yield f"{name}: {cell.apart}, so these figures are kept apart and do not enter its history"
     if verdict is not None:
         if verdict.state == INCOMPARABLE:
             yield f"{name}: {verdict.reason}"

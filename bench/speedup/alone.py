@@ -1,0 +1,64 @@
+"""Whether another suite measures on this machine meanwhile: then the figures of neither are its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from platformdirs import user_cache_path
+
+MEANWHILE = "another suite was measuring on this machine"
+
+
+class Alone:
+    """What other suites of this user on this machine can see of one, and it of them: a lock each."""
+
+    def __init__(self) -> None:
+        self._folder = user_cache_path("pytest-speedup") / "measuring"
+        self._lock: FileLock | None = None
+        self._seen = False
+
+    def begin(self) -> None:
+        """Begin to measure a cell."""
+        if self._lock is None:
+            # The folder may be shared with other machines, where the load of this one does no harm.
+            lock = FileLock(self._folder / f"{platform.node()}-{os.getpid()}.lock")
+            with contextlib.suppress(OSError):  # where there is no place for it, nothing is known of others
+                self._folder.mkdir(parents=True, exist_ok=True)
+                lock.acquire(blocking=False)
+                self._lock = lock
+        self._seen = self._sees_others()
+
+    def was_not(self) -> bool:
+        """Return whether another suite measured when this cell began, or does now."""
+        return self._seen or self._sees_others()
+
+    def end(self) -> None:
+        """Measure no more."""
+        if self._lock is not None:
+            self._lock.release()
+            with contextlib.suppress(OSError):
+                Path(self._lock.lock_file).unlink(missing_ok=True)
+            self._lock = None
+
+    def _sees_others(self) -> bool:
+        return self._lock is not None and any(
+            _is_held(file)
+            for file in self._folder.glob(f"{platform.node()}-*.lock")
+            if file != Path(self._lock.lock_file)
+        )
+
+
+def _is_held(file: Path) -> bool:
+    """Return whether a suite holds this lock; what a dead one left is removed."""
+    try:
+        with FileLock(file, blocking=False):
+            file.unlink(missing_ok=True)
+    except Timeout:
+        return True
+    except OSError:
+        return False
+    return False

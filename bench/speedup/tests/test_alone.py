@@ -1,0 +1,56 @@
+"""Two suites at once on one machine: both are told, and neither's figures enter a history."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from bench.speedup.alone import Alone
+from bench.speedup.tests.conftest import cell
+
+OTHER = "from bench.speedup.alone import Alone; one = Alone(); one.begin(); print(flush=True); input()"
+
+
+@pytest.fixture
+def other() -> Iterator[subprocess.Popen[str]]:
+    """Yield another suite that is measuring."""
+    command = [sys.executable, "-c", OTHER]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        running.stdout.readline()
+        yield running
+        running.kill()
+
+
+def test_a_suite_sees_another_as_long_as_it_measures(other: subprocess.Popen[str], cache: object) -> None:
+    mine = Alone()
+    mine.begin()
+    try:
+        assert mine.was_not()
+        other.kill()
+        other.wait()
+        assert mine.was_not(), "it was there when the cell began"
+        mine.begin()
+        assert not mine.was_not()
+    finally:
+        mine.end()
+    assert not mine.was_not()
+
+
+def test_what_is_measured_beside_another_suite_is_kept_apart(
+    session: pytest.Pytester, other: subprocess.Popen[str]
+) -> None:
+    session.makepyfile(cell())
+    beside = session.runpytest("--benchmark-compare")
+    beside.stdout.fnmatch_lines(
+        [
+            "cell: another suite was measuring on this machine, so these figures are kept apart and do not enter its *",
+            "1 cell measured, 1 kept apart.",
+        ]
+    )
+    other.kill()
+    other.wait()
+    session.runpytest("--benchmark-compare").stdout.fnmatch_lines(["*1 cell: 1 learning (0 of 10 earlier runs)"])
