@@ -13,6 +13,7 @@ from bench.speedup.measure.factors import ideal_speedup, makespan
 from bench.speedup.measure.fits import FitSeconds
 from wine_training import WineData, load_wine
 from wine_training.plan import pieces_of, tasks_of
+from wine_training.session import RaySession
 from wine_training.sweeps import algorithm_sweep, forest_sweep
 
 
@@ -41,7 +42,7 @@ class Taken:
     [("longest-first", "algorithms-red", 15), ("as-given", "algorithms-red-as-given", 0)],
 )
 def test_what_is_asked_of_the_fixture(wine: WineData, order: str, name: str, pieces: int) -> None:
-    taken, workers = Taken(), SimpleNamespace(engine="ray", niceness=0, reserved=False)
+    taken, workers = Taken(), SimpleNamespace(engine="ray", niceness=0, reserved=False, session=RaySession(2, "local"))
     measure = RayAgainstLoop(taken, Setting(wine, "twin", 2, PROFILES["quick"]), workers)  # type: ignore[arg-type]
     measure("algorithms", algorithm_sweep(), order=order)
     assert (taken.asked["workload"], taken.asked["formerly"]) == (name, [f"test_{name}"])

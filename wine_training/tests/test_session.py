@@ -15,7 +15,7 @@ import psutil
 import pytest
 import ray
 
-from wine_training import RayStartError, WineData, ray_session, session, train_ray
+from wine_training import RayStartError, WineData, WorkerLostError, ray_session, session, train_ray
 from wine_training.models import ModelSpec
 from wine_training.private import LOCK, MODE, TOKEN, PrivateFolder
 from wine_training.session import LeftoverWarning, UnprotectedWarning, active_session, checked_cpus, usable_cpus
@@ -106,6 +106,15 @@ def test_a_session_ends_when_its_block_fails(one_ray_at_a_time: None) -> None:
         raise KeyboardInterrupt
     assert not ray.is_initialized()
     assert active_session() is None
+
+
+def test_a_task_that_runs_out_of_memory_is_named(
+    toy: WineData, one_ray_at_a_time: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_memory_usage_threshold", "0.001")  # any machine is fuller than that
+    with pytest.raises(WorkerLostError, match=r"spec 0, .*: OutOfMemoryError: "):
+        train_ray([ModelSpec(Reporter("hang"))], toy, cpus=1, retries=1)
+    assert not ray.is_initialized()
 
 
 SIGTERM = """
