@@ -11,10 +11,11 @@ import contextlib
 import functools
 import gc
 import hashlib
+import os
 import sqlite3
 import sys
 from collections.abc import Callable, Hashable, Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -42,13 +43,16 @@ _LOGS = ("logs", "log_ses", "again_logs", "again_ses")
 
 
 def read_store(store: Path, *, without: Path | None = None) -> History:
-    """Read the cells of all runs of a store but one."""
+    """Read the cells of all runs of a store but one; folders that cannot be read are named."""
+    closed = [folder for folder in sorted(store.glob("*/")) if not os.access(folder, os.R_OK | os.X_OK)]
     files = [file for file in stored_files(store) if file != without]
     collects = gc.isenabled()
     gc.disable()  # it would look through all records again and again, and nothing here is a cycle
     try:
         with Index(store) as index:
-            return read_history(files, index.read)
+            history = read_history(files, index.read)
+            problems = *history.problems, *(f"{folder.name} left out: Permission denied" for folder in closed)
+            return replace(history, problems=problems)
     finally:
         if collects:
             gc.enable()

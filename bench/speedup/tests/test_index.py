@@ -109,6 +109,12 @@ def test_many_may_write_it_at_once(store: Path) -> None:
     assert read_store(store) == as_they_are(store)
 
 
+def test_a_folder_that_cannot_be_read_is_named(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (store / "locked").mkdir()
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "locked")  # root may read all
+    assert read_store(store).problems[-1] == "locked left out: Permission denied"
+
+
 def test_one_run_can_be_left_out(store: Path) -> None:
     file = stored_files(store)[0]
     assert str(file) in {record.file for record in read_store(store).records}
