@@ -158,55 +158,53 @@ def ray_session(
         cpus = checked_cpus(cpus, usable_cpus(), "this machine")
         if nodes is not None:
             raise ValueError("nodes are those of a cluster: give its address")
-    signals = contextlib.ExitStack()
-    signals.enter_context(_own_sigterm())
     environment = dict(os.environ)
     folder = None if address is not None else PrivateFolder()
     before = _descendants()
     daemons: set[psutil.Process] = set()
     started = False
-    try:
-        os.environ.update({name: value for name, value in _SETTINGS.items() if name not in os.environ})
-        os.environ.update(ONE_THREAD)
-        if folder:
-            os.environ.pop(TOKEN, None)
-            os.environ.update(folder.environment)
-        read_environment_again()
-        if folder and not has_tokens():
-            warnings.warn(
-                f"Ray {ray.__version__} has no tokens (2.52 and later have): who reaches the ports of this machine can "
-                "run code in its sessions",
-                UnprotectedWarning,
-                stacklevel=3,
-            )
+    with _own_sigterm():
         try:
-            session = _start(cpus, folder.for_ray) if folder else _attach(cpus, str(address), nodes)
+            os.environ.update({name: value for name, value in _SETTINGS.items() if name not in os.environ})
+            os.environ.update(ONE_THREAD)
+            if folder:
+                os.environ.pop(TOKEN, None)
+                os.environ.update(folder.environment)
+            read_environment_again()
+            if folder and not has_tokens():
+                warnings.warn(
+                    f"Ray {ray.__version__} has no tokens (2.52 and later have): who reaches the ports of this machine "
+                    "can run code in its sessions",
+                    UnprotectedWarning,
+                    stacklevel=3,
+                )
+            try:
+                session = _start(cpus, folder.for_ray) if folder else _attach(cpus, str(address), nodes)
+            finally:
+                daemons = _descendants() - before
+            _active, started = session, True
+            with contextlib.nullcontext() if folder else cluster.carried(wine_training):
+                yield session
         finally:
-            daemons = _descendants() - before
-        _active, started = session, True
-        with contextlib.nullcontext() if folder else cluster.carried(wine_training):
-            yield session
-    finally:
-        _active = None
-        if daemons:
-            daemons |= _descendants(*daemons)
-        ray.shutdown()
-        # What is broken off while it starts does not end by itself.
-        killed = _end(daemons, LEFTOVER_SECONDS if started else 0.0)
-        if folder:
-            folder.remove()
-        signals.close()
-        # ray.init leaves variables behind that change how a later session, or a child process, starts.
-        for name in set(os.environ) - set(environment):
-            del os.environ[name]
-        os.environ.update(environment)
-        read_environment_again()
-        if killed and started:  # last, because a warning may be turned into an error
-            warnings.warn(
-                f"processes of Ray that did not end by themselves were killed: {', '.join(killed)}",
-                LeftoverWarning,
-                stacklevel=3,
-            )
+            _active = None
+            if daemons:
+                daemons |= _descendants(*daemons)
+            ray.shutdown()
+            # What is broken off while it starts does not end by itself.
+            killed = _end(daemons, LEFTOVER_SECONDS if started else 0.0)
+            if folder:
+                folder.remove()
+            # ray.init leaves variables behind that change how a later session, or a child process, starts.
+            for name in set(os.environ) - set(environment):
+                del os.environ[name]
+            os.environ.update(environment)
+            read_environment_again()
+            if killed and started:  # last, because a warning may be turned into an error
+                warnings.warn(
+                    f"processes of Ray that did not end by themselves were killed: {', '.join(killed)}",
+                    LeftoverWarning,
+                    stacklevel=3,
+                )
 
 
 def remote(session: RaySession | None, function: Any) -> Any:

@@ -14,6 +14,7 @@ import pytest
 from sklearn.ensemble import RandomForestClassifier
 
 from bench.cells.engines import ENGINES
+from bench.cells.ray import counted
 from bench.cells.setting import FEW_MODELS, PROFILES, Profile
 from bench.speedup.options import GROUP, positive
 from wine_training import ModelSpec, WineData, WineDataError, load_wine
@@ -134,12 +135,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     where = "-cluster" if metafunc.config.getoption("ray_address") else ""
     choices = {
         "wine": [pytest.param(wine, id=wine.id) for wine in wines(metafunc.config)],
-        "models": [pytest.param(n, id=_count(n, "model")) for n in metafunc.config.getoption("models") or models],
-        "cpus": [pytest.param(limit, id=f"{_count(limit, 'cpu')}{where}") for limit in limits],
+        "models": [pytest.param(n, id=counted(n, "model")) for n in metafunc.config.getoption("models") or models],
+        "cpus": [pytest.param(limit, id=f"{counted(limit, 'cpu')}{where}") for limit in limits],
         "engine": [pytest.param(engine, id=engine.name) for engine in ENGINES],
     }
     if nodes := metafunc.config.getoption("ray_nodes"):
-        choices["nodes"] = [pytest.param(n, id=_count(n, "node")) for n in nodes]
+        choices["nodes"] = [pytest.param(n, id=counted(n, "node")) for n in nodes]
     for name, params in choices.items():
         if name in metafunc.fixturenames:
             # The CPU limit has the scope of a session, as Ray has, which is kept for all its cells.
@@ -208,10 +209,6 @@ def _limits(config: pytest.Config) -> Sequence[int]:
         return chosen
     powers = [2**power for power in range(usable_cpus().bit_length())]
     return sorted({*(limit for limit in powers if limit <= usable_cpus()), usable_cpus()})
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number}-{word}{'s' * (number != 1)}"
 
 
 def _cost(cell: pytest.Function, profile: Profile, *, starts_ray: bool) -> pytest.MarkDecorator:

@@ -98,8 +98,9 @@ def _end_log_monitor() -> None:
                 process.terminate()
 
 
-def _count(nodes: int) -> str:
-    return f"{nodes}-node{'s' * (nodes != 1)}"
+def counted(number: int, word: str) -> str:
+    """Return a number of something as part of a name: ``2-nodes``."""
+    return f"{number}-{word}{'s' * (number != 1)}"
 
 
 def worker_niceness(session: RaySession) -> int:
@@ -188,7 +189,7 @@ class RayWorkers:
     @property
     def engine(self) -> str:
         """What to call them in a series."""
-        nodes = f"-{_count(self.nodes)}" if self.nodes else ""
+        nodes = f"-{counted(self.nodes, 'node')}" if self.nodes else ""
         return f"ray-cluster{nodes}" if self.reserved else "ray"
 
     def warm_up(self) -> None:

@@ -96,7 +96,7 @@ class ThisRun:
         return record_of(cell.block, Shared(run, str(self.file or "")))
 
     def set_apart(self, nodeid: str) -> None:
-        """Take the block of a failed test out of the way of those who read series."""
+        """Take the block of a cell that is kept apart out of the way of those who read series."""
         for bench in self.benchmarks.benchmarks:
             if bench.fullname == nodeid and BLOCK in bench.extra_info:
                 bench.extra_info[OF_A_FAILED_TEST] = bench.extra_info.pop(BLOCK)

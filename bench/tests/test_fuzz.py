@@ -87,6 +87,16 @@ def changed(draw: st.DrawFn, whole: Any) -> bytes:
     return cut(draw, json.dumps(value).encode())
 
 
+@st.composite
+def changed_table(draw: st.DrawFn, whole: list[list[str]], separator: str) -> bytes:
+    """Draw a table of which some cells are odd, or some part is cut off."""
+    table = copy.deepcopy(whole)
+    for _ in range(draw(st.integers(0, 4))):
+        row = table[draw(st.integers(0, len(table) - 1))]
+        row[draw(st.integers(0, len(row) - 1))] = draw(st.one_of(ODD_TEXT, NUMBERS.map(str)))
+    return cut(draw, "\n".join(map(separator.join, table)).encode("utf-8", "surrogatepass"))
+
+
 def cut(draw: st.DrawFn, text: bytes) -> bytes:
     """Draw what is left of a text: all of it, a part, or with bytes in it that are none of its own."""
     how = draw(st.sampled_from(["whole", "whole", "whole", "cut", "bytes"]))
@@ -180,17 +190,10 @@ def test_a_decision_may_say_anything(folder: Path) -> None:
 
 def test_a_series_to_replay_may_say_anything(folder: Path) -> None:
     lines = ["night,log_speedup,se,remeasured,machine", *(f"2026-01-{n:02},0.6{n},0.01,,a" for n in range(1, 20))]
-
-    @st.composite
-    def series(draw: st.DrawFn) -> bytes:
-        table = [line.split(",") for line in lines]
-        for _ in range(draw(st.integers(0, 4))):
-            row = table[draw(st.integers(0, len(table) - 1))]
-            row[draw(st.integers(0, len(row) - 1))] = draw(st.one_of(ODD_TEXT, NUMBERS.map(str)))
-        return cut(draw, "\n".join(map(",".join, table)).encode("utf-8", "surrogatepass"))
+    table = [line.split(",") for line in lines]
 
     @fuzzed
-    @given(series())
+    @given(changed_table(table, ","))
     def holds(content: bytes) -> None:
         file = folder / "series.csv"
         file.write_bytes(content)
@@ -204,16 +207,8 @@ def test_a_series_to_replay_may_say_anything(folder: Path) -> None:
 def test_a_table_of_wines_may_say_anything(folder: Path) -> None:
     table = [list(UCI_HEADER), *made_up_rows(40)]
 
-    @st.composite
-    def wines(draw: st.DrawFn) -> bytes:
-        rows = copy.deepcopy(table)
-        for _ in range(draw(st.integers(0, 4))):
-            row = rows[draw(st.integers(0, len(rows) - 1))]
-            row[draw(st.integers(0, len(row) - 1))] = draw(st.one_of(ODD_TEXT, NUMBERS.map(str)))
-        return cut(draw, "\n".join(map(";".join, rows)).encode("utf-8", "surrogatepass"))
-
     @fuzzed
-    @given(wines())
+    @given(changed_table(table, ";"))
     def holds(content: bytes) -> None:
         file = folder / "wines.csv"
         file.write_bytes(content)

@@ -73,7 +73,7 @@ class Columns:
         for name in quantities[1:]:
             found[name] = other = copy(first)
             other.values = np.array([record.logs[name] for record in records])
-            other.ses = np.array([record.log_ses[name] for record in records], dtype=float)  # of None, NaN
+            other.ses = _numbers(record.log_ses[name] for record in records)
             other.again, other.again_ses = first.again.copy(), first.again_ses.copy()
             for n in again:
                 night = night_of(records[n], name)

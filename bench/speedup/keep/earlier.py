@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from ..measure.costs import BARE, COST, OWN, CostPair, Costs
 from ..measure.estimate import Spread, Spreads, pooled_by_name, spread_of
 from ..measure.factors import FACTORS, Factors
 from ..measure.pairs import SPEEDUP, STEADY_PART
-from .files import read_regular
+from .files import read_json
 from .runs import stored_files
 
 LOOK_BACK = 10
@@ -80,7 +79,7 @@ def _latest(store: Path) -> Iterator[dict[str, Any]]:
     files = [(file.stat().st_mtime, file) for file in stored_files(store) if file.is_file()]
     for _, file in sorted(files)[-LOOK_BACK:]:
         try:
-            run = json.loads(read_regular(file).decode("utf-8"))
+            run = read_json(file)
         except (OSError, ValueError, RecursionError):
             continue
         if isinstance(run, dict):

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+import orjson
+
 T = TypeVar("T")
 
 
@@ -114,6 +116,23 @@ def read_regular(file: Path) -> bytes:
     """Return what is in a file; raise `OSError` as `regular` does, or if it cannot be read."""
     regular(file)
     return file.read_bytes()
+
+
+def read_json(file: Path) -> Any:
+    """Return what a JSON file says; NaN, infinity and half a surrogate pair are none, and read as Python writes them.
+
+    Raises
+    ------
+    OSError
+        As `regular` does, or if it cannot be read.
+    ValueError, RecursionError
+        If it is no JSON.
+    """
+    written = read_regular(file)
+    try:
+        return orjson.loads(written)
+    except orjson.JSONDecodeError:
+        return json.loads(written.decode("utf-8"))
 
 
 def read_lines(file: Path, parse: Callable[[Any], T]) -> tuple[list[T], list[str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,14 +10,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-import orjson
-
 from ..measure.cell import AGAIN, BLOCK, OF_A_FAILED_TEST, SIDE_BY_SIDE, Fingerprint
 from ..measure.costs import COST
 from ..measure.estimate import KNOWN, Spread, Spreads, from_json, margin_of
 from ..measure.factors import FACTORS
 from ..measure.pairs import SCHEMA, SPEEDUP
-from .files import read_regular
+from .files import read_json
 
 T = TypeVar("T")
 
@@ -197,9 +194,8 @@ def read_run(file: Path) -> SavedRun:
     OSError
         If the file cannot be read, or is no regular file.
     """
-    written = read_regular(file)
     try:
-        run = _parsed(written)
+        run = read_json(file)
         cells = [cell for cell in run["benchmarks"] if BLOCK in cell["extra_info"]]
         night = str(run["datetime"])
         failed = any(OF_A_FAILED_TEST in cell["extra_info"] for cell in run["benchmarks"])
@@ -269,14 +265,6 @@ def read_history(files: Iterable[Path], read: Callable[[Path], SavedRun] = read_
     found = sorted((record for records in by_run.values() for record in records), key=lambda record: record.night)
     copies = {by_run[name][0].file: tuple(several) for name, several in of_run.items() if by_run[name] and several[1:]}
     return History(tuple(found), tuple(problems), frozenset(damaged), copies)
-
-
-def _parsed(written: bytes) -> Any:
-    """Return what JSON says; NaN, infinity and half a surrogate pair are none, and read as Python writes them."""
-    try:
-        return orjson.loads(written)
-    except orjson.JSONDecodeError:
-        return json.loads(written.decode("utf-8"))
 
 
 class Shared:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ...keep.files import read_json
 from ...keep.runs import Record
 from ...measure.cell import BLOCK
 
@@ -32,7 +32,7 @@ class Blocks:
     def run(self, record: Record) -> Mapping[str, Any]:
         if record.file not in self._runs:
             try:
-                self._runs[record.file] = json.loads(Path(record.file).read_text(encoding="utf-8"))
+                self._runs[record.file] = read_json(Path(record.file))
             except (OSError, ValueError):
                 self._runs[record.file] = {}
         found: Mapping[str, Any] = self._runs[record.file]
