@@ -141,7 +141,7 @@ def sync(options: argparse.Namespace) -> None:
     print(f"{options.branch}: {done.fetched} fetched, {done.sent} sent, {done.runs} runs in all{tries}")
     if done.runs:
         read, decisions = read_store(options.storage), read_decisions(options.storage)
-        for suite in suites(read, decisions, SuiteRule()):
+        for suite in suites(read, decisions, SuiteRule(), options.storage):
             nights = max(len(one.records) for one in suite.series)
             print(f"  {len(suite.series)} series, up to {plural(nights, 'run')}; {harmless(suite.on)}")
 
@@ -215,7 +215,7 @@ def _names(read: History, fingerprint: Fingerprint) -> set[str]:
 
 
 def _judged(read: History, decisions: Decisions, options: argparse.Namespace) -> list[Series]:
-    return [one for suite in suites(read, decisions, _rule(options)) for one in suite.series]
+    return [one for suite in suites(read, decisions, _rule(options), options.storage) for one in suite.series]
 
 
 def _rule(options: argparse.Namespace) -> SuiteRule:

@@ -6,11 +6,12 @@ import argparse
 import contextlib
 import math
 from pathlib import Path
-from typing import Any
-
-import pytest
+from typing import TYPE_CHECKING, Any
 
 from .show.gates import FAIL, GATES
+
+if TYPE_CHECKING:  # the commands have these options too, and no need of pytest
+    import pytest
 
 PACKAGES = "speedup_packages"
 """Setting in the configuration file of pytest: packages whose versions are recorded."""

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special
 
+from ..measure.estimate import half_width
 from . import fleet
 from .changepoint import (
     SPLITS,
@@ -75,7 +75,7 @@ class Expected:
     def interval(self, j: int) -> tuple[float, float]:
         """Return the 95 % prediction interval of one night."""
         change = float(self.change[j])
-        half = float(special.stdtrit(self.degrees[j], 0.975)) * float(self.margin[j])
+        half = half_width(float(self.margin[j]), float(self.degrees[j]))
         return change - half, change + half
 
 
@@ -377,7 +377,7 @@ class Segment(Running):
         error, degrees = self._error(np.asarray(at), index)
         return (
             size,
-            float(special.stdtrit(degrees, 0.975)) * error,
+            half_width(error, degrees),
             normal_deviate(size / error, float(self.degrees)),
         )
 

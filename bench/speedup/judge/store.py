@@ -6,21 +6,31 @@ So a store says of its latest run what the session of that run said. A series th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import contextlib
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property, partial
 from itertools import groupby
+from pathlib import Path
+from typing import Any
 
 from ..keep.decisions import ACCEPT, Decision, Decisions
+from ..keep.index import keep, recall
 from ..keep.runs import History, Record
 from ..measure.cell import Fingerprint
 from .suite import CellVerdict, SuiteRule, judge_cell, judge_suite
-from .verdict import REGRESSED, SUSPECT
+from .verdict import REGRESSED, SUSPECT, Event, Verdict
 from .verdicts import Verdicts
 
 NIGHTS_BEFORE = 60
 """Nights before a change that are kept as evidence."""
 NIGHTS_AFTER = 10
 """Nights after an accepted change that are kept as evidence; of an open one, all are."""
+
+
+Told = tuple[list[CellVerdict], CellVerdict | None]
+"""The verdict on each series of a suite, and on all of the latest run together."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +42,14 @@ class Series:
     """The oldest night first."""
     verdict: CellVerdict
     """On the latest night."""
-    nights: dict[str, Verdicts]
-    """All verdicts, by quantity."""
+    judge: Callable[[], dict[str, Verdicts]] = field(repr=False, compare=False)
     is_current: bool = True
     """Whether it was measured in the latest run of its suite."""
+
+    @cached_property
+    def nights(self) -> dict[str, Verdicts]:
+        """All verdicts, by quantity."""
+        return self.judge()
 
     @property
     def name(self) -> str:
@@ -83,14 +97,26 @@ class Suite:
         return "; ".join(f"{machine}: {count}" for machine, count in self.machines.items())
 
 
-def suites(history: History, decisions: Decisions, rule: SuiteRule) -> list[Suite]:
-    """Judge all series of a store; return them by the way of measuring, the one that measured last at the end."""
+def suites(history: History, decisions: Decisions, rule: SuiteRule, store: Path | None = None) -> list[Suite]:
+    """Judge all series of a store; return them by the way of measuring, the one that measured last at the end.
+
+    Parameters
+    ----------
+    history : History
+        What is in the store.
+    decisions : Decisions
+        What people made of its changes.
+    rule : SuiteRule
+        For each suite.
+    store : Path, optional
+        The store: its index keeps what was said, until something changes there.
+    """
 
     def protocol(one: Fingerprint) -> int:
         return one.protocol
 
     found = [
-        _suite(number, list(group), history, decisions, rule)
+        _suite(number, list(group), history, decisions, rule, store)
         for number, group in groupby(sorted(history.fingerprints, key=protocol), key=protocol)
     ]
     return sorted(found, key=lambda suite: suite.latest)
@@ -127,29 +153,79 @@ def _suite(
     history: History,
     decisions: Decisions,
     rule: SuiteRule,
+    store: Path | None,
 ) -> Suite:
     records = {one: history.of(one) for one in fingerprints}
+    made = {one: decisions.of(one) for one in fingerprints}
     ours = [one for one in fingerprints if not records[one][-1].side_by_side]
-    judged: dict[Fingerprint, tuple[CellVerdict, dict[str, Verdicts]]] = {}
-    together: CellVerdict | None = None
 
     def last(one: Fingerprint) -> str:
         return records[one][-1].night
 
-    for _, group in groupby(sorted(ours, key=last), key=last):
-        run = list(group)
-        verdict = judge_suite([records[one] for one in run], rule, [decisions.of(one) for one in run])
-        judged |= zip(run, zip(verdict.cells, verdict.nights, strict=True), strict=True)
-        together = verdict.together
+    runs = [list(group) for _, group in groupby(sorted(ours, key=last), key=last)]
     # Engines side by side are no part of the suite; each is judged as if it were alone.
-    judged |= {
-        one: judge_cell(records[one], rule.for_each_of(1), decisions.of(one))
-        for one in fingerprints
-        if one not in judged
-    }
+    rules = {one: rule.for_each_of(1) for one in fingerprints}
+    rules |= {one: rule.for_each_in([records[other] for other in run]) for run in runs for one in run}
+    nights: dict[Fingerprint, dict[str, Verdicts]] = {}
+
+    def judged(one: Fingerprint) -> CellVerdict:
+        verdict, nights[one] = judge_cell(records[one], rules[one], made[one])
+        return verdict
+
+    def nights_of(one: Fingerprint) -> dict[str, Verdicts]:
+        if one not in nights:
+            judged(one)
+        return nights[one]
+
+    def judge_all() -> Told:
+        told: dict[Fingerprint, CellVerdict] = {}
+        together: CellVerdict | None = None
+        for run in runs:
+            verdict = judge_suite([records[one] for one in run], rule, [made[one] for one in run])
+            told |= zip(run, verdict.cells, strict=True)
+            nights.update(zip(run, verdict.nights, strict=True))
+            together = verdict.together
+        return [told[one] if one in told else judged(one) for one in fingerprints], together
+
+    if store is None or not history.digest:
+        cells, together = judge_all()
+    else:
+        cells, together = _kept(store, repr((history.digest, protocol, rule, made)), judge_all)
     latest, latest_of_ours = (max(map(last, several), default="") for several in (fingerprints, ours))
     series = tuple(
-        Series(one, records[one], *judged[one], is_current=last(one) == (latest_of_ours if one in ours else latest))
-        for one in fingerprints
+        Series(
+            one,
+            records[one],
+            verdict,
+            partial(nights_of, one),
+            last(one) == (latest_of_ours if one in ours else latest),
+        )
+        for one, verdict in zip(fingerprints, cells, strict=True)
     )
     return Suite(protocol, series, together)
+
+
+def _kept(store: Path, state: str, judge: Callable[[], Told]) -> Told:
+    """Return what was said of this state of a store; if nothing was, judge it, and keep what is said."""
+    key = hashlib.sha256(state.encode(errors="replace")).hexdigest()
+    known = recall(store, key)
+    with contextlib.suppress(TypeError, LookupError, AttributeError):  # nothing is kept, or it is damaged
+        return [from_plain(one) for one in known["cells"]], known["together"] and from_plain(known["together"])
+    cells, together = judge()
+    keep(store, key, {"cells": [asdict(one) for one in cells], "together": together and asdict(together)})
+    return cells, together
+
+
+def from_plain(parts: Mapping[str, Any]) -> CellVerdict:
+    """Return the verdict of which `dataclasses.asdict` made these."""
+    by_quantity = {name: _verdict(one) for name, one in parts["by_quantity"].items()}
+    return CellVerdict(**{**parts, "leading": _verdict(parts["leading"]), "by_quantity": by_quantity})
+
+
+def _verdict(parts: Mapping[str, Any]) -> Verdict:
+    interval = parts["interval"] and tuple(parts["interval"])
+    return Verdict(**{**parts, "interval": interval, "events": tuple(map(_event, parts["events"]))})
+
+
+def _event(parts: Mapping[str, Any]) -> Event:
+    return Event(**{**parts, "interval": tuple(parts["interval"]), "machines": tuple(parts["machines"])})

@@ -22,9 +22,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import compress
+from statistics import NormalDist
 
 import numpy as np
-from scipy import special
 
 from ..keep.decisions import Decision
 from ..keep.runs import QUANTITIES, Record
@@ -85,8 +85,13 @@ class SuiteRule:
         return Rule(
             false_alarms=self.false_alarms / series,
             smallest=self.smallest,
-            suspicious=max(Rule().suspicious, float(-special.ndtri(FALSE_WARNINGS / series))),
+            suspicious=max(Rule().suspicious, -NormalDist().inv_cdf(FALSE_WARNINGS / series)),
         )
+
+    def for_each_in(self, cells: Sequence[Sequence[Record]]) -> Rule:
+        """Return the rule for each series of these cells."""
+        costs = sum(records[-1].is_cost for records in cells)
+        return self.for_each_of(len(cells) - costs, costs)
 
 
 @dataclass(frozen=True)
@@ -173,7 +178,7 @@ def judge_suite(
         What people made of the changes of each cell, in the order of the cells.
     """
     whole = [not records[-1].is_cost for records in cells]
-    each = rule.for_each_of(sum(whole), costs=len(cells) - sum(whole))
+    each = rule.for_each_in(cells)
     made = list(decisions) or [()] * len(cells)
     judged = [judge_cell(records, each, one) for records, one in zip(cells, made, strict=True)]
     verdicts = [verdict for verdict, _ in judged]

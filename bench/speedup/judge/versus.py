@@ -12,10 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special
 
 from ..keep.runs import QUANTITIES
-from ..measure.estimate import Spread, margin_of
+from ..measure.estimate import Spread, half_width, margin_of
 from ..measure.factors import FACTORS
 from ..measure.factors import STEADY as STEADY_FACTORS
 from .verdict import IMPROVED, OK, REGRESSED
@@ -152,7 +151,7 @@ def _difference(cell: str, quantity: str, a: np.ndarray, b: np.ndarray, limits: 
     mean = float(apart.mean())
     error = float(apart.std(ddof=1)) / math.sqrt(n)
     half = margin_of(Spread(error**2 * n, n - 1))
-    together = float(special.stdtrit(n - 1, 1 - limits.false_alarms / judged / 2)) * error
+    together = half_width(error, n - 1, 1 - limits.false_alarms / judged)
     smallest = -math.log1p(-limits.smallest)
     if n >= limits.least_rounds and abs(mean) > together and abs(mean) >= smallest:
         state = REGRESSED if mean < 0 else IMPROVED

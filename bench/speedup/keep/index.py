@@ -1,4 +1,5 @@
-"""An index of a store: what each of its files said when it was read, so that it need not be read again.
+"""An index of a store: what each of its files said when it was read, so that it need not be read again; and what was
+made of all of them together.
 
 It is a cache and never the truth: it lies with the user's other caches, is made anew when it is missing, damaged or of
 another version of this program, and knows a file by its size and times, so that a file that changes is read again.
@@ -11,10 +12,11 @@ import contextlib
 import functools
 import gc
 import hashlib
+import json
 import os
 import sqlite3
 import sys
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 from types import TracebackType
@@ -31,12 +33,15 @@ from .runs import History, Record, SavedRun, read_history, read_run, stored_file
 
 WAIT_S = 2.0
 """How long to wait for another process that writes it."""
+KEPT = 20
+"""How much of what was made of a store is kept."""
 AT_ONCE = 500
 """Files that are kept in memory until they are written."""
 _TABLES = """
 CREATE TABLE IF NOT EXISTS version (version TEXT);
 CREATE TABLE IF NOT EXISTS texts (id INTEGER PRIMARY KEY, text BLOB);
 CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, stamp TEXT, content BLOB);
+CREATE TABLE IF NOT EXISTS made (key TEXT PRIMARY KEY, content TEXT);
 """
 _PLAIN = ("night", "sequential_s", "parallel_s", "commit", "pairs", "side_by_side", "name", "unit")
 _LOGS = ("logs", "log_ses", "again_logs", "again_ses")
@@ -52,10 +57,22 @@ def read_store(store: Path, *, without: Path | None = None) -> History:
         with Index(store) as index:
             history = read_history(files, index.read)
             problems = *history.problems, *(f"{folder.name} left out: Permission denied" for folder in closed)
-            return replace(history, problems=problems)
+            return replace(history, problems=problems, digest=index.digest(problems))
     finally:
         if collects:
             gc.enable()
+
+
+def recall(store: Path, key: str) -> Any:
+    """Return what was made of a store and kept by this key, ``None`` if nothing was."""
+    with Index(store) as index:
+        return index.recall(key)
+
+
+def keep(store: Path, key: str, made: Any) -> None:
+    """Keep what was made of a store: plain numbers and strings, lists and dicts of them."""
+    with Index(store) as index:
+        index.keep(key, made)
 
 
 class Index:
@@ -76,6 +93,7 @@ class Index:
         self._numbers: dict[Hashable, int] = {}
         self._new: list[tuple[str, str, bytes]] = []
         self._new_texts: dict[int, bytes] = {}
+        self._stamps = hashlib.sha256(_version().encode())
 
     def __enter__(self) -> Self:
         for _ in range(2):
@@ -131,6 +149,7 @@ class Index:
         """
         stat = regular(file)
         stamp = f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns} {stat.st_ino}"
+        self._stamps.update(os.fsencode(f"{file}\0{stamp}\0"))
         known = self._known(str(file), stamp)
         if known is not None:
             with contextlib.suppress(ValueError, TypeError, LookupError):
@@ -142,6 +161,28 @@ class Index:
             if len(self._new) == AT_ONCE:
                 self._write()
         return saved
+
+    def digest(self, problems: Iterable[str]) -> str:
+        """Return what stands for all files that were read, and for what is left out of them."""
+        self._stamps.update("\n".join(problems).encode(errors="replace"))
+        return self._stamps.hexdigest()
+
+    def recall(self, key: str) -> Any:
+        """Return what was kept by this key, ``None`` if nothing was."""
+        if self._database is None:
+            return None
+        try:
+            found = self._database.execute("SELECT content FROM made WHERE key = ?", (key,))
+            return json.loads(next(found, ("null",))[0])
+        except (sqlite3.Error, ValueError):
+            return None
+
+    def keep(self, key: str, made: Any) -> None:
+        """Keep something, and forget what has not been made for the longest time."""
+        if self._database is not None:
+            with contextlib.suppress(sqlite3.Error), self._database:
+                self._database.execute("INSERT OR REPLACE INTO made VALUES (?, ?)", (key, json.dumps(made)))
+                self._database.execute("DELETE FROM made WHERE rowid <= (SELECT max(rowid) FROM made) - ?", (KEPT,))
 
     def _known(self, file: str, stamp: str) -> bytes | None:
         if self._database is None:
@@ -217,11 +258,12 @@ def _folder() -> Path:
 
 @functools.cache
 def _version() -> str:
-    """Return what stands for all that decides what is read from a file."""
+    """Return what stands for all that decides what is read from a file, and what is made of a store."""
     sources = b"".join(Path(str(one)).read_bytes() for one in _sources())
     return hashlib.sha256(sources + repr([field.name for field in fields(Record)]).encode()).hexdigest()
 
 
 def _sources() -> Iterator[Path]:
     here = Path(runs.__file__).parent
-    yield from sorted([*here.glob("*.py"), *(here.parent / "measure").glob("*.py")])
+    for folder in ("keep", "measure", "judge"):
+        yield from sorted((here.parent / folder).glob("*.py"))

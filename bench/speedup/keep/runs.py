@@ -111,6 +111,8 @@ class History:
     """Paths of these files."""
     copies: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Paths of all files of a run that was saved more than once, by the path of the one that counts."""
+    digest: str = field(default="", compare=False)
+    """Another one whenever a file, or what was left out, is another; empty where that is not known."""
 
     @cached_property
     def _series(self) -> list[tuple[Fingerprint, list[Record]]]:

@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
-import joblib
 import psutil
 
 TOLERATED = 0.2
@@ -20,6 +19,8 @@ of an idle engine take 2 to 6 % of a CPU; one foreign busy process takes a whole
 
 def usable_cpus() -> int:
     """Return how many CPUs this process may use, given its affinity and the limits of its container."""
+    import joblib  # not above: no command asks
+
     return int(joblib.cpu_count())
 
 

@@ -68,9 +68,9 @@ def machines_of(one: Series) -> list[str]:
     """Return what the runs of a series were on, if there are several kinds: runs, and the offset that is taken out."""
     quantity = one.verdict.quantity
     counts = Counter(record.machine for record in one.records)
-    offsets = one.nights[quantity].offsets
     if len(counts) < 2:
         return []
+    offsets = one.nights[quantity].offsets
     return [
         f"{machine}: {plural(count, 'run')}"
         + (f", {quantity} {share_of(offsets[machine], quantity)}" if machine in offsets else "")

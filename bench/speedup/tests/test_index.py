@@ -9,10 +9,14 @@ import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from bench.speedup.judge.store import suites
+from bench.speedup.judge.suite import SuiteRule, judge_suite
 from bench.speedup.keep import index
+from bench.speedup.keep.decisions import ACCEPT, decide, read_decisions
 from bench.speedup.keep.index import Index, read_store
 from bench.speedup.keep.runs import SavedRun, read_history, read_run, stored_files
 from bench.speedup.tests.test_history import HERE, run
@@ -130,3 +134,76 @@ def test_what_only_python_takes_for_json_is_read_too(store: Path) -> None:
     for _ in range(2):
         assert read_store(store) == as_they_are(store)
         assert read_store(store).records[0].name == "half a pair: \ud800"
+
+
+@pytest.fixture
+def judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, list[int]]:
+    """Return a store with two cells on two machines, one of which lost; and how many cells were judged each time."""
+    folder = tmp_path / "store" / "machine"
+    folder.mkdir(parents=True)
+    for n in range(40):
+        kind = replace(HERE, cpu_model=("Brain", "Abacus")[n % 2])
+        one = run(f"2026-{1 + n // 28:02}-{1 + n % 28:02}", (1.5 if n < 30 else 1.3) + n % 3 / 1000, kind)
+        other = run(one["datetime"], 1.7 + n % 3 / 1000, replace(kind, models=100))
+        one["benchmarks"] += other["benchmarks"]
+        (folder / f"{n:04}_x.json").write_text(json.dumps(one))
+    calls: list[int] = []
+
+    def counting(cells: Any, *others: Any) -> Any:
+        calls.append(len(cells))
+        return judge_suite(cells, *others)
+
+    monkeypatch.setattr("bench.speedup.judge.store.judge_suite", counting)
+    return tmp_path / "store", calls
+
+
+def test_what_was_said_is_kept_and_is_what_judging_says(judged: tuple[Path, list[int]]) -> None:
+    store, calls = judged
+    for _ in range(3):
+        history, decisions = read_store(store), read_decisions(store)
+        (kept,) = suites(history, decisions, SuiteRule(), store)
+        (anew,) = suites(history, decisions, SuiteRule())
+        assert kept == anew
+        assert [one.nights for one in kept.series] == [one.nights for one in anew.series]
+    assert {one.verdict.state for one in anew.series} == {"regressed", "ok"}
+    assert any(one.verdict.leading.events for one in anew.series)
+    assert calls == [2, 2, 2, 2]  # the first time, and each time without the store
+
+
+def test_what_was_said_of_another_store_or_by_another_rule_is_not_taken(judged: tuple[Path, list[int]]) -> None:
+    store, calls = judged
+
+    def verdicts(smallest: float = 0.01) -> list[str]:
+        (suite,) = suites(read_store(store), read_decisions(store), SuiteRule(smallest=smallest), store)
+        return [one.verdict.state for one in suite.series]
+
+    before = verdicts()
+    verdicts(smallest=0.5)
+    fingerprint = read_store(store).fingerprints[before.index("regressed")]
+    decide(store, ACCEPT, [fingerprint], since="2026-02-03", until="2026-02-12", reason="meant")
+    assert "regressed" not in verdicts()
+    stored_files(store)[-1].unlink()
+    verdicts()
+    assert len(calls) == 4
+    verdicts()
+    assert len(calls) == 4
+
+
+@pytest.mark.parametrize("damage", ["null", "[1, 2]", '{"cells": [{"state": "ok"}], "together": null}', "{"])
+def test_damaged_verdicts_are_made_anew(judged: tuple[Path, list[int]], damage: str) -> None:
+    store, calls = judged
+    history, decisions = read_store(store), read_decisions(store)
+    first = suites(history, decisions, SuiteRule(), store)
+    with sqlite3.connect(Index(store).file) as database:
+        database.execute("UPDATE made SET content = ?", (damage,))
+    database.close()
+    for _ in range(2):
+        assert suites(history, decisions, SuiteRule(), store) == first
+    assert len(calls) == 2
+
+
+def test_no_more_is_kept_than_is_asked_for_again(store: Path) -> None:
+    with Index(store) as index:
+        for n in range(50):
+            index.keep(str(n), n)
+        assert [n for n in range(50) if index.recall(str(n)) is not None] == list(range(30, 50))
