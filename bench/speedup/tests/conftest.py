@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import gc
+import importlib.metadata
 import json
 import os
 import sys
@@ -64,8 +66,11 @@ def session(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytes
     monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
     # The sessions of xdist's workers are processes of their own.
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parents[3]), str(pytester.path)]))
-    # To look into the CPU, and to collect the garbage of the outer session, takes a second in every session.
+    # To look into the CPU and the installed packages, to collect the garbage of the outer session, and to import
+    # hypothesis for what its plugin has to say at the end, takes two seconds in every session.
     monkeypatch.setattr(gc, "collect", lambda: 0)
+    monkeypatch.setattr(importlib.metadata, "packages_distributions", _distributions)
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:hypothesispytest")
     monkeypatch.setattr("pytest_benchmark.plugin.get_cpu_info", lambda: {"brand_raw": "Abacus"})
     # A test file that is written anew within a second, as long as before, would be taken from the cache.
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
@@ -75,6 +80,8 @@ def session(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytes
     pytester.makeini("[pytest]\naddopts = --benchmark-timer=fakeclock.clock --strict-markers\n")
     return pytester
 
+
+_distributions = functools.cache(importlib.metadata.packages_distributions)
 
 CELL = """
 from fakeclock import log, run

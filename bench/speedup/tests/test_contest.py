@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -51,8 +52,9 @@ class World:
 
 
 @pytest.fixture
-def world() -> World:
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
     """Yield a clock that stands still unless something runs."""
+    monkeypatch.setattr(gc, "collect", lambda: 0)  # the garbage of all other tests would be looked through
     return World()
 
 
