@@ -15,13 +15,14 @@ if TYPE_CHECKING:
     from wine_training.cluster import RayStartError
     from wine_training.data import WineData, WineDataError, load_wine
     from wine_training.models import Fold, ModelSpec, TrainingError, TrainingResult
-    from wine_training.session import WorkerLostError, ray_session
+    from wine_training.session import RayEndedError, WorkerLostError, ray_session
     from wine_training.sweeps import forest_sweep
     from wine_training.training import train_ray, train_sequential
 
 __all__ = [
     "Fold",
     "ModelSpec",
+    "RayEndedError",
     "RayStartError",
     "TrainingError",
     "TrainingResult",
@@ -39,7 +40,7 @@ _MODULES = {
     "data": ("WineData", "WineDataError", "load_wine"),
     "models": ("Fold", "ModelSpec", "TrainingError", "TrainingResult"),
     "cluster": ("RayStartError",),
-    "session": ("WorkerLostError", "ray_session"),
+    "session": ("RayEndedError", "WorkerLostError", "ray_session"),
     "sweeps": ("forest_sweep",),
     "training": ("train_ray", "train_sequential"),
 }

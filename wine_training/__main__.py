@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from wine_training import (
+    RayEndedError,
     RayStartError,
     WorkerLostError,
     forest_sweep,
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         _demonstrate(options)
-    except (ValueError, ImportError, RayStartError, WorkerLostError, OSError) as error:
+    except (ValueError, ImportError, RayStartError, RayEndedError, WorkerLostError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -13,7 +13,7 @@ import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -45,11 +45,19 @@ ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_
 """As in `train_sequential`. Ray sets these for its workers too, but only after they have preloaded scikit-learn."""
 
 
+VITAL = ("gcs_server", "raylet")
+"""Ray's processes without which no task runs."""
+
+
 class WorkerLostError(RuntimeError):
     """A Ray worker or its machine went away during a task, or a task took too long."""
 
     results: Mapping[int, TrainingResult] = MappingProxyType({})
     """What was trained all the same, by the number of the spec in the sweep, counted from 0."""
+
+
+class RayEndedError(RuntimeError):
+    """Ray itself ended, while a session was open: something killed a process without which no task runs."""
 
 
 class UnprotectedWarning(RuntimeWarning):
@@ -72,6 +80,24 @@ class RaySession:
     """The reserved CPUs of a cluster; ``None`` in a session of its own."""
     shape: str = ""
     """The nodes that they are on, in words; empty in a session of its own."""
+    daemons: Mapping[str, psutil.Process] = field(default_factory=dict, repr=False, compare=False)
+    """The processes without which Ray does nothing, by name; none of a cluster's."""
+
+    @property
+    def ended(self) -> list[str]:
+        """Names of the `daemons` that have ended."""
+        return [name for name, daemon in self.daemons.items() if not daemon.is_running() or _is_zombie(daemon)]
+
+    def check(self) -> None:
+        """Raise `RayEndedError` if one of the `daemons` has ended."""
+        if self.ended:
+            raise RayEndedError(f"Ray has ended: something killed its {' and '.join(self.ended)}")
+
+
+def _is_zombie(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
+    return True
 
 
 _active: RaySession | None = None
@@ -162,7 +188,7 @@ def ray_session(
     folder = None if address is not None else PrivateFolder()
     before = _descendants()
     daemons: set[psutil.Process] = set()
-    started = False
+    session: RaySession | None = None
     with _own_sigterm():
         try:
             os.environ.update({name: value for name, value in _SETTINGS.items() if name not in os.environ})
@@ -182,16 +208,19 @@ def ray_session(
                 session = _start(cpus, folder.for_ray) if folder else _attach(cpus, str(address), nodes)
             finally:
                 daemons = _descendants() - before
-            _active, started = session, True
+            if folder:
+                vital = {daemon.name(): daemon for daemon in daemons if daemon.name() in VITAL}
+                session = replace(session, daemons=vital)
+            _active = session
             with contextlib.nullcontext() if folder else cluster.carried(wine_training):
                 yield session
         finally:
             _active = None
             if daemons:
                 daemons |= _descendants(*daemons)
+            orderly = session is not None and not session.ended  # else some processes do not end by themselves
             ray.shutdown()
-            # What is broken off while it starts does not end by itself.
-            killed = _end(daemons, LEFTOVER_SECONDS if started else 0.0)
+            killed = _end(daemons, LEFTOVER_SECONDS if orderly else 0.0)
             if folder:
                 folder.remove()
             # ray.init leaves variables behind that change how a later session, or a child process, starts.
@@ -199,7 +228,7 @@ def ray_session(
                 del os.environ[name]
             os.environ.update(environment)
             read_environment_again()
-            if killed and started:  # last, because a warning may be turned into an error
+            if killed and orderly:  # last, because a warning may be turned into an error
                 warnings.warn(
                     f"processes of Ray that did not end by themselves were killed: {', '.join(killed)}",
                     LeftoverWarning,

@@ -25,6 +25,8 @@ LONGEST_FIRST, AS_GIVEN = ORDERS = "longest-first", "as-given"
 WINDOW = 4
 """Tasks per CPU that the driver watches at a time. Tasks end nearly in the order of their submission, and to watch a
 thousand at a time would cost CPU time that the workers want."""
+LOOK_EVERY_S = 1.0
+"""Seconds after which the driver looks whether Ray still runs, while no task ends: Ray tells it after a minute."""
 MOST_NAMED = 10
 """Specs that an error names by their number, at most."""
 
@@ -138,7 +140,9 @@ def train_ray(
     RayStartError
         If Ray cannot be started, or a worker of a cluster has another Python, NumPy or scikit-learn than this process.
     WorkerLostError
-        If a task was lost more often than `retries` allow; ``error.results`` as above.
+        If a task was lost more often than `retries` allow, with ``error.results`` as above.
+    RayEndedError
+        If something killed Ray itself; the models that were trained are lost.
     """
     import ray
 
@@ -175,8 +179,7 @@ def train_ray(
                     )
                     running[ref] = task
                     task.began_again(timeout)
-                left = None if timeout is None else max(0.0, next(iter(running.values())).until - time.monotonic())
-                ready, _ = ray.wait(list(islice(running, WINDOW * limit)), num_returns=1, timeout=left)
+                ready = _first_of(list(islice(running, WINDOW * limit)), next(iter(running.values())).until)
                 ref = ready[0] if ready else next(iter(running))  # the one that began first is the first to be late
                 task = running.pop(ref)
                 try:
@@ -203,6 +206,20 @@ def train_ray(
             for ref in running:
                 ray.cancel(ref)
     return progress_of.results_of_all()
+
+
+def _first_of(refs: list[Any], until: float) -> list[Any]:
+    """Return the task that ends first, none if all go on at that time; raise `RayEndedError` if Ray itself ends."""
+    import ray
+
+    session = active_session()
+    while True:
+        left = until - time.monotonic()
+        ready: list[Any] = ray.wait(refs, num_returns=1, timeout=max(0.0, min(left, LOOK_EVERY_S)))[0]
+        if ready or left <= LOOK_EVERY_S:
+            return ready
+        if session:
+            session.check()
 
 
 @dataclass
@@ -311,6 +328,8 @@ def _running_ray(cpus: int | None) -> Iterator[tuple[int, bool, Mapping[str, str
             yield session.cpus, False, {}
         return
     active = active_session()
+    if active:
+        active.check()
     total = active.cpus if active else int(ray.cluster_resources().get("CPU", 0))
     limit = checked_cpus(cpus, total, "the running Ray session")
     if active:

@@ -207,11 +207,11 @@ class RayKeeper:
 
     def workers(self, cpus: int, nodes: int | None = None) -> RayWorkers:
         """Return the warm workers of a session with this CPU limit, on so many nodes; end the one before, if it had
-        another.
+        another or something killed its Ray.
         """
         from threadpoolctl import threadpool_limits
 
-        if self._running is None or self._running[0] != (cpus, nodes):
+        if self._running is None or self._running[0] != (cpus, nodes) or self._running[1].session.ended:
             self.stop()
             session = self._stack.enter_context(measured_session(cpus, address=self._address, nodes=nodes))
             try:

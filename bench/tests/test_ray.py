@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import psutil
 import pytest
@@ -74,6 +74,30 @@ def test_what_is_left_of_a_session_is_an_error(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(LeftoverWarning, match="raylet"), measured_session(1):
         assert os.environ[ours] == "1"
     assert dict(os.environ) == environment
+
+
+def test_ray_that_something_killed_is_started_anew_for_the_next_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Daemon:
+        def is_running(self) -> bool:
+            return not killed
+
+        def status(self) -> str:
+            return psutil.STATUS_SLEEPING
+
+    @contextlib.contextmanager
+    def started(cpus: int, *, address: str | None, nodes: int | None) -> Iterator[RaySession]:
+        yield RaySession(cpus, "local", daemons={"gcs_server": cast("Any", Daemon())})
+
+    killed: list[int] = []
+    monkeypatch.setattr(cells_ray, "measured_session", started)
+    monkeypatch.setattr(cells_ray, "warm_workers", lambda session: frozenset("ab"))
+    monkeypatch.setattr(cells_ray, "worker_niceness", lambda session: 0)
+    keeper = RayKeeper(None)
+    first = keeper.workers(2)
+    assert keeper.workers(2) is first
+    killed.append(1)
+    assert keeper.workers(2) is not first
+    keeper.stop()
 
 
 @pytest.mark.parametrize(

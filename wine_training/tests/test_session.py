@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import socket
@@ -15,10 +16,26 @@ import psutil
 import pytest
 import ray
 
-from wine_training import RayStartError, WineData, WorkerLostError, ray_session, session, train_ray
+from wine_training import (
+    RayEndedError,
+    RayStartError,
+    WineData,
+    WorkerLostError,
+    ray_session,
+    session,
+    train_ray,
+    training,
+)
 from wine_training.models import ModelSpec
 from wine_training.private import LOCK, MODE, TOKEN, PrivateFolder
-from wine_training.session import LeftoverWarning, UnprotectedWarning, active_session, checked_cpus, usable_cpus
+from wine_training.session import (
+    LeftoverWarning,
+    RaySession,
+    UnprotectedWarning,
+    active_session,
+    checked_cpus,
+    usable_cpus,
+)
 from wine_training.tests.test_training import SWEEP, Reporter
 
 
@@ -101,11 +118,36 @@ def test_training_without_a_session_starts_one_and_ends_it(toy: WineData, one_ra
     assert not ray.is_initialized()
 
 
-def test_a_session_ends_when_its_block_fails(one_ray_at_a_time: None) -> None:
-    with pytest.raises(KeyboardInterrupt), ray_session(1):
-        raise KeyboardInterrupt
+def test_ray_that_something_killed_is_told_at_once_and_ends(toy: WineData, one_ray_at_a_time: None) -> None:
+    children = set(psutil.Process().children(recursive=True))
+    with ray_session(1) as started:
+        started.daemons["gcs_server"].kill()
+        started.daemons["gcs_server"].wait()
+        with pytest.raises(RayEndedError, match=r"something killed its gcs_server$"):
+            train_ray(SWEEP, toy)
     assert not ray.is_initialized()
     assert active_session() is None
+    assert set(psutil.Process().children(recursive=True)) <= children
+
+
+def test_while_no_task_ends_it_looks_whether_ray_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+
+    def no_task_ends(refs: list[int], *, num_returns: int, timeout: float) -> tuple[list[int], list[int]]:
+        waits.append(timeout)
+        if len(waits) == 3:
+            daemon.kill()
+            daemon.wait()
+        return [], refs
+
+    monkeypatch.setattr(ray, "wait", no_task_ends)
+    with subprocess.Popen(["sleep", "60"]) as daemon:
+        found = RaySession(1, "local", daemons={"raylet": psutil.Process(daemon.pid)})
+        monkeypatch.setattr(session, "_active", found)
+        with pytest.raises(RayEndedError, match="raylet"):
+            training._first_of([1], math.inf)
+    assert waits == [training.LOOK_EVERY_S] * 3
+    assert training._first_of([1], time.monotonic() - 1.0) == []  # its time is over: nobody asks for Ray
 
 
 def test_a_task_that_runs_out_of_memory_is_named(
