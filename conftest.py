@@ -8,7 +8,7 @@ import pytest
 
 pytest_plugins = ["bench.speedup.plugin"]
 
-WITH_RAY = ("cluster", "demonstration", "forests", "private", "ray", "readme", "session", "sweeps", "training")
+WITH_RAY = ("cluster", "private", "ray", "readme", "session", "training")
 
 
 @pytest.hookimpl(optionalhook=True)

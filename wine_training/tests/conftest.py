@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from wine_training import WineData, ray_session
+from wine_training import WineData, load_wine, ray_session
 from wine_training.session import LeftoverWarning, RaySession, usable_cpus
 from wine_training.tests.made_up import UCI_HEADER, WriteCsv, made_up_rows
 
@@ -77,6 +77,15 @@ def toy() -> WineData:
     for part in parts:
         part.setflags(write=False)
     return WineData(*parts, kind="red", source="csv", provenance="a toy", digest="toy")
+
+
+@pytest.fixture(scope="session")
+def few() -> WineData:
+    """Yield a few rows of the twin."""
+    data = load_wine("twin")
+    return WineData(
+        data.X_train[:200], data.X_test[:60], data.y_train[:200], data.y_test[:60], "red", "twin", "few", "few"
+    )
 
 
 @pytest.fixture(scope="module")

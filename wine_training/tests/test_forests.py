@@ -10,10 +10,9 @@ import pytest
 from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
 from sklearn.neighbors import KNeighborsClassifier
 
-from wine_training import ModelSpec, TrainingError, WineData, forest_sweep, load_wine, train_ray, train_sequential
+from wine_training import ModelSpec, TrainingError, WineData, load_wine
 from wine_training.forests import fit_trees, joined, trees_of
 from wine_training.models import Fold
-from wine_training.session import RaySession
 
 FORESTS = [
     RandomForestClassifier(),
@@ -74,15 +73,3 @@ def test_a_part_that_fails_is_named(toy: WineData) -> None:
         TrainingError, match=r"^spec 4, RandomForestClassifier\(n_estimators=9, max_depth=-1\): .*Got -1"
     ):
         fit_trees(spec, toy, range(3, 9), number=4)
-
-
-def test_ray_splits_and_joins_forests(toy: WineData, ray_with_two_cpus: RaySession) -> None:
-    sweep = forest_sweep(3)
-    looped = train_sequential(sweep, toy, keep_predictions=True)
-    trained = train_ray(sweep, toy, keep_predictions=True)
-    assert max(len(result.parts) for result in trained) > 1
-    for one, other in zip(looped, trained, strict=True):
-        assert one.accuracy == other.accuracy
-        assert np.array_equal(one.predictions, other.predictions)  # type: ignore[arg-type]
-    kept = train_ray(sweep, toy, keep_models=True)
-    assert [len(result.model.estimators_) for result in kept] == [50, 70, 90]

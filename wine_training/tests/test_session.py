@@ -112,12 +112,6 @@ def test_folders_of_killed_drivers_are_removed() -> None:
             folder.remove()
 
 
-def test_training_without_a_session_starts_one_and_ends_it(toy: WineData, one_ray_at_a_time: None) -> None:
-    (result,) = train_ray([ModelSpec(Reporter())], toy, cpus=1)
-    assert result.accuracy >= 0
-    assert not ray.is_initialized()
-
-
 def test_ray_that_something_killed_is_told_at_once_and_ends(toy: WineData, one_ray_at_a_time: None) -> None:
     children = set(psutil.Process().children(recursive=True))
     with ray_session(1) as started:
@@ -156,7 +150,7 @@ def test_a_task_that_runs_out_of_memory_is_named(
     monkeypatch.setenv("RAY_memory_usage_threshold", "0.001")  # any machine is fuller than that
     with pytest.raises(WorkerLostError, match=r"spec 0, .*: OutOfMemoryError: "):
         train_ray([ModelSpec(Reporter("hang"))], toy, cpus=1, retries=1)
-    assert not ray.is_initialized()
+    assert not ray.is_initialized(), "a session that training started ends with it"
 
 
 SIGTERM = """

@@ -1,4 +1,4 @@
-"""The five uses: their sweeps, and that Ray and the loop train the same."""
+"""The five uses: their sweeps."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ import numpy as np
 import pytest
 from sklearn.ensemble import RandomForestClassifier
 
-from wine_training import Fold, ModelSpec, TrainingError, WineData, load_wine, sweeps, train_ray, train_sequential
+from wine_training import Fold, ModelSpec, TrainingError, WineData, sweeps, train_ray, train_sequential
 from wine_training.data import FEATURES
 from wine_training.models import TrainingResult, fit_and_score
-from wine_training.session import RaySession
 from wine_training.sweeps import (
-    algorithm_sweep,
     ensemble_sweep,
     feature_sweep,
     fold_sweep,
@@ -22,19 +20,9 @@ from wine_training.sweeps import (
     majority,
     majority_accuracy,
 )
-from wine_training.training import ORDERS
 
 FOREST = RandomForestClassifier(n_estimators=5)
 SPEC = ModelSpec(FOREST, random_state=1)
-
-
-@pytest.fixture(scope="module")
-def few() -> WineData:
-    """Yield a few rows of the twin."""
-    data = load_wine("twin")
-    return WineData(
-        data.X_train[:200], data.X_test[:60], data.y_train[:200], data.y_test[:60], "red", "twin", "few", "few"
-    )
 
 
 def test_the_examples_work() -> None:
@@ -91,26 +79,6 @@ def test_members_vote(few: WineData) -> None:
         majority(train_sequential(ensemble_sweep(2, trees=2), few))
     results = train_sequential(ensemble_sweep(3, trees=5), few, keep_predictions=True)
     assert majority_accuracy(results, few) == np.mean(majority(results) == few.y_test)
-
-
-SWEEPS: dict[str, list[ModelSpec]] = {
-    "tuning": grid_sweep(FOREST, {"max_depth": [2, None], "n_estimators": [4, 12]}),
-    "validation": fold_sweep([SPEC], folds=3),
-    "ensemble": ensemble_sweep(4, trees=11),
-    "features": feature_sweep(SPEC)[:4],
-    "algorithms": algorithm_sweep()[:9],
-}
-
-
-@pytest.mark.parametrize("name", SWEEPS)
-@pytest.mark.parametrize("order", ORDERS)
-def test_ray_and_the_loop_agree_to_the_last_bit(
-    few: WineData, ray_with_two_cpus: RaySession, name: str, order: str
-) -> None:
-    looped = train_sequential(SWEEPS[name], few, keep_predictions=True)
-    trained = train_ray(SWEEPS[name], few, keep_predictions=True, order=order)
-    assert [one.accuracy for one in looped] == [one.accuracy for one in trained]
-    assert all(np.array_equal(a.predictions, b.predictions) for a, b in zip(looped, trained, strict=True))  # type: ignore[arg-type]
 
 
 def test_an_order_that_is_not_there(few: WineData) -> None:

@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
@@ -23,13 +24,23 @@ from wine_training import (
     TrainingError,
     WineData,
     WorkerLostError,
+    forest_sweep,
     load_wine,
     train_ray,
     train_sequential,
 )
 from wine_training.session import RaySession, this_worker
+from wine_training.sweeps import (
+    algorithm_sweep,
+    ensemble_sweep,
+    feature_sweep,
+    fold_sweep,
+    grid_sweep,
+)
+from wine_training.training import ORDERS
 
 FOREST = RandomForestClassifier(n_estimators=5)
+SPEC = ModelSpec(FOREST, random_state=1)
 SWEEP = [
     ModelSpec(FOREST, {"n_estimators": 3}, random_state=1),
     ModelSpec(ExtraTreesClassifier(n_estimators=20), random_state=2),
@@ -95,6 +106,38 @@ def test_real_forests_are_the_same_to_the_last_bit(ray_with_two_cpus: RaySession
     sweep = [ModelSpec(RandomForestClassifier(), {"n_estimators": n}, random_state=n) for n in (5, 10, 15)]
     looped, trained = train_sequential(sweep, data), train_ray(sweep, data)
     assert [result.accuracy for result in trained] == [result.accuracy for result in looped]
+
+
+def test_ray_splits_and_joins_forests(toy: WineData, ray_with_two_cpus: RaySession) -> None:
+    sweep = forest_sweep(3)
+    looped = train_sequential(sweep, toy, keep_predictions=True)
+    trained = train_ray(sweep, toy, keep_predictions=True)
+    assert max(len(result.parts) for result in trained) > 1
+    for one, other in zip(looped, trained, strict=True):
+        assert one.accuracy == other.accuracy
+        assert np.array_equal(one.predictions, other.predictions)  # type: ignore[arg-type]
+    kept = train_ray(sweep, toy, keep_models=True)
+    assert [len(result.model.estimators_) for result in kept] == [50, 70, 90]
+
+
+SWEEPS: dict[str, list[ModelSpec]] = {
+    "tuning": grid_sweep(FOREST, {"max_depth": [2, None], "n_estimators": [4, 12]}),
+    "validation": fold_sweep([SPEC], folds=3),
+    "ensemble": ensemble_sweep(4, trees=11),
+    "features": feature_sweep(SPEC)[:4],
+    "algorithms": algorithm_sweep()[:9],
+}
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+@pytest.mark.parametrize("order", ORDERS)
+def test_ray_and_the_loop_agree_to_the_last_bit(
+    few: WineData, ray_with_two_cpus: RaySession, name: str, order: str
+) -> None:
+    looped = train_sequential(SWEEPS[name], few, keep_predictions=True)
+    trained = train_ray(SWEEPS[name], few, keep_predictions=True, order=order)
+    assert [one.accuracy for one in looped] == [one.accuracy for one in trained]
+    assert all(np.array_equal(a.predictions, b.predictions) for a, b in zip(looped, trained, strict=True))  # type: ignore[arg-type]
 
 
 def test_workers_are_as_the_loop_is(toy: WineData, ray_with_two_cpus: RaySession) -> None:
