@@ -73,6 +73,7 @@ class Progress:
             takes = f" in about {duration(left)}" if left else ""
             fits = "" if fitting == len(items) else f"; there is time for {fitting} of them"
             self._reporter.write_line(f"measuring {plural(len(items), 'cell')}{takes}{fits}, {place}")
+            self._reporter.flush()
 
     def begin(self, nodeid: str, name: str) -> None:
         """Say that a cell begins."""
@@ -123,6 +124,7 @@ class Progress:
                     self._reporter.rewrite(one_row(self._label, line.removeprefix(self._label), width))
             else:
                 self._reporter.write_line(line)
+            self._reporter.flush()  # a log that is piped would be minutes behind
             if last:
                 self._reporter.currentfspath = self._file  # it need not be named again for the next cell
 

@@ -9,18 +9,23 @@ from bench.speedup.show.progress import Progress, one_row
 
 
 class Reporter:
-    """Takes what is written."""
+    """Takes what is written; it is there for others once it is flushed."""
 
     isatty = False
     currentfspath = None
 
     def __init__(self) -> None:
         self.lines: list[str] = []
+        self._buffer: list[str] = []
 
     def ensure_newline(self) -> None: ...
 
     def write_line(self, line: str) -> None:
-        self.lines.append(line)
+        self._buffer.append(line)
+
+    def flush(self) -> None:
+        self.lines += self._buffer
+        self._buffer = []
 
 
 def test_a_log_gets_a_line_a_minute_at_least(pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch) -> None:
