@@ -158,19 +158,17 @@ def train_ray(
             tasks = [[Work(number, 1.0)] for number in range(len(sweep))]
         rows = ray.put(data)
         train = remote(active_session(), train_task)
-
-        # Ray does not say when a task begins: with a time limit, only as many wait for a CPU as there are.
-        submitted_at_once = limit if has_more or timeout else len(tasks)
-        progress_of = _Progress(sweep, tasks, keep_predictions)
+        done = _Done(sweep, tasks, keep_predictions, advance)
         waiting = deque(_Task(place, task) for place, task in enumerate(tasks))
         running: dict[Any, _Task] = {}  # in the order of submission
+        # Ray does not say when a task begins: with a time limit, only as many wait for a CPU as there are.
+        submitted_at_once = limit if has_more or timeout else len(tasks)
         try:
-            while (waiting or running) and not (progress_of.failed and not retries):
+            while (waiting or running) and not (done.failed and not retries):
                 while waiting and len(running) < submitted_at_once:
                     task = waiting.popleft()
-                    models = [(sweep[work.number], work) for work in task.works]
                     ref = train.remote(
-                        models,
+                        [(sweep[work.number], work) for work in task.works],
                         rows,
                         task=task.place,
                         keep_models=keep_models,
@@ -181,31 +179,11 @@ def train_ray(
                     task.began_again(timeout)
                 ready = _first_of(list(islice(running, WINDOW * limit)), next(iter(running.values())).until)
                 ref = ready[0] if ready else next(iter(running))  # the one that began first is the first to be late
-                task = running.pop(ref)
-                try:
-                    if not ready:
-                        ray.cancel(ref, force=True)
-                        raise TimeoutError(f"it took longer than {timeout:g} s")
-                    for _ in progress_of.add(task, ray.get(ref)):
-                        advance()
-                except ray.exceptions.RayTaskError as error:
-                    if isinstance(error.cause, cluster.RayStartError):
-                        raise error.cause from None
-                    if not isinstance(error.cause, TrainingError):
-                        raise
-                    if len(task.works) > 1 and retries:  # the others in it can be trained
-                        waiting.extend(_Task(task.place, [work], task.tries) for work in task.works)
-                    else:
-                        progress_of.failed[task.works[0].number] = error.cause
-                except (ray.exceptions.RayError, TimeoutError) as error:
-                    if task.tries <= retries:
-                        waiting.append(task)
-                    else:
-                        progress_of.lost(task, error)
+                waiting.extend(_settled(done, running.pop(ref), ref, timeout if not ready else None, retries))
         finally:
             for ref in running:
                 ray.cancel(ref)
-    return progress_of.results_of_all()
+    return done.results_of_all()
 
 
 def _first_of(refs: list[Any], until: float) -> list[Any]:
@@ -220,6 +198,30 @@ def _first_of(refs: list[Any], until: float) -> list[Any]:
             return ready
         if session:
             session.check()
+
+
+def _settled(done: _Done, task: _Task, ref: Any, late: float | None, retries: int) -> list[_Task]:
+    """Take what came of a task that has ended, or is late after so many seconds; return what is to be trained again."""
+    import ray
+
+    try:
+        if late is not None:
+            ray.cancel(ref, force=True)
+            raise TimeoutError(f"it took longer than {late:g} s")
+        done.add(task, ray.get(ref))
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, cluster.RayStartError):
+            raise error.cause from None
+        if not isinstance(error.cause, TrainingError):
+            raise
+        if len(task.works) > 1 and retries:  # the others in it can be trained
+            return [_Task(task.place, [work], task.tries) for work in task.works]
+        done.failed[task.works[0].number] = error.cause
+    except (ray.exceptions.RayError, TimeoutError) as error:
+        if task.tries <= retries:
+            return [task]
+        done.failed |= {work.number: error for work in task.works}
+    return []
 
 
 @dataclass
@@ -239,12 +241,19 @@ class _Task:
             self.until = time.monotonic() + timeout
 
 
-class _Progress:
+class _Done:
     """What came of the models of a sweep so far."""
 
-    def __init__(self, sweep: Sequence[ModelSpec], tasks: Sequence[Sequence[Work]], keep_predictions: bool) -> None:
+    def __init__(
+        self,
+        sweep: Sequence[ModelSpec],
+        tasks: Sequence[Sequence[Work]],
+        keep_predictions: bool,
+        advance: Callable[[], None],
+    ) -> None:
         self._sweep = sweep
         self._keep_predictions = keep_predictions
+        self._advance = advance
         self._expected = Counter(work.number for task in tasks for work in task)
         self._parts: dict[int, list[TrainingResult | Votes]] = defaultdict(list)
         self._tries: dict[int, int] = defaultdict(int)
@@ -252,8 +261,8 @@ class _Progress:
         self.failed: dict[int, Exception] = {}
         """Why models were not trained, by their number."""
 
-    def add(self, task: _Task, parts: Sequence[TrainingResult | Votes]) -> Iterator[int]:
-        """Add what a task returned; yield the number of each model that is whole now."""
+    def add(self, task: _Task, parts: Sequence[TrainingResult | Votes]) -> None:
+        """Add what a task returned."""
         for work, part in zip(task.works, parts, strict=True):
             number = work.number
             self._parts[number].append(part)
@@ -263,11 +272,7 @@ class _Progress:
                 self._results[number] = (
                     result if self._tries[number] == 1 else replace(result, tries=self._tries[number])
                 )
-                yield number
-
-    def lost(self, task: _Task, error: Exception) -> None:
-        """Give a task up."""
-        self.failed |= {work.number: error for work in task.works}
+                self._advance()
 
     def results_of_all(self) -> list[TrainingResult]:
         """Return one result per spec.
