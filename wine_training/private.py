@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import secrets
 import shutil
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from filelock import FileLock, Timeout
 
 FOLDER = "wine-ray"
 """Session folders have this name, followed by the driver's process id."""
@@ -41,8 +41,8 @@ class PrivateFolder:
             if _is_abandoned(folder):
                 shutil.rmtree(folder, ignore_errors=True)
         self.path = Path(tempfile.mkdtemp(prefix=f"{FOLDER}-{os.getpid()}-", dir=base))  # with the mode 0700
-        self._lock = (self.path / LOCK).open("w", encoding="utf-8")
-        fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._lock = FileLock(self.path / LOCK, thread_local=False)
+        self._lock.acquire()
         self._token = self.path / "token"
         with os.fdopen(os.open(self._token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(secrets.token_hex(32))
@@ -59,21 +59,20 @@ class PrivateFolder:
 
     def remove(self) -> None:
         """Remove it with all that is in it."""
+        self._lock.release()
         shutil.rmtree(self.path, ignore_errors=True)
-        self._lock.close()
 
 
 def _is_abandoned(folder: Path) -> bool:
     """Return whether nobody holds the lock of a session folder, and its driver is none of the living."""
     try:
-        with (folder / LOCK).open("r", encoding="utf-8") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except FileNotFoundError:  # just made, or by an earlier version of this program
-        driver = folder.name.split("-")[-2]
-        return driver.isdigit() and not psutil.pid_exists(int(driver)) and time.time() - folder.stat().st_mtime > NEW_S
-    except OSError:  # held, or somebody else's
+        if not (folder / LOCK).exists():  # just made, or by an earlier version of this program
+            driver, age = folder.name.split("-")[-2], time.time() - folder.stat().st_mtime
+            return driver.isdigit() and not psutil.pid_exists(int(driver)) and age > NEW_S
+        with FileLock(folder / LOCK, blocking=False):
+            return True
+    except (Timeout, OSError):  # held, or somebody else's
         return False
-    return True
 
 
 def has_tokens() -> bool:

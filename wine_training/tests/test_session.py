@@ -103,7 +103,7 @@ def test_folders_of_killed_drivers_are_removed() -> None:
 
     old, new = renamed(3600.0, lock=False), renamed(lock=False)
     dead, elsewhere = renamed(), renamed()  # in another container, perhaps
-    dead._lock.close()
+    dead._lock.release()
     folders = old, dead, new, elsewhere, PrivateFolder()
     try:
         assert [folder.path.is_dir() for folder in folders] == [False, False, True, True, True]
