@@ -59,6 +59,9 @@ class WorkerLostError(RuntimeError):
 class RayEndedError(RuntimeError):
     """Ray itself ended, while a session was open: something killed a process without which no task runs."""
 
+    results: Mapping[int, TrainingResult] = MappingProxyType({})
+    """As those of `WorkerLostError`."""
+
 
 class UnprotectedWarning(RuntimeWarning):
     """A Ray session has no token, because this version of Ray knows none."""

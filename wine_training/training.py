@@ -19,14 +19,14 @@ from wine_training.data import WineData
 from wine_training.forests import Votes, fit_trees, joined
 from wine_training.models import ModelSpec, TrainingError, TrainingResult, checked, fit_and_score
 from wine_training.plan import Work, tasks_of
-from wine_training.session import WorkerLostError, active_session, checked_cpus, ray_session, remote
+from wine_training.session import RayEndedError, WorkerLostError, active_session, checked_cpus, ray_session, remote
 
 LONGEST_FIRST, AS_GIVEN = ORDERS = "longest-first", "as-given"
 WINDOW = 4
 """Tasks per CPU that the driver watches at a time. Tasks end nearly in the order of their submission, and to watch a
 thousand at a time would cost CPU time that the workers want."""
 LOOK_EVERY_S = 1.0
-"""Seconds after which the driver looks whether Ray still runs, while no task ends: Ray tells it after a minute."""
+"""Seconds after which the driver looks whether Ray still runs: Ray ends it after a minute in which it does not."""
 MOST_NAMED = 10
 """Specs that an error names by their number, at most."""
 
@@ -142,7 +142,7 @@ def train_ray(
     WorkerLostError
         If a task was lost more often than `retries` allow, with ``error.results`` as above.
     RayEndedError
-        If something killed Ray itself; the models that were trained are lost.
+        If something killed Ray itself; ``error.results`` as above.
     """
     import ray
 
@@ -158,7 +158,7 @@ def train_ray(
             tasks = [[Work(number, 1.0)] for number in range(len(sweep))]
         rows = ray.put(data)
         train = remote(active_session(), train_task)
-        done = _Done(sweep, tasks, keep_predictions, advance)
+        done, watch = _Done(sweep, tasks, keep_predictions, advance), _Watch()
         waiting = deque(_Task(place, task) for place, task in enumerate(tasks))
         running: dict[Any, _Task] = {}  # in the order of submission
         # Ray does not say when a task begins: with a time limit, only as many wait for a CPU as there are.
@@ -177,27 +177,37 @@ def train_ray(
                     )
                     running[ref] = task
                     task.began_again(timeout)
-                ready = _first_of(list(islice(running, WINDOW * limit)), next(iter(running.values())).until)
+                ready = watch.first_of(list(islice(running, WINDOW * limit)), next(iter(running.values())).until)
                 ref = ready[0] if ready else next(iter(running))  # the one that began first is the first to be late
                 waiting.extend(_settled(done, running.pop(ref), ref, timeout if not ready else None, retries))
+        except RayEndedError as error:
+            error.results = done.results
+            raise
         finally:
             for ref in running:
                 ray.cancel(ref)
     return done.results_of_all()
 
 
-def _first_of(refs: list[Any], until: float) -> list[Any]:
-    """Return the task that ends first, none if all go on at that time; raise `RayEndedError` if Ray itself ends."""
-    import ray
+class _Watch:
+    """Waits for tasks, and looks every second whether Ray still runs."""
 
-    session = active_session()
-    while True:
-        left = until - time.monotonic()
-        ready: list[Any] = ray.wait(refs, num_returns=1, timeout=max(0.0, min(left, LOOK_EVERY_S)))[0]
-        if ready or left <= LOOK_EVERY_S:
-            return ready
-        if session:
-            session.check()
+    def __init__(self) -> None:
+        self._session = active_session()
+        self._looked = time.monotonic()
+
+    def first_of(self, refs: list[Any], until: float) -> list[Any]:
+        """Return the task that ends first, none if all go on at that time; raise `RayEndedError` if Ray itself ends."""
+        import ray
+
+        while True:
+            now = time.monotonic()
+            if self._session and now - self._looked >= LOOK_EVERY_S:
+                self._session.check()
+                self._looked = now
+            ready: list[Any] = ray.wait(refs, num_returns=1, timeout=max(0.0, min(until - now, LOOK_EVERY_S)))[0]
+            if ready or until - now <= LOOK_EVERY_S:
+                return ready
 
 
 def _settled(done: _Done, task: _Task, ref: Any, late: float | None, retries: int) -> list[_Task]:
@@ -274,6 +284,11 @@ class _Done:
                 )
                 self._advance()
 
+    @property
+    def results(self) -> dict[int, TrainingResult]:
+        """The models that are whole, by their number."""
+        return dict(sorted(self._results.items()))
+
     def results_of_all(self) -> list[TrainingResult]:
         """Return one result per spec.
 
@@ -294,7 +309,7 @@ class _Done:
         else:
             kind = type(cause).__name__
             error = WorkerLostError(f"spec {number}, {self._sweep[number]}: {kind}: {reason}{more}")
-        error.results = dict(sorted(self._results.items()))
+        error.results = self.results
         raise error from (None if isinstance(cause, TrainingError) else cause)
 
 

@@ -124,24 +124,28 @@ def test_ray_that_something_killed_is_told_at_once_and_ends(toy: WineData, one_r
     assert set(psutil.Process().children(recursive=True)) <= children
 
 
-def test_while_no_task_ends_it_looks_whether_ray_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    waits: list[float] = []
+@pytest.mark.parametrize("tasks_end", [True, False])
+def test_every_second_it_looks_whether_ray_runs(monkeypatch: pytest.MonkeyPatch, tasks_end: bool) -> None:
+    now = 0.0
 
-    def no_task_ends(refs: list[int], *, num_returns: int, timeout: float) -> tuple[list[int], list[int]]:
-        waits.append(timeout)
-        if len(waits) == 3:
+    def wait(refs: list[int], *, num_returns: int, timeout: float) -> tuple[list[int], list[int]]:
+        nonlocal now
+        now += 0.3 if tasks_end else timeout
+        if now > 5 and daemon.poll() is None:
             daemon.kill()
             daemon.wait()
-        return [], refs
+        return (refs, []) if tasks_end else ([], refs)
 
-    monkeypatch.setattr(ray, "wait", no_task_ends)
+    monkeypatch.setattr(ray, "wait", wait)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     with subprocess.Popen(["sleep", "60"]) as daemon:
         found = RaySession(1, "local", daemons={"raylet": psutil.Process(daemon.pid)})
         monkeypatch.setattr(session, "_active", found)
+        watch = training._Watch()
+        assert watch.first_of([1], until=0.9) == ([1] if tasks_end else [])
         with pytest.raises(RayEndedError, match="raylet"):
-            training._first_of([1], math.inf)
-    assert waits == [training.LOOK_EVERY_S] * 3
-    assert training._first_of([1], time.monotonic() - 1.0) == []  # its time is over: nobody asks for Ray
+            any(not watch.first_of([1], math.inf) for _ in range(100))
+    assert 5 < now < 7
 
 
 def test_a_task_that_runs_out_of_memory_is_named(
