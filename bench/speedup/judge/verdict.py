@@ -74,7 +74,8 @@ class Columns:
             found[name] = other = copy(first)
             other.values = np.array([record.logs[name] for record in records])
             other.ses = _numbers(record.log_ses[name] for record in records)
-            other.again, other.again_ses = first.again.copy(), first.again_ses.copy()
+            if again:
+                other.again, other.again_ses = first.again.copy(), first.again_ses.copy()
             for n in again:
                 night = night_of(records[n], name)
                 other.again[n], other.again_ses[n] = _numbers((night.remeasured, night.remeasured_se))
