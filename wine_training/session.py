@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -212,8 +212,7 @@ def ray_session(
             finally:
                 daemons = _descendants() - before
             if folder:
-                vital = {daemon.name(): daemon for daemon in daemons if daemon.name() in VITAL}
-                session = replace(session, daemons=vital)
+                session = replace(session, daemons=_vital(daemons))
             _active = session
             with contextlib.nullcontext() if folder else cluster.carried(wine_training):
                 yield session
@@ -320,6 +319,15 @@ def _descendants(*roots: psutil.Process) -> set[psutil.Process]:
     for root in roots or (psutil.Process(),):
         with contextlib.suppress(psutil.NoSuchProcess):
             found.update(root.children(recursive=True))
+    return found
+
+
+def _vital(processes: Iterable[psutil.Process]) -> dict[str, psutil.Process]:
+    found: dict[str, psutil.Process] = {}
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):  # it was started and has ended meanwhile
+            if process.name() in VITAL:
+                found[process.name()] = process
     return found
 
 

@@ -228,6 +228,8 @@ def _settled(done: _Done, task: _Task, ref: Any, late: float | None, retries: in
             return [_Task(task.place, [work], task.tries) for work in task.works]
         done.failed[task.works[0].number] = error.cause
     except (ray.exceptions.RayError, TimeoutError) as error:
+        if session := active_session():
+            session.check()
         if task.tries <= retries:
             return [task]
         done.failed |= {work.number: error for work in task.works}

@@ -123,6 +123,8 @@ def warm_workers(session: RaySession, clock: Callable[[], float] = time.monotoni
     ------
     RayStartError
         If fewer workers than the session's CPUs answer, or have other versions of the packages than the driver.
+    RayEndedError
+        If something killed Ray itself.
     """
     import numpy as np
     import ray
@@ -146,6 +148,7 @@ def warm_workers(session: RaySession, clock: Callable[[], float] = time.monotoni
         except ray.exceptions.RayTaskError as error:
             raise error.cause from None
         except ray.exceptions.RayError as error:  # a worker or a node was lost; others may come
+            session.check()
             lost = f" ({type(error).__name__})"
             for task in tasks:
                 ray.cancel(task)

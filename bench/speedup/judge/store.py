@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ..keep.decisions import ACCEPT, Decision, Decisions
 from ..keep.index import keep, recall
@@ -190,7 +193,9 @@ def _suite(
     if store is None or not history.digest:
         cells, together = judge_all()
     else:
-        cells, together = _kept(store, repr((history.digest, protocol, rule, made)), judge_all)
+        # Another NumPy may say another last digit.
+        state = repr((history.digest, protocol, rule, made, np.__version__, sys.version))
+        cells, together = _kept(store, state, len(fingerprints), judge_all)
     latest, latest_of_ours = (max(map(last, several), default="") for several in (fingerprints, ours))
     series = tuple(
         Series(
@@ -205,12 +210,14 @@ def _suite(
     return Suite(protocol, series, together)
 
 
-def _kept(store: Path, state: str, judge: Callable[[], Told]) -> Told:
-    """Return what was said of this state of a store; if nothing was, judge it, and keep what is said."""
+def _kept(store: Path, state: str, count: int, judge: Callable[[], Told]) -> Told:
+    """Return what was said of so many series in this state of a store; if nothing was, judge it, and keep that."""
     key = hashlib.sha256(state.encode(errors="replace")).hexdigest()
     known = recall(store, key)
     with contextlib.suppress(TypeError, LookupError, AttributeError):  # nothing is kept, or it is damaged
-        return [from_plain(one) for one in known["cells"]], known["together"] and from_plain(known["together"])
+        cells = [from_plain(one) for one in known["cells"]]
+        if len(cells) == count:
+            return cells, known["together"] and from_plain(known["together"])
     cells, together = judge()
     keep(store, key, {"cells": [asdict(one) for one in cells], "together": together and asdict(together)})
     return cells, together

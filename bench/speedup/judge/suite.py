@@ -186,8 +186,9 @@ def judge_suite(
     if sum(whole) > 1:
         several = [nights for _, nights in compress(judged, whole)]
         known = calendar([nights[SPEEDUP] for nights in several])
-        points = {name: pooled([nights[name] for nights in several], known) for name in QUANTITIES}
-        if points[SPEEDUP]:
+        means = {name: pooled([nights[name] for nights in several], known) for name in QUANTITIES}
+        points = {name: nights for name, nights in means.items() if nights}  # a level may be new in all cells but one
+        if SPEEDUP in points:
             engines = {records[-1].fingerprint.engine for records in compress(cells, whole)}
             engine = engines.pop() if len(engines) == 1 else "the engine"
             common = [decision for decision in made[0] if all(decision in others for others in made)]

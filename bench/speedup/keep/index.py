@@ -33,6 +33,8 @@ from .runs import History, Record, SavedRun, read_history, read_run, stored_file
 
 WAIT_S = 2.0
 """How long to wait for another process that writes it."""
+SHORT_WAIT_S = 0.2
+"""The same where it takes no longer to make anew what is kept."""
 KEPT = 20
 """How much of what was made of a store is kept."""
 AT_ONCE = 500
@@ -65,13 +67,13 @@ def read_store(store: Path, *, without: Path | None = None) -> History:
 
 def recall(store: Path, key: str) -> Any:
     """Return what was made of a store and kept by this key, ``None`` if nothing was."""
-    with Index(store) as index:
+    with Index(store, SHORT_WAIT_S) as index:
         return index.recall(key)
 
 
 def keep(store: Path, key: str, made: Any) -> None:
     """Keep what was made of a store: plain numbers and strings, lists and dicts of them."""
-    with Index(store) as index:
+    with Index(store, SHORT_WAIT_S) as index:
         index.keep(key, made)
 
 
@@ -82,9 +84,12 @@ class Index:
     ----------
     store : Path
         The folder of the store.
+    wait_s : float
+        Seconds to wait for another process that writes it; then there is none.
     """
 
-    def __init__(self, store: Path) -> None:
+    def __init__(self, store: Path, wait_s: float = WAIT_S) -> None:
+        self._wait_s = wait_s
         self.file = _folder() / f"{hashlib.sha256(str(store.resolve()).encode()).hexdigest()[:16]}.sqlite3"
         self._database: sqlite3.Connection | None = None
         self._texts: dict[int, bytes] = {}
@@ -124,7 +129,7 @@ class Index:
 
     def _open(self) -> None:
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        self._database = database = sqlite3.connect(self.file, timeout=WAIT_S)
+        self._database = database = sqlite3.connect(self.file, timeout=self._wait_s)
         with database:
             database.executescript(_TABLES)
             found = database.execute("SELECT version FROM version").fetchall()
@@ -174,13 +179,13 @@ class Index:
         try:
             found = self._database.execute("SELECT content FROM made WHERE key = ?", (key,))
             return json.loads(next(found, ("null",))[0])
-        except (sqlite3.Error, ValueError):
+        except (sqlite3.Error, ValueError, TypeError, RecursionError):
             return None
 
     def keep(self, key: str, made: Any) -> None:
         """Keep something, and forget what has not been made for the longest time."""
         if self._database is not None:
-            with contextlib.suppress(sqlite3.Error), self._database:
+            with contextlib.suppress(sqlite3.Error, TypeError, ValueError), self._database:
                 self._database.execute("INSERT OR REPLACE INTO made VALUES (?, ?)", (key, json.dumps(made)))
                 self._database.execute("DELETE FROM made WHERE rowid <= (SELECT max(rowid) FROM made) - ?", (KEPT,))
 

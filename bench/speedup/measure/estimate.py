@@ -93,7 +93,7 @@ def half_width(error: float, degrees: float, confidence: float = CONFIDENCE) -> 
     ----------
     error : float
         Standard error of the mean.
-    degrees : int
+    degrees : float
         Its degrees of freedom, at least 1.
     confidence : float
         Chance that it holds the true mean; by default 95 %.

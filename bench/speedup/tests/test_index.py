@@ -189,8 +189,19 @@ def test_what_was_said_of_another_store_or_by_another_rule_is_not_taken(judged: 
     assert len(calls) == 4
 
 
-@pytest.mark.parametrize("damage", ["null", "[1, 2]", '{"cells": [{"state": "ok"}], "together": null}', "{"])
-def test_damaged_verdicts_are_made_anew(judged: tuple[Path, list[int]], damage: str) -> None:
+@pytest.mark.parametrize(
+    "damage",
+    [
+        None,
+        "null",
+        "[1, 2]",
+        '{"cells": [], "together": null}',
+        '{"cells": [{"state": "ok"}], "together": null}',
+        "{",
+        pytest.param("[" * 100_000, id="deep"),
+    ],
+)
+def test_damaged_verdicts_are_made_anew(judged: tuple[Path, list[int]], damage: str | None) -> None:
     store, calls = judged
     history, decisions = read_store(store), read_decisions(store)
     first = suites(history, decisions, SuiteRule(), store)
