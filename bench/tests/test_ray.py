@@ -87,8 +87,10 @@ def test_ray_that_something_killed_is_started_anew_for_the_next_cell(monkeypatch
     @contextlib.contextmanager
     def started(cpus: int, *, address: str | None, nodes: int | None) -> Iterator[RaySession]:
         yield RaySession(cpus, "local", daemons={"gcs_server": cast("Any", Daemon())})
+        ended.append(cpus)
 
     killed: list[int] = []
+    ended: list[int] = []
     monkeypatch.setattr(cells_ray, "measured_session", started)
     monkeypatch.setattr(cells_ray, "warm_workers", lambda session: frozenset("ab"))
     monkeypatch.setattr(cells_ray, "worker_niceness", lambda session: 0)
@@ -97,6 +99,7 @@ def test_ray_that_something_killed_is_started_anew_for_the_next_cell(monkeypatch
     assert keeper.workers(2) is first
     killed.append(1)
     assert keeper.workers(2) is not first
+    assert ended == [2]
     keeper.stop()
 
 

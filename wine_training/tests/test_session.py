@@ -124,6 +124,24 @@ def test_ray_that_something_killed_is_told_at_once_and_ends(toy: WineData, one_r
     assert set(psutil.Process().children(recursive=True)) <= children
 
 
+ENDS_RAY = """
+import ray
+from wine_training import ModelSpec, RayEndedError, load_wine, train_ray
+from wine_training.tests.test_training import Reporter
+
+try:
+    train_ray([ModelSpec(Reporter()), ModelSpec(Reporter("end ray"))], load_wine("twin"), cpus=1, order="as-given")
+except RayEndedError as error:
+    print(error, list(error.results), ray.is_initialized())
+"""
+
+
+def test_ray_that_ends_in_a_sweep_takes_neither_the_driver_nor_what_is_trained(one_ray_at_a_time: None) -> None:
+    ended = subprocess.run([sys.executable, "-c", ENDS_RAY], capture_output=True, text=True, check=False)
+    assert ended.stdout.splitlines()[-1] == "Ray has ended: something killed its raylet [0] False", ended.stderr
+    assert ended.returncode == 0
+
+
 @pytest.mark.parametrize("tasks_end", [True, False])
 def test_every_second_it_looks_whether_ray_runs(monkeypatch: pytest.MonkeyPatch, tasks_end: bool) -> None:
     now = 0.0
@@ -148,13 +166,19 @@ def test_every_second_it_looks_whether_ray_runs(monkeypatch: pytest.MonkeyPatch,
     assert 5 < now < 7
 
 
+def test_training_without_a_session_starts_one_and_ends_it(toy: WineData, one_ray_at_a_time: None) -> None:
+    (result,) = train_ray([ModelSpec(Reporter())], toy, cpus=1)
+    assert result.accuracy >= 0
+    assert not ray.is_initialized()
+
+
 def test_a_task_that_runs_out_of_memory_is_named(
     toy: WineData, one_ray_at_a_time: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAY_memory_usage_threshold", "0.001")  # any machine is fuller than that
     with pytest.raises(WorkerLostError, match=r"spec 0, .*: OutOfMemoryError: "):
         train_ray([ModelSpec(Reporter("hang"))], toy, cpus=1, retries=1)
-    assert not ray.is_initialized(), "a session that training started ends with it"
+    assert not ray.is_initialized()
 
 
 SIGTERM = """

@@ -67,7 +67,9 @@ class Reporter(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             if not marker.exists():
                 marker.touch()
                 os.kill(os.getpid(), signal.SIGKILL)
-        if self.action == "hang":
+        if self.action == "end ray":
+            os.kill(os.getppid(), signal.SIGKILL)  # the raylet
+        if self.action in ("hang", "end ray"):
             threading.Event().wait()
         if self.action == "raise":
             raise ValueError("no fit")
