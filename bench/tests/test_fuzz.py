@@ -14,6 +14,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bench.__main__ import main
-from bench.speedup.keep.decisions import read_decisions
-from bench.speedup.keep.runs import read_history, stored_files
+from bench.speedup.judge.store import suites
+from bench.speedup.judge.suite import SuiteRule
+from bench.speedup.keep.decisions import Decisions, read_decisions
+from bench.speedup.keep.runs import History, Record, read_history, stored_files
+from bench.speedup.measure.factors import FACTORS
 from bench.speedup.tests.test_history import HERE, run
+from bench.speedup.tests.test_suite import records
 from wine_training.data import WineDataError, load_wine
 from wine_training.tests.made_up import UCI_HEADER, made_up_rows
 
@@ -200,6 +205,38 @@ def test_a_series_to_replay_may_say_anything(folder: Path) -> None:
         status, said = called("replay", str(file))
         assert status in (0, 2)
         assert status == 0 or "series.csv" in said
+
+    holds()
+
+
+CELLS = st.lists(
+    st.builds(
+        records,
+        nights=st.sampled_from([1, 9, 44, 45, 48]),
+        losses=st.dictionaries(st.sampled_from(FACTORS), st.sampled_from([-0.2, -0.05, 0.05]), max_size=2),
+        since=st.integers(0, 45),
+        seed=st.integers(0, 9),
+        again=st.booleans(),
+    ),
+    min_size=1,
+    max_size=3,
+)
+
+
+def test_any_history_has_a_verdict_and_that_is_the_one_that_is_kept(folder: Path) -> None:
+    @settings(fuzzed, max_examples=int(CASES or 40))
+    @given(cells=CELLS)
+    def holds(cells: list[list[Record]]) -> None:
+        named = [
+            replace(record, name=f"cell-{n}", fingerprint=replace(record.fingerprint, workload=f"cell-{n}"))
+            for n, cell in enumerate(cells)
+            for record in cell
+        ]
+        found = tuple(sorted(named, key=lambda record: record.night))
+        history = History(found, digest=repr(found))
+        (anew,) = suites(history, Decisions(), SuiteRule(), folder)
+        (kept,) = suites(history, Decisions(), SuiteRule(), folder)
+        assert kept == anew
 
     holds()
 
