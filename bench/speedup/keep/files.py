@@ -87,9 +87,10 @@ def add_lines(file: Path, lines: Iterable[str]) -> None:
     text = "".join(f"{line}\n" for line in lines)
     handle = os.open(file, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
     try:
-        size = os.fstat(handle).st_size
-        if size and os.pread(handle, 1, size - 1) != b"\n":
-            text = f"\n{text}"  # somebody's last line was not ended
+        if os.fstat(handle).st_size:
+            os.lseek(handle, -1, os.SEEK_END)
+            if os.read(handle, 1) != b"\n":
+                text = f"\n{text}"  # somebody's last line was not ended
         os.write(handle, text.encode())
         os.fsync(handle)
     finally:
