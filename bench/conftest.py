@@ -14,6 +14,7 @@ from filelock import FileLock
 
 from bench.cells.against_loop import RayAgainstLoop
 from bench.cells.choices import (
+    group_of,
     load,
     pytest_addoption,
     pytest_collection_modifyitems,
@@ -151,8 +152,8 @@ def side_by_side(
         for item in request.session.items
         if isinstance(item, pytest.Function) and item.originalname == request.node.originalname
     }
-    group = request.node.callspec.id.removesuffix(f"-{engine.name}").removeprefix(f"{engine.name}-")
-    return SideBySide(speedup, setting, engine, [one for one in ENGINES if one.is_here and one.name in chosen], group)
+    others = [one for one in ENGINES if one.is_here and one.name in chosen]
+    return SideBySide(speedup, setting, engine, others, group_of(request.node))
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from bench.cells.side_by_side import SideBySide
 from wine_training import forest_sweep
 
-pytestmark = [pytest.mark.widest, pytest.mark.speedup_cost(3.7, once="engines")]
+pytestmark = [pytest.mark.widest, pytest.mark.speedup_cost(3.7)]
 
 
 def test_engines(side_by_side: SideBySide, models: int) -> None:

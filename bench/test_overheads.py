@@ -11,7 +11,7 @@ from bench.cells.overheads import COLD_STEPS, DISPATCH_STEPS
 pytestmark = pytest.mark.widest
 
 
-@pytest.mark.speedup_cost(0.6, once="dispatch")
+@pytest.mark.speedup_cost(0.6)
 @pytest.mark.parametrize("step", DISPATCH_STEPS)
 def test_dispatch(ray_dispatch: Callable[[str, str], None], step: str) -> None:
     """What a running Ray costs.
@@ -26,7 +26,7 @@ def test_dispatch(ray_dispatch: Callable[[str, str], None], step: str) -> None:
     ray_dispatch("dispatch", step)
 
 
-@pytest.mark.speedup_cost(4.7, once="cold")
+@pytest.mark.speedup_cost(4.7)
 @pytest.mark.parametrize("step", COLD_STEPS)
 def test_cold(ray_from_nothing: Callable[[str, str], None], step: str) -> None:
     """What it costs to start Ray in a new process.

@@ -51,7 +51,7 @@ class Wine:
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup(*GROUP)
     group.addoption(
-        "--models", type=_numbers, metavar="N,…", help="Numbers of models. Default: 10,100; for engines see --profile."
+        "--models", type=_numbers, metavar="N,…", help="Numbers of models. Default: 10,100; 10 for other engines."
     )
     group.addoption("--cpus", type=_numbers, metavar="N,…", help="CPU limits. Default: 1, 2, 4, … and all usable CPUs.")
     group.addoption(
@@ -70,8 +70,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--profile",
         choices=PROFILES,
         default="quick",
-        help="nightly: measure all 6,497 wines too, with more pairs, and the engines on 100 models too. "
-        "Default: %(default)s.",
+        help="nightly: measure all 6,497 wines too, with more pairs. Default: %(default)s.",
     )
     group.addoption(
         "--ray-address",
@@ -127,8 +126,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if _is_test_of_machinery(metafunc.definition):
         return
-    profile = PROFILES[metafunc.config.getoption("profile")]
-    models = MODELS if "engine" not in metafunc.fixturenames else profile.engine_models
+    models = MODELS if "engine" not in metafunc.fixturenames else MODELS[:1]
     limits = _limits(metafunc.config)
     if metafunc.definition.get_closest_marker(WIDEST):
         limits = [max(limits)]
@@ -162,7 +160,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if _is_cell(item):
             needs = {(_limit(item), _nodes(item))} if "ray_workers" in item.fixturenames else set()
-            item.add_marker(_cost(item, profile, starts_ray=bool(needs - started)))
+            item.add_marker(_cost(item, profile, starts_ray=bool(needs - started)), append=False)  # it comes first
             started |= needs
     if any("wine" in getattr(item, "fixturenames", ()) for item in items):
         try:
@@ -220,11 +218,22 @@ def _cost(cell: pytest.Function, profile: Profile, *, starts_ray: bool) -> pytes
         pairs = profile.rounds if "engine" in params else profile.starts
     if "engine" in params and not params["engine"].is_here:
         models = 0  # it is skipped
+    shared = {}
+    if {"engine", "step"} & params.keys():  # all engines, or all steps, are measured with the first of them
+        shared = {"once": f"{cell.originalname.removeprefix('test_')}-{group_of(cell)}"}
     return pytest.mark.speedup_cost(
         models * (ALL_ROWS if params["wine"].kind == "all" else 1) * (1 + 1 / cpus),
         setup=RAY_START if starts_ray else 0,
         pairs=pairs,
+        **shared,
     )
+
+
+def group_of(cell: pytest.Function) -> str:
+    """Return what cells have in common that share their runs: the id of their parameters but for engine and step."""
+    params: Mapping[str, Any] = cell.callspec.params
+    own = params["engine"].name if "engine" in params else params["step"]
+    return cell.callspec.id.removesuffix(f"-{own}").removeprefix(f"{own}-")
 
 
 def pytest_speedup_unit_seconds(config: pytest.Config) -> float:

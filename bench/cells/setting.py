@@ -31,8 +31,6 @@ class Profile:
     """Rounds of the engines side by side."""
     starts: int
     """Starts of Ray from nothing."""
-    engine_models: tuple[int, ...]
-    """Numbers of models that the engines are compared on."""
 
     def pairs_for(self, models: int, cpus: int) -> int:
         """Return how many pairs a cell gets."""
@@ -51,7 +49,6 @@ PROFILES = {
         minutes_of_few=2,
         rounds=1,
         starts=2,
-        engine_models=(10,),
     ),
     "nightly": Profile(
         wines=("red", "all"),
@@ -62,7 +59,6 @@ PROFILES = {
         minutes_of_few=60,
         rounds=5,
         starts=5,
-        engine_models=(10, 100),
     ),
 }
 

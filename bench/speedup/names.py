@@ -42,7 +42,7 @@ class Cost:
 def cost_of(item: pytest.Item) -> Cost:
     """Return the expected time of a cell."""
     cost = Cost()
-    for mark in item.iter_markers(COST_MARK):
+    for mark in reversed(list(item.iter_markers(COST_MARK))):  # the closest to the test at the end, as it counts
         cost.pair *= float(mark.args[0]) if mark.args else 1.0
         cost.setup += float(mark.kwargs.get("setup", 0.0))
         cost.pairs = mark.kwargs.get("pairs", cost.pairs)

@@ -6,9 +6,12 @@ import re
 from collections.abc import Callable
 from itertools import groupby, product
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from bench.cells.choices import group_of
 from bench.cells.engines import ENGINES
 from bench.speedup.plan import Plan
 from bench.speedup.show.progress import Progress
@@ -45,6 +48,16 @@ def cells(wines: tuple[str, ...], models: tuple[int, ...], cpus: tuple[int, ...]
     return {f"{wine}-{n}-models-{limit}-cpu{'s' * (limit > 1)}" for wine, n, limit in product(wines, models, cpus)}
 
 
+def test_engines_and_steps_of_one_setting_share_their_runs() -> None:
+    def cell(name: str, **params: Any) -> Any:
+        return SimpleNamespace(callspec=SimpleNamespace(id=name, params=params))
+
+    assert group_of(cell("all-10-models-2-cpus-loky", engine=SimpleNamespace(name="loky"))) == "all-10-models-2-cpus"
+    assert (
+        group_of(cell("red-2-cpus-put", step="put")) == group_of(cell("red-2-cpus-task", step="task")) == "red-2-cpus"
+    )
+
+
 def test_the_headline_is_every_model_count_at_every_cpu_limit(collect: Collect) -> None:
     assert set(ids(collect())) == cells(("red",), (10, 100), (1, 2, 4, 6))
 
@@ -71,7 +84,7 @@ def test_other_cells_are_measured_at_the_largest_limit(collect: Collect, file: s
 
 
 @pytest.mark.parametrize(
-    ("options", "models"), [((), {"10"}), (("--profile=nightly",), {"10", "100"}), (("--models=1000",), {"1000"})]
+    ("options", "models"), [((), {"10"}), (("--profile=nightly",), {"10"}), (("--models=10,1000",), {"10", "1000"})]
 )
 def test_engines_are_compared_on_a_few_models_unless_asked(
     collect: Collect, options: tuple[str, ...], models: set[str]
@@ -170,7 +183,8 @@ def test_the_time_left_knows_what_each_cell_costs(collect: Collect, monkeypatch:
     # Seconds of a whole run on two CPUs, by pairs.
     seconds = {"tuning-red-2-cpus": 16 / 5, "algorithms-red-2-cpus-as-given": 34 / 5}
     seconds |= {"forests-red-10-models-2-cpus": 29 / 5, "forests-red-100-models-2-cpus": 158 / 3}
-    seconds |= {"engines (8 cells)": 137 * 8 / 7, "cold (6 cells)": 30 / 2, "dispatch (3 cells)": 5 / 5}
+    seconds |= {"engines-red-10-models-2-cpus (8 cells)": 137 * 8 / 7, "cold-red-2-cpus (6 cells)": 30 / 2}
+    seconds |= {"dispatch-red-2-cpus (3 cells)": 5 / 5}
     costs = {job.name: job.pair_s for job in found[0].jobs}
     rates = [costs[name] / second for name, second in seconds.items()]
     assert max(rates) < 1.5 * min(rates)

@@ -9,7 +9,7 @@ import pytest
 
 from bench.speedup.keep.earlier import Took
 from bench.speedup.measure.costs import measure_costs
-from bench.speedup.names import Cost
+from bench.speedup.names import Cost, cost_of
 from bench.speedup.pacing import Pacing, PerCell
 from bench.speedup.plan import END_SECONDS, END_SHARE, FEW, Job, Offer, Plan, jobs_of, share_out
 
@@ -255,3 +255,17 @@ def test_nonsense_minutes_are_refused(session: pytest.Pytester, value: str) -> N
     result = session.runpytest(f"--minutes={value}")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*argument --minutes: *"])
+
+
+def test_of_several_markers_the_costs_multiply_and_the_closest_says_the_rest(session: pytest.Pytester) -> None:
+    item = session.getitem(
+        """
+        import pytest
+        pytestmark = pytest.mark.speedup_cost(3, once="far", pairs=9, setup=1)
+
+        @pytest.mark.speedup_cost(2, once="near", setup=1)
+        def test_x(speedup): ...
+        """,
+        "test_x",
+    )
+    assert cost_of(item) == Cost(pair=6.0, setup=2.0, pairs=9, once="near")
