@@ -93,8 +93,8 @@ class RaySession:
 
     def check(self) -> None:
         """Raise `RayEndedError` if one of the `daemons` has ended."""
-        if self.ended:
-            raise RayEndedError(f"Ray has ended: something killed its {' and '.join(self.ended)}")
+        if ended := self.ended:
+            raise RayEndedError(f"Ray has ended: something killed its {' and '.join(ended)}")
 
 
 def _is_zombie(process: psutil.Process) -> bool:

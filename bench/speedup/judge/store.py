@@ -171,14 +171,8 @@ def _suite(
     rules |= {one: rule.for_each_in([records[other] for other in run]) for run in runs for one in run}
     nights: dict[Fingerprint, dict[str, Verdicts]] = {}
 
-    def judged(one: Fingerprint) -> CellVerdict:
-        verdict, nights[one] = judge_cell(records[one], rules[one], made[one])
-        return verdict
-
     def nights_of(one: Fingerprint) -> dict[str, Verdicts]:
-        if one not in nights:
-            judged(one)
-        return nights[one]
+        return nights[one] if one in nights else judge_cell(records[one], rules[one], made[one])[1]
 
     def judge_all() -> Told:
         told: dict[Fingerprint, CellVerdict] = {}
@@ -188,7 +182,10 @@ def _suite(
             told |= zip(run, verdict.cells, strict=True)
             nights.update(zip(run, verdict.nights, strict=True))
             together = verdict.together
-        return [told[one] if one in told else judged(one) for one in fingerprints], together
+        for one in fingerprints:
+            if one not in told:
+                told[one], nights[one] = judge_cell(records[one], rules[one], made[one])
+        return [told[one] for one in fingerprints], together
 
     if store is None or not history.digest:
         cells, together = judge_all()
