@@ -24,7 +24,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from bench.evidence import fleets, kinds, stopping, suites
+from bench.evidence import fleets, histories, kinds, stopping, suites
 from bench.evidence.tools import NEEDS, TOOLS, Alarms, Floats, History, is_installed, log_drop
 from bench.speedup.judge.changepoint import limit_for
 from bench.speedup.judge.series import judge
@@ -178,6 +178,7 @@ def main(arguments: Sequence[str]) -> int:
         "--fleets", type=positive, metavar="N", help="only: so many histories of each fleet of machines"
     )
     parser.add_argument("--kinds", type=positive, metavar="N", help="only: so many histories of two kinds of night")
+    parser.add_argument("--histories", type=Path, metavar="FOLDER", help="only: the public series in this folder")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all counts")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw how soon drops are found (needs matplotlib)")
@@ -185,16 +186,20 @@ def main(arguments: Sequence[str]) -> int:
     if chosen.limits:
         _print_limits(chosen.quiet_series, chosen.quiet, chosen.seed, chosen.processes)
         return 0
-    for part, histories in (
+    for part, count in (
         (suites, chosen.suites),
         (stopping, chosen.stopping),
         (fleets, chosen.fleets),
         (kinds, chosen.kinds),
     ):
-        if histories:
-            for line in part.report(histories, chosen.seed, chosen.processes):
+        if count:
+            for line in part.report(count, chosen.seed, chosen.processes):
                 print(line, flush=True)
             return 0
+    if chosen.histories:
+        for line in histories.report(chosen.histories):
+            print(line, flush=True)
+        return 0
     tools = ["this project"]
     if chosen.peers:
         tools += [name for name in TOOLS if name != tools[0] and is_installed(name)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +34,18 @@ class History:
 
 
 @dataclass(frozen=True)
+class Loss:
+    """A loss, as a tool tells it on some night."""
+
+    since: int
+    """Its first night."""
+    change: float | None = None
+    """Log of the level after it over the level before it, if the tool says that."""
+    interval: tuple[float, float] | None = None
+    """95 % interval of `change`, if the tool says that."""
+
+
+@dataclass(frozen=True)
 class Alarms:
     """What a tool says of a series."""
 
@@ -41,6 +53,8 @@ class Alarms:
     """Whether it fails, night by night."""
     onsets: tuple[tuple[int, int], ...]
     """The nights on which it found a new loss, each with the night on which it says that the loss began."""
+    said: tuple[tuple[Loss, ...], ...] = ()
+    """All losses that it tells, night by night."""
 
 
 Tool = Callable[[History], Alarms]
@@ -52,26 +66,29 @@ def this_project(history: History) -> Alarms:
         Night(str(t), float(log), float(se), float(again))
         for t, (log, se, again) in enumerate(zip(history.logs, history.ses, history.again, strict=True))
     ]
-    red, onsets, since = [], [], None
+    red, onsets, said, since = [], [], [], None
     for t, verdict in enumerate(judge(nights, Rule())):
         bad = verdict.state == REGRESSED
         if bad and (since is None or verdict.since != since):
             onsets.append((t, int(verdict.since or t)))
         since = verdict.since if bad else None
         red.append(bad)
-    return Alarms(np.array(red), tuple(onsets))
+        events = verdict.events if bad else ()
+        said.append(tuple(Loss(int(event.since), event.change, event.interval) for event in events))
+    return Alarms(np.array(red), tuple(onsets), tuple(said))
 
 
 def apache_otava(history: History) -> Alarms:
     """Run Apache Otava every night on the nights so far, with its own defaults (window 50, p < 0.001)."""
     from otava.analysis import compute_change_points
 
-    def losses(t: int) -> list[int]:
+    def losses(t: int) -> list[Loss]:
         try:
             points, _ = compute_change_points(list(np.exp(history.logs[: t + 1])), window_len=50, max_pvalue=0.001)
         except ValueError:  # 0.8.0, where two of its windows find the same point: it says nothing that night
             return []
-        return [point.index for point in points if point.stats.mean_2 < point.stats.mean_1]
+        stats = [(point.index, point.stats.mean_1, point.stats.mean_2) for point in points]
+        return [Loss(index, math.log(after / before)) for index, before, after in stats if after < before]
 
     return _newly_found(history, losses)
 
@@ -80,10 +97,10 @@ def asv(history: History, threshold: float = 0.05) -> Alarms:
     """Run asv's step detection every night on the seconds so far, with its default threshold for regressions."""
     from asv.step_detect import detect_regressions, detect_steps
 
-    def losses(t: int) -> list[int]:
+    def losses(t: int) -> list[Loss]:
         steps = detect_steps(list(np.exp(-history.logs[: t + 1])))
         _, _, jumps = detect_regressions(steps, threshold=threshold)
-        return [jump[1] for jump in jumps or () if jump[1] is not None]
+        return [Loss(at, math.log(before / after)) for _, at, before, after in jumps or () if at is not None]
 
     return _newly_found(history, losses)
 
@@ -102,24 +119,25 @@ def pytest_benchmark(history: History) -> Alarms:
     red = np.array(
         [False] + [bool(check.fails({"mean": now}, {"mean": then})) for then, now in itertools.pairwise(seconds)]
     )
-    return _each_night(red)
+    return _each_night(red, np.diff(history.logs, prepend=history.logs[0]))
 
 
 def conbench(history: History) -> Alarms:
     """Apply Conbench's lookback z-score: 5 standard deviations from the mean of up to 100 earlier results."""
-    red = np.zeros(len(history.logs), dtype=bool)
+    red, change = np.zeros(len(history.logs), dtype=bool), np.zeros(len(history.logs))
     speedups = np.exp(history.logs)
     for t in range(2, len(speedups)):
         before = speedups[max(0, t - 100) : t]
         sd = before.std(ddof=1)
         red[t] = sd > 0 and (speedups[t] - before.mean()) / sd < -5
-    return _each_night(red)
+        change[t] = math.log(speedups[t] / before.mean())
+    return _each_night(red, change)
 
 
 def github_action_benchmark(history: History) -> Alarms:
     """Apply github-action-benchmark's default ``alert-threshold: 200%``: twice the seconds of the run before."""
-    ratio = np.exp(history.logs[:-1] - history.logs[1:])
-    return _each_night(np.concatenate([[False], ratio > 2.0]))
+    change = np.diff(history.logs, prepend=history.logs[0])
+    return _each_night(np.exp(-change) > 2.0, change)
 
 
 TOOLS: dict[str, Tool] = {
@@ -139,25 +157,33 @@ SAME = 5
 """A change point that is reported this many nights or less from one that was reported before is that one, moved."""
 
 
-def _newly_found(history: History, losses: Callable[[int], list[int]]) -> Alarms:
+def _newly_found(history: History, losses: Callable[[int], list[Loss]]) -> Alarms:
     """Return the nights on which a tool that reports change points reports one that it had not reported before."""
     nights = len(history.logs)
-    red, onsets = np.zeros(nights, dtype=bool), []
-    known: list[int] = []
-    for t in range(WAIT, nights):
-        for index in losses(t):
-            if all(abs(index - old) > SAME for old in known):
-                onsets.append((t, index))
-                red[t] = True
-            known.append(index)
-        known = sorted(set(known))
-    return Alarms(red, tuple(onsets))
+    said = [tuple(losses(t)) if t >= WAIT else () for t in range(nights)]
+    onsets = new_ones(said)
+    red = np.zeros(nights, dtype=bool)
+    red[[t for t, _ in onsets]] = True
+    return Alarms(red, onsets, tuple(said))
 
 
-def _each_night(red: npt.NDArray[np.bool_]) -> Alarms:
+def new_ones(said: Iterable[Iterable[Loss]]) -> tuple[tuple[int, int], ...]:
+    """Return the nights on which a loss is told that was not told before, each with the first night of that loss."""
+    onsets: list[tuple[int, int]] = []
+    known: set[int] = set()
+    for t, losses in enumerate(said):
+        for loss in losses:
+            if all(abs(loss.since - old) > SAME for old in known):
+                onsets.append((t, loss.since))
+            known.add(loss.since)
+    return tuple(onsets)
+
+
+def _each_night(red: npt.NDArray[np.bool_], change: Floats) -> Alarms:
     red = red.copy()
     red[:WAIT] = False
-    return Alarms(red, tuple((int(t), int(t)) for t in np.flatnonzero(red)))
+    said = tuple((Loss(t, float(change[t])),) if red[t] else () for t in range(len(red)))
+    return Alarms(red, tuple((int(t), int(t)) for t in np.flatnonzero(red)), said)
 
 
 def is_installed(tool: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import re
 from pathlib import Path
 
@@ -11,10 +12,20 @@ import numpy as np
 import pytest
 
 from bench.__main__ import main
-from bench.evidence import simulation, stopping, suites
+from bench.evidence import histories, simulation, stopping, suites
 from bench.evidence.simulation import Setting, Tally, add, make
 from bench.evidence.stopping import PRECISION
-from bench.evidence.tools import NEEDS, TOOLS, Alarms, History, conbench, github_action_benchmark, pytest_benchmark
+from bench.evidence.tools import (
+    NEEDS,
+    TOOLS,
+    Alarms,
+    History,
+    Loss,
+    conbench,
+    github_action_benchmark,
+    new_ones,
+    pytest_benchmark,
+)
 from bench.evidence.tools import this_project as ours
 from bench.speedup.judge.suite import CellVerdict, SuiteRule
 from bench.speedup.judge.verdict import OK, REGRESSED
@@ -117,6 +128,70 @@ def test_parts_of_the_simulation_are_tables(
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == rows
     assert len({line.count("|") for line in lines}) == 1
+
+
+MARKS = histories.marks()
+
+
+def as_seen(name: str, length: int) -> np.ndarray:
+    """Return a series that has the changes of a public one and hardly any noise."""
+    logs = np.random.default_rng(3).normal(0.6, 0.002, length)
+    for mark in MARKS[name]:
+        if mark.kind != "odd":
+            logs[mark.until :] += np.log1p(mark.percent / 100)
+    return logs
+
+
+def test_marks_are_in_order_and_say_why() -> None:
+    for seen in MARKS.values():
+        assert [mark.run for mark in seen] == sorted(mark.run for mark in seen)
+        assert all(mark.reason and mark.until >= mark.run for mark in seen)
+        assert all(np.isnan(mark.percent) == (mark.kind == "odd") for mark in seen)
+
+
+@pytest.mark.parametrize("name", MARKS)
+def test_sizes_of_marks_are_those_of_the_series(name: str) -> None:
+    file = Path(os.environ.get("HISTORIES", "")) / f"{name}.csv"
+    if not file.is_file():
+        pytest.skip("the series of other projects are not part of this one: HISTORIES names their folder")
+    logs = histories.read(file).logs
+    for mark in MARKS[name]:
+        if mark.kind != "odd":
+            assert histories.level_change(logs, mark, MARKS[name]) == pytest.approx(mark.percent, abs=0.051)
+
+
+def test_what_is_said_of_a_public_history_is_compared_with_what_is_seen() -> None:
+    name = "hyper_http2_res_10mb"
+    alarms, _ = histories.ours(History(as_seen(name, 340), np.full(340, 0.001), np.full(340, np.nan)))
+    outcome = histories.compare(name, alarms, MARKS[name])
+    assert [found.mark.run for found in outcome.found] == [53, 318]
+    for found in outcome.found:
+        assert found.at is not None
+        assert found.at - found.mark.run < 5
+        assert found.since == found.mark.run
+        later = found.told_at(found.mark.run + 5)
+        assert later is not None
+        assert found.error(later) == pytest.approx(0.0, abs=0.5)
+    said = tuple((Loss(t, -0.5, (-0.6, -0.4)),) if t in (20, 55, 56, 100) else () for t in range(340))
+    outcome = histories.compare(name, Alarms(np.zeros(340, dtype=bool), new_ones(said), said), MARKS[name])
+    assert outcome.false == ((20, 20), (100, 100))
+    first, second = outcome.found
+    assert (first.at, first.since, second.at) == (55, 55, None)
+    assert [first.holds(loss) for _, loss in first.told] == [False, False]
+    assert outcome.worst[0] == pytest.approx(39.3, abs=0.1)  # −0.5 is −39.3 %, and there was nothing
+
+
+def test_public_histories_that_are_not_there_are_left_out_with_a_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [f"{t},2026-01-01,{log:.4f},0.001" for t, log in enumerate(as_seen("hyper_pipeline", 60))]
+    (tmp_path / "hyper_pipeline.csv").write_text("\n".join(["night,date,log_speedup,se", *rows]), "utf-8")
+    assert main(["simulate", "--histories", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert out.count("is left out") == len(MARKS) - 1
+    assert "enso_float_parse is left out: enso_float_parse.csv is not in that folder" in out
+    assert "| hyper_pipeline | 53: -7.1 % | no | 5" in out
+    assert "| this project | 0 " in out
 
 
 REAL = nights.read()
