@@ -24,7 +24,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from bench.evidence import fleets, histories, kinds, stopping, suites
+from bench.evidence import fleets, hard, histories, kinds, stopping, suites
 from bench.evidence.tools import NEEDS, TOOLS, Alarms, Floats, History, is_installed, log_drop
 from bench.speedup.judge.changepoint import limit_for
 from bench.speedup.judge.series import judge
@@ -178,6 +178,8 @@ def main(arguments: Sequence[str]) -> int:
         "--fleets", type=positive, metavar="N", help="only: so many histories of each fleet of machines"
     )
     parser.add_argument("--kinds", type=positive, metavar="N", help="only: so many histories of two kinds of night")
+    parser.add_argument("--hard", type=positive, metavar="N", help="only: so many hard histories of each kind")
+    parser.add_argument("--table", default="", metavar="TITLE", help="of --hard, only tables whose title begins so")
     parser.add_argument("--histories", type=Path, metavar="FOLDER", help="only: the public series in this folder")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all counts")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables")
@@ -196,6 +198,10 @@ def main(arguments: Sequence[str]) -> int:
             for line in part.report(count, chosen.seed, chosen.processes):
                 print(line, flush=True)
             return 0
+    if chosen.hard:
+        for line in hard.report(chosen.hard, chosen.seed, chosen.processes, chosen.peers, chosen.table):
+            print(line, flush=True)
+        return 0
     if chosen.histories:
         for line in histories.report(chosen.histories):
             print(line, flush=True)

@@ -6,13 +6,14 @@ import functools
 import json
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from bench.__main__ import main
-from bench.evidence import histories, simulation, stopping, suites
+from bench.evidence import hard, histories, simulation, stopping, suites
 from bench.evidence.simulation import Setting, Tally, add, make
 from bench.evidence.stopping import PRECISION
 from bench.evidence.tools import (
@@ -128,6 +129,86 @@ def test_parts_of_the_simulation_are_tables(
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == rows
     assert len({line.count("|") for line in lines}) == 1
+
+
+def test_hard_histories_are_told_in_tables(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hard, "LEVELS", (0.0,))
+    monkeypatch.setattr(hard, "TABLES", tuple(replace(table, rows=table.rows[:1]) for table in hard.TABLES))
+    assert main(["simulate", "--hard=1", "--peers=1", "--processes=1"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("#### ") == len(hard.TABLES)
+    for table in out.split("#### ")[1:]:
+        assert len({line.count("|") for line in table.splitlines() if line.startswith("|")}) == 1
+        assert "| this project |" in table
+    assert "| pytest-benchmark mean:5% |" in out
+    assert main(["simulate", "--hard=1", "--processes=1", "--table=one high"]) == 0
+    assert capsys.readouterr().out.count("#### ") == 1
+
+
+def test_a_cell_shows_that_the_verdict_depends_on_the_level(monkeypatch: pytest.MonkeyPatch) -> None:
+    def at(level: float) -> hard.Measure:
+        return lambda ask, now, rng: [now == level]
+
+    table = replace(hard.NO_LOSS, columns={"x": hard.share}, rows=((("all",), at(0.64)),))
+    monkeypatch.setattr(hard, "TABLES", (table,))
+    monkeypatch.setattr(hard, "ProcessPoolExecutor", InThisProcess)
+    assert list(hard.report(2, 1, 1))[-1] == "| all | this project | 0% / 100% / 0% |"
+
+
+class InThisProcess:
+    """Stands for a pool of processes, to which a function of a test cannot be sent."""
+
+    map = staticmethod(map)
+
+    def __init__(self, processes: int | None) -> None: ...
+
+    def __enter__(self) -> InThisProcess:
+        return self
+
+    def __exit__(self, *error: object) -> None: ...
+
+
+def test_what_is_said_of_a_hard_history_is_counted() -> None:
+    red = np.zeros(40, dtype=bool)
+    red[[12, 13, 30, 31]] = True
+    said = hard.Said(red)
+    assert said.false(10, 30) == pytest.approx(5.0)
+    assert [said.found(30, 33), said.found(31, 33), said.found(20, 30)] == [True, False, False]
+    assert (said.size(30), said.state(30)) == (None, None)
+
+
+def test_each_machine_is_asked_alone() -> None:
+    machines = np.arange(80) % 2
+    values = np.random.default_rng(1).normal(0.0, 0.005, 80) + 0.3 * machines
+    values[(machines == 1) & (np.arange(80) >= 50)] -= 0.2
+    alone = hard.by_machine(hard.ours, hard.nights_of(values, 0.0, machines.tolist()))
+    assert not alone.red[:50].any()
+    assert not alone.red[::2].any()
+    assert alone.red[55::2].all()
+    assert alone.size(79) == pytest.approx(100 * np.expm1(-0.2), abs=1)
+
+
+@pytest.mark.parametrize(("name", "make", "runs", "since"), hard.NOISES)
+def test_noise_is_as_wide_as_its_name_says(name: str, make: hard.Noise, runs: int, since: int) -> None:
+    values = np.array([make(runs, np.random.default_rng(seed)) for seed in range(100)])
+    assert values.shape == (100, runs)
+    sd = {"AR(1) 0.7, SD 1%": 0.01, "AR(1) 0.7, SD 2%": 0.02, "SD 0.5%, tripling at run 40": 0.015}.get(name)
+    if sd:
+        assert values[:, since:].std() == pytest.approx(sd, rel=0.1)
+    if name.startswith("one run"):
+        assert ((values < -0.035).sum(axis=1) == 1).all()
+    if name.startswith("AR"):
+        assert np.corrcoef(values[:, 99], values[:, 100])[0, 1] == pytest.approx(0.7, abs=0.15)
+
+
+def test_an_interval_is_held_to_the_change_that_was_made() -> None:
+    loss = (np.log1p(-0.10),)
+    measured = hard.intervals(0.005, 30, loss, hard.ours, 0.0, np.random.default_rng(3))
+    assert measured[0] is None  # one run decides nothing
+    assert measured[5:] == [True] * 5  # after 20 and 30 runs; and the date
+    mended = hard.intervals(0.005, 30, (*loss, 0.0), hard.ours, 0.0, np.random.default_rng(3))
+    assert mended[0] is False  # it is still told: one run mends nothing
+    assert mended[-4:] == [None, None, None, None]
 
 
 MARKS = histories.marks()
