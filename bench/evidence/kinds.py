@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise, product
 
 import numpy as np
@@ -34,12 +34,14 @@ class Setting:
     apart: float
     """By how much they are lower."""
     night_sd: float
+    level: float = field(default=0.0, repr=False, compare=False)
+    """A constant that is added to all values, on which nothing may depend; the histories are the same ones."""
 
 
 def states(setting: Setting, nights: int, rng: np.random.Generator, since: int | None = None) -> list[str]:
     """Return what is said of a made history; from night `since` on it has lost `LOSS`."""
     low = rng.random(nights) < setting.low_share
-    values = rng.normal(0.0, setting.night_sd, nights) + np.where(low, log_drop(setting.apart), 0.0)
+    values = setting.level + rng.normal(0.0, setting.night_sd, nights) + np.where(low, log_drop(setting.apart), 0.0)
     if since is not None:
         values[since:] += log_drop(LOSS)
     return judge(Night(f"{t:04}", float(value)) for t, value in enumerate(values)).states
@@ -56,7 +58,7 @@ def counts(setting: Setting, seed: int) -> tuple[int, bool, bool]:
     )
 
 
-def report(histories: int, seed: int, processes: int | None) -> Iterator[str]:
+def report(histories: int, seed: int, processes: int | None, level: float = 0.0) -> Iterator[str]:
     """Return the table as lines of Markdown."""
     yield (
         "| low nights | lower by | night SD | false failures per 100 nights "
@@ -64,7 +66,7 @@ def report(histories: int, seed: int, processes: int | None) -> Iterator[str]:
     )
     yield "| --- | --- | --- | --- | --- | --- |"
     with ProcessPoolExecutor(processes) as pool:
-        for setting in (Setting(*one) for one in product(LOW_SHARES, APART, NIGHT_SDS)):
+        for setting in (Setting(*one, level) for one in product(LOW_SHARES, APART, NIGHT_SDS)):
             found = list(pool.map(counts, [setting] * histories, range(seed, seed + histories), chunksize=8))
             false = 100 * sum(one[0] for one in found) / (histories * (QUIET - FROM))
             within, still = (sum(one[place] for one in found) / histories for place in (1, 2))

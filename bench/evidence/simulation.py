@@ -15,7 +15,7 @@ import math
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -68,6 +68,8 @@ class Setting:
     """``sudden`` or ``ramp``."""
     before: int = 100
     """Nights before the drop; all nights, if there is none."""
+    level: float = field(default=0.0, repr=False, compare=False)
+    """A constant that is added to all values, on which nothing may depend; the histories are the same ones."""
 
 
 @dataclass
@@ -115,7 +117,7 @@ def make(setting: Setting, rng: np.random.Generator) -> History:
         part = np.minimum(1.0, after / RAMP) if setting.shape == "ramp" else np.ones(AFTER)
         effects[setting.before :] += log_drop(setting.drop) * part
     pairs = rng.normal(0.0, setting.pair_sd, (2, nights, PAIRS))
-    means: Floats = effects + pairs.mean(axis=2)
+    means: Floats = setting.level + effects + pairs.mean(axis=2)
     return History(means[0], pairs[0].std(axis=1, ddof=1) / math.sqrt(PAIRS), means[1])
 
 
@@ -170,6 +172,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--before", type=positive, default=100, help="nights before a drop (default: 100)")
     parser.add_argument("--peers", type=int, default=0, metavar="N", help="histories for every other tool (default: 0)")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--level", type=float, default=0.0, help="added to all values; --hard has three (default: 0)")
     parser.add_argument("--processes", type=positive, default=None, help="default: all CPUs")
     parser.add_argument("--limits", action="store_true", help="only: how often series pass the limits of the evidence")
     parser.add_argument("--suites", type=positive, metavar="N", help="only: so many whole suites of 400 nights")
@@ -186,7 +189,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw how soon drops are found (needs matplotlib)")
     chosen = parser.parse_args(arguments)
     if chosen.limits:
-        _print_limits(chosen.quiet_series, chosen.quiet, chosen.seed, chosen.processes)
+        _print_limits(chosen.quiet_series, chosen.quiet, chosen.seed, chosen.processes, chosen.level)
         return 0
     for part, count in (
         (suites, chosen.suites),
@@ -195,7 +198,7 @@ def main(arguments: Sequence[str]) -> int:
         (kinds, chosen.kinds),
     ):
         if count:
-            for line in part.report(count, chosen.seed, chosen.processes):
+            for line in part.report(count, chosen.seed, chosen.processes, chosen.level):
                 print(line, flush=True)
             return 0
     if chosen.hard:
@@ -231,7 +234,8 @@ def _asked(tool: str, peers: int) -> int:
 
 def _run_all(chosen: argparse.Namespace, tools: Sequence[str]) -> list[Tally]:
     jobs = []
-    for setting, tool in itertools.product(list(settings(chosen.before, chosen.quiet)), tools):
+    every = [replace(setting, level=chosen.level) for setting in settings(chosen.before, chosen.quiet)]
+    for setting, tool in itertools.product(every, tools):
         ours = tool == tools[0]
         if not ours and setting.shape == "ramp":
             continue
@@ -239,7 +243,8 @@ def _run_all(chosen: argparse.Namespace, tools: Sequence[str]) -> list[Tally]:
         # A tool that is asked anew every night takes long over 400 of them.
         shorter = setting if ours or setting.drop else Setting(**{**asdict(setting), "before": chosen.before + AFTER})
         jobs.append((shorter, tool, series, chosen.seed))
-    jobs += [(setting, tools[0], chosen.series, chosen.seed) for setting in older(chosen.before)]
+    aged = [replace(setting, level=chosen.level) for setting in older(chosen.before)]
+    jobs += [(setting, tools[0], chosen.series, chosen.seed) for setting in aged]
     with ProcessPoolExecutor(chosen.processes) as pool:
         futures = [pool.submit(run, *job) for job in jobs]
         console = Console(stderr=True)
@@ -324,16 +329,16 @@ def _beside(tallies: Sequence[Tally], tools: Sequence[str], chosen: argparse.Nam
         yield row + "|"
 
 
-def _print_limits(series: int, nights: int, seed: int, processes: int | None) -> None:
+def _print_limits(series: int, nights: int, seed: int, processes: int | None, level: float) -> None:
     chances = [1 / 200, 1 / 500, 1 / 1000, 1 / 2000, 1 / 5000, 1 / 10000, 1 / 24000]
     print("asked for    limit of log R    false failures per night, night SD 2 %, pair SD 1 % and 0.5 %, 3 %")
     with ProcessPoolExecutor(processes) as pool:
         for chance in chances:
             rates = []
             for night_sd, pair_sd in ((0.02, 0.01), (0.005, 0.03)):
+                setting = Setting(night_sd, pair_sd, "clean", before=nights, level=level)
                 parts = [
-                    pool.submit(_alarms, Setting(night_sd, pair_sd, "clean", before=nights), chance, series // 4, part)
-                    for part in range(seed * 4, seed * 4 + 4)
+                    pool.submit(_alarms, setting, chance, series // 4, part) for part in range(seed * 4, seed * 4 + 4)
                 ]
                 rates.append(sum(part.result() for part in parts) / (4 * (series // 4) * (nights - LEARN)))
             seen = "    ".join(f"1/{1 / rate:.0f}" if rate else "none" for rate in rates)

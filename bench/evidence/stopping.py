@@ -73,14 +73,14 @@ def intervals(rule: str, pair_sd: float, unruly: float, count: int, seed: int) -
     return held, float(means.mean() / means.std() * math.sqrt(count)), float(np.mean([one.pairs for one in seen]))
 
 
-def false_failures(rule: str, pair_sd: float, night_sd: float, series: int, seed: int) -> int:
+def false_failures(rule: str, pair_sd: float, night_sd: float, series: int, seed: int, level: float) -> int:
     """Return how often series of 400 nights without a change are called regressed, at a rate of 1/200 a night."""
     rng = np.random.default_rng([seed, round(1e6 * pair_sd), round(1e6 * night_sd)])
     count = 0
     for _ in range(series):
         made = itertools.islice(nights(rule, pair_sd, UNRULINESS[-1], rng), QUIET_NIGHTS)
         history = (
-            Night(str(t), one.mean + rng.normal(0.0, night_sd), math.sqrt(one.spread.variance / one.pairs))
+            Night(str(t), level + one.mean + rng.normal(0.0, night_sd), math.sqrt(one.spread.variance / one.pairs))
             for t, one in enumerate(made)
         )
         states = [verdict.state for verdict in judge(history, Rule(false_alarms=1 / 200, smallest=0.0))]
@@ -88,7 +88,7 @@ def false_failures(rule: str, pair_sd: float, night_sd: float, series: int, seed
     return count
 
 
-def report(count: int, seed: int, processes: int | None) -> Iterator[str]:
+def report(count: int, seed: int, processes: int | None, level: float = 0.0) -> Iterator[str]:
     """Yield the tables as Markdown, from so many nights of each kind."""
     series = max(1, count // QUIET_NIGHTS)
     with ProcessPoolExecutor(processes) as pool:
@@ -100,7 +100,7 @@ def report(count: int, seed: int, processes: int | None) -> Iterator[str]:
         }
         noises = list(itertools.product(NIGHT_SDS, SPREADS[::2]))
         failed = {
-            (rule, *noise): pool.submit(false_failures, rule, noise[1] * PRECISION, noise[0], series, seed)
+            (rule, *noise): pool.submit(false_failures, rule, noise[1] * PRECISION, noise[0], series, seed, level)
             for rule in RULES
             for noise in noises
         }

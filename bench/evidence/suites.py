@@ -34,9 +34,19 @@ CELLS_NOISY = 3.0
 
 
 def make(
-    cells: int, nights: int, rng: np.random.Generator, *, noisier: float = 1.0, loss: float = 0.0, since: int = 0
+    cells: int,
+    nights: int,
+    rng: np.random.Generator,
+    *,
+    noisier: float = 1.0,
+    loss: float = 0.0,
+    since: int = 0,
+    level: float = 0.0,
 ) -> list[dict[str, list[Night]]]:
-    """Return the nights of every quantity of every cell; from `since` on all engines lose `loss`."""
+    """Return the nights of every quantity of every cell; from `since` on all engines lose `loss`.
+
+    A constant, `level`, is added to all values: nothing may depend on it.
+    """
     shared = {name: rng.normal(0.0, noisier * sd * math.sqrt(SHARED), nights) for name, sd in SDS.items()}
     suite = []
     for _ in range(cells):
@@ -47,7 +57,9 @@ def make(
         if loss:
             logs["engine"][since:] += log_drop(loss)
         logs[SPEEDUP] = np.sum([logs[name] for name in FACTORS], axis=0)
-        suite.append({name: [Night(f"{t:04}", float(x)) for t, x in enumerate(logs[name])] for name in QUANTITIES})
+        suite.append(
+            {name: [Night(f"{t:04}", level + float(x)) for t, x in enumerate(logs[name])] for name in QUANTITIES}
+        )
     return suite
 
 
@@ -65,16 +77,16 @@ def red_nights(suite: list[dict[str, list[Night]]], rule: SuiteRule) -> tuple[li
     return alone.tolist(), together.tolist()
 
 
-def _false(seed: int, chance: float) -> int:
+def _false(seed: int, chance: float, level: float) -> int:
     rng = np.random.default_rng(seed)
-    alone, together = red_nights(make(CELLS, NIGHTS, rng), SuiteRule(false_alarms=chance))
+    alone, together = red_nights(make(CELLS, NIGHTS, rng, level=level), SuiteRule(false_alarms=chance))
     red = [one or other for one, other in zip(alone, together, strict=True)]
     return sum(now and not then for then, now in pairwise(red))
 
 
-def _delays(seed: int, loss: float) -> tuple[int, int]:
+def _delays(seed: int, loss: float, level: float) -> tuple[int, int]:
     rng = np.random.default_rng(seed)
-    suite = make(3 * CELLS, BEFORE + AFTER, rng, noisier=CELLS_NOISY, loss=loss, since=BEFORE)
+    suite = make(3 * CELLS, BEFORE + AFTER, rng, noisier=CELLS_NOISY, loss=loss, since=BEFORE, level=level)
     alone, together = red_nights(suite, SuiteRule())
     both = [one or other for one, other in zip(alone, together, strict=True)]
     never = AFTER + 1
@@ -82,20 +94,20 @@ def _delays(seed: int, loss: float) -> tuple[int, int]:
     return first, second
 
 
-def report(suites: int, seed: int, processes: int | None) -> Iterator[str]:
+def report(suites: int, seed: int, processes: int | None, level: float = 0.0) -> Iterator[str]:
     """Return the two tables as lines of Markdown."""
     with ProcessPoolExecutor(processes) as pool:
         yield f"| asked for, {CELLS} cells | failures in {suites * NIGHTS} nights without a change | seen |"
         yield "| --- | --- | --- |"
         for chance in (1 / 100, 1 / 1000):
-            found = sum(pool.map(_false, range(seed, seed + suites), [chance] * suites))
+            found = sum(pool.map(_false, range(seed, seed + suites), [chance] * suites, [level] * suites))
             seen = f"1/{suites * NIGHTS / found:.0f}" if found else "none"
             yield f"| 1/{1 / chance:.0f} | {found} | {seen} |"
         yield ""
         yield f"| engine's loss in {3 * CELLS} noisy cells | | ≤ 3 nights | ≤ 7 | ≤ {AFTER} |"
         yield "| --- | --- | --- | --- | --- |"
         for loss in ENGINE_LOSSES:
-            delays = list(pool.map(_delays, range(seed, seed + suites), [loss] * suites))
+            delays = list(pool.map(_delays, range(seed, seed + suites), [loss] * suites, [level] * suites))
             for place, what in enumerate(("by the cells alone", "with their mean")):
                 shares = (sum(one[place] <= n for one in delays) / suites for n in (3, 7, AFTER))
                 yield f"| {loss:.1%} | {what} | " + " | ".join(f"{share:.0%}" for share in shares) + " |"

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from bench.__main__ import main
-from bench.evidence import hard, histories, simulation, stopping, suites
+from bench.evidence import fleets, hard, histories, kinds, simulation, stopping, suites
 from bench.evidence.simulation import Setting, Tally, add, make
 from bench.evidence.stopping import PRECISION
 from bench.evidence.tools import (
@@ -143,6 +143,21 @@ def test_hard_histories_are_told_in_tables(capsys: pytest.CaptureFixture[str], m
     assert "| pytest-benchmark mean:5% |" in out
     assert main(["simulate", "--hard=1", "--processes=1", "--table=one high"]) == 0
     assert capsys.readouterr().out.count("#### ") == 1
+
+
+def test_a_level_is_added_to_the_same_histories() -> None:
+    setting = Setting(0.02, 0.01, "ar1", before=50)
+    low, high = (make(replace(setting, level=level), np.random.default_rng(1)) for level in (0.0, 2.3))
+    assert high.logs - low.logs == pytest.approx(2.3)
+    assert high.again - low.again == pytest.approx(2.3)
+    assert high.ses.tolist() == low.ses.tolist()
+    assert repr(replace(setting, level=2.3)) == repr(setting)  # which the seeds come from
+    for part in (fleets.ENGINE, kinds.Setting(0.5, 0.05, 0.01)):
+        assert repr(replace(part, level=2.3)) == repr(part)
+    down, up = (fleets.make(replace(fleets.ENGINE, level=x), 9, np.random.default_rng(1)) for x in (0.0, 2.3))
+    assert [b.value - a.value for a, b in zip(down, up, strict=True)] == pytest.approx([2.3] * 9)
+    down, up = (suites.make(1, 9, np.random.default_rng(1), level=x)[0]["engine"] for x in (0.0, 2.3))
+    assert [b.value - a.value for a, b in zip(down, up, strict=True)] == pytest.approx([2.3] * 9)
 
 
 def test_a_cell_shows_that_the_verdict_depends_on_the_level(monkeypatch: pytest.MonkeyPatch) -> None:
