@@ -145,6 +145,8 @@ class Table:
     """Headings of what is measured, and how it is said of many histories."""
     rows: tuple[tuple[tuple[str, ...], Measure], ...]
     tools: tuple[str, ...] = (OURS,)
+    times: int = 1
+    """How many times as many histories our rule is asked about: what is rare and soon simulated."""
 
 
 def nights_of(
@@ -210,6 +212,7 @@ HIGH = Table(
     {FALSE: rate, "ever red": share, "within 3 runs": share, "said at the end": each},
     (((), one_high_run),),
     ONE_MACHINE,
+    times=10,
 )
 
 
@@ -386,6 +389,7 @@ NO_LOSS = Table(
     ("SD",),
     {"per 100 runs": rate, "series with one": share},
     tuple(((f"{sd:.1%}",), partial(first_suspects, sd)) for sd in (0.01, 0.023)),
+    times=10,
 )
 
 
@@ -474,7 +478,7 @@ def report(histories: int, seed: int, processes: int | None, peers: int = 0, tit
             for labels, measure in table.rows:
                 for tool in table.tools:
                     is_ours = tool in (OURS, ALONE)
-                    count = histories if is_ours else peers
+                    count = table.times * histories if is_ours else peers
                     if not count or not is_installed(NEEDED.get(tool, tool)):
                         continue
                     cells = [
