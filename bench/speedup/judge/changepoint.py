@@ -19,6 +19,7 @@ change in distribution", Annals of Statistics 15:749-779, 1987.
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
@@ -30,17 +31,17 @@ SPLITS = 10
 alarm: with 30 it takes more evidence to find a loss in its first week. A ramp of 20 nights is found all the same."""
 PRIOR_VARIANCE = 2.0
 """Variance of a change before it is seen, in units of the variance of a night."""
-SHRINKAGE = 20.0
-"""Nights that an autocorrelation must be seen in before half of it is believed: in a short series it is mostly
-chance, and to believe it would hide losses."""
-MOST_AUTOCORRELATION = 0.6
+DOUBT, DOUBT_OF_SEVERAL = 0.5, 4.0
+"""Squared standard errors of an autocorrelation that count as chance: in a short series it mostly is, and to believe it
+would hide losses. The second where there are several machines: what is learnt of them looks like it (W. James and C. Stein, "Estimation with quadratic loss", Berkeley Symposium 1:361-379, 1961)."""
+MOST_AUTOCORRELATION = 0.75
 
-LEAST_CLIP, MOST_CLIP = 1.7, 3.0
+LEAST_CLIP, MOST_CLIP = 1.7, 3.3
 """Between how many standard deviations a single night is clipped."""
 CLIP_SHARE = 0.27
 """Share of odd nights at which a night is clipped to one standard deviation, were that not below `LEAST_CLIP`."""
 
-_SLOPE, _OFFSET = 1.35, 0.15
+_SLOPE, _OFFSET = 1.35, 0.1
 """Fitted to the alarms of a simulation, see `limit_for`."""
 
 
@@ -84,7 +85,7 @@ def clip_limits(odd: Floats, nights: Floats) -> Floats:
     return limits
 
 
-def believed_autocorrelation(lagged: Floats, squares: Floats, nights: Floats) -> Floats:
+def believed_autocorrelation(lagged: Floats, squares: Floats, nights: Floats, doubt: float = DOUBT) -> Floats:
     """Return the autocorrelation from night to night to reckon with, from 0 to 0.6.
 
     Parameters
@@ -97,9 +98,13 @@ def believed_autocorrelation(lagged: Floats, squares: Floats, nights: Floats) ->
     nights : array of shape (splits,)
         Their number.
     """
-    # The estimate is biased downwards by about one nights-th.
-    raw = np.divide(lagged, squares, out=np.zeros_like(lagged), where=squares > 0) + 1 / nights
-    believed: Floats = np.clip(raw * nights / (nights + SHRINKAGE), 0.0, MOST_AUTOCORRELATION)
+    # Too low by (1 + 4 ρ) / n: M. G. Kendall, "Note on bias in the estimation of autocorrelation", Biometrika
+    # 41:403-404, 1954.
+    seen = np.divide(lagged, squares, out=np.zeros_like(lagged), where=squares > 0)
+    less = np.maximum(1 - 4 / nights, 0.25)
+    raw = (seen + 1 / nights) / less
+    chance = doubt / (nights * less * less)
+    believed: Floats = np.clip(raw * (1 - chance / np.maximum(raw * raw, chance)), 0.0, MOST_AUTOCORRELATION)
     return believed
 
 
@@ -116,6 +121,36 @@ def variance_of_mean(nights: Floats, autocorrelation: Floats) -> Floats:
     power = np.power(rho, nights, out=np.zeros(np.broadcast_shapes(rho.shape, nights.shape)), where=rho > 0)
     factor: Floats = (1 + rho) / (1 - rho) - 2 * rho * (1 - power) / (nights * (1 - rho) ** 2)
     return factor / nights
+
+
+def variance_shrinks(autocorrelation: Floats, runs: Floats) -> tuple[Floats, Floats]:
+    """Return how much autocorrelation lowers the variance that is seen, and its degrees of freedom, as factors.
+
+    The variance around a mean that follows the runs is too small by the variance of that mean, and runs that go
+    together are worth fewer (M. S. Bartlett, "Some aspects of the time-correlation problem in regard to tests of
+    significance", Journal of the Royal Statistical Society 98:536-543, 1935).
+
+    Parameters
+    ----------
+    autocorrelation : array
+        From run to run.
+    runs : array
+        Number of runs.
+    """
+    rho2 = autocorrelation**2
+    follows = np.maximum(variance_of_mean(runs, autocorrelation) * runs - 1, 0.0) / np.maximum(runs - 1, 1)
+    return np.maximum(1 - follows, 0.2), (1 - rho2) / (1 + rho2)
+
+
+def largest_by_chance(degrees: Floats, chance: float) -> Floats:
+    """Return the variance that so many degrees of freedom pass with this chance, where 1 is true; infinite for none.
+
+    E. B. Wilson and M. M. Hilferty, "The distribution of chi-square", Proceedings of the National Academy of Sciences
+    17:684-688, 1931.
+    """
+    part = 2 / (9 * np.maximum(degrees, 1))
+    largest: Floats = (1 - part - NormalDist().inv_cdf(chance) * np.sqrt(part)) ** 3
+    return np.where(degrees > 0, largest, np.inf)
 
 
 def log_likelihood_ratios(z: Floats, variance: Floats) -> Floats:

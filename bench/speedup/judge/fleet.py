@@ -21,7 +21,7 @@ import numpy as np
 from .changepoint import Floats
 
 OFFSET_PRIOR = 9.0
-"""Variance of an offset before any is seen, in units of that of a night; counts as much as one machine does."""
+"""Variance of an offset before any is seen, in units of that of a run; counts as much as one machine does."""
 OWN_DEGREES = 8.0
 """Nights after which half of what a machine's own nights say of its noise is believed."""
 
@@ -33,6 +33,10 @@ class Sums:
     counts: Floats
     values: Floats
     squares: Floats
+
+    def without(self, some: Sums) -> Sums:
+        """Return the sums of all but some of these runs."""
+        return Sums(self.counts - some.counts, self.values - some.values, self.squares - some.squares)
 
     @property
     def seen(self) -> Floats:
@@ -155,6 +159,13 @@ def contrast(before: Sums, whole: Sums, kind: Kinds) -> Contrast:
     change = (a11 * c2 - a12 * c1) / determinant
     mean = (a22 * c1 - a12 * c2) / determinant
     return Contrast(change, a11 / determinant, squares - mean * c1 - change * c2, np.asarray(possible))
+
+
+def within(sums: Sums, kind: Kinds) -> tuple[Floats, Floats]:
+    """Return the variance of runs around the mean of their machine, and its degrees of freedom; each of shape (...)."""
+    squares = np.maximum(sums.squares - sums.values**2 / np.maximum(sums.counts, 1), 0.0) / kind.own
+    degrees = sums.counts.sum(axis=-1) - sums.seen
+    return np.asarray(squares.sum(axis=-1) / np.maximum(degrees, 1)), degrees
 
 
 def _squares(sums: Sums, kind: Kinds) -> Floats:

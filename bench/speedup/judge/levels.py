@@ -1,4 +1,4 @@
-"""The levels that a series stands on: a baseline, and below it one for each loss that is open."""
+"""The levels of a series: the one that counts, and above or below it one for each change that is open."""
 
 from __future__ import annotations
 
@@ -8,212 +8,252 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .segment import LEAST_SCALE, ODD, Segment
-from .verdict import REGRESSED, Event, Verdict, of_change
+from .changepoint import SPLITS
+from .segment import ODD, Segment, Sized
+from .verdict import REGRESSED, SUSPECT, Event, Verdict, of_change
 
-REGAINED = math.log(1000)
-"""Log of the odds for the old level against the lower one at which the old one may be back."""
-REGAINED_NIGHTS = 3
-"""Nights that these odds come from, at least."""
-CLIP = 2.5
-"""Standard deviations beyond both levels to which a night is clipped."""
 SAME = 1.0
-"""Standard errors below an earlier level within which nights are on it."""
+"""Standard errors from a level within which runs are on it."""
 NEAR, NEARLY = 0.25, 2.0
-"""The same where they are nearer to it than this share of the loss."""
-BELOW = 3.0
-"""Standard errors below all earlier levels beyond which nights are on a level of their own."""
-FEW = 3
-"""Nights on a lower level before a further change is looked for: how nights differ is known from before."""
+"""The same where they are nearer to it than this share of the change."""
+FEW = 2
+"""Runs on a new level before a further change is looked for: how runs differ is known from before."""
+ONE_OUT = 1.3
+"""Standard errors that a change must have without the run that says it loudest: one run decides nothing."""
+REGAINED = math.log(1000)
+"""Log of the odds for the level that counts against the present one at which the latest runs are on it again."""
+REGAINED_RUNS = 2
+"""Runs that these odds come from, at least."""
+ADOPTED, WITHDRAWN = "adopted", "withdrawn"
+NEVER = 2**31
+AS_LIKELY = 3.0
+"""Log of the odds at which the runs of a machine are on the old level, and not on the new one."""
 
 
 @dataclass
-class Loss:
-    """A loss that is open."""
+class Change:
+    """A change of level that is open."""
 
     before: Segment
     """The level before it."""
     since: int
-    """First night on the lower level, as its index in the series."""
+    """First run after it, as its index in the series."""
     found: int
-    """Night on which it was found."""
+    """Run in which it was found."""
+    is_loss: bool
+    """Whether the level after it is lower."""
 
 
 class Levels:
-    """The baseline, the losses that are open, and the present level.
+    """The level that counts, the changes that are open, and the present level.
 
     Parameters
     ----------
-    baseline : Segment
+    first : Segment
         The level while nothing is open.
+    learn : int
+        Runs that a level must have before it counts.
+    least : float
+        Smallest loss or gain, as a log.
     """
 
-    def __init__(self, baseline: Segment) -> None:
-        self.present = baseline
-        self.losses: list[Loss] = []
-        self.odds = 0.0
-        """Log of the odds for the baseline against the present level."""
-        self.back: list[int] = []
-        """Nights that these odds come from."""
-        self._lower = 0.0
+    def __init__(self, first: Segment, learn: int, least: float) -> None:
+        self.present = first
+        self.learn, self.least = learn, least
+        self.changes: list[Change] = []
+        self.share = 1.0
+        """Share of the runs of the series that these levels are of."""
+        self._asked = 0
 
     @property
-    def baseline(self) -> Segment:
-        return self.losses[0].before if self.losses else self.present
+    def measure(self) -> Segment:
+        """The level that counts: the first with enough runs, else the first."""
+        levels = [change.before for change in self.changes] or [self.present]
+        return next((level for level in levels if level.n >= self.learn), levels[0])
 
     @property
-    def since(self) -> str:
-        """First night of the earliest loss that is open."""
-        return self.present.nights.names[self.losses[0].since]
+    def state(self) -> str | None:
+        """What the present level is beside the one that counts; ``None`` if it is no loss."""
+        if not self.below:
+            return None
+        return REGRESSED if self.measure.n >= self.learn else SUSPECT
 
     @property
-    def regained(self) -> bool:
-        """Whether the baseline may be back."""
-        return self.odds > REGAINED
+    def below(self) -> bool:
+        """Whether the present level lies below the one that counts."""
+        return bool(self.changes) and self.changes[-1].is_loss
 
-    def add(self, night: int) -> None:
-        """Add a night to the present level."""
-        if self.present.n < self.present.learn:
-            self.present.add(night)
-        else:
-            self.present.extend([night])
-        self._weigh([night])
+    @property
+    def risen(self) -> bool:
+        """Whether the present level lies above the one that counts, and does not count yet."""
+        return bool(self.changes) and not self.below
 
-    def take(self, at: Sequence[int]) -> None:
-        """Add nights that the present level has just looked at."""
-        self.present.n += len(at)
-        self._weigh(at)
+    @property
+    def until_weighed(self) -> int:
+        """In how many runs it is asked again whether what is open still is a change."""
+        return max(0, self._asked - self.present.n) if self.changes else NEVER
 
-    def until_regained(self, at: Sequence[int]) -> int:
-        """Return how many of these nights can be added before the baseline may be back."""
-        odds = self.odds
-        for place, gain in enumerate(self._gains(at)):
-            odds = max(0.0, odds + gain)
-            if odds > REGAINED:
-                return place
-        return len(at)
-
-    def _weigh(self, at: Sequence[int]) -> None:
-        if not (self.losses and at):
-            return
-        for night, gain in zip(at, self._gains(at), strict=True):
-            self.odds = max(0.0, self.odds + gain)
-            self.back = [*self.back, night] if self.odds > 0 else []
-
-    def _gains(self, at: Sequence[int]) -> list[float]:
-        """Return what each night adds to the odds for the baseline."""
-        base, nights = self.baseline, self.present.nights
-        found = base.level
-        kind = base.kinds
-        codes = nights.codes[np.asarray(at)]
-        off = nights.values[np.asarray(at)] - base.expected[codes]
-        variance = base.night_variance * (kind.own + found.alone)[codes]
-        spread = np.sqrt(variance)
-        loss = self._lower
-        rho = float(base.autocorrelation(np.array([base.n]))[0])
-        x = np.minimum(CLIP * spread, np.maximum(-loss - CLIP * spread, off))
-        gains = (x + loss / 2) * loss / (variance * (1 + rho) / (1 - rho))
-        # No single night tells that it is over.
-        return [float(gain) for gain in np.minimum(gains, REGAINED / (REGAINED_NIGHTS - 0.5))]
-
-    def lose(self, index: int, found: int) -> None:
-        """Open a loss that begins with the night `index` of the present level."""
-        at = self.present.nights_from(index)
-        self.losses.append(Loss(self.present.until(index), at[0], found))
-        self._begin(at)
-
-    def _begin(self, at: Sequence[int]) -> None:
-        """Begin a lower level with these nights."""
-        self.present = self.losses[-1].before.followed_by(at, FEW)
-        self._weigh_anew()
-
-    def _weigh_anew(self) -> None:
-        """Begin to weigh the baseline against the present level, one of which is another now."""
-        self._lower = max(self.baseline.lower_by(self.present.nights_from()), LEAST_SCALE)
-        self.odds, self.back = 0.0, []
-
-    def go_back(self, back: Sequence[int], *, sure: bool) -> tuple[float, float] | None:
-        """Close the losses that are over, as the latest nights say.
-
-        Parameters
-        ----------
-        back : sequence of int
-            The latest nights of the present level, on a higher one.
-        sure : bool
-            Whether it is sure that they are.
+    def move(self, index: int, found: int) -> bool:
+        """Go to the level that the runs from `index` of the present one on are on.
 
         Returns
         -------
-        tuple of float, or None
-            By how much these nights are lower than the level that they are on, and half the 95 % interval of that;
-            ``None`` if they are on none of the earlier levels.
+        bool
+            Whether it is an earlier one.
         """
-        lowest = math.inf
-        for number, loss in enumerate(self.losses):
-            size, margin, z = loss.before.change(back)
-            lowest = min(lowest, z)
-            if z < SAME or (z < NEARLY and size < NEAR * self._lower):
-                n = loss.before.n
-                self.present = loss.before.until(n)
-                self.present.extend(back)
-                self.present.floor = n
-                del self.losses[number:]
-                self._weigh_anew()
-                return size, margin
-        if sure or lowest > BELOW:
-            self._begin(back)
+        at = self.present.runs_from(index)
+        for number, change in enumerate(self.changes):
+            if self._is_on(change.before, at):
+                self.present = _with(change.before, at)
+                del self.changes[number:]
+                self._weigh()
+                return True
+        level = self.present.until(index)
+        # Levels go down from the one that counts, or up: what has turned is another change from an earlier level.
+        while self.changes and self.changes[-1].is_loss != (level.lower_by(at) > 0):
+            last = self.changes.pop()
+            level = last.before
+            if last.is_loss == (level.lower_by(at) > 0):
+                found = last.found
+                break
+        self.changes.append(Change(level, at[0], found, is_loss=level.lower_by(at) > 0))
+        self.present = level.followed_by(at, FEW)
+        self._weigh()
+        return False
+
+    def _is_on(self, level: Segment, at: Sequence[int]) -> bool:
+        size = level.change(at)
+        if level is self.measure and size.loss < 0 and (size.z > -NEARLY or -size.loss < self.least):
+            return True
+        change = abs(self.measure.lower_by(self.present.runs_from()))
+        return abs(size.z) < SAME or (abs(size.z) < NEARLY and abs(size.loss) < NEAR * change)
+
+    def _weigh(self) -> Sized:
+        size = self.measure.change(self.present.runs_from())
+        self._asked = self.present.n + max(1, self.present.n // 10)
+        return size
+
+    def regained(self) -> int | None:
+        """Return from which run of the present level on an earlier one is back, as far as the odds tell."""
+        at = self.present.runs_from()
+        most = REGAINED / (REGAINED_RUNS - 0.5)  # no single run tells
+        for level in (change.before for change in self.changes):
+            off, rho = level.off(at), level.correlation
+            for m in range(REGAINED_RUNS, min(SPLITS, len(at) - FEW) + 1):
+                change = float(off[:-m].mean())
+                odds = np.minimum(change * (change / 2 - off[-m:]) * (1 - rho) / (1 + rho), most)
+                if odds.sum() > REGAINED and self._is_on(level, at[-m:]):
+                    return len(at) - m
         return None
 
-    def accept(self, learn: int) -> None:
-        """Take the level of the nights to come for the one that counts, whatever was lost before."""
-        self._settle(self.baseline.followed_by([], learn))
+    def settle(self) -> str:
+        """Say what has become of a change: `ADOPTED`, `WITHDRAWN`, or nothing.
+
+        A level above the one that counts takes its place when it has as many runs as any level must have. What is
+        no longer a change, by all of its runs, is none.
+        """
+        last, at = self.changes[-1], self.present.runs_from()
+        if len(self.changes) > 1 and self._is_none(last.before.change(at)):
+            self.present = _with(last.before, at)
+            self.changes.pop()
+            self._weigh()
+        elif self._is_none(self._weigh()):
+            self.present = _with(self.measure, at)
+            self.changes = []
+            return WITHDRAWN
+        if not self.below and self.present.n >= self.learn:
+            self.changes = []
+            return ADOPTED
+        return ""
+
+    def _is_none(self, size: Sized) -> bool:
+        return abs(size.loss) < self.least or abs(size.z) < SAME
+
+    def whose(self, at: Sequence[int], level: Segment) -> list[int]:
+        """Return the machines whose runs say that the level is another one; those of the others are on this one."""
+        runs = np.asarray(at)
+        codes, off = level.runs.codes[runs], level.off(runs)
+        means = {code: (float(off[codes == code].mean()), int((codes == code).sum())) for code in np.unique(codes)}
+        saying = list(means)
+        while len(saying) > 1:
+            total = sum(means[code][1] for code in saying)
+            change = sum(mean * n for mean, n in (means[code] for code in saying)) / total
+            odds = {code: n * (mean - change / 2) * change for code, (mean, n) in means.items()}
+            least = min(saying, key=odds.__getitem__)
+            if odds[least] > -AS_LIKELY:
+                break
+            saying.remove(least)
+        return [int(code) for code in saying]
+
+    def accept(self, first: Segment) -> None:
+        """Take the level of the runs to come for the one that counts, whatever was lost before."""
+        self.present, self.changes = first, []
 
     def dismiss(self) -> None:
         """Take all that is open for noise."""
-        if self.losses:
-            further = self._nights_after(self.losses[1:])
-            self._settle(self.baseline.until(self.baseline.n))
-            self.present.extend(further)
+        if self.changes:
+            further = [run for change in self.changes[1:] for run in change.before.runs_from()]
+            self.present = _with(self.changes[0].before, [*further, *self.present.runs_from()])
+            self.changes = []
         self.present.floor = self.present.n
 
-    def _nights_after(self, losses: Sequence[Loss]) -> list[int]:
-        """Return the nights on the levels before these losses, and on the present one."""
-        levels = [*(loss.before for loss in losses), self.present]
-        return [one for level in levels for one in level.nights_from()]
-
-    def _settle(self, baseline: Segment) -> None:
-        """Begin anew, with nothing open."""
-        self.present, self.losses, self.odds, self.back = baseline, [], 0.0, []
-
     def describe(self, *, is_new: bool = False) -> Callable[[str, int], Verdict]:
-        """Return what makes the verdict on a night of open losses, from its name and that of nights on the level."""
-        losses, present = list(self.losses), self.present
+        """Return what makes the verdict on a run of open losses, from its name and that of runs on the level."""
+        changes, present, measure, state, share = list(self.changes), self.present, self.measure, self.state, self.share
 
-        def make(night: str, n: int) -> Verdict:
-            levels = [*(loss.before for loss in losses), present.until(n)]
-            events = tuple(_event(loss, after) for loss, after in zip(losses, levels[1:], strict=True))
-            base, tonight = levels[0], levels[-1]
-            sized, reason = base.change(tonight.nights_from()), f"{n} runs against {base.n}"
-            verdict = of_change(night, REGRESSED, events[0].since, sized, base.n, n, reason=reason)
+        def make(run: str, n: int) -> Verdict:
+            levels = [*(change.before for change in changes), present.until(n)]
+            events = tuple(_event(change, after, share) for change, after in zip(changes, levels[1:], strict=True))
+            since = present.runs.names[changes[-1].since]
+            size = measure.change(levels[-1].runs_from())
+            reason = f"{n} runs against {measure.n}"
+            if state == SUSPECT:
+                reason += f", and {measure.learn} are needed for a verdict: it stays open until it is decided"
+            verdict = of_change(run, state or SUSPECT, since, size, measure.n, n, reason=reason)
             return replace(verdict, events=events, is_new=is_new)
 
         return make
 
 
-def beginning(segment: Segment, index: int) -> int:
-    """Return where a loss begins that was found to begin at `index`: an odd night before it is no part of it."""
-    before, nights = segment.until(index), segment.nights
-    at = segment.at[index : segment.n]
-    off = (nights.values[at] - before.expected[nights.codes[at]]) / math.sqrt(before.night_variance)
+def _with(level: Segment, at: Sequence[int]) -> Segment:
+    """Return a level with further runs, none of which begins a change."""
+    found = level.until(level.n)
+    found.extend(at)
+    found.floor = level.n
+    return found
+
+
+def is_of_several(level: Segment, at: Sequence[int]) -> bool:
+    """Return whether more than one of these runs says that they are on another level than this one."""
+    off = level.off(at)
+    if len(off) < FEW:
+        return False
+    off = np.sort(off * np.copysign(1.0, off.mean()))[:-1]
+    return bool(off.mean() * np.sqrt(len(off)) > ONE_OUT)
+
+
+def beginning(segment: Segment, index: int, machine: int | None = None) -> int:
+    """Return where a change begins that was found to begin at `index`: an odd run before it is no part of it.
+
+    Parameters
+    ----------
+    segment, index
+        The runs, and the first of those after the change.
+    machine : int, optional
+        The machine that alone has changed.
+    """
+    rows = np.arange(index, segment.n)
+    rows = rows if machine is None else rows[segment.codes[rows] == machine]
+    off = segment.until(index).off(segment.at[rows])
     from_before, from_after = (np.minimum(np.abs(off - level), ODD) for level in (0.0, float(np.median(off))))
-    fits = np.flatnonzero(from_after < from_before)
-    return index + int(fits[0]) if len(fits) else index
+    fits = rows[from_after < from_before]
+    return int(fits[0]) if len(fits) else index
 
 
-def _event(loss: Loss, after: Segment) -> Event:
-    size, margin, _ = loss.before.change(after.nights_from())
-    nights, before = after.nights, loss.before.counts(loss.before.n)
-    known = before * after.counts(after.n) * (len(nights.machines) > 1)
-    machines = tuple(name for name, counts in zip(nights.machines, known, strict=True) if counts)
-    interval = (-size - margin, -size + margin)
-    return Event(nights.names[loss.since], -size, interval, nights.names[loss.found], after.n, machines)
+def _event(change: Change, after: Segment, share: float) -> Event:
+    size = change.before.change(after.runs_from())
+    runs, before = after.runs, change.before.counts(change.before.n)
+    known = before * after.counts(after.n) * (len(runs.machines) > 1)
+    machines = tuple(name for name, counts in zip(runs.machines, known, strict=True) if counts)
+    interval = (-size.loss - size.margin, -size.loss + size.margin)
+    return Event(runs.names[change.since], -size.loss, interval, runs.names[change.found], after.n, machines, share)

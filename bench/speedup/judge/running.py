@@ -25,10 +25,10 @@ TWO_KINDS = 2.0
 """How much wider the sixths tell the nights to be than the shortest half does where there are two kinds of night: then
 no night is odd, and none is clipped."""
 
-COUNT, VALUE, SQUARE = 0, (1, 3), (2, 4)
-"""Columns of the sums by machine: of the clipped values, and of the raw ones."""
-ODD, CUT, RESIDUAL, LAGGED, OWN_SQUARE = 0, 1, (2, 5), (3, 6), (4, 7)
-"""Columns of the sums over all machines: odd nights, what was clipped off; and of the clipped and the raw residuals
+COUNT, VALUE, SQUARE, CUT = 0, (1, 3), (2, 4), 5
+"""Columns of the sums by machine: of the clipped values, and of the raw ones; and of what was clipped off."""
+ODD, RESIDUAL, LAGGED, OWN_SQUARE = 0, (1, 4), (2, 5), (3, 6)
+"""Columns of the sums over all machines: odd nights; and of the clipped and the raw residuals
 they themselves, their products from one night to the next, and their squares."""
 SE_SQUARE, SE_COUNT = 0, 1
 """Columns of the sums of what the pairs within a night tell."""
@@ -56,12 +56,12 @@ class Running:
     two_kinds: Indices
     """Until which night there are two kinds of night, by the number of nights that were there when it was told."""
 
-    def __init__(self, nights: Columns) -> None:
-        self.nights = nights
+    def __init__(self, runs: Columns) -> None:
+        self.runs = runs
         self.n = 0
         self.origin = 0.0
         """The first value: sums are of differences from it, for the sake of their last digits."""
-        self.prior = np.zeros(len(nights.machines))
+        self.prior = np.zeros(len(runs.machines))
         """Offset of each machine, as earlier segments tell it."""
         self._size = 0
         self._make_room(32)
@@ -70,15 +70,15 @@ class Running:
         return self.n
 
     def _make_room(self, size: int) -> None:
-        machines = len(self.nights.machines)
+        machines = len(self.runs.machines)
         shapes: dict[str, tuple[int, ...]] = {
             "at": (size,),
             "codes": (size,),
             "raw": (size,),
             "residuals": (size, 2),
             "two_kinds": (size + 1,),
-            "_by_machine": (size + 1, 5, machines),
-            "_overall": (size + 1, 8),
+            "_by_machine": (size + 1, 6, machines),
+            "_overall": (size + 1, 7),
             "_within": (size + 1, 2),
         }
         for name, shape in shapes.items():
@@ -105,9 +105,9 @@ class Running:
         while end > self._size:
             self._make_room(2 * self._size)
         self.at[n:end] = nights
-        self.codes[n:end] = self.nights.codes[nights]
-        self.raw[n:end] = self.nights.values[nights]
-        ses = self.nights.ses[nights]
+        self.codes[n:end] = self.runs.codes[nights]
+        self.raw[n:end] = self.runs.values[nights]
+        ses = self.runs.ses[nights]
         known = np.isfinite(ses)
         self._write(self._within, np.stack([np.where(known, ses, 0.0) ** 2, known], axis=1))
         return np.arange(n, end)
@@ -121,7 +121,7 @@ class Running:
         codes = self.codes[n : n + count]
         x, y = (values - self.origin - self.prior[codes] for values in (clipped, self.raw[n : n + count]))
         block = np.zeros((count, *self._by_machine.shape[1:]))
-        block[np.arange(count), :, codes] = np.stack([np.ones(count), x, x * x, y, y * y], axis=1)
+        block[np.arange(count), :, codes] = np.stack([np.ones(count), x, x * x, y, y * y, y - x], axis=1)
         self._write(self._by_machine, block)
 
     def sum_overall(self, clipped: Floats, odd: Floats, offsets: Floats) -> None:
@@ -131,7 +131,7 @@ class Running:
         both = np.stack([clipped, raw], axis=1) - (self.origin + offsets)[:, None]
         self.residuals[n:end] = both
         before = self.residuals[n - 1 : end - 1] if n else np.concatenate([np.zeros((1, 2)), both[:-1]])
-        parts = [odd, raw - clipped]
+        parts = [odd]
         for kind in (0, 1):
             parts += [both[:, kind], both[:, kind] * before[:, kind], both[:, kind] ** 2]
         self._write(self._overall, np.stack(parts, axis=1))
@@ -156,7 +156,7 @@ class Running:
         """Return whether a night was on this machine."""
         return bool(self._by_machine[self.n, COUNT, code])
 
-    def nights_from(self, index: int = 0) -> list[int]:
+    def runs_from(self, index: int = 0) -> list[int]:
         """Return the indices of the nights from one of them on, in the series."""
         found: list[int] = self.at[index : self.n].tolist()
         return found
@@ -166,14 +166,14 @@ class Running:
         return self._overall[rows, ODD]
 
     def cut(self, rows: Any) -> Any:
-        """Return how much was clipped off the first nights."""
-        return self._overall[rows, CUT]
+        """Return how much was clipped off the first runs on each machine."""
+        return self._by_machine[rows, CUT]
 
     def within(self, rows: Any) -> Any:
         """Return the pooled variance within a night, 0 if no night tells it."""
         return self._within[rows, SE_SQUARE] / np.maximum(self._within[rows, SE_COUNT], 1)
 
-    def nights_with_se(self, rows: Any) -> Any:
+    def runs_with_se(self, rows: Any) -> Any:
         """Return how many of the first nights have a standard error."""
         return self._within[rows, SE_COUNT]
 
@@ -190,6 +190,17 @@ class Running:
         ends_of_it = chosen(last, (0, 1)) + np.where(two, first[1], first[0])
         lagged = chosen(block, LAGGED) - mean * (2 * sums - ends_of_it) + (before - 1) * mean * mean
         return lagged, chosen(block, OWN_SQUARE) - before * mean * mean
+
+    def variance_from(self, first: Indices, last: Indices, ends: Any) -> tuple[Floats, Floats]:
+        """Return the variance of some runs around their mean, and its degrees of freedom."""
+        count = last - first
+        sums, squares = (
+            np.where(self.two_kinds[ends] > 0, block[..., columns[1]], block[..., columns[0]])
+            for block in (self._overall[last] - self._overall[first],)
+            for columns in (RESIDUAL, OWN_SQUARE)
+        )
+        degrees = np.maximum(count - 1, 0)
+        return np.maximum(squares - sums * sums / np.maximum(count, 1), 0.0) / np.maximum(degrees, 1), degrees
 
     def window(self, ends: Indices, width: int) -> tuple[Floats, Indices]:
         """Return the values of the nights before each end, the latest last, and their machines; else NaN."""

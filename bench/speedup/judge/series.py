@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from ..keep.decisions import ACCEPT, Decision
-from .changepoint import limit_for
-from .levels import Levels, beginning
+from .changepoint import Floats, limit_for
+from .levels import ADOPTED, WITHDRAWN, Levels, beginning, is_of_several
 from .lows import SUSPECT_RUN, Lows
 from .running import Indices
 from .segment import Outlook, Segment, Splits
@@ -25,7 +25,6 @@ from .verdict import (
     Night,
     Rule,
     Verdict,
-    in_order,
     of_change,
 )
 from .verdicts import Make, Verdicts
@@ -34,7 +33,14 @@ RULE = Rule()
 
 SETTLES = "A against B on one machine tells (`ab`), or runs on one that was there before"
 FEWEST, MOST = 16, 512
-"""Nights that are looked at in one go."""
+"""Runs that are looked at in one go."""
+ALONE = 0.05
+"""Share of the false alarms that is for losses on one machine alone, where there are several."""
+WOLF, WOLF_RUNS = 2.5, 200
+"""How much more evidence it takes after each loss that went away by itself, and in how many runs half of that is
+forgotten: such a series moves in ways that are not modelled."""
+AMBIGUOUS = 30
+"""Runs after a loss until which it may turn out to be of some machines only."""
 
 
 def judge(series: Iterable[Night] | Columns, rule: Rule = RULE, decisions: Sequence[Decision] = ()) -> Verdicts:
@@ -43,8 +49,7 @@ def judge(series: Iterable[Night] | Columns, rule: Rule = RULE, decisions: Seque
     Parameters
     ----------
     series : iterable of Night, or Columns
-        One series, of any machines. Nights are put in order; several of the same name and machine are one, with the
-        mean of their values. Columns are in order.
+        One series, of any machines, the oldest run first.
     rule : Rule
         The constants.
     decisions : sequence of Decision
@@ -53,199 +58,204 @@ def judge(series: Iterable[Night] | Columns, rule: Rule = RULE, decisions: Seque
     Returns
     -------
     Verdicts
-        One per night, in their order.
+        One per run, in their order.
 
     Notes
     -----
-    A night that is low by itself (Student's prediction test, ``rule.suspicious``) is `suspect` unless its second
-    measurement clears it, which then takes its place. A series is `regressed` when the evidence for a lower level
-    (see `changepoint`) passes the limit that ``rule.false_alarms`` sets and the loss is at least ``rule.smallest``,
-    or several nights in a row are suspect. The baseline then stays as it was before the change, until the old level
-    is back (`recovered`) or somebody accepts or dismisses the change; meanwhile further losses are looked for on the
-    lower level. The same evidence upwards makes it `improved`: the segment starts anew, and takes only noise and
-    machines along. What is looked for is what nights on machines that were there before the change and after it say;
-    where there are none, level and machine cannot be told apart, and the series is `incomparable` until it has learnt
-    the level anew.
+    "The model" in bench/README.md says what is computed, and why.
     """
-    nights = series if isinstance(series, Columns) else Columns(in_order(series))
-    state = _Series(nights, rule, decisions)
-    state.run()
-    state.said.offsets = state.levels.baseline.machines
-    return state.said
+    runs = series if isinstance(series, Columns) else Columns(list(series))
+    said = Verdicts(runs)
+    levels = Levels(Segment(runs, rule.learn, prior=rule.prior), rule.learn, rule.least)
+    stream = _Stream(said, rule, decisions, levels, np.arange(len(runs.names)))
+    stream.run()
+    said.offsets = stream.levels.measure.machines
+    said.spread = stream.levels.measure.spread
+    return said
 
 
-class _Series:
-    """Where a series stands, night after night."""
+class _Stream:
+    """Runs that are on one level: all of a series, or those on some machines that have changed on their own.
 
-    def __init__(self, nights: Columns, rule: Rule, decisions: Sequence[Decision]) -> None:
-        self.nights = nights
-        self.known = np.flatnonzero(np.isfinite(nights.values))
-        """Nights with a figure."""
+    Parameters
+    ----------
+    said : Verdicts
+        What was said of the runs; this adds to it.
+    rule, decisions
+        As for `judge`.
+    levels : Levels
+        What is known before the first of these runs.
+    todo : array of int
+        The runs that are to be judged.
+    """
+
+    def __init__(
+        self, said: Verdicts, rule: Rule, decisions: Sequence[Decision], levels: Levels, todo: Indices
+    ) -> None:
+        self.said, self.runs = said, said.nights
         self.rule = rule
         self.decisions = sorted(decisions, key=lambda decision: decision.takes_effect)
         """Those that have not taken effect yet."""
-        self.least = -math.log1p(-rule.smallest)
-        self.limit = limit_for(rule.false_alarms)
-        self.levels = Levels(Segment(nights, rule.learn))
+        self.least = rule.least
+        alone = ALONE * rule.false_alarms if len(self.runs.machines) > 1 else 0.0
+        self.limits = limit_for(rule.false_alarms - alone), limit_for(alone or rule.false_alarms)
+        self.wolves = 0
+        """Losses that went away by themselves."""
+        self.levels = levels
+        self.todo = todo
         self.number = 0
-        """Of the baseline."""
+        """Of the level that counts."""
         self.lows = Lows()
         self.strangers: int | None = None
-        """From which night of the segment on only machines were there that none before it was on."""
-        self.early: Segment | None = None
-        """The nights before a change in the learning phase."""
+        """From which run of the segment on only machines were there that none before it was on."""
         self.noted: int | None = None
-        """First night of a loss that is too small for a failure, as it was first told."""
+        """First run of a loss that is too small for a failure, as it was first told."""
         self.width = FEWEST
-        self.said = Verdicts(nights)
+        self.is_part = False
+        """Whether it is of some machines only; it ends when they are back on the level of the others."""
+        self.ended: int | None = None
+        """The run with which it did."""
 
     @property
     def segment(self) -> Segment:
         return self.levels.present
 
     def run(self) -> None:
-        t, nights = 0, len(self.nights.names)
-        while t < nights:
+        while len(self.todo) and self.ended is None:
+            t = int(self.todo[0])
             while self.decisions and self._takes_effect(t):
                 self._carry_out(self.decisions.pop(0))
-            if not math.isfinite(self.nights.values[t]):
+            if not math.isfinite(self.runs.values[t]):
                 self._without_figure(t)
-                t += 1
+                self.todo = self.todo[1:]
             elif self.segment.n < self.segment.learn:
-                self._learning(t)
-                t += 1
+                self.todo = self.todo[1:]
+                self._learn(t)
             else:
-                t = self._look(t)
+                self._look()
 
     def _takes_effect(self, t: int) -> bool:
-        return self.decisions[0].takes_effect < (self.nights.names[t], True)
+        return self.decisions[0].takes_effect < (self.runs.names[t], True)
 
     def _tell(self, t: int, verdict: Verdict) -> None:
         self.said.tell([t], verdict.state, self.number, lambda _: verdict)
 
-    def _anew(self, at: Sequence[int], before: Segment | None = None) -> None:
-        """Begin a new baseline with these nights; `before` is what noise and machines are known from."""
-        self.levels = Levels((before or self.segment).followed_by(at, self.rule.learn))
-        self.number += 1
-        self.lows, self.strangers, self.early, self.noted = Lows(), None, None, None
-
     def _carry_out(self, decision: Decision) -> None:
-        self.lows, self.strangers, self.early, self.noted = Lows(), None, None, None
+        self.lows, self.strangers, self.noted = Lows(), None, None
         if decision.kind == ACCEPT:
-            self.levels.accept(self.rule.learn)  # it takes effect with the first run of the change
+            # It takes effect with the first run of the change. Only one machine may have changed: none is known now.
+            new = self.levels.measure.followed_by([], self.rule.learn)
+            new.prior_variance[:] = np.inf
+            self.levels.accept(new)
             self.number += 1
         else:
             self.levels.dismiss()
 
     def _without_figure(self, t: int) -> None:
-        learning = self.segment.n < self.segment.learn and not self.levels.losses
-        state = REGRESSED if self.levels.losses else LEARNING if learning else OK
-        since = self.levels.since if self.levels.losses else None
+        state = self.levels.state or (LEARNING if self.segment.n < self.segment.learn else OK)
+        since = self.runs.names[self.levels.changes[-1].since] if self.levels.state else None
         reason = "no figure in this run"
-        self._tell(t, Verdict(self.nights.names[t], state, since, compared=self.levels.baseline.n, reason=reason))
+        self._tell(t, Verdict(self.runs.names[t], state, since, compared=self.levels.measure.n, reason=reason))
 
-    def _learning(self, t: int) -> None:
-        segment, n, name = self.segment, self.segment.n, self.nights.names[t]
-        if self.levels.losses:
-            self.levels.add(t)
-            self._still_lost(t)
+    def _learn(self, t: int) -> None:
+        """Judge a run of a level that is not known yet: it may be suspect, and no more."""
+        segment, n, name = self.segment, self.segment.n, self.runs.names[t]
+        if not n:
+            segment.add(t)
+            self._tell(t, Verdict(name, LEARNING, reason=f"0 of {self.rule.learn} earlier runs"))
             return
+        outlook, is_low, confirmed = self._outlook(t)
         segment.add(t)
-        index = segment.early_change(self.limit)
-        if index is not None:
-            early = segment.until(index)
-            self._anew(segment.nights_from(index), early)
-            self.early = early
-        if self.early is not None:
-            self._tell(t, self._too_early(t, self.early))
-            return
+        found = segment.early_change(limit_for(self.rule.warnings))
+        if found is not None:
+            index, loss = found
+            at = segment.runs_from(index)
+            if abs(loss) > self.least and is_of_several(segment.until(index), at):
+                if loss > 0:
+                    self._lost(t, index)
+                    return
+                self.levels.accept(Segment(self.runs, self.rule.learn, prior=self.rule.prior))
+                for run in at:
+                    self.segment.add(run)
+                self.number += 1
+        state = SUSPECT if is_low else LEARNING
+        reason = f"{n} of {self.rule.learn} earlier runs"
+        if is_low:
+            reason += ", low in two measurements" if confirmed else ", low once; one run decides nothing"
+        change, interval = float(outlook.change[0]), outlook.expected.interval(0)
+        self._tell(t, Verdict(name, state, None, change, interval, compared=n, reason=reason))
 
-        # Not the segment itself, which would be kept for it.
-        earlier, before, rule, nights = segment.at[:n].tolist(), segment.before, self.rule, self.nights
-
-        def make(_: int) -> Verdict:
-            change, interval = None, None
-            if n:
-                level = Segment(nights, rule.learn, before)
-                for one in earlier:
-                    level.add(one)
-                expected = level.look([t], 0.0).expected
-                change = float(expected.change[0])
-                known = n > 1 or level.within(n) > 0 or level.carried[1] > 0
-                interval = expected.interval(0) if known else None  # else nothing tells how far nights differ
-            reason = f"{n} of {rule.learn} earlier runs"
-            return Verdict(name, LEARNING, None, change, interval, compared=n, reason=reason)
-
-        self.said.tell([t], LEARNING, self.number, make)
-
-    def _too_early(self, t: int, before: Segment) -> Verdict:
-        """Return the verdict on a night of the learning phase that comes after a change in it."""
-        names, n, at = self.nights.names, self.segment.n, self.segment.nights_from()
-        sized = before.change(at)
-        reason = f"{n} of {self.rule.learn} runs on a new level; a change this early is told, and is no failure"
-        noted = sized[0] > 0
-        return of_change(names[t], LEARNING, names[at[0]], sized, before.n, n, reason=reason, noted=noted)
-
-    def _look(self, t: int) -> int:
-        """Judge the next nights, up to the first on which something happens; return where to go on."""
-        at = self._next(t)
+    def _look(self) -> None:
+        """Judge the next runs, up to the first on which something happens."""
+        at = self._next()
         outlook = self.segment.look(at, self.least)
         quiet = self._quiet(outlook, at)
-        if self.levels.losses:
-            quiet = min(quiet, self.levels.until_regained(at))
-        self.levels.take(at[:quiet])
+        self.segment.n += quiet
         if quiet:
             self.lows.add(is_low=False)
             self.noted = None
-            places = np.array(at[:quiet])
-            if self.levels.losses:
-                self.said.tell(places, REGRESSED, self.number, self._red_nights(places, outlook.expected.first + 1))
+            places = at[:quiet]
+            state = self.levels.state or OK
+            if self.levels.state:
+                make = self._open_runs(places, outlook.expected.first + 1)
             else:
-                self.said.tell(places, OK, self.number, self._nothing_new(places, outlook))
-        end = at[quiet] if quiet < len(at) else at[-1] + 1
-        for i in set(range(t, end)).difference(at):
+                make = self._nothing_new(places, outlook)
+            self.said.tell(places, state, self.number, make)
+        end = (
+            int(np.searchsorted(self.todo, at[quiet]))
+            if quiet < len(at)
+            else int(np.searchsorted(self.todo, at[-1]) + 1)
+        )
+        for i in set(self.todo[:end].tolist()).difference(at[:quiet].tolist()):
             self._without_figure(i)
-        if quiet == len(at):
-            self.width = min(MOST, 2 * self.width)
-            return at[-1] + 1
-        self.width = FEWEST
-        self._happens(at[quiet])
-        return at[quiet] + 1
+        self.todo = self.todo[end:]
+        if quiet < len(at):
+            self.width = FEWEST
+            self.todo = self.todo[1:]
+            self._happens(int(at[quiet]))
+            return
+        self.width = min(MOST, 2 * self.width)
+        self._settle(int(at[-1]))
 
-    def _next(self, t: int) -> list[int]:
-        """Return nights to be looked at in one go."""
-        first = int(np.searchsorted(self.known, t))
-        found: list[int] = self.known[first : first + self.width].tolist()
-        if not self.decisions and len(self.nights.machines) == 1:
+    def _next(self) -> Indices:
+        """Return runs to be looked at in one go."""
+        width = max(1, min(self.width, self.levels.until_weighed))
+        if self.levels.risen:
+            width = 1
+        ahead = self.todo[: 2 * width]
+        found = ahead[np.isfinite(self.runs.values[ahead])][:width]
+        if not self.decisions and len(self.runs.machines) == 1:
             return found
-        if self._may_be_incomparable(found[0]):
+        if self._may_be_incomparable(int(found[0])):
             return found[:1]
-        for n, i in enumerate(found[1:], 1):
+        for n, i in enumerate(found[1:].tolist(), 1):
             if (self.decisions and self._takes_effect(i)) or self._may_be_incomparable(i):
                 return found[:n]
         return found
 
     def _may_be_incomparable(self, t: int) -> bool:
-        """Return whether a night may be on machines of which nothing is known."""
-        if len(self.nights.machines) == 1 or self.levels.losses:
+        """Return whether a run may be on machines of which nothing is known."""
+        if len(self.runs.machines) == 1 or self.levels.changes or self.is_part:
             return False
-        return self.strangers is not None or not self.segment.has_seen(int(self.nights.codes[t]))
+        return self.strangers is not None or not self.segment.has_seen(int(self.runs.codes[t]))
 
-    def _quiet(self, outlook: Outlook, at: Sequence[int]) -> int:
-        """Return how many nights nothing happens on."""
-        if self._may_be_incomparable(at[0]):
+    def _limit(self, at: Indices, *, alone: bool = False) -> Floats:
+        """Return the limit of the evidence for runs: the higher, the more losses went away by themselves before."""
+        return np.asarray(self.limits[alone] + WOLF * self.wolves / (1 + at / WOLF_RUNS))
+
+    def _quiet(self, outlook: Outlook, at: Indices) -> int:
+        """Return how many runs nothing happens on."""
+        if self.levels.risen or self._may_be_incomparable(int(at[0])):
             return 0
-        happens = (
-            ((outlook.lowness > self.rule.suspicious) & (-outlook.change > self.least))
-            | (outlook.loss.evidence > self.limit)
-            | (outlook.gain.evidence > self.limit)
-            | (outlook.any_loss.evidence > self.limit)
-        )
+        happens = (outlook.lowness > self.rule.suspicious) & (-outlook.change > self.least)
+        for one in (outlook.loss, outlook.gain, outlook.any_loss):
+            happens |= one.evidence > self._limit(at)
+        happens |= outlook.alone.evidence > self._limit(at, alone=True)
         return int(happens.argmax()) if happens.any() else len(at)
 
     def _nothing_new(self, places: Indices, outlook: Outlook) -> Make:
         # Not the whole outlook, which would be kept for it.
-        names, expected, deviates = self.nights.names, outlook.expected, outlook.any_loss.z
+        names, expected, deviates = self.runs.names, outlook.expected, outlook.any_loss.z
 
         def make(j: int) -> Verdict:
             n, z, change = expected.first + j, float(deviates[j]), float(expected.change[j])
@@ -253,98 +263,116 @@ class _Series:
 
         return make
 
-    def _red_nights(self, places: Indices, first: int) -> Make:
-        names, describe = self.nights.names, self.levels.describe()
+    def _open_runs(self, places: Indices, first: int) -> Make:
+        names, describe = self.runs.names, self.levels.describe()
         return lambda j: describe(names[places[j]], first + j)
 
+    def _outlook(self, t: int) -> tuple[Outlook, bool, bool]:
+        """Return what is to be said of one run, whether it is low, and whether a second measurement says so too."""
+        # A level that does not count yet is no measure.
+        measure = self.levels.measure if self.levels.risen else self.segment
+        first = measure.look([t], self.least)
+        suspicious = bool(first.lowness[0] > self.rule.suspicious and -first.change[0] > self.least)
+        remeasured = confirmed = False
+        if suspicious and math.isfinite(self.runs.again[t]):
+            remeasured, confirmed = True, self._measured_again(t, measure, first)
+        self.said.suspicious[t], self.said.remeasured[t] = suspicious, remeasured
+        outlook = first if measure is self.segment and not remeasured else self.segment.look([t], self.least)
+        return outlook, suspicious and (confirmed or not remeasured), confirmed
+
+    def _measured_again(self, t: int, measure: Segment, first: Outlook) -> bool:
+        """Let the second measurement take the place of a low first one; return whether it confirms it."""
+        runs, value, again = self.runs, float(self.runs.values[t]), float(self.runs.again[t])
+        runs.values[t] = again
+        second = measure.look([t], self.least)
+        both = (value + again) / 2
+        if second.lowness[0] > self.rule.confirmed and value - both - float(first.change[0]) > self.least:
+            runs.values[t] = both
+            return True
+        runs.ses[t] = runs.again_ses[t]
+        return False
+
     def _happens(self, t: int) -> None:
-        """Judge a night on which something may have happened."""
+        """Judge a run on which something may have happened."""
         if self._may_be_incomparable(t) and self._incomparable(t):
             return
-        segment, nights, rule = self.segment, self.nights, self.rule
-        n = segment.n
-        first = segment.look([t], self.least)
-        suspicious = bool(first.lowness[0] > rule.suspicious and -first.change[0] > self.least)
-        remeasured = confirmed = False
-        if suspicious and math.isfinite(nights.again[t]):
-            remeasured, confirmed = True, self._measured_again(t, first)
-        outlook = segment.look([t], self.least) if remeasured else first
-        is_low = suspicious and (confirmed or not remeasured)
+        n = self.segment.n
+        outlook, is_low, confirmed = self._outlook(t)
         self.lows.add(is_low=is_low, confirmed=confirmed)
-        self.levels.add(t)
-        self._judge_tonight(t, n, outlook, is_low=is_low, confirmed=confirmed)
-        self.said.suspicious[t], self.said.remeasured[t] = suspicious, remeasured
-
-    def _judge_tonight(self, t: int, n: int, outlook: Outlook, *, is_low: bool, confirmed: bool) -> None:
-        if self._changed(t, outlook, confirmed):
+        self.segment.extend([t])
+        if self._changed(t, outlook, confirmed) or self._settle(t):
             return
-        if self.levels.losses:
-            self._still_lost(t)
+        if self.levels.state:
+            self._open(t)
             return
         z = float(outlook.any_loss.z[0])
         reason = f"{n} runs"
         if is_low:
             reason = "low in two measurements" if confirmed else "low once; one run decides nothing"
-        state = SUSPECT if is_low else OK
+        elif self.levels.risen:
+            reason = f"better by {n} of {self.rule.learn} runs, then that is the level"
         change, interval = float(outlook.change[0]), outlook.expected.interval(0)
-        self._tell(t, Verdict(self.nights.names[t], state, None, change, interval, z, n, reason=reason))
-
-    def _measured_again(self, t: int, first: Outlook) -> bool:
-        """Let the second measurement take the place of a low first one; return whether it confirms it."""
-        nights, value, again = self.nights, float(self.nights.values[t]), float(self.nights.again[t])
-        nights.values[t] = again
-        second = self.segment.look([t], self.least)
-        both = (value + again) / 2
-        if second.lowness[0] > self.rule.confirmed and value - both - float(first.change[0]) > self.least:
-            nights.values[t] = both
-            return True
-        nights.ses[t] = nights.again_ses[t]
-        return False
+        self._tell(
+            t, Verdict(self.runs.names[t], SUSPECT if is_low else OK, None, change, interval, z, n, reason=reason)
+        )
 
     def _changed(self, t: int, outlook: Outlook, confirmed: bool) -> bool:
-        """Say what is to be said of a night that ends a change of level; return whether there is one."""
-        segment, limit = self.segment, self.limit
-        loss, gain, noted = outlook.loss, outlook.gain, outlook.any_loss
-        lost = self._loss(loss)
-        if lost is not None:
-            self._lost(t, lost)
-        elif gain.evidence[0] > limit and -segment.loss(int(gain.index[0])) > self.least:
-            at = segment.nights_from(int(gain.index[0]))
-            if self.levels.losses:
-                self._risen(t, at, sure=True)
-            else:
-                self._improved(t, int(gain.index[0]), at)
-        elif noted.evidence[0] > limit and not confirmed and not self.levels.losses:
-            index = int(noted.index[0])
-            if self.noted is not None:
-                index = int(np.searchsorted(segment.at[: segment.n], self.noted))  # the same, with the same date
-            self.noted = int(segment.at[index])
-            at = segment.nights_from(index)
-            size, margin, _ = segment.change(at, index=index)
-            names, sized = self.nights.names, (size, margin, float(noted.z[0]))
-            reason = "a loss too small for a failure"
-            verdict = of_change(names[t], OK, names[at[0]], sized, index, len(at), reason=reason, noted=True)
-            self._tell(t, verdict)
-            return True
+        """Say what is to be said of a run that ends a change of level; return whether there is one."""
+        loss = self._loss(outlook)
+        if loss is not None:
+            self._lost(t, *loss)
+        elif (gain := self._found(outlook.gain, -1.0)) is not None:
+            self._risen(t, gain)
+        elif outlook.any_loss.evidence[0] > self._limit(np.array(t)) and not confirmed and not self.levels.changes:
+            self._note(t, outlook.any_loss)
         else:
             return False
-        self.noted = None
         return True
 
-    def _loss(self, likeliest: Splits) -> int | None:
-        """Return where a loss begins that ends tonight, if there is one: one night is none."""
+    def _found(self, likeliest: Splits, sign: float = 1.0, machine: int | None = None) -> int | None:
+        """Return where a change begins that ends with this run, if there is one: one run is none."""
+        segment = self.segment
+        latest = segment.at[segment.n - 1 : segment.n]
+        if not likeliest.evidence[0] > self._limit(latest, alone=machine is not None):
+            return None
+        index = beginning(segment, int(likeliest.index[0]), machine)
+        at, before = self._after(index, machine), segment.until(index)
+        large = sign * before.lower_by(at) > self.least if len(at) else False
+        return index if large and is_of_several(before, at) else None
+
+    def _after(self, index: int, machine: int | None = None) -> list[int]:
+        at = self.segment.runs_from(index)
+        return at if machine is None else [run for run in at if self.runs.codes[run] == machine]
+
+    def _loss(self, outlook: Outlook) -> tuple[int, int | None] | None:
+        """Return where a loss begins that ends with this run, and the machine that alone has it; if there is one."""
+        code = int(self.runs.codes[self.segment.at[self.segment.n - 1]])
+        both = [(outlook.loss, None), (outlook.alone, code)]
+        for likeliest, machine in sorted(both, key=lambda one: -float(one[0].evidence[0])):
+            index = self._found(likeliest, machine=machine)
+            if index is not None:
+                return index, machine
+        run = self.lows.loss(self.segment)
+        if not run:
+            return None
+        index = beginning(self.segment, self.segment.n - run)
+        at = self.segment.runs_from(index)
+        return (index, None) if is_of_several(self.segment.until(index), at) else None
+
+    def _note(self, t: int, likeliest: Splits) -> None:
+        """Say that there is a loss too small for a failure."""
         segment, index = self.segment, int(likeliest.index[0])
-        run = self.lows.loss(segment)
-        if not (likeliest.evidence[0] > self.limit and segment.loss(index) > self.least):
-            if not run:
-                return None
-            index = segment.n - run
-        index = beginning(segment, index)
-        return index if segment.n - index > 1 else None
+        if self.noted is not None:
+            index = int(np.searchsorted(segment.at[: segment.n], self.noted))  # the same, with the same date
+        self.noted = int(segment.at[index])
+        at = segment.runs_from(index)
+        size = segment.until(index).change(at)
+        names, reason = self.runs.names, "a loss too small for a failure"
+        self._tell(t, of_change(names[t], OK, names[at[0]], size, index, len(at), reason=reason, noted=True))
 
     def _incomparable(self, t: int) -> bool:
-        """Judge a night that may be on machines of which nothing is known; return whether it is."""
-        segment, code = self.segment, int(self.nights.codes[t])
+        """Judge a run that may be on machines of which nothing is known; return whether it is."""
+        segment, code = self.segment, int(self.runs.codes[t])
         if self.strangers is None:
             self.strangers = segment.n
         known = segment.counts(self.strangers) > 0
@@ -354,43 +382,125 @@ class _Series:
         length = segment.n + 1 - self.strangers
         if known.sum() > 1 and length < SUSPECT_RUN:
             return False
-        self.levels.add(t)
-        name = self.nights.machines[code]
+        segment.extend([t])
+        name = self.runs.machines[code]
         reason = f"{name}: no earlier run was on it, so that level and machine cannot be told apart; {SETTLES}"
-        self._tell(t, Verdict(self.nights.names[t], INCOMPARABLE, compared=self.strangers, reason=reason))
+        self._tell(t, Verdict(self.runs.names[t], INCOMPARABLE, compared=self.strangers, reason=reason))
         if length >= self.rule.learn:
             self.strangers = None  # their offsets are known now, and those of the others still are
         return True
 
-    def _still_lost(self, t: int) -> None:
-        if self.levels.regained:
-            self._risen(t, self.levels.back, sure=False)
-        else:
-            self._red(t)
-
-    def _lost(self, t: int, index: int) -> None:
-        self.levels.lose(index, found=t)
-        self.lows = Lows()
-        self._red(t, is_new=True)
-
-    def _red(self, t: int, *, is_new: bool = False) -> None:
-        describe, night, n = self.levels.describe(is_new=is_new), self.nights.names[t], self.levels.present.n
-        self.said.tell([t], REGRESSED, self.number, lambda _: describe(night, n))
-
-    def _risen(self, t: int, back: Sequence[int], *, sure: bool) -> None:
-        """Go back to the level that the latest nights are on, if they are on one of the earlier ones."""
-        name = self.nights.names[t]
-        over = self.levels.go_back(back, sure=sure)
-        if over is None or self.levels.losses:
-            self._red(t)
+    def _lost(self, t: int, index: int, machine: int | None = None) -> None:
+        """Go to a lower level, with the machines that are on it."""
+        self.lows, self.noted = Lows(), None
+        before = self.segment.until(index)
+        at = self._after(index, machine)
+        saying = self.levels.whose(at, before)
+        if machine is not None or len(saying) < len(set(self.runs.codes[at].tolist())):
+            self._part(t, index, saying)
             return
-        since, compared = self.nights.names[back[0]], self.levels.baseline.n - len(back)
-        reason = "back on the old level"
-        self.lows = Lows()
-        self._tell(t, of_change(name, RECOVERED, since, (*over, 0.0), compared, len(back), reason=reason))
+        back = self.levels.move(index, t)
+        if self.levels.state:
+            self._open(t, is_new=not back)
+        else:
+            self._back(t, at, None)
 
-    def _improved(self, t: int, index: int, at: Sequence[int]) -> None:
-        names, sized = self.nights.names, self.segment.change(at, index=index)
-        reason = f"{len(at)} runs against {index}; they are the new level"
-        self._anew(at)
-        self._tell(t, of_change(names[t], IMPROVED, names[at[0]], sized, index, len(at), reason=reason))
+    def _part(self, t: int, index: int, machines: Sequence[int], found: int | None = None) -> None:
+        """Let machines that have changed on their own be judged apart, until they are back on the level of the others."""
+        before, runs = self.segment.until(index), self.runs
+        theirs = np.isin(runs.codes, machines)
+        levels = Levels(before, self.rule.learn, self.least)
+        levels.share = float(theirs.mean())
+        levels.changes = list(self.levels.changes)
+        at = self.segment.runs_from(index)
+        levels.present = before.until(before.n)
+        levels.present.extend([run for run in at if theirs[run]])
+        levels.move(before.n, t if found is None else found)
+        part = _Stream(self.said, self.rule, self.decisions, levels, self.todo[theirs[self.todo]])
+        part.is_part = True
+        if theirs[t]:
+            part._open(t, is_new=found is None)
+        part.run()
+        until = part.ended if part.ended is not None else len(runs.names)
+        self.said.beside.append((t, until, np.flatnonzero(theirs)))
+        self.todo = self.todo[~theirs[self.todo] | (self.todo > until)]
+        self.levels.present = before
+        before.extend([run for run in at if not theirs[run]])
+        if not theirs[t]:
+            self._tell(t, Verdict(runs.names[t], OK, compared=before.n, reason=f"{before.n} runs"))
+
+    def _risen(self, t: int, index: int) -> None:
+        """Go to a higher level: an earlier one, or one that is to count when it has enough runs."""
+        lost, measure = self.levels.state, self.levels.measure
+        self.lows, self.noted = Lows(), None
+        at = self.segment.runs_from(index)
+        back = self.levels.move(index, t)
+        if self.levels.state:
+            self._open(t)
+        elif back:
+            self._back(t, at, lost)
+        else:
+            size = measure.change(self.segment.runs_from())
+            names, n = self.runs.names, self.rule.learn
+            reason = f"{len(at)} runs against {measure.n}; after {n} they are the level that counts"
+            self._tell(t, of_change(names[t], IMPROVED, names[at[0]], size, measure.n, len(at), reason=reason))
+
+    def _open(self, t: int, *, is_new: bool = False) -> None:
+        """Say what is open."""
+        describe, run, n = self.levels.describe(is_new=is_new), self.runs.names[t], self.segment.n
+        self.said.tell([t], self.levels.state or OK, self.number, lambda _: describe(run, n))
+
+    def _back(self, t: int, at: Sequence[int], lost: str | None) -> None:
+        """Say that these runs are on the level that counts, from which others were lost, or not."""
+        self.lows = Lows()
+        names, n = self.runs.names, self.segment.n - len(at)
+        if self.is_part:
+            self.ended = t
+        if lost != REGRESSED:
+            reason = "back on the old level" if lost else "the improvement is gone again"
+            self._tell(t, Verdict(names[t], OK, compared=n, reason=reason))
+            return
+        self.wolves += 1
+        size = self.segment.until(n).change(at)
+        self._tell(t, of_change(names[t], RECOVERED, names[at[0]], size, n, len(at), reason="back on the old level"))
+
+    def _settle(self, t: int) -> bool:
+        """Ask, from time to time, whether what is open still is; return whether something else is said now."""
+        levels = self.levels
+        if levels.until_weighed:
+            return False
+        lost, last, at = levels.state, levels.changes[-1], self.segment.runs_from()
+        if lost and len(at) <= AMBIGUOUS and self._is_of_some(t):
+            return True
+        again = levels.regained()
+        if again is not None:
+            at = self.segment.runs_from(again)
+            levels.move(again, t)
+            if levels.state:
+                self._open(t)
+            else:
+                self._back(t, at, lost)
+            return True
+        outcome = levels.settle()
+        if outcome == WITHDRAWN:
+            self._back(t, at, lost)
+        elif outcome == ADOPTED:
+            self.number += 1
+            reason = f"better since {self.runs.names[last.since]}: that is the level that counts now"
+            self._tell(t, Verdict(self.runs.names[t], OK, compared=self.segment.n, reason=reason))
+        return bool(outcome)
+
+    def _is_of_some(self, t: int) -> bool:
+        """Let an open loss be that of some machines, if the others turn out to be on the old level."""
+        levels, last = self.levels, self.levels.changes[-1]
+        at = self.segment.runs_from()
+        seen = set(self.runs.codes[at].tolist())
+        saying = levels.whose(at, last.before) if len(seen) > 1 else seen
+        if len(saying) == len(seen):
+            return False
+        whole = last.before.until(last.before.n)
+        whole.extend(at)
+        levels.changes.pop()
+        levels.present = whole
+        self._part(t, last.before.n, list(saying), last.found)
+        return True

@@ -7,11 +7,16 @@ from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from dataclasses import dataclass
 from itertools import groupby
+from statistics import NormalDist
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from ..keep.runs import Record
+
+if TYPE_CHECKING:
+    from .segment import Sized
 
 LEARNING = "learning"
 OK = "ok"
@@ -113,6 +118,19 @@ class Rule:
     """Normal deviate beyond which tonight alone is suspect, and measured again."""
     confirmed: float = 2.5
     """The same for the second measurement."""
+    prior: tuple[float, float] = (0.03**2, 6.0)
+    """Variance of a run of a new series, and the degrees of freedom that it counts for while the series is learnt: in
+    bench/evidence speedups differ from run to run by 1 to 4 %."""
+
+    @property
+    def least(self) -> float:
+        """`smallest` as a log."""
+        return -math.log1p(-self.smallest)
+
+    @property
+    def warnings(self) -> float:
+        """Chance, per run, that a series on which nothing changed is suspect."""
+        return NormalDist().cdf(-self.suspicious)
 
 
 @dataclass(frozen=True)
@@ -131,6 +149,8 @@ class Event:
     """Nights on the level after it."""
     machines: tuple[str, ...] = ()
     """Machines that were there before it and after it, and so say that it is one."""
+    share: float = 1.0
+    """Share of the runs that are on machines with this change; 1 where it is one of all machines."""
 
 
 @dataclass(frozen=True)
@@ -227,7 +247,7 @@ def of_change(
     night: str,
     state: str,
     since: str,
-    sized: tuple[float, float, float],
+    size: Sized,
     before: int,
     nights: int,
     *,
@@ -240,11 +260,10 @@ def of_change(
     ----------
     night, state, since : str
         As in `Verdict`, as are `reason` and `noted`.
-    sized : tuple of float
-        By how much the log of that level is lower, half its 95 % interval, and its normal deviate.
+    size : Sized
+        By how much the log of that level is lower.
     before, nights : int
         Runs that it is compared with, and runs on that level.
     """
-    loss, margin, z = sized
-    interval = (-loss - margin, -loss + margin)
-    return Verdict(night, state, since, -loss, interval, z, before, nights, noted, reason=reason)
+    interval = (-size.loss - size.margin, -size.loss + size.margin)
+    return Verdict(night, state, since, -size.loss, interval, size.z, before, nights, noted, reason=reason)

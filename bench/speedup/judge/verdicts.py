@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -12,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .running import Indices
-from .verdict import STATES, Columns, Verdict
+from .verdict import REGRESSED, STATES, Columns, Verdict
 
 Make = Callable[[int], Verdict]
 """Puts the verdict on a run into words, given its place among those that were told together."""
@@ -34,21 +33,30 @@ class Verdicts(Sequence[Verdict]):
         self.offsets: dict[str, float] = {}
         """Log of each machine of the present level over it, as learnt at last."""
         self._codes = np.zeros(count, dtype=np.int8)
-        self._starts: list[int] = []
+        self.spread: float | None = None
+        """Standard deviation of a run on the present level; ``None`` while that is learnt."""
+        self.beside: list[tuple[int, int, Indices]] = []
+        """Machines that changed on their own: the first and last run of that, and all of their runs."""
+        self._which = np.zeros(count, dtype=np.int64)
         self._made: list[tuple[npt.NDArray[np.int64], Make]] = []
 
     def tell(self, at: Sequence[int] | Indices, state: str, segment: int, make: Make) -> None:
-        """Say the same of some runs, the next ones; all of them have a figure, or there is only one."""
+        """Say the same of some runs; what was said of them before is taken back."""
         places = np.asarray(at)
         self._codes[places] = STATES.index(state)
         self.segments[places] = segment
-        self._starts.append(int(places[0]))
+        self._which[places] = len(self._made)
         self._made.append((places, make))
 
     @cached_property
     def states(self) -> list[str]:
-        """The state of each run."""
-        return [STATES[code] for code in self._codes.tolist()]
+        """The state of each run: red while anything is."""
+        codes, red = self._codes.copy(), STATES.index(REGRESSED)
+        for first, last, theirs in self.beside:
+            at = np.arange(first, min(last, len(codes) - 1) + 1)
+            known = theirs[np.searchsorted(theirs, at, side="right") - 1]
+            codes[at[self._codes[known] == red]] = red
+        return [STATES[code] for code in codes.tolist()]
 
     def __len__(self) -> int:
         return len(self._codes)
@@ -61,17 +69,22 @@ class Verdicts(Sequence[Verdict]):
         if isinstance(index, slice):
             return [self[one] for one in range(*index.indices(len(self)))]
         t = range(len(self))[index]
-        told = bisect_right(self._starts, t) - 1
-        while t not in self._made[told][0]:  # a run without a figure lies among those told together
-            told -= 1
-        places, make = self._made[told]
+        verdict = self._own(t)
+        for first, last, theirs in self.beside:
+            known = int(theirs[np.searchsorted(theirs, t, side="right") - 1])
+            if first <= t <= last and known != t and self._codes[known] == STATES.index(REGRESSED):
+                verdict = _with(verdict, self._own(known))
         return replace(
-            make(int(np.searchsorted(places, t))),
+            verdict,
             segment=int(self.segments[t]),
             machine=self.nights.machines[self.nights.codes[t]],
             suspicious=bool(self.suspicious[t]),
             remeasured=bool(self.remeasured[t]),
         )
+
+    def _own(self, t: int) -> Verdict:
+        places, make = self._made[self._which[t]]
+        return make(int(np.searchsorted(places, t)))
 
     @cached_property
     def by_night(self) -> dict[tuple[str, str], int]:
@@ -85,3 +98,11 @@ class Verdicts(Sequence[Verdict]):
         return isinstance(other, Sequence) and list(self) == list(other)
 
     __hash__ = None  # type: ignore[assignment]
+
+
+def _with(verdict: Verdict, other: Verdict) -> Verdict:
+    """Return a verdict with what is open on machines that this run was not on."""
+    events = (*verdict.events, *(event for event in other.events if event not in verdict.events))
+    if verdict.state == REGRESSED:
+        return replace(verdict, events=events)
+    return replace(other, night=verdict.night, events=events, is_new=False)
