@@ -194,7 +194,7 @@ def measure(environment: Environment, cells: Sequence[str], pairs: int) -> tuple
         if done.returncode or not history.records:
             tail = "\n".join(done.stdout.splitlines()[-15:])
             raise VisitFailure(f"{environment.code}: pytest ended with status {done.returncode}:\n{tail}")
-        return history.records
+        return tuple(history.records)
 
 
 def main(arguments: Sequence[str], prog: str, default: Sequence[str] = ()) -> int:

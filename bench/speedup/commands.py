@@ -71,7 +71,7 @@ def decide(options: argparse.Namespace) -> None:
     since = since.strip().replace(" ", "T")  # as `history` prints it
     if not _is_date(since):  # they are compared as text
         raise CommandError(f"--since {since}: no date; write it as 2026-11-02, or as history prints it")
-    nights = [record.night for fingerprint in chosen for record in read.of(fingerprint)]
+    nights = [night for fingerprint in chosen for night in read.of(fingerprint).nights]
     if since <= min(nights):
         raise CommandError(f"--since {since}: no run is older, so there is nothing to compare with; name a later run")
     if since > max(nights):
@@ -111,7 +111,7 @@ def prune(options: argparse.Namespace) -> None:
         for one in _judged(read, decisions, options)
         for record in [*one.records[-options.keep :], *evidence(one, decisions.of(one.fingerprint))]
     }
-    ours = {record.file for record in read.records} - read.damaged
+    ours = set(read.records.files) - read.damaged
     # With their copies: a run would come back from a shorter one.
     unwanted = {copy for file in ours - kept for copy in read.copies.get(file, (file,))}
     gone = [file for file in stored_files(options.storage) if str(file) in unwanted]
@@ -210,8 +210,8 @@ def _name(read: History, fingerprint: Fingerprint) -> str:
 def _names(read: History, fingerprint: Fingerprint) -> set[str]:
     """Return all that a series may be called: its ids and names, earlier ones included."""
     ids = {one.id for one in fingerprint.under_all_names}
-    ids |= {record.fingerprint.former_id for record in read.of(fingerprint)}
-    return ids | {name for record in read.of(fingerprint) for name in (record.name, record.fingerprint.label)}
+    kinds = read.of(fingerprint).kinds
+    return ids.union(*((kind.fingerprint.former_id, kind.name, kind.fingerprint.label) for kind in kinds))
 
 
 def _judged(read: History, decisions: Decisions, options: argparse.Namespace) -> list[Series]:

@@ -12,7 +12,8 @@ from .judge.suite import CellVerdict, SuiteRule, judge_cell, judge_suite
 from .judge.verdict import INCOMPARABLE, incomparable
 from .keep.decisions import Decisions, read_decisions
 from .keep.index import read_store
-from .keep.runs import History, Record, read_history
+from .keep.records import Records
+from .keep.runs import History, read_history
 from .keep.storage import WholeFileStorage
 from .measure.cell import Cell
 from .saving import ThisRun
@@ -116,6 +117,6 @@ class Comparison:
                     judged.circumstances[cell.nodeid] = circumstances(change, cell.fingerprint.engine, root)
         return judged
 
-    def _series(self, cell: Cell) -> list[Record]:
+    def _series(self, cell: Cell) -> Records:
         """Return the series of a cell, this run's record last."""
-        return [*self.history.of(cell.fingerprint), self._run.record(cell)]
+        return self.history.of(cell.fingerprint).followed_by([self._run.record(cell)])

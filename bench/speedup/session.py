@@ -190,7 +190,8 @@ class Session:
         curves, problems = read_curves(store) if store else ([], [])
         return content(
             replace(
-                history, records=(*history.records, *(self.run.record(cell) for cell in self.cells if not cell.apart))
+                history,
+                records=history.records.followed_by(self.run.record(one) for one in self.cells if not one.apart),
             ),
             comparison.decisions,
             comparison.rule,

@@ -26,7 +26,8 @@ from bench.__main__ import main
 from bench.speedup.judge.store import suites
 from bench.speedup.judge.suite import SuiteRule
 from bench.speedup.keep.decisions import Decisions, read_decisions
-from bench.speedup.keep.runs import History, Record, read_history, stored_files
+from bench.speedup.keep.records import Record, Records
+from bench.speedup.keep.runs import History, read_history, stored_files
 from bench.speedup.measure.factors import FACTORS
 from bench.speedup.tests.test_history import HERE, run
 from bench.speedup.tests.test_suite import records
@@ -233,7 +234,7 @@ def test_any_history_has_a_verdict_and_that_is_the_one_that_is_kept(folder: Path
             for record in cell
         ]
         found = tuple(sorted(named, key=lambda record: record.night))
-        history = History(found, digest=repr(found))
+        history = History(Records.of(found), digest=repr(found))
         (anew,) = suites(history, Decisions(), SuiteRule(), folder)
         (kept,) = suites(history, Decisions(), SuiteRule(), folder)
         assert kept == anew

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..keep.runs import Record
+from ..keep.records import Record, Records
 from .segment import moved
 
 
@@ -46,16 +47,18 @@ def what_changed(records: Sequence[Record], since: str, nights: int) -> Change |
     Change or None
         ``None`` if there is nothing before or nothing after.
     """
-    before = [record for record in records if record.night < since][-max(1, nights) :]
-    after = [record for record in records if record.night >= since]
-    if not before or not after:
+    series = Records.of(records)
+    cut, machines = bisect_left(series.nights, since), series.machines
+    start = max(0, cut - max(1, nights))
+    if start == cut or cut == len(series):
         return None
 
     def change(seconds: str) -> float:
-        return moved(*([(one.machine, math.log(getattr(one, seconds))) for one in side] for side in (before, after)))
+        points = list(zip(machines, map(math.log, series.column(seconds).tolist()), strict=True))
+        return moved(points[start:cut], points[cut:])
 
-    first = after[0]
-    last = next((record for record in reversed(before) if record.machine == first.machine), before[-1])
+    same_machine = [n for n in range(start, cut) if machines[n] == machines[cut]]
+    last, first = series[(same_machine or [cut - 1])[-1]], series[cut]
     # What only one of them recorded tells nothing: an earlier version of this program did not record all of it.
     settings = tuple(
         f"{name} {value} → {first.setting[name]}"

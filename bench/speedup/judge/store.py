@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import sys
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
@@ -20,7 +21,8 @@ import numpy as np
 
 from ..keep.decisions import ACCEPT, Decision, Decisions
 from ..keep.index import keep, recall
-from ..keep.runs import History, Record
+from ..keep.records import Record, Records
+from ..keep.runs import History
 from ..measure.cell import Fingerprint
 from .suite import CellVerdict, SuiteRule, judge_cell, judge_suite
 from .verdict import REGRESSED, SUSPECT, Event, Verdict
@@ -41,7 +43,7 @@ class Series:
     """One series of a store, judged."""
 
     fingerprint: Fingerprint
-    records: list[Record]
+    records: Records
     """The oldest night first."""
     verdict: CellVerdict
     """On the latest night."""
@@ -88,7 +90,7 @@ class Suite:
     @property
     def machines(self) -> dict[str, int]:
         """How many runs were on each kind of machine, the one that measured last first."""
-        runs = {(record.night, record.machine) for one in self.series for record in one.records}
+        runs = {run for one in self.series for run in zip(one.records.nights, one.records.machines, strict=True)}
         found: dict[str, int] = {}
         for _, machine in sorted(runs, reverse=True):
             found[machine] = found.get(machine, 0) + 1
@@ -145,9 +147,9 @@ def evidence(series: Series, decisions: Sequence[Decision]) -> list[Record]:
     return [found[night] for night in sorted(found)]
 
 
-def _around(records: Sequence[Record], since: str, after: int) -> dict[str, Record]:
-    before = [record for record in records if record.night < since][-NIGHTS_BEFORE:]
-    return {record.night: record for record in [*before, *[r for r in records if r.night >= since][:after]]}
+def _around(records: Records, since: str, after: int) -> dict[str, Record]:
+    first = bisect_left(records.nights, since)
+    return {record.night: record for record in records[max(0, first - NIGHTS_BEFORE) : first + after]}
 
 
 def _suite(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
 from itertools import groupby
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from ..keep.runs import Record
+from ..keep.records import FIGURES, Record, Records
 
 if TYPE_CHECKING:
     from .segment import Sized
@@ -57,7 +57,9 @@ class Columns:
         """Standard error within each night; NaN where it is not known."""
         self.again = _numbers(night.remeasured for night in nights)
         self.again_ses = _numbers(night.remeasured_se for night in nights)
-        machines = [night.machine for night in nights]
+        self._tell_apart([night.machine for night in nights])
+
+    def _tell_apart(self, machines: Sequence[str]) -> None:
         self.machines = list(dict.fromkeys(machines))
         """All kinds of machine, in the order in which they appear."""
         number = {name: code for code, name in enumerate(self.machines)}
@@ -69,22 +71,25 @@ class Columns:
     @classmethod
     def of(cls, records: Sequence[Record]) -> dict[str, Columns]:
         """Return the nights of all quantities of a series of saved cells, the oldest first."""
-        quantities = records[-1].quantities
-        first = cls([night_of(record, quantities[0]) for record in records])
-        if len(set(first.points)) < len(records):  # a run was saved twice
-            return {name: cls(in_order(night_of(record, name) for record in records)) for name in quantities}
-        found = {quantities[0]: first}
-        again = np.flatnonzero(np.isfinite(first.again)).tolist()
-        for name in quantities[1:]:
-            found[name] = other = copy(first)
-            other.values = np.array([record.logs[name] for record in records])
-            other.ses = _numbers(record.log_ses[name] for record in records)
-            if again:
-                other.again, other.again_ses = first.again.copy(), first.again_ses.copy()
-            for n in again:
-                night = night_of(records[n], name)
-                other.again[n], other.again_ses[n] = _numbers((night.remeasured, night.remeasured_se))
+        series = Records.of(records)
+        first = cls([])
+        first.names = series.nights
+        first._tell_apart(series.machines)
+        found = {}
+        for n, name in enumerate(series[-1].quantities):
+            found[name] = one = copy(first)
+            one.values, one.ses, one.again, one.again_ses = (series.column(field, n) for field in FIGURES)
+        if len(set(first.points)) < len(series):  # a run was saved twice
+            return {name: cls(in_order(one.nights)) for name, one in found.items()}
         return found
+
+    @property
+    def nights(self) -> Iterator[Night]:
+        """The nights one by one."""
+        others = (self.ses, self.again, self.again_ses)
+        figures = ([None if math.isnan(number) else number for number in column.tolist()] for column in others)
+        for point, value, se, again, again_se in zip(self.points, self.values.tolist(), *figures, strict=True):
+            yield Night(point[0], value, se, again, again_se, point[1])
 
 
 def _numbers(values: Iterable[float | None]) -> npt.NDArray[np.float64]:

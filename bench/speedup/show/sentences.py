@@ -67,7 +67,7 @@ def _signed(share: float) -> str:
 def machines_of(one: Series) -> list[str]:
     """Return what the runs of a series were on, if there are several kinds: runs, and the offset that is taken out."""
     quantity = one.verdict.quantity
-    counts = Counter(record.machine for record in one.records)
+    counts = Counter(one.records.machines)
     if len(counts) < 2:
         return []
     offsets = one.nights[quantity].offsets

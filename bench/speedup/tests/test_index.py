@@ -75,7 +75,7 @@ def test_a_file_that_changed_is_read_again(store: Path, parsed: list[str]) -> No
     assert parsed[13:] == [file.name]
 
 
-@pytest.mark.parametrize("damage", ["rubbish", "other version", "empty", "no table", "rows"])
+@pytest.mark.parametrize("damage", ["rubbish", "other version", "empty", "no table", "rows", "cells", "kinds"])
 def test_a_damaged_index_is_made_anew(store: Path, parsed: list[str], damage: str) -> None:
     read_store(store)
     file = Index(store).file
@@ -86,14 +86,16 @@ def test_a_damaged_index_is_made_anew(store: Path, parsed: list[str], damage: st
             database.execute(
                 {
                     "other version": "UPDATE version SET version = 'x'",
-                    "no table": "DROP TABLE texts",
-                    "rows": "UPDATE files SET content = '[1, 2]'",
+                    "no table": "DROP TABLE kinds",
+                    "rows": "UPDATE files SET said = '[1, 2]'",
+                    "cells": "UPDATE files SET cells = x'01020304'",
+                    "kinds": "UPDATE kinds SET text = '[1, 2]'",
                 }[damage]
             )
         database.close()
     for _ in range(2):
         assert read_store(store) == as_they_are(store)
-    assert len(parsed) == (24 if damage == "no table" else 26)  # two files have no cell
+    assert len(parsed) == (24 if damage in ("no table", "kinds") else 26)  # two files have no cell
 
 
 def test_where_it_cannot_be_written_all_is_read(

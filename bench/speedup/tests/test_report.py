@@ -20,7 +20,8 @@ from bench.__main__ import main
 from bench.speedup.judge.suite import SuiteRule
 from bench.speedup.keep.curves import Curve, keep, read_curves
 from bench.speedup.keep.decisions import Decisions, Entry
-from bench.speedup.keep.runs import History, Record
+from bench.speedup.keep.records import Record, Records
+from bench.speedup.keep.runs import History
 from bench.speedup.measure.cell import Fingerprint
 from bench.speedup.measure.factors import FACTORS
 from bench.speedup.show.report import content, page, write
@@ -82,7 +83,7 @@ def block(record: Record) -> dict[str, Any]:
 
 
 def history(*cells: list[Record]) -> History:
-    return History(tuple(sorted((one for cell in cells for one in cell), key=lambda record: record.night)))
+    return History(Records.of(sorted((one for cell in cells for one in cell), key=lambda record: record.night)))
 
 
 def contents(*cells: list[Record], **more: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -90,8 +91,9 @@ def spark(logs: Sequence[float], quantity: str) -> list[tuple[float, float]]:
 
 def nights(one: Series, made: Sequence[Entry]) -> dict[str, Any]:
     """Return the columns of all quantities; of a cost, what is judged is turned round, so that up is dearer."""
-    by_night = {record.night: number for number, record in enumerate(one.records)}
-    events = [""] * len(one.records)
+    dates = one.records.nights
+    by_night = {night: number for number, night in enumerate(dates)}
+    events = [""] * len(dates)
     for verdicts in one.nights.values():
         for state, since in _found(verdicts):
             if since in by_night:
@@ -99,12 +101,12 @@ def nights(one: Series, made: Sequence[Entry]) -> dict[str, Any]:
     # Factors that change together may be found to do so from neighbouring nights on: one mark is enough.
     events = [now if now != before else "" for before, now in pairwise(["", *events])]
     for entry in made:
-        first = next((n for n, record in enumerate(one.records) if record.night >= entry.since), None)
-        if first is not None:
+        first = bisect_left(dates, entry.since)
+        if first < len(dates):
             events[first] = f"{entry.kind}ed: {entry.reason}"
     shown = _shown(events)
     records = [one.records[n] for n in shown]
-    machines = list(dict.fromkeys(record.machine for record in one.records))
+    machines = list(dict.fromkeys(one.records.machines))
     quantities = {name: _quantity(one, name, records) for name in records[-1].quantities}
     return {
         "machines": machines,
