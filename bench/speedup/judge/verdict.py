@@ -96,19 +96,6 @@ def _numbers(values: Iterable[float | None]) -> npt.NDArray[np.float64]:
     return np.array(list(values), dtype=float)  # of None, NaN
 
 
-def night_of(record: Record, quantity: str) -> Night:
-    """Return one quantity of a saved cell: ``speedup``, the name of a factor, or ``cost``."""
-    again, ses = record.again_logs, record.again_ses
-    return Night(
-        record.night,
-        record.logs[quantity],
-        record.log_ses[quantity],
-        again[quantity] if again else None,
-        ses[quantity] if ses else None,
-        record.machine,
-    )
-
-
 @dataclass(frozen=True)
 class Rule:
     """The constants of the rule that a user may want to change."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bench.speedup.judge.verdict import Night, night_of
+from bench.speedup.judge.verdict import Columns, Night
 from bench.speedup.keep.runs import History, read_history, stored_files
 from bench.speedup.measure.cell import Fingerprint
 from bench.speedup.measure.factors import FACTORS
@@ -40,7 +40,8 @@ def history(tmp_path: Path, *runs: dict[str, Any]) -> History:
 
 
 def series(read: History, quantity: str = "speedup") -> list[Night]:
-    return [night_of(record, quantity) for record in read.of(HERE)]
+    records = read.of(HERE)
+    return list(Columns.of(records)[quantity].nights) if records else []
 
 
 def test_a_series_is_in_the_order_of_its_nights(tmp_path: Path) -> None:
@@ -66,10 +67,9 @@ def test_a_second_measurement_and_the_setting_are_read(tmp_path: Path) -> None:
     block |= {"facts": ["nice"], "nice": 15}
     again["speedup"] = {"versions": {"ray": "2.60.0"}, "machine": {"cpu_model": "Abacus", "memory_bytes": 8}}
     again["commit_info"] = {"id": "abc"}
-    (record,) = history(tmp_path, again).records
-    assert record.again_logs is not None
-    assert night_of(record, "speedup").remeasured == math.log(1.7)
-    assert night_of(record, "engine").remeasured == math.log(0.9)
+    read = history(tmp_path, again)
+    (record,) = read.records
+    assert [series(read, name)[0].remeasured for name in ("speedup", "engine")] == [math.log(1.7), math.log(0.9)]
     assert record.setting == {"ray": "2.60.0", "cpu_model": "Abacus", "memory_bytes": "8", "nice": "15"}
     assert record.commit == "abc"
 

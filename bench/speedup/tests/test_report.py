@@ -25,6 +25,7 @@ from bench.speedup.keep.runs import History
 from bench.speedup.measure.cell import Fingerprint
 from bench.speedup.measure.factors import FACTORS
 from bench.speedup.show.report import content, page, write
+from bench.speedup.show.report.plots import LATEST, OLDER, _shown
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 EVIL = "<script>window.evil = 1</script>"
@@ -203,7 +204,16 @@ def test_nothing_in_a_page_comes_from_elsewhere(lost: Any) -> None:
 
 def test_a_page_is_small_with_four_hundred_nights() -> None:
     cells = [series(fingerprint(models, cpus), 400) for models in (10, 20, 30, 40, 50, 60) for cpus in (1, 2)]
-    assert len(page(contents(*cells), "x").encode()) < 6e6
+    assert len(page(contents(*cells), "x").encode()) < 3e6
+
+
+@pytest.mark.parametrize("every", [1, 7, 1000])
+def test_no_more_runs_are_drawn_of_a_long_history_with_many_changes(every: int) -> None:
+    events = ["regressed" if n % every == 0 else "" for n in range(20_000)]
+    shown = _shown(events)
+    assert shown == sorted(set(shown))
+    assert {0, *range(19_700, 20_000)} <= set(shown) <= set(range(20_000))
+    assert len(shown) <= LATEST + 1.5 * OLDER
 
 
 def test_an_empty_history_makes_a_page(tmp_path: Path) -> None:

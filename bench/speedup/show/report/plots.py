@@ -32,7 +32,7 @@ from .charts import POINT_STATES, Spec
 DIGITS = 5
 """Significant digits of a figure in the page."""
 LATEST, OLDER = 300, 200
-"""Runs of a series that are drawn: the latest, and as many again of all that were before, those at changes beside."""
+"""Runs of a series that are drawn: the latest, some of all that were before, and half as many at the latest changes."""
 TOLD_OFFSET = 5e-4
 """Smallest log of an offset that is told."""
 SPARK = 120, 24
@@ -133,8 +133,8 @@ def _shown(events: Sequence[str]) -> list[int]:
     """Return which runs are drawn: all of the latest, and of the others those at a change and one in so many."""
     older = max(0, len(events) - LATEST)
     step = max(1, math.ceil(older / OLDER))
-    near = {n + d for n, event in enumerate(events[:older]) if event for d in (-1, 0, 1)}
-    return [n for n in range(len(events)) if n >= older or n % step == 0 or n in near]
+    near = sorted({max(0, n + d) for n, event in enumerate(events[:older]) if event for d in (-1, 0, 1)})
+    return sorted({*range(0, older, step), *near[-OLDER // 2 :], *range(older, len(events))})
 
 
 def _versions(records: Sequence[Record]) -> list[str]:
