@@ -111,7 +111,7 @@ def prune(options: argparse.Namespace) -> None:
         for one in _judged(read, decisions, options)
         for record in [*one.records[-options.keep :], *evidence(one, decisions.of(one.fingerprint))]
     }
-    ours = set(read.records.files) - read.damaged
+    ours = {run.file for run in read.records.runs} - read.damaged
     # With their copies: a run would come back from a shorter one.
     unwanted = {copy for file in ours - kept for copy in read.copies.get(file, (file,))}
     gone = [file for file in stored_files(options.storage) if str(file) in unwanted]

@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import fields, replace
 from pathlib import Path
 from types import TracebackType
@@ -53,18 +53,6 @@ def read_store(store: Path, *, without: Path | None = None) -> History:
         history = read_history(files, index.read)
         problems = *history.problems, *(f"{folder.name} left out: Permission denied" for folder in closed)
         return replace(history, problems=problems, digest=index.digest(problems))
-
-
-def recall(store: Path, key: str) -> Any:
-    """Return what was made of a store and kept by this key, ``None`` if nothing was."""
-    with Index(store, SHORT_WAIT_S) as index:
-        return index.recall(key)
-
-
-def keep(store: Path, key: str, made: Any) -> None:
-    """Keep what was made of a store: plain numbers and strings, lists and dicts of them."""
-    with Index(store, SHORT_WAIT_S) as index:
-        index.keep(key, made)
 
 
 class Index:
@@ -199,10 +187,6 @@ def _folder() -> Path:
 @functools.cache
 def _version() -> str:
     """Return what stands for all that decides what is read from a file, and what is made of a store."""
-    sources = b"".join(Path(str(one)).read_bytes() for one in _sources())
-    return hashlib.sha256(sources).hexdigest()
-
-
-def _sources() -> Iterator[Path]:
-    for folder in ("keep", "measure", "judge"):
-        yield from sorted((Path(__file__).parents[1] / folder).glob("*.py"))
+    plugin = Path(__file__).parents[1]
+    sources = [file for folder in ("keep", "measure", "judge") for file in sorted((plugin / folder).glob("*.py"))]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in sources)).hexdigest()

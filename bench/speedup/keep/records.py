@@ -232,9 +232,10 @@ class Records(Sequence[Record]):
 
     def followed_by(self, others: Iterable[Record]) -> Records:
         """Return these and others after them."""
-        first, second = self.table, Records.of(others).table
-        cells = np.concatenate([first.cells[self.at], second.cells])
-        run_of = np.concatenate([first.run_of[self.at], second.run_of + len(first.runs)])
+        after = Records.of(others)
+        first, second = self.table, after.table
+        cells = np.concatenate([first.cells[self.at], second.cells[after.at]])
+        run_of = np.concatenate([first.run_of[self.at], second.run_of[after.at] + len(first.runs)])
         table = Table(cells, run_of, [*first.runs, *second.runs], {**first.kinds, **second.kinds})
         return Records(table, np.arange(len(cells)))
 
@@ -290,18 +291,14 @@ class Records(Sequence[Record]):
         return found
 
     @property
-    def _runs(self) -> list[Run]:
+    def runs(self) -> list[Run]:
+        """The run of each."""
         return [self.table.runs[n] for n in self.table.run_of[self.at].tolist()]
 
     @property
     def nights(self) -> list[str]:
         """The night of each."""
-        return [run.night for run in self._runs]
-
-    @property
-    def files(self) -> list[str]:
-        """The file of each."""
-        return [run.file for run in self._runs]
+        return [run.night for run in self.runs]
 
     @property
     def machines(self) -> list[str]:
@@ -322,13 +319,6 @@ class Records(Sequence[Record]):
         order = np.argsort(code, kind="stable")
         groups = np.split(order, np.cumsum(np.bincount(code))[:-1]) if len(order) else []
         return [Records(self.table, self.at[one]) for one in sorted(groups, key=lambda one: int(one[-1]))]
-
-    def by_night(self) -> Records:
-        """Return the same in the order of their nights; those of one night as they are."""
-        nights = [run.night for run in self.table.runs]
-        rank = {night: n for n, night in enumerate(sorted(set(nights)))}
-        ranks = np.array([rank[night] for night in nights], dtype=np.int64)
-        return Records(self.table, self.at[np.argsort(ranks[self.table.run_of[self.at]], kind="stable")])
 
 
 def _number(figure: float | None) -> float:

@@ -79,8 +79,9 @@ class History:
         known = {id(records): records for one in names if (records := self._by_key.get(one.key))}
         if len(known) == 1:
             return next(iter(known.values()))
-        at = [records.at for records in known.values()]
-        return Records(self.records.table, np.concatenate([*at, self.records.at[:0]])).by_night()
+        table, at = self.records.table, [place for records in known.values() for place in records.at.tolist()]
+        at.sort(key=lambda place: table.runs[int(table.run_of[place])].night)
+        return Records(table, np.array(at, dtype=np.int64))
 
     @property
     def fingerprints(self) -> list[Fingerprint]:
@@ -230,8 +231,9 @@ def read_history(files: Iterable[Path], read: Callable[[Path], SavedRun] = read_
         problems.append(f"{foreign[0]}{more} left out: measured without pairs")
     table = Table(np.frombuffer(cells, CELL), np.repeat(np.arange(len(runs)), counts), runs, kinds)
     ends = np.cumsum([0, *counts])
-    at = [np.arange(ends[number], ends[number + 1]) for number in by_run.values()]
-    found = Records(table, np.concatenate([*at, np.arange(0)])).by_night()
+    in_order = sorted(by_run.values(), key=lambda number: runs[number].night)
+    at = [np.arange(ends[number], ends[number + 1]) for number in in_order]
+    found = Records(table, np.concatenate([np.arange(0), *at]))
     copies = {
         runs[by_run[name]].file: tuple(several)
         for name, several in of_run.items()

@@ -45,6 +45,7 @@ def test_what_is_put_in_comes_out() -> None:
     assert list(found) == several
     assert list(found[::-1][:2]) == [several[2], OF_A_COST]
     assert list(found[1:].followed_by([WHOLE])) == [OF_A_COST, several[2], WHOLE]
+    assert list(found[1:].followed_by(found[:1])) == [OF_A_COST, several[2], WHOLE]
     assert (len(found), len(found.kinds), list(Records.of([]))) == (3, 2, [])
     assert Records.of(found) is found
     assert found.column("sequential_s").tolist() == [one.sequential_s for one in several]
