@@ -105,7 +105,9 @@ def ours(history: History) -> tuple[Alarms, list[Verdict]]:
     nights = [Night(str(t), float(log), float(se)) for t, (log, se) in enumerate(measured)]
     verdicts = list(judge(nights, Rule()))
     said = [tuple(Loss(int(one.since), one.change, one.interval) for one in verdict.events) for verdict in verdicts]
-    found = [tuple(Loss(int(one.since)) for one in verdict.events if one.found == verdict.night) for verdict in verdicts]
+    found = [
+        tuple(Loss(int(one.since)) for one in verdict.events if one.found == verdict.night) for verdict in verdicts
+    ]
     red = np.array([bool(losses) for losses in said])
     return Alarms(red, new_ones(found), tuple(said)), verdicts
 

@@ -69,7 +69,12 @@ def parser(prog: str, further: Further) -> argparse.ArgumentParser:
     sync.set_defaults(run=commands.sync)
 
     replay = add("replay", parents=[rule], help="judge one series of numbers from a CSV file")
-    replay.add_argument("file", metavar="FILE.csv", type=Path, help="columns: night,log_speedup,se[,remeasured]")
+    replay.add_argument(
+        "file",
+        metavar="FILE.csv",
+        type=Path,
+        help="columns: night,log_speedup (or speedup),se[,remeasured,machine]; the oldest run first",
+    )
     replay.add_argument("--false-alarms", type=chance, default=Rule().false_alarms, help="default: 1/2000")
     replay.set_defaults(run=commands.replay)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import re
 import sys
 from datetime import datetime
@@ -169,6 +170,10 @@ def replay(options: argparse.Namespace) -> None:
         nights = read_csv(options.file)
     except ReplayError as error:
         raise CommandError(str(error)) from None
+    known = sorted(one.value for one in nights if math.isfinite(one.value))
+    if known:
+        middle = math.exp(known[len(known) // 2])
+        print(f"{plural(len(nights), 'run')}, speedup {middle:.4g} in the middle", file=sys.stderr)
     for verdict in judge(nights, rule):
         print(json.dumps(histories.verdict_as_json(verdict)))
 

@@ -32,8 +32,9 @@ alarm: with 30 it takes more evidence to find a loss in its first week. A ramp o
 PRIOR_VARIANCE = 2.0
 """Variance of a change before it is seen, in units of the variance of a night."""
 DOUBT, DOUBT_OF_SEVERAL = 0.5, 4.0
-"""Squared standard errors of an autocorrelation that count as chance: in a short series it mostly is, and to believe it
-would hide losses. The second where there are several machines: what is learnt of them looks like it (W. James and C. Stein, "Estimation with quadratic loss", Berkeley Symposium 1:361-379, 1961)."""
+"""Squared standard errors of an autocorrelation that count as chance, with one machine and with several: what is learnt
+of machines looks like it (W. James and C. Stein, "Estimation with quadratic loss", Berkeley Symposium 1:361-379, 1961).
+In a short series an autocorrelation mostly is chance, and to believe it would hide losses."""
 MOST_AUTOCORRELATION = 0.75
 
 LEAST_CLIP, MOST_CLIP = 1.7, 3.3

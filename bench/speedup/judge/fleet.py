@@ -83,7 +83,7 @@ class Contrast:
 
 
 def kinds(
-    sums: Sums, floor: Floats, carried: tuple[float, int], offsets: Floats, *, more: Floats | None = None
+    sums: Sums, floor: Floats, carried: tuple[float, float], offsets: Floats, *, more: Floats | None = None
 ) -> Kinds:
     """Return how far machines and their nights differ.
 
@@ -93,7 +93,7 @@ def kinds(
         Of the nights so far.
     floor : array of shape (...)
         Variance of a night at least.
-    carried : tuple of float and int
+    carried : tuple of float
         Variance of a night in earlier segments, and its degrees of freedom.
     offsets : array of shape (machines,)
         Variance of each offset as far as earlier segments tell, in the squared unit of the values; infinite if not.

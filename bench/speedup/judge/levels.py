@@ -199,7 +199,8 @@ class Levels:
 
     def describe(self, *, is_new: bool = False) -> Callable[[str, int], Verdict]:
         """Return what makes the verdict on a run of open losses, from its name and that of runs on the level."""
-        changes, present, measure, state, share = list(self.changes), self.present, self.measure, self.state, self.share
+        changes, present, measure, state = list(self.changes), self.present, self.measure, self.state
+        learn, share = self.learn, self.share
 
         def make(run: str, n: int) -> Verdict:
             levels = [*(change.before for change in changes), present.until(n)]
@@ -208,7 +209,9 @@ class Levels:
             size = measure.change(levels[-1].runs_from())
             reason = f"{n} runs against {measure.n}"
             if state == SUSPECT:
-                reason += f", and {measure.learn} are needed for a verdict: it stays open until it is decided"
+                reason = (
+                    f"{measure.n} of {learn} earlier runs are too few for a verdict; it stays open until you decide"
+                )
             verdict = of_change(run, state or SUSPECT, since, size, measure.n, n, reason=reason)
             return replace(verdict, events=events, is_new=is_new)
 
@@ -233,7 +236,9 @@ def is_of_several(level: Segment, at: Sequence[int]) -> bool:
 
 
 def beginning(segment: Segment, index: int, machine: int | None = None) -> int:
-    """Return where a change begins that was found to begin at `index`: an odd run before it is no part of it.
+    """Return where a change begins that was found to begin at `index`: runs before it may have been low by chance.
+
+    It begins where runs before are nearest to the level, and those after to their median.
 
     Parameters
     ----------
@@ -245,9 +250,13 @@ def beginning(segment: Segment, index: int, machine: int | None = None) -> int:
     rows = np.arange(index, segment.n)
     rows = rows if machine is None else rows[segment.codes[rows] == machine]
     off = segment.until(index).off(segment.at[rows])
-    from_before, from_after = (np.minimum(np.abs(off - level), ODD) for level in (0.0, float(np.median(off))))
-    fits = rows[from_after < from_before]
-    return int(fits[0]) if len(fits) else index
+
+    def misfit(n: int) -> float:
+        both = np.concatenate([off[:n], off[n:] - np.median(off[n:])])
+        return float(np.minimum(np.abs(both), ODD).sum())
+
+    # The latest of those that fit as well: an odd run before it is no part of it.
+    return int(rows[min(range(max(0, len(rows) - FEW), -1, -1), key=misfit)])
 
 
 def _event(change: Change, after: Segment, share: float) -> Event:

@@ -10,8 +10,7 @@ from typing import Any
 from ..keep.runs import MOST
 from .verdict import Night
 
-COLUMNS = ("night", "log_speedup", "se")
-REMEASURED, MACHINE = "remeasured", "machine"
+RUN, LOG, SPEEDUP, SE, REMEASURED, MACHINE = "night", "log_speedup", "speedup", "se", "remeasured", "machine"
 
 
 class ReplayError(ValueError):
@@ -19,33 +18,41 @@ class ReplayError(ValueError):
 
 
 def read_csv(file: Path) -> list[Night]:
-    """Return the nights of a CSV file with the columns night, log_speedup, se and optionally remeasured and machine.
+    """Return the runs of a CSV file, in the order of its lines.
 
     Parameters
     ----------
     file : Path
-        UTF-8 text with a header. Empty cells: no figure that night (``log_speedup``), a single pair (``se``), not
-        measured again (``remeasured``), the same machine for all (``machine``). Other columns are left alone.
+        UTF-8 text with a header. Columns: night, a name; log_speedup, or speedup itself; se, the standard error of the
+        log; optionally remeasured, as the first figure, and machine. Empty cells: no figure in that run, a single pair
+        (``se``), not measured again (``remeasured``), the same machine for all (``machine``). Other columns are left
+        alone.
 
     Raises
     ------
     ReplayError
-        If the file cannot be read, lacks a column, or has a cell that is not a number, or no possible one.
+        If the file cannot be read, has no run, lacks a column, or has a cell that is not a number, or no possible one.
     """
     try:
         with file.open(encoding="utf-8-sig", newline="") as lines:
             rows = csv.DictReader(lines)
-            missing = [name for name in COLUMNS if name not in (rows.fieldnames or ())]
+            known = rows.fieldnames or ()
+            figure = SPEEDUP if LOG not in known and SPEEDUP in known else LOG
+            missing = [name for name in (RUN, figure, SE) if name not in known]
             if missing:
-                raise ReplayError(f"{file} has no column {', '.join(missing)}; it needs {','.join(COLUMNS)}")
-            return [_night(row, f"{file}, line {rows.line_num}") for row in rows]
+                wanted = f"it needs {RUN},{LOG},{SE}, separated by commas, or {SPEEDUP} for {LOG}"
+                raise ReplayError(f"{file} has no column {', '.join(missing)}; {wanted}")
+            runs = [_run(row, figure, f"{file}, line {rows.line_num}") for row in rows]
     except OSError as error:
         raise ReplayError(f"{file} cannot be read: {error.strerror}") from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise ReplayError(f"{file} is no CSV file: {error}") from None
+    if not runs:
+        raise ReplayError(f"{file} has a header and no run")
+    return runs
 
 
-def _night(row: dict[str, Any], where: str) -> Night:
+def _run(row: dict[str, Any], figure: str, where: str) -> Night:
     def number(name: str) -> float | None:
         text = (row.get(name) or "").strip()
         if not text:
@@ -54,15 +61,26 @@ def _night(row: dict[str, Any], where: str) -> Night:
             value = float(text)
         except ValueError:
             raise ReplayError(f"{where}: {name} is {text[:40]!r}, and a number is wanted") from None
-        if math.isfinite(value) and abs(value) > MOST:
-            raise ReplayError(f"{where}: {name} is {text[:40]!r}, and no logarithm of a speedup is beyond {MOST:.0f}")
+        return value if math.isfinite(value) else None
+
+    def log(name: str) -> float | None:
+        value = number(name)
+        if value is not None and figure == SPEEDUP:
+            if value <= 0:
+                raise ReplayError(f"{where}: {name} is {value:g}, and no speedup is 0 or less")
+            value = math.log(value)
+        if value is not None and abs(value) > MOST:
+            raise ReplayError(f"{where}: {name} is {value:g} as a log, and no log of a speedup is beyond {MOST:.0f}")
         return value
 
-    name = (row["night"] or "").strip()
+    name = (row[RUN] or "").strip()
     if not name:
-        raise ReplayError(f"{where}: a night without a name")
-    value, se, again = number("log_speedup"), number("se"), number(REMEASURED)
-    if se is not None and not (math.isfinite(se) and se >= 0):
-        se = None
-    value = math.nan if value is None or not math.isfinite(value) else value
-    return Night(name, value, se, again, machine=(row.get(MACHINE) or "").strip())
+        raise ReplayError(f"{where}: a run without a name")
+    se = number(SE)
+    if se is not None and se < 0:
+        raise ReplayError(f"{where}: {SE} is {se:g}, and no standard error is negative")
+    if se is not None and se > MOST:
+        raise ReplayError(f"{where}: {SE} is {se:g}, and no standard error of a log is beyond {MOST:.0f}")
+    value = log(figure)
+    machine = (row.get(MACHINE) or "").strip()
+    return Night(name, math.nan if value is None else value, se, log(REMEASURED), machine=machine)

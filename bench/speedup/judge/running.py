@@ -98,7 +98,7 @@ class Running:
         found.n = length
         return found
 
-    def place(self, at: Sequence[int]) -> Indices:
+    def place(self, at: Sequence[int] | Indices) -> Indices:
         """Write what is known of the next nights as such; return the number of nights before each."""
         nights = np.asarray(at, dtype=np.int64)
         n, end = self.n, self.n + len(nights)
@@ -138,10 +138,14 @@ class Running:
 
     def sums(self, rows: Any, ends: Any = None) -> Sums:
         """Return the sums of the first nights; clipped, unless there are two kinds of night up to `ends`."""
+        two = self.two_kinds[rows if ends is None else ends] > 0
         block = self._by_machine[rows]
-        two = (self.two_kinds[rows if ends is None else ends] > 0)[..., None]
-        clipped, raw = ((block[..., VALUE[kind], :], block[..., SQUARE[kind], :]) for kind in (0, 1))
-        return Sums(block[..., COUNT, :], np.where(two, raw[0], clipped[0]), np.where(two, raw[1], clipped[1]))
+        found = Sums(block[..., COUNT, :], block[..., VALUE[0], :], block[..., SQUARE[0], :])
+        if not np.any(two):
+            return found
+        raw = self.raw_sums(rows)
+        kind = two[..., None]
+        return Sums(found.counts, np.where(kind, raw.values, found.values), np.where(kind, raw.squares, found.squares))
 
     def raw_sums(self, rows: Any) -> Sums:
         """Return the sums of the first nights as they were measured."""
@@ -179,26 +183,25 @@ class Running:
 
     def products(self, before: Indices, ends: Any) -> tuple[Floats, Floats]:
         """Return the sums of the residuals' products from night to night, and of their squares, around their mean."""
+        nothing = np.zeros_like(before)
+        total, lagged, squares = (self._between(one, nothing, before, ends) for one in (RESIDUAL, LAGGED, OWN_SQUARE))
+        kind = (self.two_kinds[ends] > 0).astype(int)
+        mean = total / before
+        outer = self.residuals[before - 1, kind] + self.residuals[0][kind]
+        lagged = lagged - mean * (2 * total - outer) + (before - 1) * mean * mean
+        return lagged, squares - before * mean * mean
+
+    def _between(self, columns: tuple[int, int], first: Indices, last: Indices, ends: Any) -> Floats:
+        """Return a sum over some runs, of what was clipped, unless there are two kinds of run up to `ends`."""
+        clipped, raw = (self._overall[:, column] for column in columns)
+        found = clipped[last] - clipped[first]
         two = self.two_kinds[ends] > 0
-
-        def chosen(values: Floats, columns: tuple[int, int]) -> Floats:
-            return np.where(two, values[..., columns[1]], values[..., columns[0]])
-
-        block, last, first = self._overall[before], self.residuals[before - 1], self.residuals[0]
-        sums = chosen(block, RESIDUAL)
-        mean = sums / before
-        ends_of_it = chosen(last, (0, 1)) + np.where(two, first[1], first[0])
-        lagged = chosen(block, LAGGED) - mean * (2 * sums - ends_of_it) + (before - 1) * mean * mean
-        return lagged, chosen(block, OWN_SQUARE) - before * mean * mean
+        return np.where(two, raw[last] - raw[first], found) if two.any() else np.asarray(found)
 
     def variance_from(self, first: Indices, last: Indices, ends: Any) -> tuple[Floats, Floats]:
         """Return the variance of some runs around their mean, and its degrees of freedom."""
         count = last - first
-        sums, squares = (
-            np.where(self.two_kinds[ends] > 0, block[..., columns[1]], block[..., columns[0]])
-            for block in (self._overall[last] - self._overall[first],)
-            for columns in (RESIDUAL, OWN_SQUARE)
-        )
+        sums, squares = (self._between(columns, first, last, ends) for columns in (RESIDUAL, OWN_SQUARE))
         degrees = np.maximum(count - 1, 0)
         return np.maximum(squares - sums * sums / np.maximum(count, 1), 0.0) / np.maximum(degrees, 1), degrees
 

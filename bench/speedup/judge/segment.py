@@ -47,6 +47,10 @@ MEMORY = 60
 """Runs that tell how noisy runs are now."""
 RECENTLY = (0, 10, 30)
 """Runs before a split that tell it, together with those after it, where they are louder than chance explains."""
+TRIMMED = 1.09
+"""Standard error of the mean of the inner half of normal values over that of the mean of all: 1 / sqrt(0.84), see P. J.
+Bickel and J. L. Hodges, "The asymptotic theory of Galton's test and a related simple estimate of location", Annals of
+Mathematical Statistics 38:73-89, 1967."""
 LEAST_SCALE = 1e-6
 """Noise of a series that is constant, and of which no pairs tell more."""
 FEWEST_ALONE = 3
@@ -271,7 +275,9 @@ class Segment(Running):
         lagged, squares = self.products(before, before if ends is None else ends)
         more_lagged, more_squares, more = self.carried_products
         doubt = DOUBT if len(self.runs.machines) == 1 else DOUBT_OF_SEVERAL
-        return believed_autocorrelation(lagged + more_lagged, squares + more_squares, before + more, doubt)
+        return believed_autocorrelation(
+            lagged + more_lagged, squares + more_squares, before.astype(float) + more, doubt
+        )
 
     def look(self, at: Sequence[int] | Indices, least: float) -> Outlook:
         """Return what is to be said of the runs that come next; `extend` adds them.
@@ -413,7 +419,8 @@ class Segment(Running):
         means = variance_of_mean(np.maximum(runs_before, 1), rho), variance_of_mean(np.maximum(after, 1), rho)
         shrunk, fewer = variance_shrinks(rho, np.maximum(runs_before, 1))
         variance = self._variance(found.residual, degrees, ends) / shrunk
-        variance = variance * self._louder(starts, ends)
+        ratio, known = self._now(starts, ends)
+        variance, degrees = variance * ratio, np.minimum(degrees, known + self.carried[1])
         degrees = np.maximum(1.0, degrees * fewer)
         stretch = (means[0] + means[1]) / (1 / np.maximum(runs_before, 1) + 1 / np.maximum(after, 1))
         z = normal_deviates(-found.change / np.sqrt(variance * found.variance * stretch), degrees)
@@ -424,28 +431,31 @@ class Segment(Running):
         ratios = np.where(found.possible, log_likelihood_ratios(z, found.variance), _NOTHING)
         return ratios, z, loss
 
-    def _louder(self, starts: Indices, ends: Indices) -> Floats:
-        """Return how much larger the variance of runs is now than that of all of them.
+    def _now(self, starts: Indices, ends: Indices) -> tuple[Floats, Floats]:
+        """Return how much larger the variance of runs is now than that of all of them, and its degrees of freedom.
 
-        What counts are the latest `MEMORY` runs; fewer where those are louder than chance explains. The runs after
-        the split count around their own mean.
+        What counts are the latest `MEMORY` runs, or fewer where those are louder, or quieter, than chance explains. The
+        runs after the split count around their own mean.
         """
-        usual, _ = self.variance_from(np.zeros_like(starts), starts, ends)
+        usual, known = self.variance_from(np.zeros_like(starts), starts, ends)
         after, free = self.variance_from(starts, ends, ends)
 
         def latest(width: int) -> tuple[Floats, Floats]:
             before, degrees = self.variance_from(np.maximum(starts - width, 0), starts, ends)
             return (before * degrees + after * free) / np.maximum(degrees + free, 1), degrees + free
 
-        now, _ = latest(MEMORY)
-        now = np.where(starts > MEMORY, now, usual)
-        loud = now
+        lately, fewer = latest(MEMORY)
+        long = starts > MEMORY
+        lately, degrees = np.where(long, lately, usual), np.where(long, fewer, known + free)
+        now = lately
         for width in RECENTLY:
-            recent, degrees = latest(width)
-            chance = largest_by_chance(np.maximum(degrees, 1), BY_CHANCE)
-            loud = np.where((degrees > 0) & (recent > chance * now), np.maximum(recent, loud), loud)
-            loud = np.where((degrees >= RECENT - 1) & (recent * chance < now), recent, loud)
-        return np.divide(loud, usual, out=np.ones_like(loud), where=usual > 0)
+            recent, few = latest(width)
+            chance = largest_by_chance(np.maximum(few, 1), BY_CHANCE)
+            other = ((few > 0) & (recent > np.maximum(chance * lately, now))) | (
+                (few >= RECENT - 1) & (recent * chance < lately)
+            )
+            now, degrees = np.where(other, recent, now), np.where(other, few, degrees)
+        return np.divide(now, usual, out=np.ones_like(now), where=usual > 0), np.maximum(degrees, 1.0)
 
     def early_change(self, limit: float) -> tuple[int, float] | None:
         """Return where a change begins among the runs of the learning phase, and by how much it lowers the level.
@@ -495,7 +505,7 @@ class Segment(Running):
         rho = np.array([self.correlation])
         means = variance_of_mean(np.array([float(n)]), rho) + variance_of_mean(np.array([float(len(at))]), rho)
         stretch = float(means[0]) / (1 / n + 1 / len(at))
-        return math.sqrt(self.run_variance * float(unit.variance) * stretch), self.degrees
+        return TRIMMED * math.sqrt(self.run_variance * float(unit.variance) * stretch), self.degrees
 
 
 def _likeliest(ratios: Floats, possible: npt.NDArray[np.bool_], starts: Indices, z: Floats) -> Splits:

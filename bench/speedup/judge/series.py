@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from ..keep.decisions import ACCEPT, Decision
-from .changepoint import Floats, limit_for
+from .changepoint import SPLITS, Floats, limit_for
 from .levels import ADOPTED, WITHDRAWN, Levels, beginning, is_of_several
 from .lows import SUSPECT_RUN, Lows
 from .running import Indices
@@ -32,7 +33,7 @@ from .verdicts import Make, Verdicts
 RULE = Rule()
 
 SETTLES = "A against B on one machine tells (`ab`), or runs on one that was there before"
-FEWEST, MOST = 16, 512
+FEWEST, MOST = 32, 1024
 """Runs that are looked at in one go."""
 ALONE = 0.05
 """Share of the false alarms that is for losses on one machine alone, where there are several."""
@@ -106,10 +107,12 @@ class _Stream:
         self.number = 0
         """Of the level that counts."""
         self.lows = Lows()
+        self.own_lows: defaultdict[int, Lows] = defaultdict(Lows)
+        """The same of each machine, where there are several."""
         self.strangers: int | None = None
         """From which run of the segment on only machines were there that none before it was on."""
-        self.noted: int | None = None
-        """First run of a loss that is too small for a failure, as it was first told."""
+        self.noted: tuple[int, int] | None = None
+        """First run of a loss that is too small for a failure, as it was first told, and the last that said so."""
         self.width = FEWEST
         self.is_part = False
         """Whether it is of some machines only; it ends when they are back on the level of the others."""
@@ -141,7 +144,8 @@ class _Stream:
         self.said.tell([t], verdict.state, self.number, lambda _: verdict)
 
     def _carry_out(self, decision: Decision) -> None:
-        self.lows, self.strangers, self.noted = Lows(), None, None
+        self._forget_lows()
+        self.strangers, self.noted = None, None
         if decision.kind == ACCEPT:
             # It takes effect with the first run of the change. Only one machine may have changed: none is known now.
             new = self.levels.measure.followed_by([], self.rule.learn)
@@ -192,8 +196,7 @@ class _Stream:
         quiet = self._quiet(outlook, at)
         self.segment.n += quiet
         if quiet:
-            self.lows.add(is_low=False)
-            self.noted = None
+            self._count_lows(at[:quiet], is_low=False)
             places = at[:quiet]
             state = self.levels.state or OK
             if self.levels.state:
@@ -210,7 +213,7 @@ class _Stream:
             self._without_figure(i)
         self.todo = self.todo[end:]
         if quiet < len(at):
-            self.width = FEWEST
+            self.width = max(FEWEST, self.width // 2)
             self.todo = self.todo[1:]
             self._happens(int(at[quiet]))
             return
@@ -298,7 +301,7 @@ class _Stream:
             return
         n = self.segment.n
         outlook, is_low, confirmed = self._outlook(t)
-        self.lows.add(is_low=is_low, confirmed=confirmed)
+        self._count_lows([t], is_low=is_low, confirmed=confirmed)
         self.segment.extend([t])
         if self._changed(t, outlook, confirmed) or self._settle(t):
             return
@@ -315,6 +318,15 @@ class _Stream:
         self._tell(
             t, Verdict(self.runs.names[t], SUSPECT if is_low else OK, None, change, interval, z, n, reason=reason)
         )
+
+    def _count_lows(self, at: Sequence[int] | Indices, *, is_low: bool, confirmed: bool = False) -> None:
+        self.lows.add(is_low=is_low, confirmed=confirmed)
+        if len(self.runs.machines) > 1:
+            for code in np.unique(self.runs.codes[at]).tolist():
+                self.own_lows[code].add(is_low=is_low, confirmed=confirmed)
+
+    def _forget_lows(self) -> None:
+        self.lows, self.own_lows = Lows(), defaultdict(Lows)
 
     def _changed(self, t: int, outlook: Outlook, confirmed: bool) -> bool:
         """Say what is to be said of a run that ends a change of level; return whether there is one."""
@@ -352,19 +364,22 @@ class _Stream:
             index = self._found(likeliest, machine=machine)
             if index is not None:
                 return index, machine
-        run = self.lows.loss(self.segment)
-        if not run:
-            return None
-        index = beginning(self.segment, self.segment.n - run)
-        at = self.segment.runs_from(index)
-        return (index, None) if is_of_several(self.segment.until(index), at) else None
+        for lows, machine in ((self.lows, None), (self.own_lows.get(code), code)):
+            at = self._after(0, machine)
+            if lows is None or not (run := lows.loss(self.segment)) or run >= len(at):
+                continue
+            first = int(np.flatnonzero(self.segment.at[: self.segment.n] == at[-run])[0])
+            index = beginning(self.segment, first, machine)
+            if is_of_several(self.segment.until(index), self._after(index, machine)):
+                return index, machine
+        return None
 
     def _note(self, t: int, likeliest: Splits) -> None:
         """Say that there is a loss too small for a failure."""
         segment, index = self.segment, int(likeliest.index[0])
-        if self.noted is not None:
-            index = int(np.searchsorted(segment.at[: segment.n], self.noted))  # the same, with the same date
-        self.noted = int(segment.at[index])
+        if self.noted is not None and t - self.noted[1] <= SPLITS:  # the same, with the same date
+            index = int(np.searchsorted(segment.at[: segment.n], self.noted[0]))
+        self.noted = int(segment.at[index]), t
         at = segment.runs_from(index)
         size = segment.until(index).change(at)
         names, reason = self.runs.names, "a loss too small for a failure"
@@ -392,7 +407,8 @@ class _Stream:
 
     def _lost(self, t: int, index: int, machine: int | None = None) -> None:
         """Go to a lower level, with the machines that are on it."""
-        self.lows, self.noted = Lows(), None
+        self._forget_lows()
+        self.noted = None
         before = self.segment.until(index)
         at = self._after(index, machine)
         saying = self.levels.whose(at, before)
@@ -406,7 +422,7 @@ class _Stream:
             self._back(t, at, None)
 
     def _part(self, t: int, index: int, machines: Sequence[int], found: int | None = None) -> None:
-        """Let machines that have changed on their own be judged apart, until they are back on the level of the others."""
+        """Let machines that have changed be judged apart, until they are back on the level of the others."""
         before, runs = self.segment.until(index), self.runs
         theirs = np.isin(runs.codes, machines)
         levels = Levels(before, self.rule.learn, self.least)
@@ -432,7 +448,8 @@ class _Stream:
     def _risen(self, t: int, index: int) -> None:
         """Go to a higher level: an earlier one, or one that is to count when it has enough runs."""
         lost, measure = self.levels.state, self.levels.measure
-        self.lows, self.noted = Lows(), None
+        self._forget_lows()
+        self.noted = None
         at = self.segment.runs_from(index)
         back = self.levels.move(index, t)
         if self.levels.state:
@@ -452,7 +469,7 @@ class _Stream:
 
     def _back(self, t: int, at: Sequence[int], lost: str | None) -> None:
         """Say that these runs are on the level that counts, from which others were lost, or not."""
-        self.lows = Lows()
+        self._forget_lows()
         names, n = self.runs.names, self.segment.n - len(at)
         if self.is_part:
             self.ended = t
@@ -486,6 +503,7 @@ class _Stream:
             self._back(t, at, lost)
         elif outcome == ADOPTED:
             self.number += 1
+            self.said.segments[at] = self.number
             reason = f"better since {self.runs.names[last.since]}: that is the level that counts now"
             self._tell(t, Verdict(self.runs.names[t], OK, compared=self.segment.n, reason=reason))
         return bool(outcome)

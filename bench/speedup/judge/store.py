@@ -24,7 +24,7 @@ from ..keep.index import SHORT_WAIT_S, Index
 from ..keep.records import Record, Records
 from ..keep.runs import History
 from ..measure.cell import Fingerprint
-from .suite import CellVerdict, SuiteRule, judge_cell, judge_suite
+from .suite import CellVerdict, SuiteRule, is_young, judge_cell, judge_suite
 from .verdict import REGRESSED, SUSPECT, Event, Verdict
 from .verdicts import Verdicts
 
@@ -174,6 +174,8 @@ def _suite(
     nights: dict[Fingerprint, dict[str, Verdicts]] = {}
 
     def nights_of(one: Fingerprint) -> dict[str, Verdicts]:
+        if one not in nights and is_young(records[one]):
+            judge_all()  # what the other cells tell counts
         return nights[one] if one in nights else judge_cell(records[one], rules[one], made[one])[1]
 
     def judge_all() -> Told:

@@ -22,7 +22,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import compress
-from statistics import NormalDist
+from statistics import NormalDist, median
 
 import numpy as np
 
@@ -65,6 +65,17 @@ CAUSES = {
     "engine": "{engine} itself costs more",
 }
 """What a loss of each factor means."""
+
+SPREADS = {SPEEDUP: 0.03, "loop": 0.001, "cpu": 0.03, "wait": 0.01, "balance": 0.01, "engine": 0.005}
+"""How far the runs of a new cell are taken to lie apart, as the standard deviation of a log, while it is learnt and no
+other cell tells: twice what was seen in bench/evidence (0.017, 0.0002, 0.015, 0.0045, 0.0046 and 0.0023)."""
+OTHER_SPREAD = 0.05
+"""The same for a cost."""
+GUESSED, KNOWN = 6.0, 12.0
+"""Degrees of freedom that these count for, and what other cells of the same store tell."""
+
+Spreads = Mapping[str, Sequence[float]]
+"""Standard deviations of the runs of other cells, by quantity."""
 
 URGENCY = (REGRESSED, SUSPECT, RECOVERED, IMPROVED, INCOMPARABLE, OK, LEARNING)
 """All states, those that need attention first."""
@@ -140,7 +151,7 @@ class SuiteVerdict:
 
 
 def judge_cell(
-    records: Sequence[Record], rule: Rule, decisions: Sequence[Decision] = ()
+    records: Sequence[Record], rule: Rule, decisions: Sequence[Decision] = (), others: Spreads | None = None
 ) -> tuple[CellVerdict, dict[str, Verdicts]]:
     """Judge the latest night of a cell.
 
@@ -152,6 +163,8 @@ def judge_cell(
         For each of its quantities.
     decisions : sequence of Decision
         What people made of its changes.
+    others : mapping, optional
+        How far the runs of other cells lie apart, which tells something of a cell that is still learnt.
 
     Returns
     -------
@@ -160,7 +173,18 @@ def judge_cell(
     dict of str to Verdicts
         All nights of each quantity.
     """
-    return _judged(Columns.of(records), rule, decisions, records[-1].fingerprint.engine)
+    return _judged(Columns.of(records), rule, decisions, records[-1].fingerprint.engine, others or {})
+
+
+def is_young(records: Sequence[Record]) -> bool:
+    """Return whether a cell is still learnt, so that what others tell counts."""
+    return len(records) <= Rule().learn
+
+
+def _prior(quantity: str, others: Spreads) -> tuple[float, float]:
+    """Return the variance of the runs of a new cell, and its degrees of freedom."""
+    known = others.get(quantity)
+    return (median(known) ** 2, KNOWN) if known else (SPREADS.get(quantity, OTHER_SPREAD) ** 2, GUESSED)
 
 
 def judge_suite(
@@ -180,7 +204,15 @@ def judge_suite(
     whole = [not records[-1].is_cost for records in cells]
     each = rule.for_each_in(cells)
     made = list(decisions) or [()] * len(cells)
-    judged = [judge_cell(records, each, one) for records, one in zip(cells, made, strict=True)]
+    others: dict[str, list[float]] = {}
+    by_age = sorted(range(len(cells)), key=lambda n: is_young(cells[n]))  # those that tell something first
+    told = {}
+    for n in by_age:
+        told[n] = judge_cell(cells[n], each, made[n], others if is_young(cells[n]) else None)
+        for name, said in told[n][1].items():
+            if said.spread:
+                others.setdefault(name, []).append(said.spread)
+    judged = [told[n] for n in range(len(cells))]
     verdicts = [verdict for verdict, _ in judged]
     together = None
     if sum(whole) > 1:
@@ -192,7 +224,10 @@ def judge_suite(
             engines = {records[-1].fingerprint.engine for records in compress(cells, whole)}
             engine = engines.pop() if len(engines) == 1 else "the engine"
             common = [decision for decision in made[0] if all(decision in others for others in made)]
-            together, _ = _judged(points, each, common, engine)
+            together, _ = _judged(points, each, common, engine, {})
+            if together.state in (REGRESSED, SUSPECT) and all(one.state != together.state for one in verdicts):
+                surer = f"{together.reason}; no cell shows it alone: the mean of {len(several)} cells is surer"
+                together = replace(together, reason=surer)
     widespread = sum(verdict.culprit == CPU for verdict in verdicts) > 1
     return SuiteVerdict(
         tuple(fair(verdict, widespread=widespread) for verdict in verdicts),
@@ -281,9 +316,15 @@ def pooled(cells: Sequence[Verdicts], known: Calendar | None = None) -> list[Nig
 
 
 def _judged(
-    points: Mapping[str, Columns | Sequence[Night]], rule: Rule, decisions: Sequence[Decision], engine: str
+    points: Mapping[str, Columns | Sequence[Night]],
+    rule: Rule,
+    decisions: Sequence[Decision],
+    engine: str,
+    others: Spreads,
 ) -> tuple[CellVerdict, dict[str, Verdicts]]:
-    nights = {name: judge(series, rule, decisions) for name, series in points.items()}
+    nights = {
+        name: judge(series, replace(rule, prior=_prior(name, others)), decisions) for name, series in points.items()
+    }
     tonight = {name: verdicts[-1] for name, verdicts in nights.items()}
     state = min((verdict.state for verdict in tonight.values()), key=URGENCY.index)
     concerned = [name for name in points if tonight[name].state == state]
@@ -302,7 +343,8 @@ def _judged(
         quantity = SPEEDUP
     reason = tonight[quantity].reason
     if culprit and state in (REGRESSED, SUSPECT):
-        reason = f"{culprit}: {CAUSES[culprit].format(engine=engine)}"
+        open_early = f"; {reason}" if state == SUSPECT and tonight[quantity].since else ""
+        reason = f"{culprit}: {CAUSES[culprit].format(engine=engine)}{open_early}"
     is_new = _has_new_loss(tonight.values())
     return CellVerdict(state, tonight[quantity], quantity, tonight, culprit, shares, reason, is_new), nights
 

@@ -83,8 +83,9 @@ class Verdicts(Sequence[Verdict]):
         )
 
     def _own(self, t: int) -> Verdict:
-        places, make = self._made[self._which[t]]
-        return make(int(np.searchsorted(places, t)))
+        places, make = self._made[int(self._which[t])]
+        verdict: Verdict = make(int(np.searchsorted(places, t)))
+        return verdict
 
     @cached_property
     def by_night(self) -> dict[tuple[str, str], int]:

@@ -111,7 +111,9 @@ def _events(verdict: Verdict, quantity: str) -> str:
         return ""
     latest = verdict.events[-1]
     text = ", new in this run" if verdict.is_new else f", known since {date_of(latest.found)}"
-    if latest.machines:
+    if latest.share < 1:
+        text += f", only on {' and '.join(latest.machines)} ({latest.share:.0%} of the runs)"
+    elif latest.machines:
         many = len(latest.machines) > 2  # they are listed with their offsets
         text += (
             f", on {plural(len(latest.machines), 'kind')} of machine"
