@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +18,6 @@ from sklearn.metrics import accuracy_score
 from sklearn.model_selection import StratifiedKFold
 
 from wine_training.data import WineData
-from wine_training.session import this_worker
 
 
 class TrainingError(ValueError):
@@ -261,6 +262,11 @@ def fit_and_score(
     kept = model if keep_model else None
     del model  # to free a large forest takes a while, and belongs to its training time
     return TrainingResult(accuracy, (watch.part(),), kept, predictions)
+
+
+def this_worker() -> str:
+    """Return the name of this process, unique among the workers of all machines: ``pid@machine``."""
+    return f"{os.getpid()}@{platform.node()}"
 
 
 class Stopwatch:

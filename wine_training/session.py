@@ -6,7 +6,6 @@ import contextlib
 import functools
 import logging
 import os
-import platform
 import signal
 import sys
 import threading
@@ -114,11 +113,6 @@ def active_session() -> RaySession | None:
 def usable_cpus() -> int:
     """Return how many CPUs this process may use, given its affinity and the limits of its container."""
     return int(joblib.cpu_count())
-
-
-def this_worker() -> str:
-    """Return the name of this process, unique among the workers of all machines: ``pid@machine``."""
-    return f"{os.getpid()}@{platform.node()}"
 
 
 def checked_cpus(cpus: int | None, available: int, where: str) -> int:

@@ -19,7 +19,8 @@ import psutil
 
 from wine_training import RayStartError, ray_session
 from wine_training.cluster import carried, check_versions, versions
-from wine_training.session import LeftoverWarning, RaySession, remote, this_worker
+from wine_training.models import this_worker
+from wine_training.session import LeftoverWarning, RaySession, remote
 
 if TYPE_CHECKING:
     from wine_training import ModelSpec, TrainingResult, WineData

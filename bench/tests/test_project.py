@@ -77,6 +77,12 @@ def test_the_plugin_knows_nothing_of_what_it_measures() -> None:
             assert not re.search(r"^\s*(from|import) bench\b", text, re.MULTILINE), file
 
 
+def test_judging_needs_no_pytest() -> None:
+    code = "import bench.speedup.judge.store, sys; print({'pytest', '_pytest', 'pytest_benchmark'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
 def test_no_further_folder_at_the_top() -> None:
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
     if listed.returncode:

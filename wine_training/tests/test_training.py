@@ -29,7 +29,8 @@ from wine_training import (
     train_ray,
     train_sequential,
 )
-from wine_training.session import RaySession, this_worker
+from wine_training.models import this_worker
+from wine_training.session import RaySession
 from wine_training.sweeps import (
     algorithm_sweep,
     ensemble_sweep,

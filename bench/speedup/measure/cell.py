@@ -7,14 +7,16 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .contest import Showing
 from .costs import COST, Costs
 from .estimate import KNOWN
 from .pairs import PROTOCOL, Measurement
+
+if TYPE_CHECKING:
+    from .contest import Showing
 
 PARALLEL = "parallel"
 """Name of an engine that has none."""
