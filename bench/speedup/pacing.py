@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 from .measure.estimate import Spread, margin_of, spread_of
+from .measure.factors import steady_part
 from .measure.pairs import Pair
 from .plan import FEW, Plan
 
@@ -94,7 +95,7 @@ class Pacing:
     def _is_narrow(self, pairs: Sequence[Pair]) -> bool:
         if not self._plan.limited or self._plan.exact or self._known is None:
             return False
-        return is_narrow(spread_of([pair.factors.steady for pair in pairs]), self._known, self._precision)
+        return is_narrow(spread_of([steady_part(pair.factors) for pair in pairs]), self._known, self._precision)
 
 
 def is_narrow(own: Spread, known: Spread | None, precision: float) -> bool:

@@ -214,7 +214,7 @@ CELLS = st.lists(
     st.builds(
         records,
         nights=st.sampled_from([1, 9, 44, 45, 48]),
-        losses=st.dictionaries(st.sampled_from(FACTORS), st.sampled_from([-0.2, -0.05, 0.05]), max_size=2),
+        losses=st.dictionaries(st.sampled_from(list(FACTORS)), st.sampled_from([-0.2, -0.05, 0.05]), max_size=2),
         since=st.integers(0, 45),
         seed=st.integers(0, 9),
         again=st.booleans(),

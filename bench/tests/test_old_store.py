@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -29,6 +32,28 @@ def test_the_store_reads_on() -> None:
     assert (forests.models, forests.cpus, forests.engine, forests.data_name) == (2, 2, "ray", "red, twin")
     speedups = [round(math.exp(record.logs["speedup"]), 4) for record in history.of(forests)]
     assert speedups == [1.5236, 1.6661]
+
+
+A_FURTHER_FACTOR = """
+import sys
+from bench.speedup.measure import factors
+factors.FACTORS["network"] = factors.Factor(lambda t: 1.0, "meaning", "to the network", "the network is slower", 0.01)
+from bench.__main__ import main
+sys.exit(main(["history", *sys.argv[2:], "--storage", sys.argv[1]]))
+"""
+
+
+@pytest.mark.parametrize("cell", [[], ["forests"]])
+def test_a_further_factor_costs_no_history(cell: list[str], tmp_path: Path) -> None:
+    store = shutil.copytree(STORE, tmp_path / "store")
+    env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", A_FURTHER_FACTOR, str(store), *cell]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("ray") >= 1
+    if cell:
+        assert "network" in done.stdout
+        assert "nan" not in done.stdout
 
 
 CONFTEST = """

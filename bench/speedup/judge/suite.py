@@ -28,6 +28,7 @@ import numpy as np
 
 from ..keep.decisions import Decision
 from ..keep.runs import QUANTITIES, Record
+from ..measure.costs import COST
 from ..measure.factors import FACTORS
 from ..measure.pairs import SPEEDUP
 from .running import DEVIATION, Indices
@@ -57,20 +58,9 @@ MACHINE_NIGHTS = 3
 LEAST_SPREAD = 1e-4
 """Spread of a cell from night to night, for its weight in the mean of all: no cell counts without bounds."""
 
-CAUSES = {
-    "loop": "the loop loses less between its fits",
-    "cpu": "the fits take more CPU time beside each other",
-    "wait": "the workers do not get their CPUs",
-    "balance": "the tasks fill the CPUs less evenly",
-    "engine": "{engine} itself costs more",
-}
-"""What a loss of each factor means."""
-
-SPREADS = {SPEEDUP: 0.03, "loop": 0.001, "cpu": 0.03, "wait": 0.01, "balance": 0.01, "engine": 0.005}
-"""How far the runs of a new cell are taken to lie apart, as the standard deviation of a log, while it is learnt and no
-other cell tells: twice what was seen in bench/evidence (0.017, 0.0002, 0.015, 0.0045, 0.0046 and 0.0023)."""
-OTHER_SPREAD = 0.05
-"""The same for a cost."""
+SPREADS = {SPEEDUP: 0.03, COST: 0.05, **{name: factor.spread for name, factor in FACTORS.items()}}
+"""How far the runs of a new cell are taken to lie apart while it is learnt and no other cell tells, as the standard
+deviation of a log."""
 GUESSED, KNOWN = 6.0, 12.0
 """Degrees of freedom that these count for, and what other cells of the same store tell."""
 
@@ -184,7 +174,7 @@ def is_young(records: Sequence[Record]) -> bool:
 def _prior(quantity: str, others: Spreads) -> tuple[float, float]:
     """Return the variance of the runs of a new cell, and its degrees of freedom."""
     known = others.get(quantity)
-    return (median(known) ** 2, KNOWN) if known else (SPREADS.get(quantity, OTHER_SPREAD) ** 2, GUESSED)
+    return (median(known) ** 2, KNOWN) if known else (SPREADS[quantity] ** 2, GUESSED)
 
 
 def judge_suite(
@@ -344,7 +334,7 @@ def _judged(
     reason = tonight[quantity].reason
     if culprit and state in (REGRESSED, SUSPECT):
         open_early = f"; {reason}" if state == SUSPECT and tonight[quantity].since else ""
-        reason = f"{culprit}: {CAUSES[culprit].format(engine=engine)}{open_early}"
+        reason = f"{culprit}: {FACTORS[culprit].cause.format(engine=engine)}{open_early}"
     is_new = _has_new_loss(tonight.values())
     return CellVerdict(state, tonight[quantity], quantity, tonight, culprit, shares, reason, is_new), nights
 
@@ -352,10 +342,8 @@ def _judged(
 def _shares(points: Mapping[str, Columns], verdict: Verdict) -> dict[str, float]:
     """Return by how much the log of each factor changed with the level that `verdict` speaks of."""
     since = verdict.since or verdict.night
-    if not points.keys() >= set(FACTORS):
-        return {}
     changes = {}
-    for name in FACTORS:
+    for name in (name for name in FACTORS if name in points):
         nights = points[name]
         known = [
             (night, (nights.machines[code], value))
@@ -364,7 +352,6 @@ def _shares(points: Mapping[str, Columns], verdict: Verdict) -> dict[str, float]
         ]
         after = [one for night, one in known if night >= since]
         before = [one for night, one in known if night < since][-max(1, verdict.compared) :]
-        if not before or not after:
-            return {}
-        changes[name] = moved(before, after)
+        if before and after:  # an older run may not know the factor
+            changes[name] = moved(before, after)
     return changes

@@ -10,7 +10,7 @@ from typing import Any
 from ..measure.cell import BLOCK, TOOK, Fingerprint
 from ..measure.costs import BARE, COST, OWN, CostPair, Costs
 from ..measure.estimate import Spread, Spreads, pooled_by_name, spread_of
-from ..measure.factors import FACTORS, Factors
+from ..measure.factors import FACTORS, STEADY, steady_part
 from ..measure.pairs import SPEEDUP, STEADY_PART
 from .files import read_json
 from .runs import stored_files
@@ -91,9 +91,10 @@ def _quantities(block: Mapping[str, Any]) -> dict[str, list[float]]:
     if COST in block:
         pairs = zip(block[COST][OWN], block[COST][BARE], strict=True)
         return Costs(tuple(CostPair(own, bare) for own, bare in pairs)).quantities
-    factors = [Factors(**pair["factors"]) for pair in block["pairs"]]
+    pairs = block["pairs"]
+    known = [name for name in FACTORS if all(name in pair["factors"] for pair in pairs)]  # an older run may know fewer
     return {
-        SPEEDUP: [float(pair["speedup"]) for pair in block["pairs"]],
-        STEADY_PART: [one.steady for one in factors],
-        **{name: [getattr(one, name) for one in factors] for name in FACTORS},
+        SPEEDUP: [float(pair["speedup"]) for pair in pairs],
+        **({STEADY_PART: [steady_part(pair["factors"]) for pair in pairs]} if set(STEADY) <= set(known) else {}),
+        **{name: [pair["factors"][name] for pair in pairs] for name in known},
     }

@@ -318,9 +318,15 @@ def _figures(block: Mapping[str, Any]) -> tuple[Sequence[float], Sequence[float]
     """Return the logs of a measurement and their standard errors, NaN for none."""
     found = [(COST if COST in block else SPEEDUP, block["speedup"], block["log_se"])]
     if COST not in block:
-        found += [(name, block["factors"][name]["value"], block["factors"][name]["log_se"]) for name in FACTORS]
+        # An older run may know fewer factors.
+        factors = ((name, block["factors"].get(name, {"value": None, "log_se": None})) for name in FACTORS)
+        found += [(name, factor["value"], factor["log_se"]) for name, factor in factors]
     logs, ses = [], []
     for name, value, log_se in found:
+        if value is None and name in FACTORS:
+            logs.append(math.nan)
+            ses.append(math.nan)
+            continue
         log = math.log(value) if 0 < value < math.inf else math.inf
         se = None if log_se is None else float(log_se)
         if not (abs(log) < MOST and (se is None or 0 <= se < MOST)):

@@ -1,4 +1,4 @@
-"""What a speedup is made of: the five factors of a pair, and the ideal.
+"""What a speedup is made of: the factors of a pair, and the ideal.
 
 The idea is that of the POP efficiency metrics of high-performance computing: a product, exactly, of factors with
 one cause each. POP's *load balance* is our ``balance``, its *communication efficiency* our ``engine``. Its
@@ -10,45 +10,101 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from .fits import FitSeconds
 
 
+class Timings(NamedTuple):
+    """What the factors of a pair are made of. Seconds."""
+
+    sequential_s: float
+    """Wall time of the sequential run."""
+    parallel_s: float
+    """Wall time of the parallel run."""
+    fits_s: float
+    """Σd: wall time of the sequential fits."""
+    fits_cpu_s: float
+    """Σc: their CPU time."""
+    tasks_s: float
+    """Σw: wall time of the parallel fits."""
+    tasks_cpu_s: float
+    """Σk: their CPU time."""
+    cpus: int
+    """p: the CPU limit."""
+    makespan_s: float
+    """L: makespan of the tasks on p CPUs."""
+
+
 @dataclass(frozen=True)
-class Factors:
-    """The five factors of one pair. Each is 1 where nothing is lost, and smaller where something is."""
+class Factor:
+    """One of the factors of a speedup: 1 where nothing is lost, smaller where something is."""
 
-    loop: float
-    """Wall time of the sequential run over the sum of its fits: the loop's own overhead (1 or a little more)."""
-    cpu: float
-    """CPU seconds of the sequential fits over those of the parallel ones: shared caches, too many threads."""
-    wait: float
-    """How much of their wall time the fits had a CPU, parallel over sequential: niceness, foreign load."""
-    balance: float
-    """Work over CPUs × makespan of the tasks: CPUs idle because the work does not divide evenly."""
-    engine: float
-    """Makespan of the tasks over the wall time of the parallel run: dispatch, arguments, gaps, gathering."""
-
-    @property
-    def product(self) -> float:
-        """The product of the five: the speedup divided by the number of CPUs."""
-        return math.prod(self.as_dict().values())
-
-    @property
-    def steady(self) -> float:
-        """Wait × balance × engine: the engine's own part of the product."""
-        return self.wait * self.balance * self.engine
-
-    def as_dict(self) -> dict[str, float]:
-        """Return the factors by name, in the order from the loop to the engine."""
-        return {name: getattr(self, name) for name in FACTORS}
+    formula: Callable[[Timings], float]
+    meaning: str
+    """What it is, and what lowers it."""
+    loss: str
+    """Where what it lacks to 1 went; ``{engine}`` stands for the name of the engine."""
+    cause: str
+    """What a loss of it means."""
+    spread: float
+    """How far the runs of a new cell are taken to lie apart, as the standard deviation of its log: twice what
+    was measured in bench/evidence."""
+    is_steady: bool = False
+    """Whether the engine is responsible for it. The others are the machine's too, and less steady."""
 
 
-FACTORS = ("loop", "cpu", "wait", "balance", "engine")
-STEADY = ("wait", "balance", "engine")
-"""The factors that the engine is responsible for. Their product is steady; the other two are the machine's."""
+FACTORS = {
+    "loop": Factor(
+        lambda t: t.sequential_s / t.fits_s,
+        "wall time of the sequential run over that of its fits: the loop's own overhead (1 or a little more)",
+        loss="to the loop's own doing",
+        cause="the loop loses less between its fits",
+        spread=0.001,
+    ),
+    "cpu": Factor(
+        lambda t: t.fits_cpu_s / t.tasks_cpu_s,
+        "CPU seconds of the sequential fits over those of the parallel ones: shared caches, too many threads",
+        loss="to fits that slow each other down",
+        cause="the fits take more CPU time beside each other",
+        spread=0.03,
+    ),
+    "wait": Factor(
+        lambda t: (t.fits_s / t.fits_cpu_s) / (t.tasks_s / t.tasks_cpu_s),
+        "how much of their wall time the fits had a CPU, parallel over sequential: niceness, foreign load",
+        loss="to waiting for CPUs",
+        cause="the workers do not get their CPUs",
+        spread=0.01,
+        is_steady=True,
+    ),
+    "balance": Factor(
+        lambda t: t.tasks_s / (t.cpus * t.makespan_s),
+        "work over CPUs × makespan of the tasks: CPUs idle because the work does not divide evenly",
+        loss="to CPUs left idle at the end",
+        cause="the tasks fill the CPUs less evenly",
+        spread=0.01,
+        is_steady=True,
+    ),
+    "engine": Factor(
+        lambda t: t.makespan_s / t.parallel_s,
+        "makespan of the tasks over the wall time of the parallel run: dispatch, arguments, gaps, gathering",
+        loss="to {engine} itself",
+        cause="{engine} itself costs more",
+        spread=0.005,
+        is_steady=True,
+    ),
+}
+"""All factors, by name, from the loop to the engine. Their product times p is the speedup, exactly. A further one is an
+entry here: what was stored without it has no figure of it, and reads on."""
+STEADY = tuple(name for name, factor in FACTORS.items() if factor.is_steady)
+"""The factors that the engine is responsible for. Their product is steady."""
+
+
+def steady_part(factors: Mapping[str, float]) -> float:
+    """Return the product of the steady factors: the engine's own part of the speedup."""
+    return math.prod(factors[name] for name in STEADY)
 
 
 def makespan(seconds: Iterable[float], cpus: int) -> float:
@@ -96,14 +152,14 @@ def ideal_speedup(fits: Sequence[FitSeconds], cpus: int, pieces: Sequence[int] =
     return total / max(total / cpus, *(fit.wall_s / n for fit, n in zip(fits, parts, strict=True)))
 
 
-def five_factors(
+def factors_of(
     *,
     sequential_s: float,
     parallel_s: float,
     fits: Sequence[FitSeconds],
     tasks: Sequence[Sequence[FitSeconds]],
     cpus: int,
-) -> Factors:
+) -> dict[str, float]:
     """Split the speedup of one pair into its factors.
 
     With dᵢ, cᵢ the wall and CPU seconds of the sequential fits, wᵢ, kᵢ those of the parallel ones, T_s and T_r the
@@ -126,8 +182,8 @@ def five_factors(
 
     Returns
     -------
-    Factors
-        Their product times `cpus` is ``sequential_s / parallel_s``.
+    dict of str to float
+        The factors by name. Their product times `cpus` is ``sequential_s / parallel_s``.
 
     Raises
     ------
@@ -149,10 +205,5 @@ def five_factors(
     d, c = (math.fsum(column) for column in zip(*fits, strict=True))
     w, k = (math.fsum(column) for column in zip(*parallel, strict=True))
     shortest = makespan((math.fsum(fit.wall_s for fit in task) for task in tasks), cpus)
-    return Factors(
-        loop=sequential_s / d,
-        cpu=c / k,
-        wait=(d / c) / (w / k),
-        balance=w / (cpus * shortest),
-        engine=shortest / parallel_s,
-    )
+    timings = Timings(sequential_s, parallel_s, d, c, w, k, cpus, shortest)
+    return {name: factor.formula(timings) for name, factor in FACTORS.items()}

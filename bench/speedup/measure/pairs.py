@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from .estimate import KNOWN, ByQuantity, Estimate, Spreads, as_json, geometric_mean
-from .factors import FACTORS, Factors, five_factors, ideal_speedup
+from .factors import FACTORS, factors_of, ideal_speedup, steady_part
 from .fits import FitSeconds, Tasks
 
 PROTOCOL = 1
@@ -45,11 +46,11 @@ class Pair:
     """How many CPUs other programs kept busy meanwhile, on average, where it is known."""
     unfair: str = ""
     """Why the pair should not count; empty if it should."""
-    factors: Factors = field(init=False)
-    """The five factors."""
+    factors: Mapping[str, float] = field(init=False)
+    """Its factors, by name."""
 
     def __post_init__(self) -> None:
-        factors = five_factors(
+        factors = factors_of(
             sequential_s=self.sequential_s,
             parallel_s=self.parallel_s,
             fits=self.fits,
@@ -77,7 +78,7 @@ class Pair:
             "parallel_s": self.parallel_s,
             "speedup": self.speedup,
             "ideal": self.ideal,
-            "factors": self.factors.as_dict(),
+            "factors": dict(self.factors),
             "foreign_cpus": self.foreign_cpus,
             "unfair": self.unfair,
             "sequential_fits": {
@@ -148,8 +149,8 @@ class Measurement(ByQuantity):
         """A figure for each pair, by quantity."""
         return {
             SPEEDUP: [pair.speedup for pair in self.pairs],
-            STEADY_PART: [pair.factors.steady for pair in self.pairs],
-            **{name: [getattr(pair.factors, name) for pair in self.pairs] for name in FACTORS},
+            STEADY_PART: [steady_part(pair.factors) for pair in self.pairs],
+            **{name: [pair.factors[name] for pair in self.pairs] for name in FACTORS},
         }
 
     @property

@@ -12,7 +12,7 @@ from typing import Any
 from pytest_benchmark.fixture import PauseInstrumentation
 
 from .checks import check_counts, check_run, check_seconds, check_timer
-from .factors import five_factors
+from .factors import factors_of
 from .fits import DIGITS, FitSeconds, Run, Tasks, as_tasks
 from .machine import Meter, is_heavy
 from .pairs import PARALLEL_FIRST, SEQUENTIAL_FIRST, Measurement, Pair
@@ -86,7 +86,7 @@ class PairedRounds:
             If the two reports are no reports, or not of the same models.
         """
         fits, tasks, _ = self._both(SEQUENTIAL_FIRST)
-        five_factors(sequential_s=1.0, parallel_s=1.0, fits=fits, tasks=tasks, cpus=self._cpus)
+        factors_of(sequential_s=1.0, parallel_s=1.0, fits=fits, tasks=tasks, cpus=self._cpus)
 
     def measure(self, enough: Callable[[Sequence[Pair]], bool] | None = None) -> Measurement:
         """Measure pairs until there are enough, by `enough` if it is given; those that are unfair are measured again.

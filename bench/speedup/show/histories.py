@@ -82,7 +82,8 @@ def show_runs(one: Series, decisions: Decisions) -> None:
 def _figures(record: Record) -> list[str]:
     if record.is_cost:  # what is judged is its inverse; what is shown is the cost itself
         return [amount(record.parallel_s, record.unit)]
-    return [f"{math.exp(record.logs[name]):.{2 if name == SPEEDUP else 3}f}" for name in record.quantities]
+    known = {name: math.exp(log) for name, log in record.logs.items() if math.isfinite(log)}
+    return [f"{known[name]:.{2 if name == SPEEDUP else 3}f}" if name in known else "-" for name in record.quantities]
 
 
 def as_json(one: Series, decisions: Decisions) -> dict[str, Any]:

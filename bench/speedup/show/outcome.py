@@ -11,20 +11,13 @@ from ..judge.verdict import INCOMPARABLE, LEARNING, OK, REGRESSED, SUSPECT
 from ..measure.cell import PARALLEL, TEST_FAILED, Cell
 from ..measure.contest import Showing
 from ..measure.costs import Costs
+from ..measure.factors import FACTORS
 from ..measure.pairs import Measurement
 from .encodings import harmless
 from .figures import plural
 from .gates import FAIL, NEW, OFF
 from .sentences import TOLD, noted, sentence, when, with_percent
 
-LOSSES = {
-    "loop": "to the loop's own doing",
-    "cpu": "to fits that slow each other down",
-    "wait": "to waiting for CPUs",
-    "balance": "to CPUs left idle at the end",
-    "engine": "to {engine} itself",
-}
-"""Where a factor below 1 went."""
 TOLD_LOSS = 0.005
 """Smallest share that is told."""
 
@@ -78,7 +71,7 @@ class Shown:
             return ""
         alone = self.engine == PARALLEL
         start, culprit = ("In parallel", "the parallel run") if alone else (f"With {self.engine}", self.engine)
-        lost = sorted(((1 - one.value, LOSSES[name]) for name, one in measured.factors.items()), reverse=True)
+        lost = sorted(((1 - one.value, FACTORS[name].loss) for name, one in measured.factors.items()), reverse=True)
         told = [f"{share:.0%} {to.format(engine=culprit)}" for share, to in lost if share >= TOLD_LOSS]
         return (
             f"{start}, {plural(measured.models, 'model')} train {measured.speedup.value:.2f} times as fast as in a "

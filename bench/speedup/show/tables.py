@@ -222,7 +222,7 @@ def _figures(pair: Pair, style: Style) -> list[str]:
     return [
         *_unless(style.narrow, seconds(pair.sequential_s), seconds(pair.parallel_s)),
         f"{pair.speedup:.2f}",
-        *(f"{factor:.3f}" for factor in pair.factors.as_dict().values()),
+        *(f"{factor:.3f}" for factor in pair.factors.values()),
         *([other] if style.whole else []),
     ]
 

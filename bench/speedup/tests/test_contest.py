@@ -116,7 +116,7 @@ def test_every_engine_is_measured_beside_the_loop(world: World) -> None:
     assert seen["a"].facts["first_result_s"] == 1.5
     assert seen["floor"].facts["memory_bytes"] > 1e6
     factors = pairs[0].factors
-    assert seen["a"].measurement.steady.value == pytest.approx(factors.wait * factors.balance * factors.engine)
+    assert seen["a"].measurement.steady.value == pytest.approx(factors["wait"] * factors["balance"] * factors["engine"])
 
 
 def side_by_side(seen: dict[str, Showing], style: Style) -> str:

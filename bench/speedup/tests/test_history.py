@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from bench.speedup.judge.verdict import Columns, Night
+from bench.speedup.keep.earlier import _quantities
 from bench.speedup.keep.runs import History, read_history, stored_files
 from bench.speedup.measure.cell import Fingerprint
 from bench.speedup.measure.factors import FACTORS
@@ -158,3 +159,10 @@ def test_a_fingerprint_needs_all_its_parts(part: str) -> None:
         Fingerprint.from_json({name: value for name, value in parts.items() if name != part})
     with pytest.raises(ValueError, match=f"without a proper {part}"):
         Fingerprint.from_json({**parts, part: None})
+
+
+def test_pairs_that_lack_a_factor_keep_their_other_spreads() -> None:
+    pair = {"speedup": 1.5, "factors": {"loop": 1.0, "cpu": 0.9}}
+    assert set(_quantities({"pairs": [pair, pair]})) == {"speedup", "loop", "cpu"}
+    whole = {"speedup": 1.5, "factors": dict.fromkeys(FACTORS, 0.9)}
+    assert set(_quantities({"pairs": [whole]})) == {"speedup", "steady", *FACTORS}
