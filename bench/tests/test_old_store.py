@@ -111,7 +111,12 @@ def test_a_run_before_and_a_run_after_are_one_series(
     pytester.makeini("[pytest]\naddopts = --benchmark-timer=fakeclock.clock -W ignore")
     result = pytester.runpytest_inprocess(f"--benchmark-storage=file://{store}", "--benchmark-compare")
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["renamed-red-2-models-2-cpus *learning", "*1 learning (2 of 10 earlier runs)"])
+    result.stdout.fnmatch_lines(
+        [
+            "renamed-red-2-models-2-cpus *suspect",
+            "renamed-red-2-models-2-cpus: suspect, engine −* in this run; engine: ray itself costs more",
+        ]
+    )
     history, decisions = read_history(stored_files(store)), read_decisions(store)
     assert len(history.fingerprints) == 6
     series = history.fingerprints[-1]

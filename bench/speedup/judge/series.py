@@ -13,7 +13,7 @@ from .changepoint import SPLITS, Floats, limit_for
 from .levels import ADOPTED, WITHDRAWN, Levels, beginning, is_of_several
 from .lows import SUSPECT_RUN, Lows
 from .running import Indices
-from .segment import Outlook, Segment, Splits
+from .segment import Outlook, Segment, Sized, Splits
 from .verdict import (
     IMPROVED,
     INCOMPARABLE,
@@ -376,12 +376,19 @@ class _Stream:
 
     def _note(self, t: int, likeliest: Splits) -> None:
         """Say that there is a loss too small for a failure."""
-        segment, index = self.segment, int(likeliest.index[0])
-        if self.noted is not None and t - self.noted[1] <= SPLITS:  # the same, with the same date
-            index = int(np.searchsorted(segment.at[: segment.n], self.noted[0]))
-        self.noted = int(segment.at[index]), t
-        at = segment.runs_from(index)
-        size = segment.until(index).change(at)
+        segment = self.segment
+
+        def loss(index: int) -> tuple[int, list[int], Sized]:
+            at = segment.runs_from(index)
+            return index, at, segment.until(index).change(at)
+
+        found = loss(int(likeliest.index[0]))
+        if self.noted is not None:  # the same, with the same date, unless another is surer by now
+            known = loss(int(np.searchsorted(segment.at[: segment.n], self.noted[0])))
+            if t - self.noted[1] <= SPLITS or known[2].z >= found[2].z:
+                found = known
+        index, at, size = found
+        self.noted = at[0], t
         names, reason = self.runs.names, "a loss too small for a failure"
         self._tell(t, of_change(names[t], OK, names[at[0]], size, index, len(at), reason=reason, noted=True))
 
@@ -447,7 +454,7 @@ class _Stream:
 
     def _risen(self, t: int, index: int) -> None:
         """Go to a higher level: an earlier one, or one that is to count when it has enough runs."""
-        lost, measure = self.levels.state, self.levels.measure
+        lost = self.levels.state
         self._forget_lows()
         self.noted = None
         at = self.segment.runs_from(index)
@@ -457,8 +464,8 @@ class _Stream:
         elif back:
             self._back(t, at, lost)
         else:
+            measure, names, n = self.levels.measure, self.runs.names, self.rule.learn
             size = measure.change(self.segment.runs_from())
-            names, n = self.runs.names, self.rule.learn
             reason = f"{len(at)} runs against {measure.n}; after {n} they are the level that counts"
             self._tell(t, of_change(names[t], IMPROVED, names[at[0]], size, measure.n, len(at), reason=reason))
 

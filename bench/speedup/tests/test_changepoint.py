@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 from bench.speedup.judge.changepoint import (
+    DOUBT_OF_SEVERAL,
     LEAST_CLIP,
     MOST_AUTOCORRELATION,
     MOST_CLIP,
@@ -31,20 +32,21 @@ def test_the_normal_deviate_is_that_of_students_t(t: float, degrees: int) -> Non
 
 
 def test_a_night_is_clipped_the_more_the_more_odd_ones_there_were() -> None:
-    limits = list(clip_limits(np.arange(20.0), np.full(20, 60.0)))
+    limits = list(clip_limits(np.arange(20.0), np.full(20, 100.0)))
     assert limits == sorted(limits, reverse=True)
     assert limits[0] == MOST_CLIP
     assert limits[-1] == LEAST_CLIP
 
 
 def test_autocorrelation_is_believed_slowly() -> None:
-    lagged = np.array([0.5, 0.5, -0.5, 0.9, 0.0])
+    lagged = np.array([0.2, 0.2, -0.5, 0.9, 0.0])
     squares, nights = np.array([1.0, 1.0, 1.0, 1.0, 0.0]), np.array([40.0, 400.0, 400.0, 10_000.0, 10_000.0])
     short, long, negative, strong, constant = believed_autocorrelation(lagged, squares, nights)
-    assert 0.2 < short < long < 0.5
+    assert 0.1 < short < long < 0.2
     assert negative == 0.0
     assert strong == MOST_AUTOCORRELATION
     assert constant < 0.001
+    assert believed_autocorrelation(lagged, squares, nights, DOUBT_OF_SEVERAL)[0] == 0.0
 
 
 def test_the_variance_of_a_mean_is_that_of_the_process() -> None:

@@ -314,7 +314,7 @@ def test_replay_looks_at_second_measurements_and_gaps(bench: Bench, tmp_path: Pa
         ("night,se\n1,2\n", "has no column log_speedup"),
         ("", "has no column night, log_speedup, se"),
         ("night,log_speedup,se\n1,fast,0.1\n", "line 2: log_speedup is 'fast', and a number is wanted"),
-        ("night,log_speedup,se\n,0.1,0.1\n", "line 2: a night without a name"),
+        ("night,log_speedup,se\n,0.1,0.1\n", "line 2: a run without a name"),
         (b"\xff\xfe\x00", "is no CSV file"),
         (None, "cannot be read: No such file or directory"),
     ],

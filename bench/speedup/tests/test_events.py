@@ -105,18 +105,31 @@ def test_a_note_keeps_its_date() -> None:
     assert len({verdict.since for verdict in noted if int(verdict.night) > 100}) == 1
 
 
-def test_a_loss_while_it_learns_is_told_and_no_failure() -> None:
+def test_a_loss_while_it_learns_stays_open_and_is_no_failure() -> None:
     found = said(nights((5, 0.9), count=60))
-    told = [verdict for verdict in found if verdict.noted]
-    assert {verdict.since for verdict in told} == {"0005"}
-    assert all(holds(verdict, 0.9) for verdict in told)
+    first = found.states.index(SUSPECT)
+    assert 5 <= first <= 7
+    assert set(found.states[:first]) == {LEARNING}
+    assert set(found.states[first:]) == {SUSPECT}
+    for verdict in found[7:]:
+        (event,) = verdict.events
+        assert (verdict.since, event.since, verdict.compared) == ("0005", "0005", 5)
+        assert verdict.nights == event.nights == int(verdict.night) - 4
+        assert holds(verdict, 0.9)
     accepted = said(nights((5, 0.9), count=60), Decision(ACCEPT, "0005", "0010"))
-    assert not any(verdict.noted for verdict in accepted)
+    assert accepted.states == [LEARNING] * 15 + [OK] * 45
     later = said(levels((5, 0.9), (40, 0.7)), Decision(ACCEPT, "0040", "0050"))
-    assert not any(verdict.noted for verdict in later[40:50])
-    assert found.states[14] == LEARNING
-    assert found.states[15] == OK
-    assert REGRESSED not in found.states
+    assert set(later.states[first:40]) == {SUSPECT}
+    assert later.states[40:] == [LEARNING] * 10 + [OK] * 100
+
+
+def test_a_further_loss_on_a_level_below_the_first_one_is_a_failure() -> None:
+    found = said(levels((5, 0.9), (40, 0.7)))
+    assert set(found.states[7:41]) == {SUSPECT}
+    assert REGRESSED in found.states[40:43]
+    assert set(found.states[43:]) == {REGRESSED}
+    assert [event.since for event in found[149].events] == ["0005", "0040"]
+    assert holds(found[149], 0.7 / 0.9)
 
 
 def test_decisions_name_an_event() -> None:

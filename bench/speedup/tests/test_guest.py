@@ -144,7 +144,7 @@ def test_a_gate_that_fails_leaves_the_tables(session: pytest.Pytester) -> None:
     session.makepyfile(cell(engine=1.2))
     result = session.runpytest("--benchmark-compare", "--benchmark-compare-fail=mean:5%")
     assert result.ret != 0
-    result.stdout.fnmatch_lines(["cell * 1.67 *", "No verdict yet. 1 cell: *"])
+    result.stdout.fnmatch_lines(["cell * 1.67 *", "Possible regression. 1 cell: *"])
     result.stderr.fnmatch_lines(["*Performance has regressed*"])
 
 

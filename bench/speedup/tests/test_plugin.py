@@ -92,11 +92,27 @@ def test_the_second_run_is_compared_with_the_first(session: pytest.Pytester) -> 
     first = session.runpytest("--benchmark-compare")
     assert first.ret == 0
     first.stdout.fnmatch_lines(["No verdict yet. 1 cell: 1 learning (0 of 10 earlier runs)"])
+    session.makepyfile(cell(engine=1.255))
+    second = session.runpytest("--benchmark-compare")
+    assert second.ret == 0
+    second.stdout.fnmatch_lines(
+        ["cell * −0.4±*%  learning", "No verdict yet. 1 cell: 1 learning (1 of 10 earlier runs)"]
+    )
+
+
+def test_a_second_run_that_is_much_slower_is_suspect_and_no_failure(session: pytest.Pytester) -> None:
+    session.makepyfile(cell(engine=1.25))
+    session.runpytest("--benchmark-compare")
     session.makepyfile(cell(engine=1.5))
     second = session.runpytest("--benchmark-compare")
     assert second.ret == 0
     second.stdout.fnmatch_lines(
-        ["cell * −16.7%  learning", "No verdict yet. 1 cell: 1 learning (1 of 10 earlier runs)"]
+        [
+            "cell * −16.7±*%  suspect",
+            "cell: measured again, because engine is low: speedup 1.33, then 1.33",
+            "WARNING: possible regression, not confirmed yet; the next run decides: cell",
+            "Possible regression. 1 cell: 1 suspect in this run (−16.7 % ± *, engine)",
+        ]
     )
 
 
@@ -151,8 +167,8 @@ def test_a_loss_that_stays_fails_the_session(lost: pytest.Pytester, saved: Saved
     silent.stdout.fnmatch_lines(["REGRESSED. 1 cell: 1 regressed since *"])
     silent.stdout.no_fnmatch_line("*the speedup has regressed*")
     lost.makepyfile(cell())
-    results = [lost.runpytest("--benchmark-compare") for _ in range(3)]
-    assert [result.ret for result in results] == [1, 1, 0]
+    results = [lost.runpytest("--benchmark-compare") for _ in range(2)]
+    assert [result.ret for result in results] == [1, 0]
     results[-1].stdout.fnmatch_lines(["cell * +0.0*recovered", "OK, nothing regressed. 1 cell: 1 recovered since *"])
 
 
@@ -248,8 +264,8 @@ def test_one_number_of_an_earlier_run_can_be_named(session: pytest.Pytester) -> 
         session.makepyfile(cell(engine=engine))
         session.runpytest()
     session.makepyfile(cell(engine=1.25))
-    session.runpytest("--benchmark-compare=0001").stdout.fnmatch_lines(["cell * +0.0%  learning"])
-    session.runpytest("--benchmark-compare=0002").stdout.fnmatch_lines(["cell * +60.0%  learning"])
+    session.runpytest("--benchmark-compare=0001").stdout.fnmatch_lines(["cell * +0.0±*%  learning"])
+    session.runpytest("--benchmark-compare=0002").stdout.fnmatch_lines(["cell * +60.0±*%  learning"])
 
 
 @pytest.mark.parametrize(

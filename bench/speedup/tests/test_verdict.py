@@ -55,18 +55,25 @@ def test_the_first_night_learns() -> None:
     assert verdict.reason == "0 of 10 earlier runs"
 
 
-def test_a_second_night_has_a_change_with_an_interval_if_something_tells_it() -> None:
-    verdict = last([0.6, 0.55], se=0.02)
+@pytest.mark.parametrize("se", [None, 0.02])
+def test_a_second_run_has_a_change_with_an_interval(se: float | None) -> None:
+    verdict = last([0.6, 0.55], se)
     assert verdict.state == LEARNING
     assert verdict.change == pytest.approx(-0.05)
     assert verdict.interval is not None
     assert verdict.interval[0] < -0.05 < verdict.interval[1]
-    assert last([0.6, 0.55], se=None).interval is None
-    assert last([0.6, 0.58, 0.55], se=None).interval is not None
+    wide, narrow = (last([0.6, 0.55], se, Rule(prior=(sd**2, 6.0))).interval for sd in (0.05, 0.02))
+    assert wide is not None
+    assert narrow is not None
+    assert wide[0] < narrow[0] < narrow[1] < wide[1]
 
 
-def test_nothing_is_judged_before_ten_nights() -> None:
-    assert set(states([0.6] * 9 + [0.1])) == {LEARNING}
+@pytest.mark.parametrize("run", range(1, 10))
+def test_a_low_run_among_the_first_ten_is_suspect_and_no_failure(run: int) -> None:
+    found = judge(series([0.6] * run + [0.1]))
+    assert found.states == [LEARNING] * run + [SUSPECT]
+    assert found[-1].reason == f"{run} of 10 earlier runs, low once; one run decides nothing"
+    assert found[-1].events == ()
 
 
 def test_one_low_night_is_suspect_and_no_failure() -> None:
@@ -143,13 +150,36 @@ def test_losses_in_small_steps_are_found_against_the_old_level() -> None:
     assert REGRESSED in states(values)
 
 
-def test_an_improvement_begins_a_new_segment_and_takes_the_noise_along() -> None:
+def test_an_improvement_is_told_once_and_counts_after_ten_runs() -> None:
     found = judge(series([*noise(40), *(value + 0.05 for value in noise(30, seed=2))]))
     (improved,) = (verdict for verdict in found if verdict.state == IMPROVED)
+    t = int(improved.night[5:])
+    assert 41 <= t <= 44
+    assert (improved.since, improved.compared, improved.nights) == ("2026-0040", 40, t - 39)
     assert improved.change == pytest.approx(0.05, abs=0.015)
-    assert (found[39].segment, found[-1].segment) == (0, 1)
-    assert found[-1].state == OK
-    # What was an improvement is the level that a later loss is measured from.
+    assert improved.interval is not None
+    assert improved.interval[0] < 0.05 < improved.interval[1]
+    assert set(found.states[t + 1 :]) == {OK}
+    assert "better since 2026-0040" in found[49].reason
+    assert [verdict.segment for verdict in found] == [0] * 40 + [1] * 30
+    unfinished = judge(series([*noise(40), *(value + 0.05 for value in noise(9, seed=2))]))
+    assert {verdict.segment for verdict in unfinished} == {0}
+
+
+def test_a_rise_that_does_not_count_yet_may_be_gone_again_and_is_no_measure() -> None:
+    high = [*noise(40), *(value + 0.05 for value in noise(6, seed=2))]
+    back = judge(series([*high, *noise(30, seed=3)]))
+    assert back.states.count(IMPROVED) == 1
+    assert set(back.states[46:]) == {OK}
+    assert back[-1].segment == 0
+    lost = judge(series([*high, *(value - 0.05 for value in noise(30, seed=3))]))
+    assert REGRESSED in lost.states[46:50]
+    assert set(lost.states[50:]) == {REGRESSED}
+    assert (lost[-1].since, lost[-1].compared) == ("2026-0046", 40)
+    assert lost[-1].change == pytest.approx(-0.05, abs=0.01)
+
+
+def test_what_was_an_improvement_is_the_level_that_a_later_loss_is_measured_from() -> None:
     lost = judge(series([*noise(40), *(value + 0.05 for value in noise(30, seed=2)), *(v for v in noise(10, seed=3))]))
     assert lost[-1].state == REGRESSED
 
@@ -204,18 +234,23 @@ def test_a_night_without_a_figure_changes_nothing() -> None:
     assert broken[-1].since == broken[-2].since
 
 
-def test_nights_are_put_in_order_and_saved_twice_count_once() -> None:
+def test_runs_of_a_store_are_put_in_order_and_saved_twice_count_once() -> None:
     nights = series(noise(20))
     shuffled = [nights[i] for i in np.random.default_rng(0).permutation(20)]
-    assert judge([*shuffled, nights[3], nights[7]]) == judge(nights)
+    assert in_order([*shuffled, nights[3], nights[7]]) == nights
     assert [night.night for night in in_order([Night("10", 1.0), Night("9", 2.0)])] == ["9", "10"]
     assert in_order([Night("a", 1.0), Night("a", 3.0), Night("a", math.nan)])[0].value == 2.0
 
 
-def test_verdicts_do_not_depend_on_the_level() -> None:
-    values = [*noise(40), *(value - 0.05 for value in noise(10, seed=2))]
-    shifted = judge(series([value + 100 for value in values]))
-    assert [verdict.state for verdict in shifted] == states(values)
+def test_the_order_of_runs_is_that_in_which_they_are_given() -> None:
+    values = [*noise(30), *(value - 0.1 for value in noise(30, seed=2))]
+    names = [f"{(t * 7 + 1) % 28 + 1:02}.{t // 28 + 1:02}.2026" for t in range(60)]
+    found = judge([Night(name, value) for name, value in zip(names, values, strict=True)])
+    assert REGRESSED in found.states[30:33]
+    assert set(found.states[33:]) == {REGRESSED}
+    assert found[-1].since == names[30]
+    twice = judge([Night("x", value) for value in values])
+    assert twice.states == found.states
 
 
 def test_a_verdict_looks_at_no_later_night() -> None:
