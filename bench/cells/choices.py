@@ -63,7 +63,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--wine-source",
         default="auto",
         metavar="SOURCE",
-        help="Where the wines come from: twin (embedded, made), openml, a CSV file, or a folder with a red and a "
+        help="Where the wines come from: twin (embedded, synthetic), openml, a CSV file, or a folder with a red and a "
         "white one. Default: auto, which is the cache of OpenML if it is there, else the twin.",
     )
     group.addoption(
@@ -81,7 +81,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--ray-nodes",
         type=_numbers,
         metavar="N,…",
-        help="On how many nodes of that cluster the CPUs of a cell are. Default: on as few as there need be.",
+        help="How many nodes of that cluster each cell uses. Default: as few as possible.",
     )
 
 
@@ -93,7 +93,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("ray_address") in ("", "auto"):  # an unset variable, or whatever Ray this user happens to run
         raise pytest.UsageError("--ray-address wants the HOST:PORT of a cluster")
     if config.getoption("ray_nodes") and not config.getoption("ray_address"):
-        raise pytest.UsageError("--ray-nodes are those of a cluster: give --ray-address too")
+        raise pytest.UsageError("--ray-nodes needs --ray-address: only a cluster has several nodes")
     wines(config)  # refuses what is neither a kind nor a file
     if config.option.minutes is None and config.option.rounds is None:
         profile = PROFILES[config.getoption("profile")]

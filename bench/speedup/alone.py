@@ -1,4 +1,4 @@
-"""Whether another suite measures on this machine meanwhile: then the figures of neither are its own."""
+"""Whether another suite measures on this machine meanwhile: then both are left out of the history."""
 
 from __future__ import annotations
 

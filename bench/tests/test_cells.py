@@ -137,7 +137,7 @@ def test_a_broken_file_is_refused_before_ray_starts(collect: Collect, tmp_path: 
         (["--wine", "rosé"], "ERROR: --wine rosé: neither red, white, all nor an existing file"),
         (["--ray-address", ""], "ERROR: --ray-address wants the HOST:PORT of a cluster"),
         (["--ray-address", "auto"], "ERROR: --ray-address wants the HOST:PORT of a cluster"),
-        (["--ray-nodes", "2"], "ERROR: --ray-nodes are those of a cluster: give --ray-address too"),
+        (["--ray-nodes", "2"], "ERROR: --ray-nodes needs --ray-address: only a cluster has several nodes"),
         (["--profile", "weekly"], "*argument --profile: invalid choice: 'weekly'*"),
     ],
 )

@@ -304,6 +304,7 @@ def first(series: str) -> tuple[int, str | None] | None:
     return next(((point.night, verdict.culprit) for point, verdict in said if verdict.state == REGRESSED), None)
 
 
+@pytest.mark.promise("fair and true: forty real runs without a change never fail")
 def test_forty_real_nights_without_a_change_never_fail() -> None:
     quiet = [REAL[name] for name in nights.QUIET]
     assert [len(points) for points in quiet] == [40, 40]
@@ -322,6 +323,7 @@ def test_forty_real_nights_without_a_change_never_fail() -> None:
         ("nice", "wait", 3),
     ],
 )
+@pytest.mark.promise("fair and true: real regressions are found soon, with the factor that lost")
 def test_real_regressions_are_found_soon_and_named(series: str, factor: str, within: int) -> None:
     found = first(series)
     assert found is not None
@@ -352,6 +354,7 @@ def test_the_report_names_every_series(capsys: pytest.CaptureFixture[str]) -> No
     assert all(f"| {name} |" in out for name in REAL if name not in nights.QUIET)
 
 
+@pytest.mark.promise("fair and true: ending early bends neither a result nor its interval")
 def test_ending_when_sure_enough_neither_bends_the_result_nor_its_interval() -> None:
     held, error, pairs = stopping.intervals(stopping.KNOWN, PRECISION, 0.3, count=2000, seed=1)
     assert 0.94 <= held <= 0.97

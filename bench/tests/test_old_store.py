@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[2]
 pytest_plugins = ["pytester"]
 
 
+@pytest.mark.promise("nothing lost: old stores still read, and their series go on")
 def test_the_store_reads_on() -> None:
     history, decisions = read_history(stored_files(STORE)), read_decisions(STORE)
     assert (history.problems, decisions.problems) == ((), ())

@@ -46,6 +46,7 @@ def test_workers_have_the_priority_of_the_loop(workers: RayWorkers) -> None:
     assert QUIET.items() <= os.environ.items()
 
 
+@pytest.mark.promise("any cluster: no worker is cold in a pair")
 def test_warm_workers_are_those_that_train(workers: RayWorkers) -> None:
     assert len(workers.warm) >= 2
     forest = RandomForestClassifier(n_estimators=5)
@@ -76,6 +77,7 @@ def test_what_is_left_of_a_session_is_an_error(monkeypatch: pytest.MonkeyPatch) 
     assert dict(os.environ) == environment
 
 
+@pytest.mark.promise("nothing lost: killing Ray costs the running cell only")
 def test_ray_that_something_killed_is_started_anew_for_the_next_cell(monkeypatch: pytest.MonkeyPatch) -> None:
     class Daemon:
         def is_running(self) -> bool:
@@ -115,6 +117,7 @@ def test_workers_that_do_not_come_are_given_up(monkeypatch: pytest.MonkeyPatch, 
         warmed(monkeypatch, [[wave, wave] if isinstance(wave, str) else wave for wave in waves])
 
 
+@pytest.mark.promise("any cluster: no worker is cold in a pair")
 def test_on_a_cluster_workers_are_known_when_no_new_one_turns_up(monkeypatch: pytest.MonkeyPatch) -> None:
     waves: list[Any] = [["a", "a"], WorkerCrashedError(), ["a", "b"], ["a", "b"], ["b", "c"], ["b", "c"]]
     assert warmed(monkeypatch, [*waves, ["b", "c"], ["b", "b"]]) == {"a", "b", "c"}
@@ -136,6 +139,7 @@ def warmed(monkeypatch: pytest.MonkeyPatch, waves: list[Any]) -> frozenset[str]:
     return warm_workers(RaySession(2, "host:1", placement_group=object()), clock=lambda: next(now) / 2)
 
 
+@pytest.mark.promise("any cluster: the suite joins it in time, or ends and says why; with a token too")
 def test_a_cluster_is_tried_before_anything_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     def session(cpus: tuple[int, ...]) -> Any:
         options = {"ray_address": "host:1", "cpus": cpus}

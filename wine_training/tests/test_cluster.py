@@ -108,6 +108,7 @@ def with_token(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> Iterator[Nodes]
     read_environment_again()
 
 
+@pytest.mark.promise("any cluster: the suite joins it in time, or ends and says why; with a token too")
 def test_without_the_token_it_says_at_once_what_to_do(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/dev/null")
     for mode in ("disabled", "token"):
@@ -116,6 +117,7 @@ def test_without_the_token_it_says_at_once_what_to_do(nodes: Nodes, monkeypatch:
             cpus_of(nodes.address)
 
 
+@pytest.mark.promise("fair and true: Ray and the loop train the same models to the last bit, also on a cluster")
 def test_a_sweep_is_trained_on_two_nodes_as_in_the_loop(with_token: Nodes, toy: WineData) -> None:
     alone = train_sequential(SWEEP, toy)
     with ray_session(2, address=with_token.address, nodes=2) as session:
@@ -131,12 +133,14 @@ def test_a_sweep_is_trained_on_two_nodes_as_in_the_loop(with_token: Nodes, toy: 
         ray_session(3, address=with_token.address).__enter__()
 
 
+@pytest.mark.promise("any cluster: workers are sent this package, and need the versions of the driver")
 def test_the_callers_own_ray_init_is_sent_the_package_too(with_token: Nodes, toy: WineData) -> None:
     ray.init(address=with_token.address, log_to_driver=False)
     results = train_ray(SWEEP, toy)
     assert [one.accuracy for one in results] == [one.accuracy for one in train_sequential(SWEEP, toy)]
 
 
+@pytest.mark.promise("any cluster: workers are sent this package, and need the versions of the driver")
 def test_workers_with_other_versions_are_refused(
     with_token: Nodes, toy: WineData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,6 +150,7 @@ def test_workers_with_other_versions_are_refused(
         train_ray(SWEEP, toy)
 
 
+@pytest.mark.promise("nothing lost: a dead worker or node costs its tasks only, which are trained again")
 def test_the_models_of_a_node_that_is_lost_are_trained_elsewhere(
     with_token: Nodes, toy: WineData, tmp_path: Path
 ) -> None:
@@ -169,6 +174,7 @@ def test_the_models_of_a_node_that_is_lost_are_trained_elsewhere(
     assert {one.accuracy for one in results} == {one.accuracy for one in train_sequential([ModelSpec(Doomed())], toy)}
 
 
+@pytest.mark.promise("any cluster: the suite joins it in time, or ends and says why; with a token too")
 def test_one_that_accepts_and_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "JOIN_SECONDS", 0.2)
     with socket.socket() as silent:

@@ -17,7 +17,10 @@ from wine_training.private import FOLDER, TOKEN, TOKEN_FILE, has_tokens
 from wine_training.session import RaySession
 from wine_training.tests.test_training import SWEEP
 
-pytestmark = pytest.mark.skipif(not has_tokens(), reason="this version of Ray has no tokens")
+pytestmark = [
+    pytest.mark.promise("nobody in: without its token nobody joins a session, nor reaches its files and sockets"),
+    pytest.mark.skipif(not has_tokens(), reason="this version of Ray has no tokens"),
+]
 
 NOBODY = 65534
 """A user that owns nothing."""

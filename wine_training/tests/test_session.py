@@ -49,6 +49,7 @@ def test_limits_are_checked_before_anything_starts() -> None:
         pass
 
 
+@pytest.mark.promise("nobody in: a session leaves no process, folder or variable behind, even after SIGTERM")
 def test_a_session_leaves_nothing_behind(
     toy: WineData, one_ray_at_a_time: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,6 +113,7 @@ def test_folders_of_killed_drivers_are_removed() -> None:
             folder.remove()
 
 
+@pytest.mark.promise("nothing lost: killing Ray costs the running cell only")
 def test_ray_that_something_killed_is_told_at_once_and_ends(toy: WineData, one_ray_at_a_time: None) -> None:
     children = set(psutil.Process().children(recursive=True))
     with ray_session(1) as started:
@@ -136,6 +138,7 @@ except RayEndedError as error:
 """
 
 
+@pytest.mark.promise("nothing lost: killing Ray costs the running cell only")
 def test_ray_that_ends_in_a_sweep_takes_neither_the_driver_nor_what_is_trained(one_ray_at_a_time: None) -> None:
     ended = subprocess.run([sys.executable, "-c", ENDS_RAY], capture_output=True, text=True, check=False)
     assert ended.stdout.splitlines()[-1] == "Ray has ended: something killed its raylet [0] False", ended.stderr
@@ -172,6 +175,7 @@ def test_training_without_a_session_starts_one_and_ends_it(toy: WineData, one_ra
     assert not ray.is_initialized()
 
 
+@pytest.mark.promise("nothing lost: a fit that raises, hangs or runs out of memory costs no other")
 def test_a_task_that_runs_out_of_memory_is_named(
     toy: WineData, one_ray_at_a_time: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,6 +202,7 @@ finally:
 """
 
 
+@pytest.mark.promise("nobody in: a session leaves no process, folder or variable behind, even after SIGTERM")
 def test_sigterm_ends_a_session_as_an_exception_does(one_ray_at_a_time: None) -> None:
     ended = subprocess.run([sys.executable, "-c", SIGTERM], stdout=subprocess.PIPE, text=True, check=False)
     assert ended.returncode == 128 + signal.SIGTERM

@@ -104,6 +104,7 @@ def test_ray_trains_the_same_models(toy: WineData, ray_with_two_cpus: RaySession
     assert all(result.fit_seconds > 0 and result.cpu_seconds > 0 for result in trained)
 
 
+@pytest.mark.promise("fair and true: Ray and the loop train the same models to the last bit, also on a cluster")
 def test_real_forests_are_the_same_to_the_last_bit(ray_with_two_cpus: RaySession) -> None:
     data = load_wine("twin", "red")
     sweep = [ModelSpec(RandomForestClassifier(), {"n_estimators": n}, random_state=n) for n in (5, 10, 15)]
@@ -171,6 +172,7 @@ def test_cpus_that_are_not_there_are_refused(
         train_ray(SWEEP, toy, cpus=cpus)
 
 
+@pytest.mark.promise("nothing lost: a dead worker or node costs its tasks only, which are trained again")
 def test_a_killed_worker_costs_its_task_only(toy: WineData, ray_with_two_cpus: RaySession, tmp_path: Path) -> None:
     sweep = [*SWEEP, ModelSpec(Reporter(), {"action": f"die once {tmp_path / 'a'}"})]
     results = train_ray(sweep, toy)
@@ -198,6 +200,7 @@ def test_without_retries_the_first_loss_ends_it(toy: WineData, ray_with_two_cpus
 
 
 @pytest.mark.parametrize("order", ["longest-first", "as-given"])
+@pytest.mark.promise("nothing lost: a fit that raises, hangs or runs out of memory costs no other")
 def test_a_fit_that_raises_costs_no_other(toy: WineData, ray_with_two_cpus: RaySession, order: str) -> None:
     bad = ModelSpec(Reporter(), {"action": "raise"})
     sweep = [bad, *[ModelSpec(Reporter())] * 20, bad]
@@ -209,6 +212,7 @@ def test_a_fit_that_raises_costs_no_other(toy: WineData, ray_with_two_cpus: RayS
     assert sorted(looped.value.results) == [0]
 
 
+@pytest.mark.promise("nothing lost: a fit that raises, hangs or runs out of memory costs no other")
 def test_a_task_that_takes_too_long_is_given_up(toy: WineData, ray_with_two_cpus: RaySession) -> None:
     sweep = [ModelSpec(Reporter(), {"action": "hang"}), *SWEEP]
     with pytest.raises(WorkerLostError, match=r"^spec 0, .*: TimeoutError: it took longer than 2 s$") as caught:

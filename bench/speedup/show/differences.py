@@ -48,7 +48,7 @@ def closing(done: Comparison) -> Iterator[str]:
         yield f"B has {most.state}: {count} of {of} cells; most: {most.cell}, {most.quantity} {_interval(most)}"
         return
     if done.rounds < Limits().least_rounds:
-        yield f"nothing can be said: {Limits().least_rounds} rounds are needed"
+        yield f"no verdict: {Limits().least_rounds} rounds are needed"
         return
     undecided = sorted({one.quantity for one in judged if one.state == UNDECIDED})
     yield "nothing found" + (f"; undecided, the intervals are too wide: {', '.join(undecided)}" if undecided else "")

@@ -148,7 +148,7 @@ class Outcome:
             lines.append(f"all cells together: {sentence(self.together)}")
         beside = [seen.measurement.speedup.low for contest in self.contests.values() for seen in contest.values()]
         if any(cell.lacks_interval for cell in self.cells) or None in beside:
-            lines.append("±?: too few pairs to tell how far they lie apart; --rounds 5 or more time tells")
+            lines.append("±?: too few pairs for an interval; --rounds 5 or more --minutes give one")
         return [*lines, *self.notes]
 
     @property
@@ -179,7 +179,7 @@ class Outcome:
         counted = Counter(cell.state for cell in self.cells if cell.verdict)
         apart = Counter(cell.apart for cell in self.cells if cell.apart)
         kept_apart = [f"{number} whose test failed" for reason, number in apart.items() if reason == TEST_FAILED]
-        kept_apart += [f"{number} kept apart" for reason, number in apart.items() if reason != TEST_FAILED]
+        kept_apart += [f"{number} left out of the history" for reason, number in apart.items() if reason != TEST_FAILED]
         if not counted:
             compare = " To compare with earlier runs: --benchmark-compare" if len(self.cells) > apart.total() else ""
             return f"{', '.join([f'{count} measured', *kept_apart])}.{compare}"
@@ -235,7 +235,7 @@ def shown(cell: Cell, verdict: CellVerdict | None, circumstances: Sequence[str])
 def _remarks(cell: Cell, verdict: CellVerdict | None, circumstances: Sequence[str]) -> Iterator[str]:
     name = cell.name
     if cell.apart:
-        yield f"{name}: {cell.apart}, so these figures are kept apart and do not enter its history"
+        yield f"{name}: {cell.apart}, so this result is left out of its history"
     if verdict is not None:
         if verdict.state == INCOMPARABLE:
             yield f"{name}: {verdict.reason}"

@@ -70,9 +70,9 @@ class Progress:
         self._items = list(items)
         left = self._left_s()
         if self._shown:
-            takes = f" in about {duration(left)}" if left else ""
-            fits = "" if fitting == len(items) else f"; there is time for {fitting} of them"
-            self._reporter.write_line(f"measuring {plural(len(items), 'cell')}{takes}{fits}, {place}")
+            some = "" if fitting == len(items) else f"{fitting} of "
+            takes = f", about {duration(left)}" if left else ""
+            self._reporter.write_line(f"measuring {some}{plural(len(items), 'cell')}{takes}, {place}")
             self._reporter.flush()
 
     def begin(self, nodeid: str, name: str) -> None:

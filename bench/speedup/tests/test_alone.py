@@ -1,4 +1,4 @@
-"""Two suites at once on one machine: both are told, and neither's figures enter a history."""
+"""Two suites at once on one machine: both say so, and both are left out of the history."""
 
 from __future__ import annotations
 
@@ -40,6 +40,7 @@ def test_a_suite_sees_another_as_long_as_it_measures(other: subprocess.Popen[str
     assert not mine.was_not()
 
 
+@pytest.mark.promise("fair and true: two suites at once on one machine are left out of the history")
 def test_what_is_measured_beside_another_suite_is_kept_apart(
     session: pytest.Pytester, other: subprocess.Popen[str]
 ) -> None:
@@ -47,8 +48,8 @@ def test_what_is_measured_beside_another_suite_is_kept_apart(
     beside = session.runpytest("--benchmark-compare")
     beside.stdout.fnmatch_lines(
         [
-            "cell: another suite was measuring on this machine, so these figures are kept apart and do not enter its *",
-            "1 cell measured, 1 kept apart.",
+            "cell: another suite was measuring on this machine, so this result is left out of its history",
+            "1 cell measured, 1 left out of the history.",
         ]
     )
     other.kill()

@@ -338,6 +338,7 @@ def test_nonsense_options_are_refused(bench: Bench, tmp_path: Path, option: str,
     assert "argument" in capsys.readouterr().err
 
 
+@pytest.mark.promise("nothing lost: pruned runs do not come back")
 def test_a_pruned_run_does_not_come_back_from_a_shorter_copy(bench: Bench, tmp_path: Path) -> None:
     folder = filled(tmp_path, lost_from=99) / "Linux-CPython-3.11-64bit"
     for name, cells in (("0000_full.json", [OTHER, HERE]), ("0000_early.json", [OTHER])):

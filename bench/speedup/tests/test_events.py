@@ -13,6 +13,8 @@ from bench.speedup.judge.verdict import LEARNING, OK, RECOVERED, REGRESSED, SUSP
 from bench.speedup.judge.verdicts import Verdicts
 from bench.speedup.keep.decisions import ACCEPT, DISMISS, Decision
 
+pytestmark = pytest.mark.promise("fair and true: each loss is an event of its own, and stays open until it is over")
+
 NIGHTS = 150
 
 

@@ -50,6 +50,7 @@ def test_what_would_do_something_is_made_visible() -> None:
 
 
 @pytest.mark.parametrize("words", ["history", "history forests", "report page.html", "prune --keep=2"])
+@pytest.mark.promise("nobody in: stored text cannot harm a terminal, a page, Markdown or annotations")
 def test_nothing_raw_comes_out(
     store: Path,
     tmp_path: Path,
@@ -68,6 +69,7 @@ def test_nothing_raw_comes_out(
         assert AT_ALL.search(re.sub("<script.*?</script>", "", page, flags=re.DOTALL)) is None
 
 
+@pytest.mark.promise("nothing lost: no file and no option causes a traceback or costs a good run")
 def test_a_pipe_or_a_huge_file_is_named_and_left_out(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "LARGEST", 10_000)
     os.mkfifo(store / "Linux" / "0009_pipe.json")
@@ -101,6 +103,7 @@ def test_a_chance_is_a_fraction_or_a_number() -> None:
     assert (chance("1/2000"), chance(" 0.001 ")) == (1 / 2000, 0.001)
 
 
+@pytest.mark.promise("nobody in: the report follows links and replaces no device")
 def test_the_report_goes_through_links_and_replaces_no_device(
     store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -143,6 +146,7 @@ def lost(request):
 """
 
 
+@pytest.mark.promise("nothing lost: a run that cannot be saved is kept elsewhere, and fails")
 def test_a_run_that_is_not_saved_fails_and_is_kept_elsewhere(
     session: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -158,6 +162,7 @@ def test_a_run_that_is_not_saved_fails_and_is_kept_elsewhere(
     assert len(json.loads(kept.read_text())["benchmarks"]) == 1
 
 
+@pytest.mark.promise("nothing lost: a run that cannot be saved is kept elsewhere, and fails")
 def test_a_store_that_is_deleted_meanwhile_is_made_anew(session: pytest.Pytester) -> None:
     session.makepyfile(*[cell().replace('"cell"', f'"cell {n}"').replace("test_cell", f"test_{n}") for n in range(3)])
     session.makeconftest(

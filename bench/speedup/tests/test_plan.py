@@ -227,7 +227,7 @@ def test_a_session_ends_in_its_minutes_and_names_what_it_left_out(timed: pytest.
     result.assert_outcomes(passed=3, skipped=1)
     result.stdout.fnmatch_lines(
         [
-            "measuring 4 cells in about 1 min 44 s; there is time for 3 of them, saved in .benchmarks",
+            "measuring 3 of 4 cells, about 1 min 44 s, saved in .benchmarks",
             "not measured for want of time: cell-long-200.0; --minutes 29 measures all",
         ]
     )

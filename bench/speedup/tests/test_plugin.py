@@ -372,6 +372,7 @@ def test_interrupted(speedup):
 
 
 @pytest.mark.parametrize("error", ["KeyboardInterrupt", "ValueError('no')", "__import__('pytest').skip.Exception('x')"])
+@pytest.mark.promise("nothing lost: finished cells survive a failed one, signals and `kill -9`")
 def test_finished_cells_survive_what_ends_another(session: pytest.Pytester, saved: Saved, error: str) -> None:
     session.makepyfile(cell() + INTERRUPTED.format(error=error))
     session.runpytest(no_reraise_ctrlc=True)
@@ -394,6 +395,7 @@ def test_later(slow_end):
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+@pytest.mark.promise("nothing lost: finished cells survive a failed one, signals and `kill -9`")
 def test_a_signal_that_arrives_twice_costs_no_table_and_no_orderly_end(session: pytest.Pytester, name: str) -> None:
     session.makepyfile(cell() + TWICE.replace("NAME", name))
     # A job in the background of a script has SIGINT ignored, and so have its children; those of a handler have not.
@@ -406,6 +408,7 @@ def test_a_signal_that_arrives_twice_costs_no_table_and_no_orderly_end(session: 
     result.stdout.fnmatch_lines(["ended in peace*", "cell *", "1 cell measured. To compare*", "*Interrupt*"])
 
 
+@pytest.mark.promise("nobody in: saved runs and reports name no host, home or environment")
 def test_a_saved_run_names_no_host_and_no_home(
     session: pytest.Pytester, saved: Saved, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -418,6 +421,7 @@ def test_a_saved_run_names_no_host_and_no_home(
             assert private not in written
 
 
+@pytest.mark.promise("nothing lost: the next command reports a killed run, and counts its cells")
 def test_a_run_that_was_killed_is_told_by_the_next_ones_and_counts(session: pytest.Pytester) -> None:
     session.makepyfile(cell() + "\n\ndef test_later():\n    __import__('os')._exit(9)\n")
     assert session.runpytest_subprocess().ret == 9
@@ -479,6 +483,7 @@ def test_unfair(speedup):
 """
 
 
+@pytest.mark.promise("fair and true: a pair that lost a worker, or ran under foreign load, is measured again")
 def test_a_broken_pair_is_measured_again_and_kept_on_record(session: pytest.Pytester, saved: Saved) -> None:
     session.makepyfile(UNFAIR.format(runs=[1, 0, 1, 1, 0, 1]))
     result = session.runpytest()
@@ -503,6 +508,7 @@ def test_a_cell_that_cannot_be_measured_fails(session: pytest.Pytester, saved: S
 
 
 @pytest.mark.parametrize(("loads", "unfair", "again"), [([0.1, 9, 0.1, 0.1], 0, 1), (99 * [9], 2, 1)])
+@pytest.mark.promise("fair and true: a pair that lost a worker, or ran under foreign load, is measured again")
 def test_a_pair_under_heavy_load_is_measured_again(
     session: pytest.Pytester, saved: Saved, loads: list[float], unfair: int, again: int
 ) -> None:

@@ -166,6 +166,7 @@ for moment in range(100):
 """
 
 
+@pytest.mark.promise("nothing lost: a save is whole or not there, whenever the process is killed")
 def test_a_kill_at_a_hundred_moments_of_a_save_loses_no_cell(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", HUNDRED_KILLS, str(tmp_path)], check=True)
     saved = [json.loads(file.read_text()) for file in store(tmp_path).numbered()]

@@ -112,6 +112,7 @@ def test_the_cpu_factor_alone_is_the_machines_until_nights_or_cells_say_otherwis
     assert {verdict.state for verdict in judge_suite(cells, RULE).cells} == {REGRESSED}
 
 
+@pytest.mark.promise("fair and true: the rate of false alarms holds for the whole suite")
 def test_false_alarms_are_shared_out_among_all_series() -> None:
     assert RULE.for_each_of(1).false_alarms == pytest.approx(1 / 6000)
     assert RULE.for_each_of(4).false_alarms == pytest.approx(1 / 30000)

@@ -112,6 +112,7 @@ def test_two_machines_get_each_others_runs_whatever_their_names(clone: Clone, tm
     assert all(sync(store, project).sent == 0 for project, store in zip(projects, stores, strict=True))
 
 
+@pytest.mark.promise("nothing lost: ten writers and ten syncs at once lose no run")
 def test_ten_writers_at_once_lose_nothing_and_send_nothing_twice(clone: Clone, tmp_path: Path, remote: Path) -> None:
     nights, writers = 2, 10
     projects = [clone(f"writer-{n}") for n in range(writers)]
@@ -202,6 +203,7 @@ def test_decisions_of_both_sides_are_kept(clone: Clone, tmp_path: Path) -> None:
     assert sync(stores[0], project).sent == 0
 
 
+@pytest.mark.promise("nothing lost: pruned runs do not come back")
 def test_what_was_pruned_does_not_come_back(clone: Clone, tmp_path: Path, remote: Path) -> None:
     project, store, other = clone("a"), tmp_path / "store", tmp_path / "other"
     for number in range(1, 4):

@@ -166,7 +166,7 @@ def test_no_round_begins_that_would_not_end_in_time() -> None:
     assert (done.rounds, done.stopped) == (3, TIME_UP)
     assert list(closing(done)) == [
         "3 rounds; stopped because the time is up",
-        "nothing can be said: 4 rounds are needed",
+        "no verdict: 4 rounds are needed",
     ]
 
 
