@@ -86,7 +86,7 @@ def clip_limits(odd: Floats, nights: Floats) -> Floats:
     return limits
 
 
-def believed_autocorrelation(lagged: Floats, squares: Floats, nights: Floats, doubt: float = DOUBT) -> Floats:
+def believed_autocorrelation(lagged: Floats, squares: Floats, nights: Floats, doubt: Floats | float = DOUBT) -> Floats:
     """Return the autocorrelation from night to night to reckon with, from 0 to 0.6.
 
     Parameters
@@ -98,6 +98,8 @@ def believed_autocorrelation(lagged: Floats, squares: Floats, nights: Floats, do
         Sum of their squared residuals.
     nights : array of shape (splits,)
         Their number.
+    doubt : array or float
+        Squared standard errors that count as chance.
     """
     # Too low by (1 + 4 ρ) / n: M. G. Kendall, "Note on bias in the estimation of autocorrelation", Biometrika
     # 41:403-404, 1954.

@@ -170,11 +170,15 @@ class Levels:
         return abs(size.loss) < self.least or abs(size.z) < SAME
 
     def whose(self, at: Sequence[int], level: Segment) -> list[int]:
-        """Return the machines whose runs say that the level is another one; those of the others are on this one."""
+        """Return the machines whose runs say that the level is another one; those of the others are on this one.
+
+        A machine that is new says nothing, and one run alone decides nothing: then it is all of them.
+        """
         runs = np.asarray(at)
         codes, off = level.runs.codes[runs], level.off(runs)
         means = {code: (float(off[codes == code].mean()), int((codes == code).sum())) for code in np.unique(codes)}
-        saying = list(means)
+        known = [code for code in means if level.has_seen(code)]
+        saying = list(known)
         while len(saying) > 1:
             total = sum(means[code][1] for code in saying)
             change = sum(mean * n for mean, n in (means[code] for code in saying)) / total
@@ -183,7 +187,8 @@ class Levels:
             if odds[least] > -AS_LIKELY:
                 break
             saying.remove(least)
-        return [int(code) for code in saying]
+        is_some = len(saying) < len(known) and is_of_several(level, runs[np.isin(codes, saying)].tolist())
+        return [int(code) for code in (saying if is_some else means)]
 
     def accept(self, first: Segment) -> None:
         """Take the level of the runs to come for the one that counts, whatever was lost before."""
@@ -227,8 +232,11 @@ def _with(level: Segment, at: Sequence[int]) -> Segment:
 
 
 def is_of_several(level: Segment, at: Sequence[int]) -> bool:
-    """Return whether more than one of these runs says that they are on another level than this one."""
-    off = level.off(at)
+    """Return whether more than one of these runs says that they are on another level than this one.
+
+    Those on machines that are new say nothing: what is another level and what the machine cannot be told apart.
+    """
+    off = level.off([run for run in at if level.has_seen(int(level.runs.codes[run]))])
     if len(off) < FEW:
         return False
     off = np.sort(off * np.copysign(1.0, off.mean()))[:-1]
@@ -262,7 +270,7 @@ def beginning(segment: Segment, index: int, machine: int | None = None) -> int:
 def _event(change: Change, after: Segment, share: float) -> Event:
     size = change.before.change(after.runs_from())
     runs, before = after.runs, change.before.counts(change.before.n)
-    known = before * after.counts(after.n) * (len(runs.machines) > 1)
+    known = before * after.counts(after.n) * (after.at[after.n - 1] >= runs.several)
     machines = tuple(name for name, counts in zip(runs.machines, known, strict=True) if counts)
     interval = (-size.loss - size.margin, -size.loss + size.margin)
     return Event(runs.names[change.since], -size.loss, interval, runs.names[change.found], after.n, machines, share)

@@ -272,9 +272,10 @@ class Segment(Running):
 
     def autocorrelation(self, before: Indices, ends: Any = None) -> Floats:
         """Return what to reckon with, from the first so many runs."""
-        lagged, squares = self.products(before, before if ends is None else ends)
+        ends = before if ends is None else ends
+        lagged, squares = self.products(before, ends)
         more_lagged, more_squares, more = self.carried_products
-        doubt = DOUBT if len(self.runs.machines) == 1 else DOUBT_OF_SEVERAL
+        doubt = np.where(self.at[ends - 1] < self.runs.several, DOUBT, DOUBT_OF_SEVERAL)
         return believed_autocorrelation(
             lagged + more_lagged, squares + more_squares, before.astype(float) + more, doubt
         )
@@ -292,8 +293,8 @@ class Segment(Running):
         rows = self.place(at)
         codes = self.codes[rows]
         here = np.arange(len(rows)), codes
-        spread = self._clip(rows, here)
         self.tell_kinds(rows, RECENT)
+        spread = self._clip(rows, here)
 
         # The sums of the runs before are not touched by those that come; what is read here was written by `_clip`.
         sums, kind, known = self._before(rows, here)
@@ -327,7 +328,7 @@ class Segment(Running):
         raw = self.raw[rows]
         window, machines = self.window(rows, RECENT)
         runs, carried = np.minimum(rows, RECENT), np.clip(RECENT - rows, 0, self.carried[1])
-        center, scale = np.full(count, self.origin), np.ones(count)
+        center, scale, mean = np.full(count, self.origin), np.ones(count), np.zeros(count)
         clipped = raw
         for _ in range(count + 1):  # offsets depend on how runs were clipped, and that on offsets before
             shown = window - self.origin
@@ -338,6 +339,7 @@ class Segment(Running):
                 each = np.arange(count)[:, None]
                 shown = (window - level[each, machines]) / np.sqrt(kind.own[each, machines])
                 center, scale = level[here], np.sqrt(kind.own[here] + known.alone[here])
+                mean = known.mean
             middle, deviation = robust(shown)
             deviation = np.sqrt((runs * deviation**2 + carried * self.carried[0]) / np.maximum(runs + carried, 1))
             spread = np.maximum(np.maximum(deviation, np.sqrt(self.within(rows))), LEAST_SCALE)
@@ -351,7 +353,7 @@ class Segment(Running):
             if settled:
                 break
         self.sum_by_machine(clipped)
-        self.sum_overall(clipped, odd, center - self.origin)
+        self.sum_overall(clipped, odd, center - self.origin - mean)  # the origin is the same for all runs
         return np.asarray(spread)
 
     def _changes(self, rows: Indices, least: float) -> tuple[Splits, Splits, Splits, Splits]:

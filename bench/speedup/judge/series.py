@@ -98,8 +98,9 @@ class _Stream:
         self.decisions = sorted(decisions, key=lambda decision: decision.takes_effect)
         """Those that have not taken effect yet."""
         self.least = rule.least
-        alone = ALONE * rule.false_alarms if len(self.runs.machines) > 1 else 0.0
-        self.limits = limit_for(rule.false_alarms - alone), limit_for(alone or rule.false_alarms)
+        self.limit = limit_for(rule.false_alarms)
+        self.limits = limit_for((1 - ALONE) * rule.false_alarms), limit_for(ALONE * rule.false_alarms)
+        """Where there are several machines: for losses on all of them, and on one alone."""
         self.wolves = 0
         """Losses that went away by themselves."""
         self.levels = levels
@@ -155,11 +156,13 @@ class _Stream:
         else:
             self.levels.dismiss()
 
-    def _without_figure(self, t: int) -> None:
+    def _without_figure(self, t: int, later: int = 0) -> None:
+        """Judge a run without a figure, after which so many others of the present level were added."""
         state = self.levels.state or (LEARNING if self.segment.n < self.segment.learn else OK)
         since = self.runs.names[self.levels.changes[-1].since] if self.levels.state else None
-        reason = "no figure in this run"
-        self._tell(t, Verdict(self.runs.names[t], state, since, compared=self.levels.measure.n, reason=reason))
+        measure, reason = self.levels.measure, "no figure in this run"
+        compared = measure.n - later * (measure is self.segment)
+        self._tell(t, Verdict(self.runs.names[t], state, since, compared=compared, reason=reason))
 
     def _learn(self, t: int) -> None:
         """Judge a run of a level that is not known yet: it may be suspect, and no more."""
@@ -210,7 +213,7 @@ class _Stream:
             else int(np.searchsorted(self.todo, at[-1]) + 1)
         )
         for i in set(self.todo[:end].tolist()).difference(at[:quiet].tolist()):
-            self._without_figure(i)
+            self._without_figure(i, int((at[:quiet] > i).sum()))
         self.todo = self.todo[end:]
         if quiet < len(at):
             self.width = max(FEWEST, self.width // 2)
@@ -244,7 +247,8 @@ class _Stream:
 
     def _limit(self, at: Indices, *, alone: bool = False) -> Floats:
         """Return the limit of the evidence for runs: the higher, the more losses went away by themselves before."""
-        return np.asarray(self.limits[alone] + WOLF * self.wolves / (1 + at / WOLF_RUNS))
+        limits = np.where(at < self.runs.several, self.limit, self.limits[alone])
+        return np.asarray(limits + WOLF * self.wolves / (1 + at / WOLF_RUNS))
 
     def _quiet(self, outlook: Outlook, at: Indices) -> int:
         """Return how many runs nothing happens on."""
@@ -433,7 +437,7 @@ class _Stream:
         before, runs = self.segment.until(index), self.runs
         theirs = np.isin(runs.codes, machines)
         levels = Levels(before, self.rule.learn, self.least)
-        levels.share = float(theirs.mean())
+        levels.share = float(theirs[: t + 1].mean())
         levels.changes = list(self.levels.changes)
         at = self.segment.runs_from(index)
         levels.present = before.until(before.n)

@@ -67,6 +67,9 @@ class Columns:
         """The machine of each night."""
         self.points = list(zip(self.names, machines, strict=True))
         """What tells each night from all others of the series."""
+        others = np.flatnonzero(self.codes != self.codes[:1])
+        self.several = int(others[0]) if len(others) else len(self.names)
+        """First night on another machine than the first one was on."""
 
     @classmethod
     def of(cls, records: Sequence[Record]) -> dict[str, Columns]:

@@ -308,6 +308,27 @@ def test_replay_looks_at_second_measurements_and_gaps(bench: Bench, tmp_path: Pa
     assert lines[-2]["reason"] == "no figure in this run"
 
 
+@pytest.mark.parametrize("name", ["{0:02}.{1:02}.2026", "2026-{1}-{0}", "{2:08x}"])
+def test_replay_takes_the_order_of_the_file(bench: Bench, tmp_path: Path, name: str) -> None:
+    file = tmp_path / "nights.csv"
+    names = [name.format(t % 28 + 1, 9 + t // 28, t * 2654435761 % 2**32) for t in range(60)]
+    values = [0.6 + 0.002 * (t % 5) - (0.1 if t >= 30 else 0.0) for t in range(60)]
+    file.write_text("night,log_speedup,se\n" + "\n".join(f"{n},{v:.4f}," for n, v in zip(names, values, strict=True)))
+    lines = replayed(bench, file)
+    assert [line["night"] for line in lines] == names
+    assert {line["verdict"] for line in lines[33:]} == {"regressed"}
+    assert lines[-1]["since"] == names[30]
+
+
+def test_replay_takes_speedups_as_well_and_says_which(bench: Bench, tmp_path: Path) -> None:
+    logs, speedups = tmp_path / "logs.csv", tmp_path / "speedups.csv"
+    figures = [speedup for _, speedup in nights(lost_from=20)]
+    for file, column, values in ((logs, "log_speedup", map(math.log, figures)), (speedups, "speedup", figures)):
+        file.write_text(f"night,{column},se\n" + "\n".join(f"{n},{x!r},0.005" for n, x in enumerate(values)))
+    assert replayed(bench, speedups) == replayed(bench, logs)
+    assert bench("replay", speedups)[2] == bench("replay", logs)[2] == "25 runs, speedup 1.796 in the middle\n"
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -315,6 +336,9 @@ def test_replay_looks_at_second_measurements_and_gaps(bench: Bench, tmp_path: Pa
         ("", "has no column night, log_speedup, se"),
         ("night,log_speedup,se\n1,fast,0.1\n", "line 2: log_speedup is 'fast', and a number is wanted"),
         ("night,log_speedup,se\n,0.1,0.1\n", "line 2: a run without a name"),
+        ("night,log_speedup,se\n1,0.1,-0.1\n", "line 2: se is -0.1, and no standard error is negative"),
+        ("night,speedup,se\n1,-1.8,0.1\n", "line 2: speedup is -1.8, and no speedup is 0 or less"),
+        ("night,log_speedup,se\n", "has a header and no run"),
         (b"\xff\xfe\x00", "is no CSV file"),
         (None, "cannot be read: No such file or directory"),
     ],

@@ -166,3 +166,22 @@ def test_a_loss_among_two_kinds_of_night_stays_one() -> None:
     found = said([float(value) for value in values])
     assert REGRESSED in found.states[100:115]
     assert set(found.states[115:]) == {REGRESSED}
+
+
+def test_a_partly_mended_loss_is_told_with_the_date_and_count_of_the_present_level() -> None:
+    found = said(levels((50, 0.12), (70, 0.90)))
+    back = next(t for t in range(70, NIGHTS) if found[t].since != found[69].since)
+    assert back <= 72
+    for t in range(back, NIGHTS):
+        (event,) = found[t].events
+        assert (found[t].state, found[t].since, found[t].nights) == (REGRESSED, "0070", t - 69)
+        assert (event.since, event.nights, event.found) == ("0070", t - 69, found[69].events[0].found)
+        assert holds(found[t], 0.90)
+
+
+def test_a_rise_above_the_old_level_is_no_recovery() -> None:
+    found = said(levels((50, 0.8), (70, 1.5)))
+    assert RECOVERED not in found.states
+    assert "improved" in found.states[70:74]
+    assert set(found.states[74:]) == {OK}
+    assert found[NIGHTS - 1].segment == 1

@@ -12,7 +12,7 @@ import pytest
 
 from bench.speedup.judge.changes import Change, what_changed
 from bench.speedup.judge.suite import CellVerdict, SuiteRule, fair, judge_cell, judge_suite
-from bench.speedup.judge.verdict import IMPROVED, LEARNING, OK, REGRESSED, SUSPECT
+from bench.speedup.judge.verdict import IMPROVED, LEARNING, OK, REGRESSED, SUSPECT, Verdict
 from bench.speedup.keep.git import commits_between
 from bench.speedup.keep.runs import QUANTITIES, Record
 from bench.speedup.measure.cell import Fingerprint
@@ -135,9 +135,30 @@ def test_a_loss_in_all_cells_is_found_though_no_cell_shows_it() -> None:
     verdict = judge_suite(cells(36, 0.022), RULE)
     assert verdict.together is not None
     assert (verdict.together.state, verdict.together.culprit) == (REGRESSED, "wait")
+    assert REGRESSED not in [cell.state for cell in verdict.cells]
+    assert verdict.together.reason.endswith("no cell shows it alone: the mean of 12 cells is surer")
     quiet = judge_suite(cells(36, 0.0), RULE)
     assert quiet.together is not None
     assert quiet.together.state == OK
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_new_cell_is_taken_to_be_as_noisy_as_the_others_of_the_store(place: int) -> None:
+    def last(spread: float) -> Verdict:
+        old = [
+            replace(record, logs={**record.logs, SPEEDUP: 0.6 + float(off)})
+            for record, off in zip(records(40), np.random.default_rng(7).normal(0, spread, 40), strict=True)
+        ]
+        new = [replace(one, logs={**one.logs, SPEEDUP: 0.6}) for one in records(2, seed=2, cell="new")]
+        cells = [old]
+        cells.insert(place, new)
+        return judge_suite(cells, RULE).cells[place].by_quantity[SPEEDUP]
+
+    quiet, noisy = last(0.002).interval, last(0.05).interval
+    assert quiet is not None
+    assert noisy is not None
+    assert quiet[1] - quiet[0] < 0.02
+    assert 0.2 < noisy[1] - noisy[0] < 0.5
 
 
 def test_a_single_cell_is_no_suite() -> None:

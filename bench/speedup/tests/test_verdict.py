@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from bench.speedup.judge.segment import Outlook, Segment
 from bench.speedup.judge.series import judge
 from bench.speedup.judge.verdict import (
     IMPROVED,
@@ -258,6 +259,92 @@ def test_a_verdict_looks_at_no_later_night() -> None:
     whole = judge(series(values))
     for t in (5, 15, 42, 50, 65):
         assert judge(series(values[:t]))[-1] == whole[t - 1]
+
+
+def made(values: Sequence[float], sd: float, seed: int) -> list[float]:
+    """Return these values with noise."""
+    return [float(x) for x in np.asarray(values) + np.random.default_rng(seed).normal(0.0, sd, len(values))]
+
+
+@pytest.mark.parametrize("drop", [0.06, 0.20])
+def test_one_odd_run_in_a_quiet_series_is_never_a_failure(drop: float) -> None:
+    for seed in range(60):
+        values = made([0.6] * 60, 0.005, seed)
+        values[12 + seed % 40] += math.log1p(-drop)
+        assert REGRESSED not in states(values, se=None), seed
+
+
+@pytest.mark.parametrize("at", [25, 40, 60])
+def test_one_high_run_is_no_measure_for_the_loss_after_it(at: int) -> None:
+    for seed in range(6):
+        values = made([0.6] * at + [0.6 + math.log(1.36)] + [0.6 + math.log(0.7)] * 30, 0.01, seed)
+        found = judge(series(values, se=None))
+        assert REGRESSED not in found.states[: at + 1]
+        assert REGRESSED in found.states[at + 1 : at + 4]
+        assert set(found.states[at + 3 :]) == {REGRESSED}
+        assert found[-1].change == pytest.approx(math.log(0.7), abs=0.01)
+        assert found[-1].since in (f"2026-{at + 1:04}", f"2026-{at + 2:04}")
+
+
+def failures(values: Sequence[float], first: int) -> int:
+    """Return how often a failure begins from a run on."""
+    red = [state == REGRESSED for state in states(values, se=None)]
+    return sum(now and not before for before, now in itertools.pairwise(red[first - 1 :]))
+
+
+def test_noise_that_triples_seldom_fails() -> None:
+    wide = np.where(np.arange(240) < 40, 0.005, 0.015)
+    noisy = (np.random.default_rng(seed).normal(0.6, wide) for seed in range(20))
+    assert sum(failures(list(values), 40) for values in noisy) <= 12  # of 4,000 runs; it was 48
+
+
+def test_noise_that_goes_on_seldom_fails() -> None:
+    count = 0
+    for seed in range(20):
+        values = np.random.default_rng(seed).normal(0.0, 0.01, 240)
+        for t in range(1, 240):
+            values[t] = 0.7 * values[t - 1] + math.sqrt(1 - 0.7**2) * values[t]
+        count += failures(list(values), 30)
+    assert count <= 14  # of 4,200 runs; it was 25 to 42
+
+
+@pytest.mark.parametrize("share", [0.5, 0.8])
+def test_a_loss_at_the_third_run_is_suspect_and_stays_so(share: float) -> None:
+    for seed in range(5):
+        values = made([0.6] * 2 + [0.6 + math.log(share)] * 38, 0.01, seed)
+        found = judge(series(values, se=None))
+        assert found.states[:2] == [LEARNING] * 2
+        for t in (2, 11, 39):
+            assert found.states[t] == SUSPECT
+        assert not {OK, REGRESSED} & set(found.states[2:])
+        assert found[39].since == "2026-0002"
+        assert found[39].interval is not None
+        assert found[39].interval[0] < math.log(share) < found[39].interval[1]
+
+
+@pytest.mark.parametrize(
+    ("machines", "share"), [(1, 1.0), (1, 0.9), (4, 1.0), (4, 0.9)], ids=["quiet", "red", "fleet", "red-fleet"]
+)
+def test_the_work_is_in_proportion_to_the_runs(machines: int, share: float) -> None:
+    def work(runs: int) -> int:
+        seen = 0
+        look = Segment.look
+
+        def counted(segment: Segment, at: Sequence[int], least: float) -> Outlook:
+            nonlocal seen
+            seen += len(at)
+            return look(segment, at, least)
+
+        values = np.random.default_rng(1).normal(0.0, 0.01, runs)
+        values[60:] += math.log(share)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Segment, "look", counted)
+            found = judge([Night(f"{t:04}", float(x), machine=str(t % machines)) for t, x in enumerate(values)])
+        assert (found.states[-1] == REGRESSED) == (share < 1)
+        return seen
+
+    for runs in (250, 500, 1000):
+        assert runs - 10 <= work(runs) <= 3 * runs
 
 
 @pytest.mark.parametrize("seed", range(3))
