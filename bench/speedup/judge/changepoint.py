@@ -1,14 +1,14 @@
-"""The statistics of a change: evidence that the latest nights of a series lie on another level than those before.
+"""The statistics of a change: evidence that the latest runs of a series lie on another level than those before.
 
 Pure functions on numbers; `series` makes states of them. The statistic is that of Shiryaev and
-Roberts: the sum, over every night on which the change may have begun, of the likelihood ratio of "changed then"
+Roberts: the sum, over every run on which the change may have begun, of the likelihood ratio of "changed then"
 against "never changed". It is quadratic in Student's t of before minus after, so that neither the level nor the
 noise need be known:
 
     log Λ(m) = z² / 2 × a g / (1 + a g) - log(1 + a g) / 2        with a = m n / (m + n)
     log R    = log Σ Λ(m)                                         over the splits with z > 0
 
-for m nights after and n before (with several machines, a is one over the variance of after minus before, see `fleet`),
+for m runs after and n before (with several machines, a is one over the variance of after minus before, see `fleet`),
 z the t value as a normal deviate, and a prior under which a change has the variance
 `PRIOR_VARIANCE` in units of the noise's. Sources: A. N. Shiryaev, "On optimum methods in quickest detection
 problems", Theory of Probability and its Applications 8:22-46, 1963; S. W. Roberts, "A comparison of some control
@@ -27,10 +27,10 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 
 SPLITS = 10
-"""Nights after a change, at most, among which its beginning is looked for. More splits are more chances of a false
-alarm: with 30 it takes more evidence to find a loss in its first week. A ramp of 20 nights is found all the same."""
+"""Runs after a change, at most, among which its beginning is looked for. More splits are more chances of a false
+alarm: with 30 it takes more evidence to find a loss in its first week. A ramp of 20 runs is found all the same."""
 PRIOR_VARIANCE = 2.0
-"""Variance of a change before it is seen, in units of the variance of a night."""
+"""Variance of a change before it is seen, in units of the variance of a run."""
 DOUBT, DOUBT_OF_SEVERAL = 0.5, 4.0
 """Squared standard errors of an autocorrelation that count as chance, with one machine and with several: what is learnt
 of machines looks like it (W. James and C. Stein, "Estimation with quadratic loss", Berkeley Symposium 1:361-379, 1961).
@@ -38,9 +38,9 @@ In a short series an autocorrelation mostly is chance, and to believe it would h
 MOST_AUTOCORRELATION = 0.75
 
 LEAST_CLIP, MOST_CLIP = 1.7, 3.3
-"""Between how many standard deviations a single night is clipped."""
+"""Between how many standard deviations a single run is clipped."""
 CLIP_SHARE = 0.27
-"""Share of odd nights at which a night is clipped to one standard deviation, were that not below `LEAST_CLIP`."""
+"""Share of odd runs at which a run is clipped to one standard deviation, were that not below `LEAST_CLIP`."""
 
 _SLOPE, _OFFSET = 1.35, 0.1
 """Fitted to the alarms of a simulation, see `limit_for`."""
@@ -69,34 +69,34 @@ def normal_deviate(t: float, degrees: float) -> float:
     return float(normal_deviates(np.asarray(t), degrees))
 
 
-def clip_limits(odd: Floats, nights: Floats) -> Floats:
-    """Return at how many standard deviations each night is clipped.
+def clip_limits(odd: Floats, runs: Floats) -> Floats:
+    """Return at how many standard deviations each run is clipped.
 
-    One night must not decide. In a series that had odd nights before, far ones are no news; in one that never had
-    any, a far night is a sign. So the limit falls with the cube root of the share of odd nights.
+    One run must not decide. In a series that had odd runs before, far ones are no news; in one that never had
+    any, a far run is a sign. So the limit falls with the cube root of the share of odd runs.
 
     Parameters
     ----------
-    odd : array of shape (nights,)
-        How many of the earlier nights were odd.
-    nights : array of shape (nights,)
-        Number of earlier nights.
+    odd : array of shape (runs,)
+        How many of the earlier runs were odd.
+    runs : array of shape (runs,)
+        Number of earlier runs.
     """
-    limits: Floats = np.clip(np.cbrt(CLIP_SHARE * (nights + 1) / (odd + 0.5)), LEAST_CLIP, MOST_CLIP)
+    limits: Floats = np.clip(np.cbrt(CLIP_SHARE * (runs + 1) / (odd + 0.5)), LEAST_CLIP, MOST_CLIP)
     return limits
 
 
-def believed_autocorrelation(lagged: Floats, squares: Floats, nights: Floats, doubt: Floats | float = DOUBT) -> Floats:
-    """Return the autocorrelation from night to night to reckon with, from 0 to 0.6.
+def believed_autocorrelation(lagged: Floats, squares: Floats, runs: Floats, doubt: Floats | float = DOUBT) -> Floats:
+    """Return the autocorrelation from run to run to reckon with, from 0 to 0.6.
 
     Parameters
     ----------
     lagged : array of shape (splits,)
-        Sum of the products of each night's residual and the next one's, of the nights before each split: a change
+        Sum of the products of each run's residual and the next one's, of the runs before each split: a change
         itself looks like autocorrelation.
     squares : array of shape (splits,)
         Sum of their squared residuals.
-    nights : array of shape (splits,)
+    runs : array of shape (splits,)
         Their number.
     doubt : array or float
         Squared standard errors that count as chance.
@@ -104,26 +104,26 @@ def believed_autocorrelation(lagged: Floats, squares: Floats, nights: Floats, do
     # Too low by (1 + 4 ρ) / n: M. G. Kendall, "Note on bias in the estimation of autocorrelation", Biometrika
     # 41:403-404, 1954.
     seen = np.divide(lagged, squares, out=np.zeros_like(lagged), where=squares > 0)
-    less = np.maximum(1 - 4 / nights, 0.25)
-    raw = (seen + 1 / nights) / less
-    chance = doubt / (nights * less * less)
+    less = np.maximum(1 - 4 / runs, 0.25)
+    raw = (seen + 1 / runs) / less
+    chance = doubt / (runs * less * less)
     believed: Floats = np.clip(raw * (1 - chance / np.maximum(raw * raw, chance)), 0.0, MOST_AUTOCORRELATION)
     return believed
 
 
-def variance_of_mean(nights: Floats, autocorrelation: Floats) -> Floats:
-    """Return the variance of the mean of so many nights, in units of the variance of one.
+def variance_of_mean(runs: Floats, autocorrelation: Floats) -> Floats:
+    """Return the variance of the mean of so many runs, in units of the variance of one.
 
-    Without autocorrelation that is 1 / m for m nights; with ρ from night to night it is::
+    Without autocorrelation that is 1 / m for m runs; with ρ from run to run it is::
 
         ((1 + ρ) / (1 - ρ) - 2 ρ (1 - ρ^m) / (m (1 - ρ)²)) / m
 
     for an AR(1) process (G. E. P. Box, G. M. Jenkins and G. C. Reinsel, "Time Series Analysis", section 2.1).
     """
     rho = autocorrelation
-    power = np.power(rho, nights, out=np.zeros(np.broadcast_shapes(rho.shape, nights.shape)), where=rho > 0)
-    factor: Floats = (1 + rho) / (1 - rho) - 2 * rho * (1 - power) / (nights * (1 - rho) ** 2)
-    return factor / nights
+    power = np.power(rho, runs, out=np.zeros(np.broadcast_shapes(rho.shape, runs.shape)), where=rho > 0)
+    factor: Floats = (1 + rho) / (1 - rho) - 2 * rho * (1 - power) / (runs * (1 - rho) ** 2)
+    return factor / runs
 
 
 def variance_shrinks(autocorrelation: Floats, runs: Floats) -> tuple[Floats, Floats]:
@@ -164,7 +164,7 @@ def log_likelihood_ratios(z: Floats, variance: Floats) -> Floats:
     z : array
         Normal deviates of the change, positive in the direction that is looked for.
     variance : array
-        Variance of after minus before, in units of that of a night.
+        Variance of after minus before, in units of that of a run.
     """
     information = PRIOR_VARIANCE / variance
     ratios: Floats = 0.5 * z * z * information / (1 + information) - 0.5 * np.log1p(information)
@@ -177,12 +177,12 @@ def limit_for(false_alarms: float) -> float:
     Parameters
     ----------
     false_alarms : float
-        Chance, per night, that a series on which nothing changed passes the limit; between 0 and 1, both excluded.
+        Chance, per run, that a series on which nothing changed passes the limit; between 0 and 1, both excluded.
 
     Notes
     -----
     The logarithm of that chance is linear in the limit, and -0.15 - 1.35 × limit was fitted to independent normal
-    nights; ``python -m bench simulate --limits`` shows how well. R minus the number of nights is a martingale, so
+    runs; ``python -m bench simulate --limits`` shows how well. R minus the number of runs is a martingale, so
     that the chance is below exp(-limit) whatever the fit (Pollak, 1987).
 
     Raises

@@ -3,13 +3,13 @@
     y = level + change, from a split on + offset of the machine + noise
 
 The offsets are random: normal, with a variance that is learnt. Generalised least squares then reads the change from
-the nights of every machine that was there before the split and after it, and a machine that is there on one side
+the runs of every machine that was there before the split and after it, and a machine that is there on one side
 alone counts as far as its unknown offset allows. With one machine the offset is part of the level, and all that
 follows is that of ordinary means. Sources: C. R. Henderson, "Best linear unbiased estimation and prediction under a
 selection model", Biometrics 31:423-447, 1975; for the variance of the offsets, R. DerSimonian and N. Laird,
 "Meta-analysis in clinical trials", Controlled Clinical Trials 7:177-188, 1986.
 
-Arrays end in an axis of the machines; variances are in units of that of a night.
+Arrays end in an axis of the machines; variances are in units of that of a run.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from .changepoint import Floats
 OFFSET_PRIOR = 9.0
 """Variance of an offset before any is seen, in units of that of a run; counts as much as one machine does."""
 OWN_DEGREES = 8.0
-"""Nights after which half of what a machine's own nights say of its noise is believed."""
+"""Runs after which half of what a machine's own runs say of its noise is believed."""
 
 
 @dataclass(frozen=True)
 class Sums:
-    """Sums over the nights of each machine, taken from some origin; each of shape (..., machines)."""
+    """Sums over the runs of each machine, taken from some origin; each of shape (..., machines)."""
 
     counts: Floats
     values: Floats
@@ -46,17 +46,17 @@ class Sums:
 
 @dataclass(frozen=True)
 class Kinds:
-    """How far machines and nights on them differ; each of shape (..., machines)."""
+    """How far machines and runs on them differ; each of shape (..., machines)."""
 
     offset: Floats
     """Variance of a machine's offset: 0 where there is one machine only."""
     own: Floats
-    """Variance of a night on this machine."""
+    """Variance of a run on this machine."""
 
 
 @dataclass(frozen=True)
 class Level:
-    """What nights without a change say."""
+    """What runs without a change say."""
 
     mean: Floats
     """Of the machine whose offset is 0; shape (...)."""
@@ -85,16 +85,16 @@ class Contrast:
 def kinds(
     sums: Sums, floor: Floats, carried: tuple[float, float], offsets: Floats, *, more: Floats | None = None
 ) -> Kinds:
-    """Return how far machines and their nights differ.
+    """Return how far machines and their runs differ.
 
     Parameters
     ----------
     sums : Sums
-        Of the nights so far.
+        Of the runs so far.
     floor : array of shape (...)
-        Variance of a night at least.
+        Variance of a run at least.
     carried : tuple of float
-        Variance of a night in earlier segments, and its degrees of freedom.
+        Variance of a run in earlier segments, and its degrees of freedom.
     offsets : array of shape (machines,)
         Variance of each offset as far as earlier segments tell, in the squared unit of the values; infinite if not.
     more : array of shape (...), optional
@@ -107,11 +107,11 @@ def kinds(
     free = np.maximum(counts - 1, 0)
     degrees = free.sum(axis=-1) + carried[1]
     pooled = np.maximum((within.sum(axis=-1) + carried[0] * carried[1]) / np.maximum(degrees, 1), floor)[..., None]
-    nights = np.maximum(counts.sum(axis=-1, keepdims=True), 1)
-    mean = sums.values.sum(axis=-1, keepdims=True) / nights
+    runs = np.maximum(counts.sum(axis=-1, keepdims=True), 1)
+    mean = sums.values.sum(axis=-1, keepdims=True) / runs
     between = (counts * (sums.values / np.maximum(counts, 1) - mean) ** 2).sum(axis=-1, keepdims=True)
     others = np.maximum(seen - 1, 0)[..., None]
-    scale = np.maximum(nights - (counts**2).sum(axis=-1, keepdims=True) / nights, 1e-9)
+    scale = np.maximum(runs - (counts**2).sum(axis=-1, keepdims=True) / runs, 1e-9)
     ratio = np.maximum(between / pooled - others, 0.0) / scale
     ratio = (OFFSET_PRIOR + others * ratio) / (1 + others)
     several = (seen if more is None else seen + more)[..., None] > 1
@@ -120,7 +120,7 @@ def kinds(
 
 
 def level(sums: Sums, kind: Kinds) -> Level:
-    """Return what nights say if there was no change among them."""
+    """Return what runs say if there was no change among them."""
     total = kind.own + sums.counts * kind.offset
     information = (sums.counts / total).sum(axis=-1)
     weighted = (sums.values / total).sum(axis=-1)
@@ -138,11 +138,11 @@ def contrast(before: Sums, whole: Sums, kind: Kinds) -> Contrast:
     Parameters
     ----------
     before : Sums
-        Of the nights before each split; its squares are not needed.
+        Of the runs before each split; its squares are not needed.
     whole : Sums
-        Of all nights.
+        Of all runs.
     kind : Kinds
-        How far machines and nights differ.
+        How far machines and runs differ.
     """
     after = whole.counts - before.counts
     value = whole.values - before.values
@@ -155,7 +155,7 @@ def contrast(before: Sums, whole: Sums, kind: Kinds) -> Contrast:
     squares = _squares(whole, kind)
     possible = ((after > 0) & (before.counts > 0)).any(axis=-1)
     determinant = a11 * a22 - a12**2
-    determinant = np.where(determinant > 0, determinant, 1.0)  # one machine, and no night after the split
+    determinant = np.where(determinant > 0, determinant, 1.0)  # one machine, and no run after the split
     change = (a11 * c2 - a12 * c1) / determinant
     mean = (a22 * c1 - a12 * c2) / determinant
     return Contrast(change, a11 / determinant, squares - mean * c1 - change * c2, np.asarray(possible))
@@ -169,7 +169,7 @@ def within(sums: Sums, kind: Kinds) -> tuple[Floats, Floats]:
 
 
 def _squares(sums: Sums, kind: Kinds) -> Floats:
-    """Return the weighted sum of squares of the nights, before any level is taken out."""
+    """Return the weighted sum of squares of the runs, before any level is taken out."""
     total = kind.own + sums.counts * kind.offset
     squares: Floats = ((sums.squares - kind.offset * sums.values**2 / total) / kind.own).sum(axis=-1)
     return squares

@@ -1,4 +1,4 @@
-"""Suspect nights in a row: when they are a loss by themselves."""
+"""Suspect runs in a row: when they are a loss by themselves."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from dataclasses import dataclass, field
 from .segment import Segment
 
 SUSPECT_RUN = 3
-"""Suspect nights in a row that are a loss, whatever the rest says: the evidence clips a night, and so needs more of
+"""Suspect runs in a row that are a loss, whatever the rest says: the evidence clips a run, and so needs more of
 them to see a loss that each of them shows."""
 CONFIRMED_RUN = 2
-"""The same, if each of them was measured again and low again, in a series of at least `CONFIRMED_NIGHTS` nights
+"""The same, if each of them was measured again and low again, in a series of at least `LEAST_RUNS` runs
 without an odd one before."""
-CONFIRMED_NIGHTS = 15
+LEAST_RUNS = 15
 RUN_CHANCE = 1 / 2000
-"""Chance of such a run at least, if a night is suspect as often as it was before: where every third night is low, it
+"""Chance of such a run at least, if a run is suspect as often as it was before: where every third run is low, it
 takes more of them in a row."""
 
 
 @dataclass
 class Lows:
-    """The suspect nights of a level."""
+    """The suspect runs of a level."""
 
     row: list[bool] = field(default_factory=list)
     """Those in a row up to now: whether each was confirmed by a second measurement."""
@@ -28,17 +28,17 @@ class Lows:
     """Those before."""
 
     def add(self, *, is_low: bool, confirmed: bool = False) -> None:
-        """Add a night."""
+        """Add a run."""
         if is_low:
             self.row.append(confirmed)
         else:
             self.earlier, self.row = self.earlier + len(self.row), []
 
     def loss(self, segment: Segment) -> int:
-        """Return how many suspect nights in a row end the segment, if they are enough for a loss, else 0."""
+        """Return how many suspect runs in a row end the segment, if they are enough for a loss, else 0."""
         length = len(self.row)
         before = segment.n - length
-        trusted = before >= CONFIRMED_NIGHTS and not segment.odd(max(0, before))
+        trusted = before >= LEAST_RUNS and not segment.odd(max(0, before))
         enough = length >= SUSPECT_RUN or (length >= CONFIRMED_RUN and all(self.row) and trusted)
         share = (self.earlier + 1 / 3) / (before + 1)
         return length if enough and share**length <= RUN_CHANCE else 0

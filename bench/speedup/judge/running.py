@@ -1,4 +1,4 @@
-"""Running sums over the nights of a segment, so that what any part of them says is a subtraction; and robust scales."""
+"""Running sums over the runs of a segment, so that what any part of them says is a subtraction; and robust scales."""
 
 from __future__ import annotations
 
@@ -16,45 +16,45 @@ from .verdict import Columns
 DEVIATION = 1.4826
 """Standard deviation of a normal distribution over its median deviation."""
 KINDS, FEWEST_OF_KINDS = 100, 24
-"""Nights that tell whether there are two kinds of night, at most and at least."""
+"""Runs that tell whether there are two kinds of run, at most and at least."""
 KINDS_EVERY = 5
-"""Nights after which that is asked anew."""
+"""Runs after which that is asked anew."""
 HALF, SIXTHS = 1.349, 2.07
-"""Width of the shortest half of normal nights, and distance of their outer sixths, in standard deviations."""
+"""Width of the shortest half of normal runs, and distance of their outer sixths, in standard deviations."""
 TWO_KINDS = 2.0
-"""How much wider the sixths tell the nights to be than the shortest half does where there are two kinds of night: then
-no night is odd, and none is clipped."""
+"""How much wider the sixths tell the runs to be than the shortest half does where there are two kinds of run: then
+no run is odd, and none is clipped."""
 
 COUNT, VALUE, SQUARE, CUT = 0, (1, 3), (2, 4), 5
 """Columns of the sums by machine: of the clipped values, and of the raw ones; and of what was clipped off."""
 ODD, RESIDUAL, LAGGED, OWN_SQUARE = 0, (1, 4), (2, 5), (3, 6)
-"""Columns of the sums over all machines: odd nights; and of the clipped and the raw residuals
-they themselves, their products from one night to the next, and their squares."""
+"""Columns of the sums over all machines: odd runs; and of the clipped and the raw residuals
+they themselves, their products from one run to the next, and their squares."""
 SE_SQUARE, SE_COUNT = 0, 1
-"""Columns of the sums of what the pairs within a night tell."""
+"""Columns of the sums of what the pairs within a run tell."""
 
 Indices = npt.NDArray[np.int64]
 
 
 class Running:
-    """Some nights of a series, and sums over the first of them.
+    """Some runs of a series, and sums over the first of them.
 
-    Row n of each sum is that over the first n nights. Rows beyond the number of nights are of nights that are looked
+    Row n of each sum is that over the first n runs. Rows beyond the number of runs are of runs that are looked
     at, and are not added yet.
     """
 
     at: Indices
-    """Index of each night in the series."""
+    """Index of each run in the series."""
     codes: Indices
-    """Machine of each night."""
+    """Machine of each run."""
     raw: Floats
     residuals: Floats
-    """Of each night, clipped and raw, over the origin and its machine; shape (nights, 2)."""
+    """Of each run, clipped and raw, over the origin and its machine; shape (runs, 2)."""
     _by_machine: Floats
     _overall: Floats
     _within: Floats
     two_kinds: Indices
-    """Until which night there are two kinds of night, by the number of nights that were there when it was told."""
+    """Until which run there are two kinds of run, by the number of runs that were there when it was told."""
 
     def __init__(self, runs: Columns) -> None:
         self.runs = runs
@@ -90,7 +90,7 @@ class Running:
         self._size = size
 
     def until(self, length: int) -> Self:
-        """Return the nights up to a number of them, on their own."""
+        """Return the runs up to a number of them, on their own."""
         found = copy.copy(self)
         for name, value in vars(self).items():
             if isinstance(value, np.ndarray):
@@ -99,15 +99,15 @@ class Running:
         return found
 
     def place(self, at: Sequence[int] | Indices) -> Indices:
-        """Write what is known of the next nights as such; return the number of nights before each."""
-        nights = np.asarray(at, dtype=np.int64)
-        n, end = self.n, self.n + len(nights)
+        """Write what is known of the next runs as such; return the number of runs before each."""
+        runs = np.asarray(at, dtype=np.int64)
+        n, end = self.n, self.n + len(runs)
         while end > self._size:
             self._make_room(2 * self._size)
-        self.at[n:end] = nights
-        self.codes[n:end] = self.runs.codes[nights]
-        self.raw[n:end] = self.runs.values[nights]
-        ses = self.runs.ses[nights]
+        self.at[n:end] = runs
+        self.codes[n:end] = self.runs.codes[runs]
+        self.raw[n:end] = self.runs.values[runs]
+        ses = self.runs.ses[runs]
         known = np.isfinite(ses)
         self._write(self._within, np.stack([np.where(known, ses, 0.0) ** 2, known], axis=1))
         return np.arange(n, end)
@@ -116,7 +116,7 @@ class Running:
         sums[self.n + 1 : self.n + 1 + len(what)] = sums[self.n] + np.cumsum(what, axis=0)
 
     def sum_by_machine(self, clipped: Floats) -> None:
-        """Write the sums by machine of the next nights."""
+        """Write the sums by machine of the next runs."""
         n, count = self.n, len(clipped)
         codes = self.codes[n : n + count]
         x, y = (values - self.origin - self.prior[codes] for values in (clipped, self.raw[n : n + count]))
@@ -125,7 +125,7 @@ class Running:
         self._write(self._by_machine, block)
 
     def sum_overall(self, clipped: Floats, odd: Floats, offsets: Floats) -> None:
-        """Write the other sums of the next nights; `offsets` are those of their machines."""
+        """Write the other sums of the next runs; `offsets` are those of their machines."""
         n, end = self.n, self.n + len(clipped)
         raw = self.raw[n:end]
         both = np.stack([clipped, raw], axis=1) - (self.origin + offsets)[:, None]
@@ -137,7 +137,7 @@ class Running:
         self._write(self._overall, np.stack(parts, axis=1))
 
     def sums(self, rows: Any, ends: Any = None) -> Sums:
-        """Return the sums of the first nights; clipped, unless there are two kinds of night up to `ends`."""
+        """Return the sums of the first runs; clipped, unless there are two kinds of run up to `ends`."""
         two = self.two_kinds[rows if ends is None else ends] > 0
         block = self._by_machine[rows]
         found = Sums(block[..., COUNT, :], block[..., VALUE[0], :], block[..., SQUARE[0], :])
@@ -148,25 +148,25 @@ class Running:
         return Sums(found.counts, np.where(kind, raw.values, found.values), np.where(kind, raw.squares, found.squares))
 
     def raw_sums(self, rows: Any) -> Sums:
-        """Return the sums of the first nights as they were measured."""
+        """Return the sums of the first runs as they were measured."""
         block = self._by_machine[rows]
         return Sums(block[..., COUNT, :], block[..., VALUE[1], :], block[..., SQUARE[1], :])
 
     def counts(self, rows: Any) -> Floats:
-        """Return how many of the first nights were on each machine."""
+        """Return how many of the first runs were on each machine."""
         return np.asarray(self._by_machine[rows, COUNT])
 
     def has_seen(self, code: int) -> bool:
-        """Return whether a night was on this machine."""
+        """Return whether a run was on this machine."""
         return bool(self._by_machine[self.n, COUNT, code])
 
     def runs_from(self, index: int = 0) -> list[int]:
-        """Return the indices of the nights from one of them on, in the series."""
+        """Return the indices of the runs from one of them on, in the series."""
         found: list[int] = self.at[index : self.n].tolist()
         return found
 
     def odd(self, rows: Any) -> Any:
-        """Return how many of the first nights were odd."""
+        """Return how many of the first runs were odd."""
         return self._overall[rows, ODD]
 
     def cut(self, rows: Any) -> Any:
@@ -174,15 +174,15 @@ class Running:
         return self._by_machine[rows, CUT]
 
     def within(self, rows: Any) -> Any:
-        """Return the pooled variance within a night, 0 if no night tells it."""
+        """Return the pooled variance within a run, 0 if no run tells it."""
         return self._within[rows, SE_SQUARE] / np.maximum(self._within[rows, SE_COUNT], 1)
 
     def runs_with_se(self, rows: Any) -> Any:
-        """Return how many of the first nights have a standard error."""
+        """Return how many of the first runs have a standard error."""
         return self._within[rows, SE_COUNT]
 
     def products(self, before: Indices, ends: Any) -> tuple[Floats, Floats]:
-        """Return the sums of the residuals' products from night to night, and of their squares, around their mean."""
+        """Return the sums of the residuals' products from run to run, and of their squares, around their mean."""
         nothing = np.zeros_like(before)
         total, lagged, squares = (self._between(one, nothing, before, ends) for one in (RESIDUAL, LAGGED, OWN_SQUARE))
         kind = (self.two_kinds[ends] > 0).astype(int)
@@ -206,16 +206,16 @@ class Running:
         return np.maximum(squares - sums * sums / np.maximum(count, 1), 0.0) / np.maximum(degrees, 1), degrees
 
     def window(self, ends: Indices, width: int) -> tuple[Floats, Indices]:
-        """Return the values of the nights before each end, the latest last, and their machines; else NaN."""
+        """Return the values of the runs before each end, the latest last, and their machines; else NaN."""
         back = ends[:, None] - np.arange(min(width, int(ends[-1])), 0, -1)
         values = self.raw[back]
         values[back < 0] = np.nan
         return values, self.codes[back]
 
     def tell_kinds(self, rows: Indices, lasting: int) -> None:
-        """Write whether there are two kinds of night up to each of the next ones, and once there are, for how long."""
+        """Write whether there are two kinds of run up to each of the next ones, and once there are, for how long."""
         ends = rows + 1
-        asked = ends % KINDS_EVERY == 0  # sorting a hundred nights takes longer than all the rest
+        asked = ends % KINDS_EVERY == 0  # sorting a hundred runs takes longer than all the rest
         until = np.full(len(rows), self.two_kinds[rows[0]])
         if asked.any():
             until[asked] = np.maximum(
@@ -238,7 +238,7 @@ def robust(rows: Floats) -> tuple[Floats, Floats]:
 
 
 def _are_two_kinds(rows: Floats) -> npt.NDArray[np.bool_]:
-    """Return of each row whether its nights lie around two levels, each of them often enough to be no exception."""
+    """Return of each row whether its runs lie around two levels, each of them often enough to be no exception."""
     width = rows.shape[1]
     if width < FEWEST_OF_KINDS:
         return np.zeros(len(rows), dtype=bool)
