@@ -64,11 +64,6 @@ def normal_deviates(t: Floats, degrees: Floats | float) -> Floats:
     return deviates
 
 
-def normal_deviate(t: float, degrees: float) -> float:
-    """Return the normal deviate of one `t`."""
-    return float(normal_deviates(np.asarray(t), degrees))
-
-
 def clip_limits(odd: Floats, runs: Floats) -> Floats:
     """Return at how many standard deviations each run is clipped.
 

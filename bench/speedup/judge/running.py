@@ -177,10 +177,6 @@ class Running:
         """Return the pooled variance within a run, 0 if no run tells it."""
         return self._within[rows, SE_SQUARE] / np.maximum(self._within[rows, SE_COUNT], 1)
 
-    def runs_with_se(self, rows: Any) -> Any:
-        """Return how many of the first runs have a standard error."""
-        return self._within[rows, SE_COUNT]
-
     def products(self, before: Indices, ends: Any) -> tuple[Floats, Floats]:
         """Return the sums of the residuals' products from run to run, and of their squares, around their mean."""
         nothing = np.zeros_like(before)

@@ -449,7 +449,7 @@ class _Stream:
             part._open(t, is_new=found is None)
         part.run()
         until = part.ended if part.ended is not None else len(runs.names)
-        self.said.beside.append((t, until, np.flatnonzero(theirs)))
+        self.said.beside += [(t, until, np.flatnonzero(theirs)), (t, until, np.flatnonzero(~theirs))]
         self.todo = self.todo[~theirs[self.todo] | (self.todo > until)]
         self.levels.present = before
         before.extend([run for run in at if not theirs[run]])

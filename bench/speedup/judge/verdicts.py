@@ -36,7 +36,7 @@ class Verdicts(Sequence[Verdict]):
         self.spread: float | None = None
         """Standard deviation of a run on the present level; ``None`` while that is learnt."""
         self.beside: list[tuple[int, int, Indices]] = []
-        """Machines that changed on their own: the first and last run of that, and all of their runs."""
+        """What is open on some machines is open: from one run to another, and the runs on these machines."""
         self._which = np.zeros(count, dtype=np.int64)
         self._made: list[tuple[npt.NDArray[np.int64], Make]] = []
 

@@ -179,7 +179,7 @@ def test_a_run_on_an_unknown_machine_changes_nothing_before_it_and_is_no_failure
     for t in range(len(said) - 1, 0, -5):
         assert told([more[t]]) == told([said[t]])
     latest = {one.machine: state for one, state in zip(made.nights, said.states, strict=True)}
-    if REGRESSED not in latest.values():
+    if not {REGRESSED, SUSPECT} & set(latest.values()):  # a loss that is nearly sure may become so
         assert more.states[-1] != REGRESSED
 
 
