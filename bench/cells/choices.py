@@ -16,7 +16,7 @@ from sklearn.ensemble import RandomForestClassifier
 from bench.cells.engines import ENGINES
 from bench.cells.ray import counted
 from bench.cells.setting import FEW_MODELS, PROFILES, Profile
-from bench.speedup.options import GROUP, positive
+from bench.speedup.session.options import GROUP, positive
 from wine_training import ModelSpec, WineData, WineDataError, load_wine
 from wine_training.cluster import JoinError, cpus_of
 from wine_training.data import WINE_KINDS

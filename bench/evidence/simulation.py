@@ -29,7 +29,7 @@ from bench.evidence.tools import NEEDS, TOOLS, Alarms, Floats, History, is_insta
 from bench.speedup.judge.changepoint import limit_for
 from bench.speedup.judge.series import judge
 from bench.speedup.judge.verdict import REGRESSED, Night, Rule
-from bench.speedup.options import positive
+from bench.speedup.session.options import positive
 
 NIGHT_SDS = (0.005, 0.01, 0.02, 0.04)
 PAIR_SDS = (0.01, 0.03)

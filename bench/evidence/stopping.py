@@ -15,12 +15,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bench.speedup.budget.allocation import FEW, MORE, USUAL
+from bench.speedup.budget.enough import is_narrow
 from bench.speedup.judge.series import judge
 from bench.speedup.judge.verdict import REGRESSED, Night, Rule
 from bench.speedup.keep.earlier import LOOK_BACK
 from bench.speedup.measure.estimate import Spread, margin_of, pooled
-from bench.speedup.pacing import is_narrow
-from bench.speedup.plan import FEW, MORE, USUAL
 
 PRECISION = -math.log1p(-Rule().smallest)
 SPREADS = (0.2, 0.5, 1.0, 1.5, 2.0, 4.0)

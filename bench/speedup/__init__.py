@@ -4,6 +4,8 @@ It knows nothing of what is trained, nor with what. A test asks for the fixture 
 callables, see `Speedup.measure`; `timed` makes what they return.
 
 The folders are the way of the data: ``measure`` → ``keep`` → ``judge`` → ``show``. Each imports only those before it.
+A run of pytest is in ``session``, its ``--minutes`` in ``budget``; ``versus`` measures versions in turn; ``commands`` is
+what can be asked for without a run.
 """
 
 from __future__ import annotations
@@ -12,16 +14,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .fixture import Speedup
     from .measure.cell import Subject
     from .measure.fits import FitSeconds, timed
     from .measure.rounds import UnfairPair
+    from .session.fixture import Speedup
 
 __all__ = ["FitSeconds", "Speedup", "Subject", "UnfairPair", "timed"]
 
 _MODULES = {
     "FitSeconds": "measure.fits",
-    "Speedup": "fixture",
+    "Speedup": "session.fixture",
     "Subject": "measure.cell",
     "UnfairPair": "measure.rounds",
     "timed": "measure.fits",

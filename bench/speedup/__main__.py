@@ -11,12 +11,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from . import commands
+from .commands import store as commands
 from .judge.suite import SuiteRule
 from .judge.verdict import Rule
 from .keep.decisions import ACCEPT, DISMISS
 from .keep.sync import BRANCH
-from .options import chance, positive, share
+from .session.options import chance, positive, share
 from .show.encodings import IN_ITS_PLACE, harmless
 from .show.sentences import TITLE
 

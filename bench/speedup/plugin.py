@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from . import hooks, options
-from .names import COST_MARK, FIXTURE, is_cell, name_cells
+from .session import hookspecs as hooks
+from .session import options
+from .session.names import COST_MARK, FIXTURE, is_cell, name_cells
 
 if TYPE_CHECKING:
-    from .fixture import Speedup
-    from .measuring import Measuring
+    from .session.fixture import Speedup
+    from .session.hooks import Measuring
 
 ENTRY_POINT = "speedup"
 """Name under which pytest knows the plugin where it is installed."""
@@ -75,8 +76,8 @@ class SpeedupPlugin:
 
     @functools.cached_property
     def _measuring(self) -> Measuring:
-        from .measuring import Measuring  # it needs packages that nothing else does
-        from .session import Session
+        from .session.hooks import Measuring  # it needs packages that nothing else does
+        from .session.session import Session
 
         measuring = Measuring(Session(self._config, self._compare, self._began))
         self._config.pluginmanager.register(measuring)

@@ -13,7 +13,7 @@ import pytest
 
 from bench.cells.choices import group_of
 from bench.cells.engines import ENGINES
-from bench.speedup.plan import Plan
+from bench.speedup.budget.clock import Plan
 from bench.speedup.show.progress import Progress
 from wine_training.tests.made_up import UCI_HEADER, made_up_rows
 

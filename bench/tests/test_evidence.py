@@ -28,9 +28,9 @@ from bench.evidence.tools import (
     pytest_benchmark,
 )
 from bench.evidence.tools import this_project as ours
+from bench.speedup.budget.allocation import FEW, MORE, USUAL
 from bench.speedup.judge.suite import CellVerdict, SuiteRule
 from bench.speedup.judge.verdict import OK, REGRESSED
-from bench.speedup.plan import FEW, MORE, USUAL
 from bench.tools import nights
 
 FLAT = np.full(40, 0.6)

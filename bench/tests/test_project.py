@@ -23,6 +23,7 @@ MAY_IMPORT = {
     f"{PLUGIN}.keep": (f"{PLUGIN}.keep", f"{PLUGIN}.measure"),
     f"{PLUGIN}.judge": (f"{PLUGIN}.judge", f"{PLUGIN}.keep", f"{PLUGIN}.measure"),
     f"{PLUGIN}.show": (f"{PLUGIN}.show", f"{PLUGIN}.judge", f"{PLUGIN}.keep", f"{PLUGIN}.measure"),
+    f"{PLUGIN}.budget": (f"{PLUGIN}.budget", f"{PLUGIN}.session.names", f"{PLUGIN}.keep", f"{PLUGIN}.measure"),
     PLUGIN: (PLUGIN,),
     "bench.cells": ("bench.cells", PLUGIN, "wine_training"),
     "bench.tools": ("bench.tools", "bench.evidence", "bench.cells", PLUGIN, "wine_training"),

@@ -27,7 +27,7 @@ from bench.speedup.judge.suite import CellVerdict, SuiteRule, SuiteVerdict, fair
 from bench.speedup.judge.verdict import REGRESSED
 from bench.speedup.keep.runs import QUANTITIES, Record, Shared, record_of
 from bench.speedup.measure.cell import Fingerprint
-from bench.speedup.options import positive
+from bench.speedup.session.options import positive
 from bench.tools import rehearsal
 
 EVIDENCE = Path(__file__).parents[1] / "evidence"

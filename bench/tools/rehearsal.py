@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.speedup.environments import cleared_environ
+from bench.speedup.versus.environments import cleared_environ
 
 ROOT = Path(__file__).parents[2]
 CELLS = "bench/evidence/injections.py --models 4 --cpus 2 --wine red --wine-source twin --rounds 5"

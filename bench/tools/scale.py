@@ -19,7 +19,7 @@ from bench.speedup.keep.curves import Curve, Points, keep
 from bench.speedup.keep.runs import stored_files
 from bench.speedup.measure.cell import BLOCK
 from bench.speedup.measure.costs import COST
-from bench.speedup.options import positive
+from bench.speedup.session.options import positive
 from bench.tools.makespan import CPUS, WHOLE, Overheads, Point, durations, model, simulated_s, whole_models
 from wine_training import ModelSpec, forest_sweep, load_wine
 from wine_training.plan import tasks_of

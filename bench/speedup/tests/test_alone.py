@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from bench.speedup.alone import Alone
+from bench.speedup.session.neighbours import Alone
 from bench.speedup.tests.conftest import cell
 
-OTHER = "from bench.speedup.alone import Alone; one = Alone(); one.begin(); print(flush=True); input()"
+OTHER = "from bench.speedup.session.neighbours import Alone; one = Alone(); one.begin(); print(flush=True); input()"
 
 
 @pytest.fixture

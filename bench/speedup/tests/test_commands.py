@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from bench.__main__ import main
-from bench.speedup import commands
+from bench.speedup.commands import store as commands
 from bench.speedup.keep.decisions import FILE, Decisions, read_decisions
 from bench.speedup.measure.cell import Fingerprint
 from bench.speedup.measure.factors import FACTORS

@@ -15,7 +15,7 @@ from bench.speedup.__main__ import run as command
 from bench.speedup.keep import files
 from bench.speedup.keep.decisions import read_decisions
 from bench.speedup.keep.index import read_store
-from bench.speedup.options import chance
+from bench.speedup.session.options import chance
 from bench.speedup.show.encodings import harmless
 from bench.speedup.show.markdown import plain
 from bench.speedup.tests.conftest import cell

@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 
+from bench.speedup.budget.allocation import FEW, Job, Offer, jobs_of, share_out
+from bench.speedup.budget.clock import END_SECONDS, END_SHARE, Plan
+from bench.speedup.budget.enough import Pacing, PerCell
 from bench.speedup.keep.earlier import Took
 from bench.speedup.measure.costs import measure_costs
-from bench.speedup.names import Cost, cost_of
-from bench.speedup.pacing import Pacing, PerCell
-from bench.speedup.plan import END_SECONDS, END_SHARE, FEW, Job, Offer, Plan, jobs_of, share_out
+from bench.speedup.session.names import Cost, cost_of
 
 HEADLINE = Offer(pair_s=5.0, setup_s=10.0, first=True)
 
@@ -215,7 +216,7 @@ def timed(session: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.P
     def now() -> float:
         return float(getattr(sys.modules.get("fakeclock"), "now", 0.0))
 
-    monkeypatch.setattr("bench.speedup.session.monotonic", now)
+    monkeypatch.setattr("bench.speedup.session.session.monotonic", now)
     monkeypatch.setattr("bench.speedup.plugin.monotonic", now)
     session.makepyfile(FILE)
     return session

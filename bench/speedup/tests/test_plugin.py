@@ -14,7 +14,7 @@ import pytest
 from pytest_benchmark.logger import PytestBenchmarkWarning
 
 from bench.__main__ import main
-from bench.speedup.interrupts import Once
+from bench.speedup.session.signals import Once
 from bench.speedup.tests.conftest import cell
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest_benchmark.logger.PytestBenchmarkWarning")

@@ -11,16 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.speedup.ab import Comparable, VisitFailure, alternate, main, measure
-from bench.speedup.environments import (
-    Environment,
-    EnvironmentFailure,
-    Version,
-    _checkout,
-    _constraints,
-    _extra,
-    _group,
-)
 from bench.speedup.judge.versus import (
     INTERRUPTED,
     NARROW,
@@ -36,6 +26,16 @@ from bench.speedup.judge.versus import (
 from bench.speedup.keep.runs import Record
 from bench.speedup.measure.cell import Fingerprint
 from bench.speedup.show.differences import closing, markdown
+from bench.speedup.versus.ab import Comparable, VisitFailure, alternate, main, measure
+from bench.speedup.versus.environments import (
+    Environment,
+    EnvironmentFailure,
+    Version,
+    _checkout,
+    _constraints,
+    _extra,
+    _group,
+)
 
 ROOT = Path(__file__).parents[3]
 SDS = {"loop": 0.0001, "cpu": 0.03, "wait": 0.004, "balance": 0.004, "engine": 0.001}

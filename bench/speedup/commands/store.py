@@ -10,27 +10,29 @@ import sys
 from datetime import datetime
 from pathlib import Path
 
-from .judge.replay import ReplayError, read_csv
-from .judge.series import judge
-from .judge.store import Series, evidence, suites
-from .judge.suite import SuiteRule
-from .judge.verdict import Rule
-from .keep.curves import read_curves
-from .keep.decisions import ACCEPT, DISMISS, Decisions, read_decisions
-from .keep.decisions import decide as write_decisions
-from .keep.files import add_lines
-from .keep.index import read_store
-from .keep.merging import PRUNED, key_of
-from .keep.runs import History, stored_files
-from .keep.sync import SyncError
-from .keep.sync import sync as synchronise
-from .measure.cell import Fingerprint
-from .show import histories
-from .show.encodings import harmless
-from .show.figures import plural
-from .show.sentences import TITLE
+from ..judge.replay import ReplayError, read_csv
+from ..judge.series import judge
+from ..judge.store import Series, evidence, suites
+from ..judge.suite import SuiteRule
+from ..judge.verdict import Rule
+from ..keep.curves import read_curves
+from ..keep.decisions import ACCEPT, DISMISS, Decisions, read_decisions
+from ..keep.decisions import decide as write_decisions
+from ..keep.files import add_lines
+from ..keep.index import read_store
+from ..keep.merging import PRUNED, key_of
+from ..keep.runs import History, stored_files
+from ..keep.sync import SyncError
+from ..keep.sync import sync as synchronise
+from ..measure.cell import Fingerprint
+from ..show import histories
+from ..show.encodings import harmless
+from ..show.figures import plural
+from ..show.sentences import TITLE
 
 ALL = "all"
+PACKAGE = __name__.removesuffix(".commands.store")
+"""What this plugin is called: here, or where it is installed."""
 
 
 class CommandError(Exception):
@@ -149,7 +151,7 @@ def sync(options: argparse.Namespace) -> None:
 
 def report(options: argparse.Namespace) -> None:
     """Write the report on a store."""
-    from .show import report as pages  # it needs packages that nothing else does
+    from ..show import report as pages  # it needs packages that nothing else does
 
     read, decisions = _read(options.storage)
     curves, problems = read_curves(options.storage)
@@ -181,7 +183,7 @@ def replay(options: argparse.Namespace) -> None:
 def example(options: argparse.Namespace) -> None:  # noqa: ARG001 -- it takes none
     """Print a test to begin with."""
     print(
-        (Path(__file__).parent / "example.txt").read_text(encoding="utf-8").replace("{package}", str(__package__)),
+        (Path(__file__).parent / "example.txt").read_text(encoding="utf-8").replace("{package}", PACKAGE),
         end="",
     )
 

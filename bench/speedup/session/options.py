@@ -8,7 +8,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .show.gates import FAIL, GATES
+from ..show.gates import FAIL, GATES
 
 if TYPE_CHECKING:  # the commands have these options too, and no need of pytest
     import pytest

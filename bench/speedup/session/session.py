@@ -11,25 +11,26 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
-from .alone import MEANWHILE, Alone
-from .comparing import Comparison, Judged
-from .interrupts import Once
-from .judge.suite import SuiteRule
-from .keep.curves import read_curves
-from .keep.earlier import Earlier, read_earlier
-from .measure.cell import Cell, Fingerprint, Subject
-from .measure.contest import Showing
-from .measure.estimate import Spread
-from .measure.machine import LoadMeter, Meter
+from ..budget.allocation import jobs_of
+from ..budget.clock import Plan
+from ..budget.enough import Pacing, PerCell
+from ..judge.suite import SuiteRule
+from ..keep.curves import read_curves
+from ..keep.earlier import Earlier, read_earlier
+from ..measure.cell import Cell, Fingerprint, Subject
+from ..measure.contest import Showing
+from ..measure.estimate import Spread
+from ..measure.machine import LoadMeter, Meter
+from ..show.outcome import Outcome, shown
+from ..show.progress import Progress
 from .names import cost_of, is_cell, name_of
-from .pacing import Pacing, PerCell
-from .plan import Plan, jobs_of
-from .saving import ThisRun
-from .show.outcome import Outcome, shown
-from .show.progress import Progress
+from .neighbours import MEANWHILE, Alone
+from .save import ThisRun
+from .signals import Once
+from .verdict import Comparison, Judged
 
 if TYPE_CHECKING:
-    from .show.report import Content
+    from ..show.report import Content
 
 T = TypeVar("T")
 
@@ -183,7 +184,7 @@ class Session:
 
     def report(self) -> Content:
         """Return what the report says of the whole history, this run included."""
-        from .show.report import content  # it needs packages that nothing else does
+        from ..show.report import content  # it needs packages that nothing else does
 
         comparison, store = self.comparison, self.run.store
         history = comparison.whole_history

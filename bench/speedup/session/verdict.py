@@ -7,17 +7,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from .judge.changes import what_changed
-from .judge.suite import CellVerdict, SuiteRule, judge_cell, judge_suite
-from .judge.verdict import INCOMPARABLE, incomparable
-from .keep.decisions import Decisions, read_decisions
-from .keep.index import read_store
-from .keep.records import Records
-from .keep.runs import History, read_history
-from .keep.storage import WholeFileStorage
-from .measure.cell import Cell
-from .saving import ThisRun
-from .show.sentences import TOLD, circumstances
+from ..judge.changes import what_changed
+from ..judge.suite import CellVerdict, SuiteRule, judge_cell, judge_suite
+from ..judge.verdict import INCOMPARABLE, incomparable
+from ..keep.decisions import Decisions, read_decisions
+from ..keep.index import read_store
+from ..keep.records import Records
+from ..keep.runs import History, read_history
+from ..keep.storage import WholeFileStorage
+from ..measure.cell import Cell
+from ..show.sentences import TOLD, circumstances
+from .save import ThisRun
 
 
 @dataclass

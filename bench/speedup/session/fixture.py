@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar, cast
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from .keep.curves import Curve
-from .measure.cell import (
+from ..budget.allocation import USUAL
+from ..keep.curves import Curve
+from ..measure.cell import (
     AGAIN,
     BLOCK,
     CURVES,
@@ -25,15 +26,14 @@ from .measure.cell import (
     Subject,
     block_of,
 )
-from .measure.checks import checked_count
-from .measure.contest import Contestant, Showing, compete
-from .measure.costs import Costs, Runs, costs_of, measure_costs
-from .measure.estimate import Spread
-from .measure.fits import Run
-from .measure.pairs import STEADY_PART, Measurement
-from .measure.rounds import PairedRounds
+from ..measure.checks import checked_count
+from ..measure.contest import Contestant, Showing, compete
+from ..measure.costs import Costs, Runs, costs_of, measure_costs
+from ..measure.estimate import Spread
+from ..measure.fits import Run
+from ..measure.pairs import STEADY_PART, Measurement
+from ..measure.rounds import PairedRounds
 from .names import name_of
-from .plan import USUAL
 
 if TYPE_CHECKING:
     from .session import Session

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from .judge.verdict import IMPROVED, INCOMPARABLE, OK, RECOVERED, REGRESSED, SUSPECT
+from ..judge.verdict import IMPROVED, INCOMPARABLE, OK, RECOVERED, REGRESSED, SUSPECT
+from ..show import summary, tables
+from ..show.outcome import Outcome
+from ..show.sentences import TITLE
 from .session import Session
-from .show import summary, tables
-from .show.outcome import Outcome
-from .show.sentences import TITLE
 
 
 def tell(session: Session, reporter: pytest.TerminalReporter) -> None:
@@ -59,7 +59,7 @@ def _written(session: Session, outcome: Outcome, config: pytest.Config) -> Itera
             yield f"no summary: {file} cannot be written: {error.strerror}"
     wanted = config.getoption("speedup_report")
     if wanted is not None:
-        from .show import report  # it needs packages that nothing else does
+        from ..show import report  # it needs packages that nothing else does
 
         try:
             report.write(wanted, session.report(), TITLE)

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from pytest_benchmark.storage.file import FileStorage
 
-from . import interrupts
-from .keep.storage import WholeFileStorage
+from ..keep.storage import WholeFileStorage
+from . import signals as interrupts
 from .names import is_cell
 from .session import Session
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from . import ending
-from .adopting import Adopted
+from ..measure.cell import BLOCK, TEST_FAILED
+from . import end as ending
+from .benchmark import Adopted
 from .fixture import Speedup
-from .measure.cell import BLOCK, TEST_FAILED
 from .names import is_cell
 from .session import Session
 

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from pytest_benchmark.utils import get_tag
 
-from .keep.earlier import UNIT
-from .keep.runs import RUN, UNFINISHED, Record, Shared, record_of
-from .keep.storage import WholeFileStorage
-from .measure import machine
-from .measure.cell import BLOCK, OF_A_FAILED_TEST, Cell
-from .measure.pairs import PROTOCOL, SCHEMA
+from ..keep.earlier import UNIT
+from ..keep.runs import RUN, UNFINISHED, Record, Shared, record_of
+from ..keep.storage import WholeFileStorage
+from ..measure import machine
+from ..measure.cell import BLOCK, OF_A_FAILED_TEST, Cell
+from ..measure.pairs import PROTOCOL, SCHEMA
 from .options import PACKAGES
 
 

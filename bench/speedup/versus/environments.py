@@ -27,7 +27,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from platformdirs import user_cache_path
 
-from .keep import git
+from ..keep import git
 
 EXTRA = "bench"
 """What the cells need: an extra, or a dependency group in commits from before there was one."""

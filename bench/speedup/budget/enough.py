@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from .measure.estimate import Spread, margin_of, spread_of
-from .measure.factors import steady_part
-from .measure.pairs import Pair
-from .plan import FEW, Plan
+from ..measure.estimate import Spread, margin_of, spread_of
+from ..measure.factors import steady_part
+from ..measure.pairs import Pair
+from .allocation import FEW
+from .clock import Plan
 
 
 @dataclass(frozen=True)

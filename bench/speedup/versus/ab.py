@@ -19,17 +19,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from .environments import (
-    WORK_TREE,
-    Environment,
-    EnvironmentFailure,
-    Version,
-    cleared_environ,
-    differences,
-    prepare,
-)
-from .judge.verdict import REGRESSED
-from .judge.versus import (
+from ..judge.verdict import REGRESSED
+from ..judge.versus import (
     FAILED,
     INTERRUPTED,
     NARROW,
@@ -42,11 +33,20 @@ from .judge.versus import (
     compare,
     enough,
 )
-from .keep.runs import Record, read_history, stored_files
-from .measure.cell import Fingerprint
-from .options import chance, duration, positive, share
-from .show import summary
-from .show.differences import closing, markdown, table
+from ..keep.runs import Record, read_history, stored_files
+from ..measure.cell import Fingerprint
+from ..session.options import chance, duration, positive, share
+from ..show import summary
+from ..show.differences import closing, markdown, table
+from .environments import (
+    WORK_TREE,
+    Environment,
+    EnvironmentFailure,
+    Version,
+    cleared_environ,
+    differences,
+    prepare,
+)
 
 PAIRS = 4
 """Pairs in a visit: enough that starting is not most of the time, few enough that the machine stays the same."""

@@ -1,0 +1,1 @@
+"""The time of ``--minutes``: who gets it, the clock, and when a cell has enough."""

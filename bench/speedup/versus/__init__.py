@@ -1,0 +1,1 @@
+"""Versions measured in turn."""
