@@ -4,8 +4,8 @@ It knows nothing of what is trained, nor with what. A test asks for the fixture 
 callables, see `Speedup.measure`; `timed` makes what they return.
 
 The folders are the way of the data: ``measure`` → ``keep`` → ``judge`` → ``show``. Each imports only those before it.
-A run of pytest is in ``session``, its ``--minutes`` in ``budget``; ``versus`` measures versions in turn; ``commands`` is
-what can be asked for without a run.
+A run of pytest is in ``session``, its ``--minutes`` in ``budget``. ``versus`` measures versions in turn; ``commands``
+is for what needs no run.
 """
 
 from __future__ import annotations

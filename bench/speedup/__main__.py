@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from .commands import store as commands
+from .commands import store
 from .judge.suite import SuiteRule
 from .judge.verdict import Rule
 from .keep.decisions import ACCEPT, DISMISS
@@ -29,44 +29,44 @@ def parser(prog: str, further: Further) -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog=prog, description="The history of the speedups, and the verdict.")
     add = top.add_subparsers(dest="command", required=True, metavar="COMMAND").add_parser
 
-    store = argparse.ArgumentParser(add_help=False)
-    store.add_argument("--storage", type=_folder, default=Path(".benchmarks"), help="the store (default: .benchmarks)")
+    kept = argparse.ArgumentParser(add_help=False)
+    kept.add_argument("--storage", type=_folder, default=Path(".benchmarks"), help="the store (default: .benchmarks)")
     rule = argparse.ArgumentParser(add_help=False)
     rule.add_argument("--smallest", type=share, default=Rule().smallest, help="smallest loss that fails (default: 1%%)")
     suite = argparse.ArgumentParser(add_help=False, parents=[rule])
     suite.add_argument("--false-alarms", type=chance, default=SuiteRule().false_alarms, help="default: 1/1000")
 
-    history = add("history", parents=[store, suite], help="show the series, their runs and states")
+    history = add("history", parents=[kept, suite], help="show the series, their runs and states")
     history.add_argument("cell", nargs="?", metavar="CELL", help="one series, run by run: its name, part of it, or id")
     history.add_argument("--json", action="store_true", help="as JSON")
-    history.set_defaults(run=commands.history)
+    history.set_defaults(run=store.history)
 
-    report = add("report", parents=[store, suite], help="write the report: one page of HTML on the whole history")
+    report = add("report", parents=[kept, suite], help="write the report: one page of HTML on the whole history")
     report.add_argument("file", metavar="FILE.html", type=Path, nargs="?", default=Path("speedup.html"))
     report.add_argument("--title", help=f"default: {TITLE}")
-    report.set_defaults(run=commands.report)
+    report.set_defaults(run=store.report)
 
     for kind, what in ((ACCEPT, "accept a change as the new level"), (DISMISS, "dismiss a change as noise")):
-        decide = add(kind, parents=[store, suite], help=what)
+        decide = add(kind, parents=[kept, suite], help=what)
         decide.add_argument("cell", metavar="CELL", help="name of a series, part of it, its id, or all")
         decide.add_argument(
             "--since", required=kind == ACCEPT, metavar="RUN", help="first run of the change, such as 2026-11-20"
         )
         decide.add_argument("--reason", required=True, help="why; it is kept in the history")
-        decide.set_defaults(run=commands.decide, kind=kind)
+        decide.set_defaults(run=store.decide, kind=kind)
 
-    prune = add("prune", parents=[store, suite], help="delete old runs")
+    prune = add("prune", parents=[kept, suite], help="delete old runs")
     prune.add_argument(
         "--keep", type=positive, required=True, metavar="N", help="keep the newest N runs of each series"
     )
     prune.add_argument("--dry-run", action="store_true", help="only say what would be deleted")
-    prune.set_defaults(run=commands.prune)
+    prune.set_defaults(run=store.prune)
 
-    sync = add("sync", parents=[store], help="bring the store and a git branch together")
+    sync = add("sync", parents=[kept], help="bring the store and a git branch together")
     sync.add_argument("--remote", default="origin", help="name or address of the remote (default: %(default)s)")
     sync.add_argument("--branch", default=BRANCH, help="default: %(default)s")
     sync.add_argument("--fetch-only", action="store_true", help="fetch only, send nothing")
-    sync.set_defaults(run=commands.sync)
+    sync.set_defaults(run=store.sync)
 
     replay = add("replay", parents=[rule], help="judge one series of numbers from a CSV file")
     replay.add_argument(
@@ -76,10 +76,10 @@ def parser(prog: str, further: Further) -> argparse.ArgumentParser:
         help="columns: night,log_speedup (or speedup),se[,remeasured,machine]; the oldest run first",
     )
     replay.add_argument("--false-alarms", type=chance, default=Rule().false_alarms, help="default: 1/2000")
-    replay.set_defaults(run=commands.replay)
+    replay.set_defaults(run=store.replay)
 
     example = add("example", help="print a test to begin with: example > test_speedup.py")
-    example.set_defaults(run=commands.example)
+    example.set_defaults(run=store.example)
 
     add("ab", help="measure two versions in turn: is B slower than A?", add_help=False)
     for name, (what, _) in further.items():
@@ -108,7 +108,7 @@ def run(arguments: Sequence[str], prog: str, further: Further, cells: Sequence[s
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors=IN_ITS_PLACE)
     if arguments and arguments[0] == "ab":
-        from . import ab  # it needs packages that nothing else does
+        from .versus import ab  # it needs packages that nothing else does
 
         return ab.main(arguments[1:], f"{prog} ab", cells)
     if arguments and arguments[0] in further:
@@ -118,7 +118,7 @@ def run(arguments: Sequence[str], prog: str, further: Further, cells: Sequence[s
     try:
         chosen.run(chosen)
         sys.stdout.flush()
-    except commands.CommandError as error:
+    except store.CommandError as error:
         print(harmless(f"{prog} {chosen.command}: {error}"), file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from .session import hookspecs as hooks
-from .session import options
+from .session import hookspecs, options
 from .session.names import COST_MARK, FIXTURE, is_cell, name_cells
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
     with contextlib.suppress(ValueError):  # an installed copy of this plugin has added them already
-        pluginmanager.add_hookspecs(hooks)
+        pluginmanager.add_hookspecs(hookspecs)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -12,7 +12,7 @@ import pytest
 from pytest_benchmark.storage.file import FileStorage
 
 from ..keep.storage import WholeFileStorage
-from . import signals as interrupts
+from . import signals
 from .names import is_cell
 from .session import Session
 
@@ -57,7 +57,7 @@ class Adopted:
                 session.handle_loading()
             except ValueError as error:  # what is given is neither a file nor a pattern
                 raise pytest.UsageError(f"--benchmark-compare: {error}") from None
-        config.add_cleanup(interrupts.install(self._ours.signals))
+        config.add_cleanup(signals.install(self._ours.signals))
 
     def before_the_end(self) -> None:
         """Give pytest-benchmark what it saves and checks."""

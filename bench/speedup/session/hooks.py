@@ -10,7 +10,7 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from ..measure.cell import BLOCK, TEST_FAILED
-from . import end as ending
+from . import end
 from .benchmark import Adopted
 from .fixture import Speedup
 from .names import is_cell
@@ -89,4 +89,4 @@ class Measuring:
             yield
         finally:  # also if --benchmark-compare-fail makes pytest-benchmark raise
             if self.session.cells:
-                ending.tell(self.session, terminalreporter)
+                end.tell(self.session, terminalreporter)
