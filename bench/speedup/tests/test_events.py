@@ -8,8 +8,10 @@ import math
 import numpy as np
 import pytest
 
+from bench.speedup.judge.levels import is_of_several
+from bench.speedup.judge.segment import Segment
 from bench.speedup.judge.series import judge
-from bench.speedup.judge.verdict import LEARNING, OK, RECOVERED, REGRESSED, SUSPECT, Night, Verdict
+from bench.speedup.judge.verdict import LEARNING, OK, RECOVERED, REGRESSED, SUSPECT, Columns, Night, Verdict
 from bench.speedup.judge.verdicts import Verdicts
 from bench.speedup.keep.decisions import ACCEPT, DISMISS, Decision
 
@@ -185,3 +187,34 @@ def test_a_rise_above_the_old_level_is_no_recovery() -> None:
     assert "improved" in found.states[70:74]
     assert set(found.states[74:]) == {OK}
     assert found[NIGHTS - 1].segment == 1
+
+
+def level(values: list[float]) -> Segment:
+    runs = Columns([Night(f"{t:04}", value) for t, value in enumerate(values)])
+    found = Segment(runs, learn=10)
+    for t in range(10):
+        found.add(t)
+    found.extend(range(10, 30))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("further", "several"), [((-0.2, 0.0), False), ((-0.2,), False), ((-0.2, -0.2), True), ((0.3, 0.0), False)]
+)
+def test_a_change_needs_a_second_run_that_says_so(further: tuple[float, ...], several: bool) -> None:
+    segment = level([*nights(count=30), *further])
+    assert is_of_several(segment, range(30, 30 + len(further))) is several
+
+
+def test_what_is_said_is_of_the_present_level() -> None:
+    found = said(levels((50, 0.95), (100, 0.76)))
+    assert (found[149].since, found[149].nights, found[149].compared) == ("0100", 50, 50)
+    mended = said(levels((50, 0.5), (80, 0.9)))
+    assert mended[149].since in ("0079", "0080", "0081")
+    assert holds(mended[149], 0.9)
+
+
+def test_a_large_loss_that_is_mended_is_over_with_the_second_run() -> None:
+    found = said(levels((50, 0.12), (72, 1.0)))
+    assert found.states[71] == REGRESSED
+    assert found.states[73] == RECOVERED
