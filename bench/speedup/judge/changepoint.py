@@ -82,7 +82,7 @@ def clip_limits(odd: Floats, runs: Floats) -> Floats:
 
 
 def believed_autocorrelation(lagged: Floats, squares: Floats, runs: Floats, doubt: Floats | float = DOUBT) -> Floats:
-    """Return the autocorrelation from run to run to reckon with, from 0 to 0.6.
+    """Return the autocorrelation from run to run to reckon with, from 0 to `MOST_AUTOCORRELATION`.
 
     Parameters
     ----------
@@ -176,7 +176,7 @@ def limit_for(false_alarms: float) -> float:
 
     Notes
     -----
-    The logarithm of that chance is linear in the limit, and -0.15 - 1.35 × limit was fitted to independent normal
+    The logarithm of that chance is linear in the limit, and -0.1 - 1.35 × limit was fitted to independent normal
     runs; ``python -m bench simulate --limits`` shows how well. R minus the number of runs is a martingale, so
     that the chance is below exp(-limit) whatever the fit (Pollak, 1987).
 
