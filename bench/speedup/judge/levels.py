@@ -25,7 +25,9 @@ REGAINED = math.log(1000)
 REGAINED_RUNS = 2
 """Runs that these odds come from, at least."""
 ADOPTED, WITHDRAWN = "adopted", "withdrawn"
+"""What becomes of a change that is asked again."""
 NEVER = 2**31
+"""Runs until nothing open is asked again."""
 AS_LIKELY = 3.0
 """Log of the odds at which the runs of a machine are on the old level, and not on the new one."""
 

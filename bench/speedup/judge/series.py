@@ -32,6 +32,8 @@ from .verdicts import Make, Verdicts
 
 RULE = Rule()
 
+LOW = {False: "low once; one run decides nothing", True: "low in two measurements"}
+"""What is said of a low run, by whether a second measurement confirmed it."""
 SETTLES = "A against B on one machine tells (`ab`), or runs on one that was there before"
 FEWEST, MOST = 32, 1024
 """Runs that are looked at in one go."""
@@ -145,8 +147,8 @@ class _Stream:
         self.said.tell([t], verdict.state, self.number, lambda _: verdict)
 
     def _carry_out(self, decision: Decision) -> None:
-        self._forget_lows()
-        self.strangers, self.noted = None, None
+        self._forget()
+        self.strangers = None
         if decision.kind == ACCEPT:
             # It takes effect with the first run of the change. Only one machine may have changed: none is known now.
             new = self.levels.measure.followed_by([], self.rule.learn)
@@ -188,7 +190,7 @@ class _Stream:
         state = SUSPECT if is_low else LEARNING
         reason = f"{n} of {self.rule.learn} earlier runs"
         if is_low:
-            reason += ", low in two measurements" if confirmed else ", low once; one run decides nothing"
+            reason += f", {LOW[confirmed]}"
         change, interval = float(outlook.change[0]), outlook.expected.interval(0)
         self._tell(t, Verdict(name, state, None, change, interval, compared=n, reason=reason))
 
@@ -315,7 +317,7 @@ class _Stream:
         z = float(outlook.any_loss.z[0])
         reason = f"{n} runs"
         if is_low:
-            reason = "low in two measurements" if confirmed else "low once; one run decides nothing"
+            reason = LOW[confirmed]
         elif self.levels.risen:
             reason = f"better by {n} of {self.rule.learn} runs, then that is the level"
         change, interval = float(outlook.change[0]), outlook.expected.interval(0)
@@ -329,8 +331,9 @@ class _Stream:
             for code in np.unique(self.runs.codes[at]).tolist():
                 self.own_lows[code].add(is_low=is_low, confirmed=confirmed)
 
-    def _forget_lows(self) -> None:
-        self.lows, self.own_lows = Lows(), defaultdict(Lows)
+    def _forget(self) -> None:
+        """Begin to count low runs and notes anew, on another level."""
+        self.lows, self.own_lows, self.noted = Lows(), defaultdict(Lows), None
 
     def _changed(self, t: int, outlook: Outlook, confirmed: bool) -> bool:
         """Say what is to be said of a run that ends a change of level; return whether there is one."""
@@ -418,8 +421,7 @@ class _Stream:
 
     def _lost(self, t: int, index: int, machine: int | None = None) -> None:
         """Go to a lower level, with the machines that are on it."""
-        self._forget_lows()
-        self.noted = None
+        self._forget()
         before = self.segment.until(index)
         at = self._after(index, machine)
         saying = self.levels.whose(at, before)
@@ -459,8 +461,7 @@ class _Stream:
     def _risen(self, t: int, index: int) -> None:
         """Go to a higher level: an earlier one, or one that is to count when it has enough runs."""
         lost = self.levels.state
-        self._forget_lows()
-        self.noted = None
+        self._forget()
         at = self.segment.runs_from(index)
         back = self.levels.move(index, t)
         if self.levels.state:
@@ -480,7 +481,7 @@ class _Stream:
 
     def _back(self, t: int, at: Sequence[int], lost: str | None) -> None:
         """Say that these runs are on the level that counts, from which others were lost, or not."""
-        self._forget_lows()
+        self._forget()
         names, n = self.runs.names, self.segment.n - len(at)
         if self.is_part:
             self.ended = t
