@@ -1,1 +1,1 @@
-"""Keeping: saved runs, people's decisions and curves in a store, and the store on a git branch."""
+"""Keeping: saved runs, decisions, what was settled and curves in a store, and the store on a git branch."""

@@ -6,11 +6,10 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from .files import add_lines, read_lines
+from .files import add_lines, read_lines, stamp
 
 FILE = "curves.jsonl"
 """In the folder of the store; one curve a line, a later one of the same title in place of an earlier one."""
@@ -68,8 +67,7 @@ def keep(store: Path, curve: Curve) -> None:
     OSError
         If the store cannot be written.
     """
-    at = datetime.now(UTC).isoformat(timespec="seconds")
-    add_lines(store / FILE, [json.dumps({"at": at, **curve.as_json()}, ensure_ascii=True)])
+    add_lines(store / FILE, [json.dumps({"at": stamp(), **curve.as_json()}, ensure_ascii=True)])
 
 
 def read_curves(store: Path) -> tuple[list[Curve], list[str]]:

@@ -6,12 +6,11 @@ import getpass
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from ..measure.cell import Fingerprint
-from .files import NewerSchema, add_lines, read_lines
+from .files import add_lines, known_schema, read_lines, stamp
 
 FILE = "decisions.jsonl"
 """In the folder of the store; one decision a line. pytest-benchmark reads files that end in ``.json`` only."""
@@ -94,8 +93,7 @@ def _entry(parts: Any) -> Entry:
     texts = (entry.since, entry.until, entry.reason, entry.by, entry.at)
     if entry.kind not in (ACCEPT, DISMISS) or not all(isinstance(text, str) for text in texts):
         raise ValueError(entry.kind)
-    if entry.schema > SCHEMA:
-        raise NewerSchema(f"its schema {entry.schema} is newer than this program's ({SCHEMA})")
+    known_schema(entry.schema, SCHEMA)
     Fingerprint.from_json(entry.series)
     return entry
 
@@ -108,7 +106,7 @@ def decide(store: Path, kind: str, series: Iterable[Fingerprint], *, since: str,
     OSError
         If the store cannot be written.
     """
-    at = datetime.now(UTC).isoformat(timespec="seconds")
+    at = stamp()
     entries = [Entry(kind, one.as_json(), since, until, reason, _user(), at) for one in series]
     # Two people who decide at once do not overwrite each other.
     add_lines(store / FILE, [json.dumps(asdict(entry), ensure_ascii=True) for entry in entries])

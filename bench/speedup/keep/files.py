@@ -10,6 +10,7 @@ import stat
 import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,6 +25,17 @@ LARGEST = 2**28
 
 class NewerSchema(ValueError):
     """A line that a newer version of this program wrote; the message says so."""
+
+
+def known_schema(schema: int, known: int) -> None:
+    """Raise `NewerSchema` if a line is of a newer schema than the one that is known."""
+    if schema > known:
+        raise NewerSchema(f"its schema {schema} is newer than this program's ({known})")
+
+
+def stamp() -> str:
+    """Return the time of a line that is written now: ISO 8601, UTC."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 @contextlib.contextmanager
