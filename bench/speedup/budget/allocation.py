@@ -8,11 +8,11 @@ at what the pairs of this run say, so it favours no result.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 from ..keep.earlier import Took
-from ..session.names import Cost
 
 USUAL = 5
 """Pairs of a cell where nothing else is said: enough for an interval, not too many to wait for."""
@@ -24,6 +24,40 @@ TYPICAL_SPREAD = 0.02
 """SD of the log of wait × balance × engine between pairs, where no earlier run tells."""
 LONG = 1 / 20
 """Share of the time beyond which a single pair is enough: it tells as much as several short ones."""
+
+
+@dataclass
+class Cost:
+    """The expected time of a cell, in any unit, as its markers tell it."""
+
+    pair: float = 1.0
+    """Of a pair; the product, where there are several markers."""
+    setup: float = 0.0
+    """Until the first pair."""
+    pairs: int | None = None
+    """How many pairs the cell will ask for."""
+    once: str = ""
+    """What tests have in common that share their runs: their costs add up."""
+
+
+class Mark(Protocol):
+    """A marker of pytest."""
+
+    @property
+    def args(self) -> tuple[Any, ...]: ...
+    @property
+    def kwargs(self) -> Mapping[str, Any]: ...
+
+
+def cost_of(marks: Iterable[Mark]) -> Cost:
+    """Return the expected time of a cell by its markers, the closest to the test first."""
+    cost = Cost()
+    for mark in reversed(list(marks)):  # the closest at the end, as it counts
+        cost.pair *= float(mark.args[0]) if mark.args else 1.0
+        cost.setup += float(mark.kwargs.get("setup", 0.0))
+        cost.pairs = mark.kwargs.get("pairs", cost.pairs)
+        cost.once = mark.kwargs.get("once", cost.once)
+    return cost
 
 
 @dataclass

@@ -6,8 +6,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import pytest
-
 from ..measure.estimate import Spread, margin_of, spread_of
 from ..measure.factors import steady_part
 from ..measure.pairs import Pair
@@ -23,18 +21,6 @@ class PerCell:
     """No cell has fewer pairs."""
     max_time: float = math.inf
     """Seconds within which the pairs of a cell are measured, but for the first one and `min_rounds`."""
-
-    @classmethod
-    def of(cls, config: pytest.Config) -> PerCell:
-        """Return what was given: pytest-benchmark has defaults of its own, which are not meant for minutes."""
-
-        def given(name: str, default: float, otherwise: float) -> float:
-            value = float(config.getoption(f"benchmark_{name}"))
-            option = f"--benchmark-{name.replace('_', '-')}"
-            typed = any(argument.startswith(option) for argument in config.invocation_params.args)
-            return value if typed or value != default else otherwise
-
-        return cls(int(given("min_rounds", 5, cls.min_rounds)), given("max_time", 1.0, cls.max_time))
 
 
 class Pacing:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..measure.cell import AGAIN, BLOCK, OF_A_FAILED_TEST, SIDE_BY_SIDE, Fingerprint
+from ..measure.cell import AGAIN, BLOCK, JUDGED, OF_A_FAILED_TEST, SIDE_BY_SIDE, Fingerprint
 from ..measure.costs import COST
 from ..measure.estimate import KNOWN, from_json
 from ..measure.factors import FACTORS
@@ -299,7 +299,8 @@ def _cell(block: Mapping[str, Any], run: Shared, number: int) -> tuple[Kind, byt
     known = from_json(block.get(KNOWN) or {})
     facts = {name: str(block[name]) for name in block.get("facts", ()) if name in block}
     unit = str(block[COST].get("unit", "s") if is_cost else "s")
-    name, side_by_side = block.get("name"), SIDE_BY_SIDE in block
+    name = block.get("name")
+    side_by_side = SIDE_BY_SIDE in block and not block[SIDE_BY_SIDE].get(JUDGED)
     key = repr((run.key, block["fingerprint"], name, is_cost, side_by_side, unit))
     kind = _KINDS.get(key)
     if kind is None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import numpy as np
 
+from .checks import checked_count
 from .costs import COST, Costs
 from .estimate import KNOWN
 from .pairs import PROTOCOL, Measurement
@@ -34,6 +36,9 @@ CURVES = "curves"
 """Key in the block of further curves that belong to the cell."""
 SIDE_BY_SIDE = "side_by_side"
 """Key in the block of one of several engines that were measured side by side."""
+
+JUDGED = "judged"
+"""Key in that entry of one that has a verdict like any other cell."""
 
 _OF_THE_CELL = {
     "facts",
@@ -72,18 +77,40 @@ def plain_facts(facts: Mapping[str, Any]) -> dict[str, Plain]:
             value = value.item()
         if not isinstance(value, Plain):
             raise ValueError(f"facts: {name} must be a number, a string or a bool, not {type(value).__name__}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"facts: {name} must be a finite number, not {value}")
         found[name] = value
     return found
 
 
+class About(TypedDict, total=False):
+    """What a test may say of its cell beside the CPU limit: see `Subject`."""
+
+    workload: str | None
+    engine: str
+    data: str
+    data_name: str
+    facts: Mapping[str, Plain] | None
+    formerly: Sequence[str]
+    shape: str
+
+
 @dataclass(frozen=True)
 class Subject:
-    """What a cell is about: what a test says of its fingerprint, and what else is stored with it."""
+    """What a cell is about: what a test says of its fingerprint, and what else is stored with it.
+
+    Raises
+    ------
+    ValueError
+        If `workload` or `engine` is empty, `cpus` is no whole number of at least 1, or a fact cannot be stored.
+    TypeError
+        If a name is no string.
+    """
 
     workload: str
-    """Name of what is trained or done. A series goes on as long as it stays the same."""
+    """Name of what is trained or done. A series goes on as long as it stays the same, whatever becomes of the test."""
     engine: str
-    """Name of what does it."""
+    """Name of what trains in parallel."""
     cpus: int
     """The CPU limit."""
     data: str = ""
@@ -91,19 +118,29 @@ class Subject:
     data_name: str = ""
     """What to call the data."""
     facts: Mapping[str, Plain] = field(default_factory=dict)
-    """Further plain numbers and strings."""
+    """Further plain numbers and strings to store with the cell."""
     formerly: Sequence[str] = ()
     """Earlier names of the workload: what was stored under them belongs to this series."""
     shape: str = ""
-    """What it runs on beside this machine, in words, such as the nodes of a cluster; part of its machine."""
+    """What it runs on beside this machine, in words, such as ``2 nodes of 1 CPU``; part of its machine."""
 
     def __post_init__(self) -> None:
         for name in ("workload", "engine", "data", "data_name", "shape"):
-            if not isinstance(getattr(self, name), str):
-                raise TypeError(f"{name} must be a string, not {type(getattr(self, name)).__name__}")
+            value = getattr(self, name)
+            if not isinstance(value, str):
+                raise TypeError(f"{name} must be a string, not {type(value).__name__}")
+            if name in ("workload", "engine") and not value.strip():
+                raise ValueError(f"{name} must be a name, not {value!r}")
         if isinstance(self.formerly, str) or not all(isinstance(name, str) for name in self.formerly):
             raise TypeError(f"formerly must be a list of names, not {self.formerly!r}")
+        object.__setattr__(self, "cpus", checked_count("cpus", self.cpus))
         object.__setattr__(self, "facts", plain_facts(self.facts))
+
+    @classmethod
+    def of(cls, test: str, cpus: int, **about: Unpack[About]) -> Subject:
+        """Return what a test is about; it has the name of the test if no other is given."""
+        given: dict[str, Any] = {name: value for name, value in about.items() if value is not None}
+        return cls(**{"workload": test, "engine": PARALLEL, "cpus": cpus, **given})
 
 
 @dataclass(frozen=True)
@@ -245,45 +282,54 @@ def _digest(key: tuple[Any, ...]) -> str:
 
 @dataclass(frozen=True)
 class Cell:
-    """A measured cell."""
+    """A measured cell: what is judged, saved and shown of it."""
 
     nodeid: str
     name: str
     """What to call it, made when the test was collected; it can be typed after ``-k``."""
+    subject: Subject
     fingerprint: Fingerprint
     measurement: Measurement | Costs
     """The first one."""
-    block: Mapping[str, Any]
-    """What is stored."""
+    took: Mapping[str, float] = field(default_factory=dict)
+    """How long it took: seconds and pairs."""
+    curves: Sequence[Mapping[str, Any]] = ()
+    """Further curves that belong to it, as they are stored."""
     again: Measurement | None = None
     """The second one, if the first was suspect."""
     suspicion: str = ""
     """Why it was measured again."""
     group: str = ""
-    """What it was measured side by side with; such a cell is shown beside the others, and not judged."""
+    """What it was measured side by side with."""
     showing: Showing | None = None
     """What else was seen of an engine there."""
+    judged: bool = True
+    """Whether a verdict is asked for; what is not judged is shown with the others of its group."""
     apart: str = ""
     """Why it is no run of its series, such as that its test failed; empty if it is one."""
     location: tuple[str, int] = ("", 0)
     """File of the test, from the root folder of the session, and its line, from 1."""
 
+    def as_json(self) -> dict[str, Any]:
+        """Return what is stored of it, as plain numbers and strings."""
+        fingerprint = self.fingerprint
+        return {
+            **self.subject.facts,
+            "facts": list(self.subject.facts),
+            "name": self.name,
+            "workload": fingerprint.workload,
+            "engine": fingerprint.engine,
+            "models": fingerprint.models,
+            "cpus": fingerprint.cpus,
+            "fingerprint": fingerprint.as_json(),
+            **self.measurement.as_json(),
+            TOOK: dict(self.took),
+            **({CURVES: list(self.curves)} if self.curves else {}),
+            **({AGAIN: {"suspicion": self.suspicion, **self.again.as_json()}} if self.again else {}),
+            **({SIDE_BY_SIDE: self._side_by_side} if self.showing else {}),
+        }
+
     @property
-    def is_judged(self) -> bool:
-        """Whether a verdict is asked for: not on engines side by side, and not on what is kept apart."""
-        return not (self.group or self.apart)
-
-
-def block_of(name: str, subject: Subject, fingerprint: Fingerprint, measurement: Measurement | Costs) -> dict[str, Any]:
-    """Return what is stored of a cell, as plain numbers and strings."""
-    return {
-        **subject.facts,
-        "facts": list(subject.facts),
-        "name": name,
-        "workload": fingerprint.workload,
-        "engine": fingerprint.engine,
-        "models": fingerprint.models,
-        "cpus": fingerprint.cpus,
-        "fingerprint": fingerprint.as_json(),
-        **measurement.as_json(),
-    }
+    def _side_by_side(self) -> dict[str, Any]:
+        seen = self.showing.facts if self.showing else {}
+        return {"group": self.group, **seen, **({JUDGED: True} if self.judged else {})}

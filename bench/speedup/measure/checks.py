@@ -9,10 +9,14 @@ import time
 from collections.abc import Callable, Sequence
 from numbers import Real
 
-from .fits import FitSeconds, Tasks
+from .fits import FitSeconds, Tasks, check_positive
 
 TOLERANCE = 1.01
 """Fits cannot take longer than the run that they are part of, but the clocks of the two may differ a little."""
+MORE_AT_ONCE = 1.05
+"""So many times the CPU limit the fits of a run may take together: they may wait for a CPU, and clocks differ."""
+HARDLY = 0.01
+"""Share of a run that its fits take at least: what is below was not measured in seconds."""
 CLOCK_TICK_S = 0.02
 """CPU seconds may be counted in ticks of the system's clock."""
 _CPU_CLOCKS = (time.process_time, time.thread_time)
@@ -94,9 +98,15 @@ def check_counts(fits: Sequence[FitSeconds], tasks: Tasks, pieces: Sequence[int]
 
 
 def check_seconds(
-    fits: Sequence[FitSeconds], tasks: Tasks, sequential_s: float, parallel_s: float, machine_cpus: int | None
+    fits: Sequence[FitSeconds],
+    tasks: Tasks,
+    sequential_s: float,
+    parallel_s: float,
+    *,
+    cpus: int,
+    machine_cpus: int | None,
 ) -> None:
-    """Refuse fits that take longer than their run, or more CPU time than there are CPUs.
+    """Refuse fits that take longer than their run, hardly any of it, or more CPU time than there are CPUs.
 
     Parameters
     ----------
@@ -106,6 +116,8 @@ def check_seconds(
         Of the parallel run.
     sequential_s, parallel_s : float
         Wall-clock seconds of the two runs.
+    cpus : int
+        The CPU limit of the parallel run.
     machine_cpus : int or None
         CPUs of the machine that trains; ``None`` if it is another one.
 
@@ -114,6 +126,7 @@ def check_seconds(
     ValueError
         If one cannot be; the message names the fit and the likely cause.
     """
+    check_positive(second for task in (fits, *tasks) for fit in task for second in fit)
     total = math.fsum(fit.wall_s for fit in fits)
     if total > TOLERANCE * sequential_s:
         raise ValueError(
@@ -127,13 +140,22 @@ def check_seconds(
                 f"task {number} of the parallel run reports {length:.3g} s, and the whole run took {parallel_s:.3g} s: "
                 "its fits are not timed in seconds, or not those of this run"
             )
-    if machine_cpus is None:
-        return
+    together = math.fsum(fit.wall_s for task in tasks for fit in task)
+    if together > MORE_AT_ONCE * cpus * parallel_s:
+        raise ValueError(
+            f"the fits of the parallel run add up to {together:.3g} s, and it took {parallel_s:.3g} s with "
+            f"cpus={cpus}: more fits ran at once than that, or the run returned before they were done"
+        )
     arms = {"sequential": fits, "parallel": [fit for task in tasks for fit in task]}
     for name, timed in arms.items():
         for number, fit in enumerate(timed, start=1):
-            if fit.cpu_s > TOLERANCE * machine_cpus * fit.wall_s + CLOCK_TICK_S:
+            if machine_cpus is not None and fit.cpu_s > TOLERANCE * machine_cpus * fit.wall_s + CLOCK_TICK_S:
                 raise ValueError(
                     f"fit {number} of the {name} run reports {fit.cpu_s:.3g} CPU seconds in {fit.wall_s:.3g} s, on "
                     f"{machine_cpus} CPUs: a fit is (wall seconds, CPU seconds), in this order"
                 )
+    if total < HARDLY * sequential_s or together < HARDLY * total:
+        raise ValueError(
+            f"the fits of the sequential run add up to {total:.3g} s of {sequential_s:.3g} s, those of the parallel "
+            f"run to {together:.3g} s: they are not timed in seconds, or are not all that the runs do"
+        )

@@ -20,7 +20,7 @@ from .estimate import Spreads, pooled_by_name
 from .fits import Run
 from .machine import Meter
 from .pairs import Measurement
-from .rounds import PairedRounds
+from .rounds import PairedRounds, Stopwatch
 
 FLOOR = "floor"
 """Name of the contestant that the others are compared with: what the hardware itself gives to busy CPUs."""
@@ -51,6 +51,8 @@ class Contestant:
     name: str
     start: Callable[[], AbstractContextManager[Trainer]]
     """Starts it; leaving the context ends it."""
+    judged: bool = False
+    """Whether a verdict is asked for, as of any other cell."""
 
 
 @dataclass
@@ -169,7 +171,13 @@ def _visit(
                 trainer.run()
             seen.memory_bytes = peak()
         rounds = PairedRounds(
-            sequential, trainer.run, cpus=cpus, rounds=PAIRS, meter=meter(), timer=clock, pieces=trainer.pieces
+            sequential,
+            trainer.run,
+            cpus=cpus,
+            rounds=PAIRS,
+            meter=meter(),
+            stopwatch=Stopwatch(clock),
+            pieces=trainer.pieces,
         )
         seen.measurements.append(rounds.measure())
 

@@ -42,6 +42,7 @@ class Costs(ByQuantity):
     known: Spreads = field(default_factory=dict)
     """What was known before of how far pairs lie apart, by quantity."""
 
+    names = (COST,)
     models = 0  # trained
     troubles: tuple[str, ...] = ()
 
@@ -53,6 +54,16 @@ class Costs(ByQuantity):
             BARE: [pair.bare for pair in self.pairs],
             COST: [pair.bare / pair.own for pair in self.pairs],
         }
+
+    @property
+    def sequential_s(self) -> float:
+        """The geometric mean of the bare means, in its unit."""
+        return self.bare.value
+
+    @property
+    def parallel_s(self) -> float:
+        """The geometric mean of the engine's cost, in its unit."""
+        return self.own.value
 
     @property
     def own(self) -> Estimate:
@@ -78,8 +89,8 @@ class Costs(ByQuantity):
             "speedup": ratio.value,
             "ci95": [ratio.low, ratio.high],
             "log_se": ratio.log_se,
-            "sequential_s": self.bare.value,
-            "parallel_s": self.own.value,
+            "sequential_s": self.sequential_s,
+            "parallel_s": self.parallel_s,
             COST: {
                 "unit": self.unit,
                 "against": self.against,

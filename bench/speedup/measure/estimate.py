@@ -150,6 +150,16 @@ class ByQuantity:
         """How far these pairs lie apart, by quantity."""
         return {name: spread_of(values) for name, values in self.quantities.items()}
 
+    @property
+    @abstractmethod
+    def names(self) -> tuple[str, ...]:
+        """The quantities that are judged."""
+
+    @property
+    def judged(self) -> dict[str, Estimate]:
+        """The estimate of each quantity that is judged, by name."""
+        return {name: self.mean(name) for name in self.names}
+
     def mean(self, quantity: str) -> Estimate:
         """Return the geometric mean of a quantity, with its interval."""
         return geometric_mean(self.quantities[quantity], self.known.get(quantity))

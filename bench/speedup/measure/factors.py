@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from .fits import FitSeconds
+from .fits import FitSeconds, check_positive
 
 
 class Timings(NamedTuple):
@@ -125,8 +125,9 @@ def makespan(seconds: Iterable[float], cpus: int) -> float:
     float
         Seconds; 0 for no tasks.
     """
-    free_at = [0.0] * cpus
-    for length in seconds:
+    lengths = list(seconds)
+    free_at = [0.0] * max(1, min(cpus, len(lengths)))
+    for length in lengths:
         heapq.heapreplace(free_at, free_at[0] + length)
     return max(free_at)
 
@@ -198,10 +199,7 @@ def factors_of(
         )
     if not fits:
         raise ValueError("the two runs reported no fits")
-    times = [sequential_s, parallel_s, *(second for fit in [*fits, *parallel] for second in fit)]
-    for second in times:
-        if not (math.isfinite(second) and second > 0):
-            raise ValueError(f"every time must be a positive number of seconds, not {second!r}")
+    check_positive([sequential_s, parallel_s, *(second for fit in [*fits, *parallel] for second in fit)])
     d, c = (math.fsum(column) for column in zip(*fits, strict=True))
     w, k = (math.fsum(column) for column in zip(*parallel, strict=True))
     shortest = makespan((math.fsum(fit.wall_s for fit in task) for task in tasks), cpus)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from numbers import Real
 from typing import Any, NamedTuple
 
@@ -46,11 +48,56 @@ def timed(fit: Callable[..., object], *args: Any, **kwargs: Any) -> FitSeconds:
     Returns
     -------
     FitSeconds
-        Wall-clock seconds, and CPU seconds of this process with all its threads.
+        Wall-clock seconds, and CPU seconds of this process with all its threads; where several fits are timed in
+        threads of one process at once, those of the thread alone: what it lets other threads do is not in it.
     """
-    wall, cpu = time.perf_counter(), time.process_time()
-    fit(*args, **kwargs)
-    return FitSeconds(cpu_s=time.process_time() - cpu, wall_s=time.perf_counter() - wall)
+    this = _Timed()
+    with _LOCK:
+        _RUNNING.append(this)
+        for one in _RUNNING if len(_RUNNING) > 1 else ():
+            one.beside_others = True
+    wall, cpu, of_thread = time.perf_counter(), time.process_time(), time.thread_time()
+    try:
+        fit(*args, **kwargs)
+        cpu_s, of_thread_s = time.process_time() - cpu, time.thread_time() - of_thread
+        return FitSeconds(time.perf_counter() - wall, of_thread_s if this.beside_others else cpu_s)
+    finally:
+        with _LOCK:
+            _RUNNING.remove(this)
+
+
+class _Timed:
+    """A call of `timed` that has not returned."""
+
+    beside_others = False
+
+
+_LOCK = threading.Lock()
+_RUNNING: list[_Timed] = []
+
+
+def drained(reported: object) -> object:
+    """Return a report with all that reads it lazily read: ``map``, ``imap`` or a generator work while they are read."""
+    if isinstance(reported, list | tuple | np.ndarray | str | bytes | Mapping) or not isinstance(reported, Iterable):
+        whole = reported
+    else:
+        whole = list(reported)
+    if isinstance(whole, list | tuple) and any(isinstance(task, Iterator) for task in whole):
+        return [list(task) if isinstance(task, Iterator) else task for task in whole]
+    return whole
+
+
+def check_positive(seconds: Iterable[float]) -> None:
+    """Refuse times that are none.
+
+    Raises
+    ------
+    ValueError
+        If one is not a positive number.
+    """
+    for second in seconds:
+        if not (math.isfinite(second) and second > 0):
+            raise ValueError(f"every time must be a positive number of seconds, not {second!r}")
 
 
 def as_tasks(reported: object) -> Tasks:

@@ -21,13 +21,19 @@ def usable_cpus() -> int:
     """Return how many CPUs this process may use, given its affinity and the limits of its container."""
     import joblib  # not above: no command asks
 
-    return int(joblib.cpu_count())
+    try:
+        return int(joblib.cpu_count())
+    except ValueError:  # LOKY_MAX_CPU_COUNT is no number
+        return (
+            len(psutil.Process().cpu_affinity()) if hasattr(psutil.Process, "cpu_affinity") else psutil.cpu_count() or 1
+        )
 
 
 def machine_facts(machine_info: Mapping[str, Any]) -> dict[str, str | int]:
     """Return the CPU model and the size of the machine as plain values, from pytest-benchmark's facts about it."""
     cpu = machine_info.get("cpu") or {}
-    model = cpu.get("brand_raw") or machine_info.get("processor") or platform.machine() or "unknown"
+    brand = cpu.get("brand_raw") if isinstance(cpu, Mapping) else str(cpu)  # a hook may have made a text of it
+    model = brand or machine_info.get("processor") or platform.machine() or "unknown"
     return {
         "cpu_model": str(model),
         "usable_cpus": usable_cpus(),

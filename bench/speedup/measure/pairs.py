@@ -104,6 +104,9 @@ class Measurement(ByQuantity):
     known: Spreads = field(default_factory=dict)
     """What was known before of how far pairs lie apart, by quantity."""
 
+    names = (SPEEDUP, *FACTORS)
+    unit = "s"
+
     @property
     def models(self) -> int:
         """How many models a run trains."""

@@ -3,23 +3,56 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import inspect
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any
-
-from pytest_benchmark.fixture import PauseInstrumentation
 
 from .checks import check_counts, check_run, check_seconds, check_timer
 from .factors import factors_of
-from .fits import DIGITS, FitSeconds, Run, Tasks, as_tasks
+from .fits import DIGITS, FitSeconds, Run, Tasks, as_tasks, drained
 from .machine import Meter, is_heavy
 from .pairs import PARALLEL_FIRST, SEQUENTIAL_FIRST, Measurement, Pair
 
 
 class UnfairPair(Exception):
     """Raised by a run that must not count (a worker died, or was started anew): the pair is measured again."""
+
+
+@dataclass(frozen=True)
+class Stopwatch:
+    """What a run is timed with."""
+
+    timer: Callable[[], float] = time.perf_counter
+    """Seconds."""
+    disable_gc: bool = False
+    """Whether a run is timed without Python's garbage collection."""
+    paused: Callable[[], AbstractContextManager[object]] = contextlib.nullcontext
+    """Keeps tracers and profilers out of a run."""
+
+    def __post_init__(self) -> None:
+        check_timer(self.timer)
+
+    def time(self, run: Run) -> tuple[Any, float]:
+        """Return what a run reports, and its seconds."""
+        enabled = gc.isenabled()
+        if self.disable_gc:
+            gc.disable()
+        try:
+            with self.paused():
+                start = self.timer()
+                report = run()
+                if inspect.iscoroutine(report):
+                    report = asyncio.run(report)
+                report = drained(report)
+                return report, self.timer() - start
+        finally:
+            if enabled:
+                gc.enable()
 
 
 class PairedRounds:
@@ -42,10 +75,8 @@ class PairedRounds:
         Called before every parallel run; not timed.
     pieces : sequence of int
         Into how many parts the parallel run can divide each fit at most; empty if none can be divided.
-    timer : callable
-        Seconds.
-    disable_gc : bool
-        Whether a run is timed without Python's garbage collection.
+    stopwatch : Stopwatch
+        What they are timed with.
     """
 
     def __init__(
@@ -59,21 +90,20 @@ class PairedRounds:
         enough: Callable[[Sequence[Pair]], bool] | None = None,
         prepare: Callable[[], object] | None = None,
         pieces: Sequence[int] = (),
-        timer: Callable[[], float] = time.perf_counter,
-        disable_gc: bool = False,
+        stopwatch: Stopwatch = Stopwatch(),
     ) -> None:
         self._runs = {"sequential": sequential, "parallel": parallel}
-        check_timer(timer)
         for name, run in self._runs.items():
             check_run(name, run)
+        if not (prepare is None or callable(prepare)):
+            raise TypeError(f"prepare must be callable, not {type(prepare).__name__}")
         self._cpus = cpus
         self._rounds = rounds
         self._meter = meter
         self._enough = enough or (lambda pairs: len(pairs) >= rounds)
         self._prepare = prepare
         self._pieces = tuple(pieces)
-        self._timer = timer
-        self._disable_gc = disable_gc
+        self._stopwatch = stopwatch
 
     def try_once(self) -> None:
         """Try both runs once, untimed, and check that what they report fits together.
@@ -126,7 +156,8 @@ class PairedRounds:
             tasks,
             seconds["sequential"],
             seconds["parallel"],
-            self._meter.machine_cpus if self._meter else None,
+            cpus=self._cpus,
+            machine_cpus=self._meter.machine_cpus if self._meter else None,
         )
         foreign, unfair = None, ""
         if self._meter is not None:
@@ -155,28 +186,10 @@ class PairedRounds:
             try:
                 if arm == "parallel" and self._prepare is not None:
                     self._prepare()
-                reported, seconds[arm] = self._timed(self._runs[arm])
+                reported, seconds[arm] = self._stopwatch.time(self._runs[arm])
                 reports[arm] = as_tasks(reported)
             except UnfairPair as reason:
                 raise UnfairPair(f"{arm} run: {reason}") from reason
         fits = tuple(fit for task in reports["sequential"] for fit in task)
         check_counts(fits, reports["parallel"], self._pieces)
         return fits, reports["parallel"], seconds
-
-    def _timed(self, run: Run) -> tuple[Any, float]:
-        """Time a run as ``benchmark.pedantic`` times a round."""
-        enabled = gc.isenabled()
-        if self._disable_gc:
-            gc.disable()
-        try:
-            with PauseInstrumentation():
-                start = self._timer()
-                report = run()
-                if inspect.isgenerator(report):
-                    report = list(report)  # the work is done while it is read
-                elif inspect.iscoroutine(report):
-                    report = asyncio.run(report)
-                return report, self._timer() - start
-        finally:
-            if enabled:
-                gc.enable()

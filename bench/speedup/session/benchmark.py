@@ -1,20 +1,28 @@
-"""What changes in pytest-benchmark's own session where there are cells: its store, and what it compares and shows."""
+"""pytest-benchmark's inside: its session, which saves and compares, and its fixture, which holds the rounds of a test.
+
+Nothing else of the plugin touches what pytest-benchmark does not promise.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import math
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pytest_benchmark.fixture import BenchmarkFixture, PauseInstrumentation
 from pytest_benchmark.storage.file import FileStorage
+from pytest_benchmark.utils import get_tag
 
+from ..budget.enough import PerCell
 from ..keep.storage import WholeFileStorage
-from . import signals
+from ..measure.cell import BLOCK, OF_A_FAILED_TEST
+from ..measure.rounds import Stopwatch
 from .names import is_cell
-from .session import Session
 
 SHOWN_BY = {"benchmark_columns": None, "benchmark_group_by": "group", "benchmark_sort": "min"}
 """Options of pytest-benchmark's own table, and what they are if nobody asks for it."""
@@ -22,19 +30,98 @@ MADE_BY = "benchmark_histogram", "benchmark_cprofile", "benchmark_verbose"
 """Options of what is shown together with that table."""
 
 
-class Adopted:
+class Rounds:
+    """pytest-benchmark's fixture of one test: it holds the rounds and what is saved of them."""
+
+    def __init__(self, fixture: BenchmarkFixture) -> None:
+        self._fixture = fixture
+
+    @property
+    def disabled(self) -> bool:
+        """Whether nothing is timed: under ``--benchmark-disable`` and xdist."""
+        return bool(self._fixture.disabled)
+
+    @property
+    def stopwatch(self) -> Stopwatch:
+        """What a run is timed with, as `pedantic` times a round."""
+        return Stopwatch(self._fixture._timer, self._fixture._disable_gc, PauseInstrumentation)
+
+    @contextlib.contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Keep pytest-benchmark from saving half a cell, and from warning that nobody used its fixture.
+
+        Raises
+        ------
+        RuntimeError
+            If the test has measured already.
+        """
+        if self._fixture._mode:
+            raise RuntimeError(
+                "a test measures one cell, once: this one has used the fixture speedup or benchmark already"
+            )
+        try:
+            yield
+        except BaseException:
+            self._fixture.has_error = self._fixture.stats is None  # there is no round to save
+            raise
+        finally:
+            self._fixture._mode = self._fixture._mode or "speedup"
+
+    def try_once(self, run: Callable[[], object]) -> None:
+        """Let it run something once, untimed."""
+        self._fixture.pedantic(run)
+
+    def report(self, seconds: list[float], profiled: Callable[[], object] | None = None) -> None:
+        """Give it the rounds that were measured, and let it profile another one if it is asked to."""
+        done = iter(seconds)
+
+        def target() -> None:
+            if next(done, None) is None and profiled is not None:
+                profiled()
+
+        self._fixture.pedantic(target, rounds=len(seconds))
+        assert self._fixture.stats is not None  # there is a round
+        self._fixture.stats.stats.data[:] = seconds
+
+    def store(self, block: Mapping[str, Any]) -> None:
+        """Let this be saved with the rounds."""
+        self._fixture.extra_info[BLOCK] = block
+
+    def unused(self) -> None:
+        """Say nothing of it, although nobody used it."""
+        self._fixture.skipped = True
+
+
+class Benchmarks:
     """pytest-benchmark's session, made to save whole files and to read what it compares with.
 
-    Raises
-    ------
-    pytest.UsageError
-        If ``--benchmark-compare`` names neither a file nor a pattern, or took a path that was meant for pytest.
+    Parameters
+    ----------
+    config : pytest.Config
+        The session's.
+    compare : str or bool
+        Value of ``--benchmark-compare``.
     """
 
-    def __init__(self, config: pytest.Config, ours: Session, items: Sequence[pytest.Item]) -> None:
-        self._ours = ours
-        self._benchmarks = session = ours.run.benchmarks
-        compare = ours.comparison.compare
+    def __init__(self, config: pytest.Config, compare: str | bool) -> None:
+        self._config = config
+        self._session: Any = config._benchmarksession  # type: ignore[attr-defined]
+        self._only_cells = False
+        self.compare = compare
+        self.is_adopted = False
+        self.is_folded = False
+        """Whether pytest-benchmark's own table is left out."""
+
+    def adopt(self, items: Sequence[pytest.Item]) -> None:
+        """Take it over, where cells were collected.
+
+        Raises
+        ------
+        pytest.UsageError
+            If ``--benchmark-compare`` names neither a file nor a pattern, or took a path that was meant for pytest.
+        """
+        session, compare = self._session, self.compare
+        self.is_adopted = True
         if isinstance(compare, str) and Path(compare).is_dir():
             raise pytest.UsageError(
                 f"--benchmark-compare took {compare!r} for the run to compare with; "
@@ -42,10 +129,10 @@ class Adopted:
             )
         # It asks for the same facts at every step, and each time the CPU is looked into anew.
         session.get_machine_info = functools.cache(functools.partial(_nameless, session.get_machine_info))
-        session.compare = config.option.benchmark_compare = compare
+        session.compare = self._config.option.benchmark_compare = compare
         self._only_cells = all(is_cell(item) for item in items if "benchmark" in getattr(item, "fixturenames", ()))
-        ours.is_folded = self._only_cells and not _wants_table(config)
-        if ours.is_folded:  # it says less than ours, in microseconds
+        self.is_folded = self._only_cells and not _wants_table(self._config)
+        if self.is_folded:  # it says less than ours, in microseconds
             session.quiet = True
         if isinstance(session.storage, FileStorage):
             old = session.storage
@@ -57,20 +144,114 @@ class Adopted:
                 session.handle_loading()
             except ValueError as error:  # what is given is neither a file nor a pattern
                 raise pytest.UsageError(f"--benchmark-compare: {error}") from None
-        config.add_cleanup(signals.install(self._ours.signals))
 
-    def before_the_end(self) -> None:
-        """Give pytest-benchmark what it saves and checks."""
-        session, run = self._benchmarks, self._ours.run
-        run.end()
-        session.benchmarks[:] = run.whole_benchmarks()
-        if self._ours.cells:
-            self._ours.judge()  # now, so that its notes are told
-            session.save = run.name
-            session.autosave = None
+    @property
+    def disabled(self) -> bool:
+        """Whether nothing is timed: under ``--benchmark-disable`` and xdist."""
+        return bool(self._session.disabled)
+
+    @property
+    def storage(self) -> WholeFileStorage | None:
+        """The store; ``None`` if it is no folder."""
+        storage = self._session.storage
+        return storage if isinstance(storage, WholeFileStorage) else None
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of the store; ``None`` if it is none."""
+        return Path(self.storage.path) if self.storage else None
+
+    @property
+    def place(self) -> str:
+        """Where runs are saved, in words."""
+        folder, here = self.folder, self._config.invocation_params.dir
+        if self.name is None:
+            return "not saved"
+        if folder is None:
+            return f"saved in {self._session.storage}"
+        return f"saved in {folder.relative_to(here) if folder.is_relative_to(here) else folder}"
+
+    @functools.cached_property
+    def name(self) -> str | None:
+        """Part of the file's name, or ``None`` if this run is not to be saved."""
+        if self._config.getoption("speedup_no_save"):
+            return None
+        return str(self._session.save or self._session.autosave or get_tag())
+
+    @property
+    def machine_info(self) -> dict[str, Any]:
+        """What pytest-benchmark and its hooks tell of the machine."""
+        info: dict[str, Any] = self._session.get_machine_info()
+        return info
+
+    @functools.cached_property
+    def commit_info(self) -> dict[str, Any]:
+        """What pytest-benchmark and its hooks tell of the commit."""
+        hook = self._config.hook
+        info: dict[str, Any] = hook.pytest_benchmark_generate_commit_info(config=self._config)
+        hook.pytest_benchmark_update_commit_info(config=self._config, commit_info=info)
+        return info
+
+    @property
+    def per_cell(self) -> PerCell:
+        """What its options say of every cell, if they were given: its defaults are not meant for minutes."""
+
+        def given(name: str, default: float, otherwise: float) -> float:
+            value = float(self._config.getoption(f"benchmark_{name}"))
+            option = f"--benchmark-{name.replace('_', '-')}"
+            typed = any(argument.startswith(option) for argument in self._config.invocation_params.args)
+            return value if typed or value != default else otherwise
+
+        return PerCell(int(given("min_rounds", 5, 1)), given("max_time", 1.0, math.inf))
+
+    def set_apart(self, nodeid: str) -> None:
+        """Take the block of a cell that is kept apart out of the way of those who read series."""
+        for bench in self._session.benchmarks:
+            if bench.fullname == nodeid and BLOCK in bench.extra_info:
+                bench.extra_info[OF_A_FAILED_TEST] = bench.extra_info.pop(BLOCK)
+                bench.fixture.has_error = False  # what was measured before is whole
+
+    def keep(self, ours: Mapping[str, Any]) -> None:
+        """Save what was measured so far, with what is ours of the run: whatever ends the process, it stays.
+
+        The hook that may change a saved run is called once, at the end, as pytest-benchmark promises.
+        """
+        if self.name is None or self.storage is None:
+            return
+        run: dict[str, Any] = self._config.hook.pytest_benchmark_generate_json(
+            config=self._config,
+            benchmarks=self._whole(),
+            include_data=self._session.save_data,
+            machine_info=self.machine_info,
+            commit_info=self.commit_info,
+        )
+        self.storage.keep({**run, **ours}, self.name)
+
+    def end(self, *, has_cells: bool) -> str:
+        """Leave what it saves and checks at the end; return what is to be said of that."""
+        session = self._session
+        session.benchmarks[:] = self._whole()
+        if has_cells:
+            session.save, session.autosave = self.name, None
         if session.compare_fail and not session.compared_mapping and self._only_cells:
-            self._ours.notes.append("--benchmark-compare-fail: there is no earlier run, so nothing was checked")
             session.compare_fail = []
+            return (
+                "--benchmark-compare-fail: no earlier run of this system and Python was found, so nothing was checked"
+            )
+        return ""
+
+    @property
+    def trouble(self) -> str:
+        """Why what was measured is not saved, and where it is instead; empty if all is well."""
+        storage = self.storage
+        if storage is None or not storage.trouble:
+            return ""
+        place = f"it is in {storage.rescued}: move it there" if storage.rescued else "it is lost"
+        return f"this run is not saved: {storage.path}: {storage.trouble}; {place}, or choose --benchmark-storage=PATH"
+
+    def _whole(self) -> list[Any]:
+        """Return the benchmarks that ended: one without a round would make pytest-benchmark lose the whole save."""
+        return [bench for bench in self._session.benchmarks if bench and not bench.has_error]
 
 
 def _nameless(machine_info: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -9,7 +9,6 @@ import pytest
 
 from ..judge.verdict import IMPROVED, INCOMPARABLE, OK, RECOVERED, REGRESSED, SUSPECT
 from ..show import summary, tables
-from ..show.outcome import Outcome
 from ..show.sentences import TITLE
 from .session import Session
 
@@ -29,7 +28,7 @@ def tell(session: Session, reporter: pytest.TerminalReporter) -> None:
     for table in tables.render(outcome, style, config.get_verbosity()):
         reporter.write_line(table)
 
-    if session.is_folded and config.get_verbosity() >= 0:
+    if session.benchmarks.is_folded and config.get_verbosity() >= 0:
         reporter.write_line("pytest-benchmark's own table: --benchmark-columns=mean,rounds")
 
     def write(line: str, **markup: bool) -> None:
@@ -38,20 +37,21 @@ def tell(session: Session, reporter: pytest.TerminalReporter) -> None:
     for line in outcome.remarks:
         write(line)
     color = {"red": outcome.state == REGRESSED, "yellow": outcome.state in (SUSPECT, INCOMPARABLE)}
-    if session.run.trouble:
-        write(f"ERROR: {session.run.trouble}", bold=True, red=True)
+    if session.benchmarks.trouble:
+        write(f"ERROR: {session.benchmarks.trouble}", bold=True, red=True)
     if outcome.alarm:
         write(outcome.alarm, bold=True, **color)
     color["green"] = outcome.state in (OK, IMPROVED, RECOVERED)
-    for line in _written(session, outcome, config):
+    for line in _written(session, config):
         reporter.write_line(style.text(line))  # annotations are read by a program
     write(outcome.closing, bold=True, **color)
 
 
-def _written(session: Session, outcome: Outcome, config: pytest.Config) -> Iterator[str]:
+def _written(session: Session, config: pytest.Config) -> Iterator[str]:
     """Write what is wanted beside the tables; yield what to say of it, and the annotations."""
+    outcome = session.outcome
     if os.environ.get("GITHUB_ACTIONS") == "true":
-        yield from summary.commands(outcome, session.run.trouble)
+        yield from summary.commands(outcome, session.benchmarks.trouble)
     for file in summary.files(config.getoption("speedup_summary")):
         try:
             summary.append(file, summary.markdown(outcome, summary.about(session.run.facts)))

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from ..measure.cell import BLOCK, TEST_FAILED
-from . import end
-from .benchmark import Adopted
+from ..measure.cell import TEST_FAILED
+from . import end, signals
+from .benchmark import Rounds
 from .fixture import Speedup
 from .names import is_cell
 from .session import Session
@@ -28,24 +28,28 @@ class Measuring:
 
     def __init__(self, session: Session) -> None:
         self.session = session
-        self.adopted: Adopted | None = None
-        self._latest: BenchmarkFixture | None = None
+        self._latest: Rounds | None = None
         """Of the test that measures, or the last that did."""
 
     def plan(self, session: pytest.Session) -> None:
         """Get ready for what was collected."""
-        self.adopted = Adopted(session.config, self.session, session.items)
+        self._adopt(session)
         self.session.prepare(session.items)
+
+    def _adopt(self, session: pytest.Session) -> None:
+        self.session.benchmarks.adopt(session.items)
+        session.config.add_cleanup(self.session.alone.end)
+        session.config.add_cleanup(signals.install(self.session.signals))
 
     def fixture(self, node: pytest.Item, benchmark: BenchmarkFixture) -> Speedup:
         """Return what a test measures with."""
-        if self.adopted is None and not self.session.run.benchmarks.disabled:
+        if not (self.session.benchmarks.is_adopted or self.session.benchmarks.disabled):
             # Only getfixturevalue asks for cells here, so none was found when tests were collected.
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # what cannot be compared with was told then
-                self.adopted = Adopted(node.config, self.session, node.session.items)
-        self._latest = benchmark
-        return Speedup(node, benchmark, self.session)
+                self._adopt(node.session)
+        self._latest = Rounds(benchmark)
+        return Speedup(node, self._latest, self.session)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
@@ -67,19 +71,19 @@ class Measuring:
         if report.failed:
             self.session.keep_apart(item.nodeid, TEST_FAILED)
         if report.when == "setup" and not report.passed and self._latest is not None:
-            self._latest.skipped = True  # that nobody used it says nothing new
+            self._latest.unused()
         return report
 
     def pytest_benchmark_update_json(self, output_json: dict[str, Any]) -> None:
         if self.session.cells:
-            output_json[BLOCK] = self.session.run.facts
+            output_json.update(self.session.run.as_json())
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None]:
-        if self.adopted is not None:
-            self.adopted.before_the_end()
+        if self.session.benchmarks.is_adopted:
+            self.session.finish()
         yield
-        fails = self.session.outcome.fails or self.session.run.trouble if self.session.cells else False
+        fails = self.session.outcome.fails or self.session.benchmarks.trouble if self.session.cells else False
         if session.exitstatus == 0 and fails:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 

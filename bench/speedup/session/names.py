@@ -6,7 +6,6 @@ import itertools
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -23,31 +22,6 @@ _NOT_IN_K = re.compile(r"[^\w:+.\[\]\\/-]+")
 def is_cell(item: pytest.Item) -> bool:
     """Return whether a test asks for the fixture."""
     return FIXTURE in getattr(item, "fixturenames", ())
-
-
-@dataclass
-class Cost:
-    """The expected time of a cell, in any unit, as its markers tell it."""
-
-    pair: float = 1.0
-    """Of a pair; the product, where there are several markers."""
-    setup: float = 0.0
-    """Until the first pair."""
-    pairs: int | None = None
-    """How many pairs the cell will ask for."""
-    once: str = ""
-    """What tests have in common that share their runs: their costs add up."""
-
-
-def cost_of(item: pytest.Item) -> Cost:
-    """Return the expected time of a cell."""
-    cost = Cost()
-    for mark in reversed(list(item.iter_markers(COST_MARK))):  # the closest to the test at the end, as it counts
-        cost.pair *= float(mark.args[0]) if mark.args else 1.0
-        cost.setup += float(mark.kwargs.get("setup", 0.0))
-        cost.pairs = mark.kwargs.get("pairs", cost.pairs)
-        cost.once = mark.kwargs.get("once", cost.once)
-    return cost
 
 
 def name_cells(items: Sequence[pytest.Item]) -> None:

@@ -1,33 +1,38 @@
-"""One session of pytest: its cells, what each of them set going, and what comes of them."""
+"""One session of pytest: its plan, its cells, and what comes of them."""
 
 from __future__ import annotations
 
 import functools
+import math
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
-from ..budget.allocation import jobs_of
+from ..budget.allocation import cost_of, jobs_of
 from ..budget.clock import Plan
-from ..budget.enough import Pacing, PerCell
+from ..budget.enough import Pacing
 from ..judge.suite import SuiteRule
 from ..keep.curves import read_curves
 from ..keep.earlier import Earlier, read_earlier
 from ..measure.cell import Cell, Fingerprint, Subject
 from ..measure.contest import Showing
+from ..measure.costs import Costs
 from ..measure.estimate import Spread
 from ..measure.machine import LoadMeter, Meter
+from ..measure.pairs import Measurement
 from ..show.outcome import Outcome, shown
 from ..show.progress import Progress
-from .names import cost_of, is_cell, name_of
+from .benchmark import Benchmarks
+from .names import COST_MARK, is_cell, name_of
 from .neighbours import MEANWHILE, Alone
-from .save import ThisRun
+from .options import PACKAGES
+from .run import ThisRun
 from .signals import Once
-from .verdict import Comparison, Judged
+from .verdict import Judged, Verdicts
 
 if TYPE_CHECKING:
     from ..show.report import Content
@@ -50,20 +55,20 @@ class Session:
 
     def __init__(self, config: pytest.Config, compare: str | bool, began: float) -> None:
         self._config = config
-        self.cells: list[Cell] = []
+        self.cells: dict[str, Cell] = {}
+        """By the id of the test, in the order in which they were measured."""
         self.notes: list[str] = []
-        self._per_cell = PerCell.of(config)
         self.plan = Plan(minutes=config.getoption("minutes") or 0.0, clock=monotonic, began=began)
         self.signals, self.alone = Once(), Alone()
-        config.add_cleanup(self.alone.end)
-        self.is_folded = False
-        """Whether pytest-benchmark's own table is left out."""
         self._done: dict[Hashable, Any] = {}
         self._judged = Judged()
-        self.run = ThisRun(config)
+        self.benchmarks = Benchmarks(config, compare)
+        self.run = ThisRun(self.benchmarks, config.getini(PACKAGES))
         wanted = {name: config.getoption(f"speedup_{name}") for name in ("false_alarms", "smallest")}
         rule = SuiteRule(**{name: value for name, value in wanted.items() if value is not None})
-        self.comparison = Comparison(self.run, compare, rule, self._note)
+        self.verdicts = Verdicts(self.benchmarks, self.run, rule, self._note)
+        self.rounds: int | None = config.getoption("rounds")
+        """Value of ``--rounds``."""
 
     @functools.cached_property
     def progress(self) -> Progress:
@@ -73,51 +78,33 @@ class Session:
     @functools.cached_property
     def earlier(self) -> Earlier:
         """What the latest runs tell of the cells."""
-        return read_earlier(self.run.store) if self.run.store else Earlier()
-
-    def known(self, name: str, subject: Subject) -> dict[str, Spread]:
-        """Return how far the pairs of a cell lay apart in earlier runs, by quantity."""
-        return self.earlier.spreads(name, Fingerprint.of(subject, 0, self.machine))
-
-    def pacing(self, known: Spread | None) -> Pacing:
-        """Return what tells when a cell has pairs enough; `known` is the spread of the steady part."""
-        return Pacing(self.plan, self._per_cell, self.comparison.rule.smallest, known, self.progress.note)
+        return read_earlier(self.benchmarks.folder) if self.benchmarks.folder else Earlier()
 
     def prepare(self, items: Sequence[pytest.Item]) -> None:
         """Plan what is measured of the tests that were collected."""
         unit_s = None
         if not self._config.option.collectonly:
             unit_s = self._config.hook.pytest_speedup_unit_seconds(config=self._config)
+            self.verdicts.read()
         self.run.unit_s = unit_s
-        cells = [(item.nodeid, name_of(item), cost_of(item)) for item in items if is_cell(item)]
+        cells = [(item.nodeid, name_of(item), cost_of(item.iter_markers(COST_MARK))) for item in items if is_cell(item)]
         self.plan = replace(
             self.plan,
             jobs=jobs_of(cells, self.rounds, self.earlier.took, unit_s),
             exact=self.rounds is not None,
             calibrated=unit_s is not None,
         )
-        self.progress.plan([test for test, _, _ in cells], self.plan.fitting, self._place)
+        self.progress.plan([test for test, _, _ in cells], self.plan.fitting, self.benchmarks.place)
 
-    @property
-    def _place(self) -> str:
-        """Where runs are saved, in words."""
-        store, here = self.run.store, self._config.invocation_params.dir
-        if self.run.name is None:
-            return "not saved"
-        if store is None:
-            return f"saved in {self.run.benchmarks.storage}"
-        return f"saved in {store.relative_to(here) if store.is_relative_to(here) else store}"
+    def known(self, name: str, subject: Subject) -> dict[str, Spread]:
+        """Return how far the pairs of a cell lay apart in earlier runs, by quantity."""
+        if self.benchmarks.disabled:
+            return {}
+        return self.earlier.spreads(name, Fingerprint.of(subject, 0, self.run.machine))
 
-    @property
-    def rounds(self) -> int | None:
-        """Value of ``--rounds``."""
-        rounds: int | None = self._config.getoption("rounds")
-        return rounds
-
-    @property
-    def machine(self) -> Mapping[str, str | int]:
-        """CPU model, usable CPUs and memory."""
-        return self.run.machine
+    def pacing(self, known: Spread | None) -> Pacing:
+        """Return what tells when a cell has pairs enough; `known` is the spread of the steady part."""
+        return Pacing(self.plan, self.benchmarks.per_cell, self.verdicts.rule.smallest, known, self.progress.note)
 
     def meter(self) -> Meter:
         """Return what tells how busy other programs are."""
@@ -133,52 +120,72 @@ class Session:
         found: T = self._done[key]
         return found
 
+    def begin(self, node: pytest.Item, asked: int, known: Spread | None = None) -> None:
+        """Begin with a cell that asks for so many pairs."""
+        name = name_of(node)
+        self.alone.begin()
+        self.plan.begin(node.nodeid, name, asked, math.sqrt(known.variance) if known else None)
+        self.progress.begin(node.nodeid, name)
+
+    def end(self, measured: Measurement | Costs, *, again: bool = False) -> dict[str, float]:
+        """Say what came out of a cell; return what the next run is to know of the time that it took."""
+        took = self.plan.end()
+        self.progress.end(measured, again=again)
+        return took
+
     def finished(self, cell: Cell) -> str:
-        """Take note of a measured cell, and save it at once; return why it should be measured again, if it should."""
-        self.cells = [other for other in self.cells if other.nodeid != cell.nodeid]
-        twins = [other.name for other in self.cells if other.fingerprint.keys & cell.fingerprint.keys]
-        if twins and cell.again is None:
+        """Save a measured cell at once; return why it should be measured again, if it should."""
+        others = [other for test, other in self.cells.items() if test != cell.nodeid]
+        twins = [other.name for other in others if other.fingerprint.keys & cell.fingerprint.keys]
+        if twins:
             self._note(f"{cell.name} and {twins[0]} would share one history; give one of them another workload=")
-        self.cells.append(cell)
+        self.cells[cell.nodeid] = cell
         if self.alone.was_not():
             self.keep_apart(cell.nodeid, MEANWHILE)
             return ""
-        self.run.keep()
-        return self.comparison.suspicion(cell)
+        self.benchmarks.keep(self.run.as_json())
+        suspicion = self.verdicts.suspicion(cell)
+        if suspicion:
+            self.progress.again(suspicion)
+        return suspicion
 
     def keep_apart(self, nodeid: str, reason: str) -> None:
         """Keep a cell apart: it is shown, and is no run of its series."""
-        self.cells = [replace(cell, apart=reason) if cell.nodeid == nodeid else cell for cell in self.cells]
-        if any(cell.nodeid == nodeid for cell in self.cells):
-            self.run.set_apart(nodeid)
-            self.run.keep()
+        if nodeid in self.cells:
+            self.cells[nodeid] = replace(self.cells[nodeid], apart=reason)
+            self.benchmarks.set_apart(nodeid)
+            self.benchmarks.keep(self.run.as_json())
 
     def _note(self, sentence: str) -> None:
-        if sentence not in self.notes:
+        if sentence and sentence not in self.notes:
             self.notes.append(sentence)
 
-    def judge(self) -> None:
-        """Judge the cells, after the last one."""
+    def finish(self) -> None:
+        """Judge the cells after the last one, and leave pytest-benchmark what it saves."""
+        self._note(self.benchmarks.end(has_cells=bool(self.cells)))
+        if not self.cells:
+            return
+        self.run.end()
         left_out = [job.name for job in self.plan.left_out]
         if left_out:
             self._note(
                 f"not measured for want of time: {', '.join(left_out)}; --minutes {self.plan.minutes_for_all} "
                 "measures all"
             )
-        self._judged = self.comparison.judge([cell for cell in self.cells if cell.is_judged], self._config.rootpath)
+        self._judged = self.verdicts.judge(list(self.cells.values()), self._config.rootpath)
 
-    @property
+    @functools.cached_property
     def outcome(self) -> Outcome:
         """What came of the run."""
         judged = self._judged
         contests: dict[str, dict[str, Showing]] = defaultdict(dict)
-        for cell in self.cells:
+        for cell in self.cells.values():
             if cell.showing is not None and not cell.apart:
                 contests[cell.group][cell.fingerprint.engine] = cell.showing
         cells = tuple(
-            shown(cell, judged.verdicts.get(cell.nodeid), judged.circumstances.get(cell.nodeid, ()))
-            for cell in self.cells
-            if not cell.group
+            shown(cell, judged.verdicts.get(test), judged.circumstances.get(test, ()))
+            for test, cell in self.cells.items()
+            if cell.judged
         )
         return Outcome(cells, contests, judged.together, tuple(self.notes), self._config.getoption("speedup_gate"))
 
@@ -186,18 +193,15 @@ class Session:
         """Return what the report says of the whole history, this run included."""
         from ..show.report import content  # it needs packages that nothing else does
 
-        comparison, store = self.comparison, self.run.store
-        history = comparison.whole_history
-        curves, problems = read_curves(store) if store else ([], [])
+        cells = [cell for cell in self.cells.values() if not cell.apart]
+        history, folder = self.verdicts.whole_history, self.benchmarks.folder
+        curves, problems = read_curves(folder) if folder else ([], [])
         return content(
-            replace(
-                history,
-                records=history.records.followed_by(self.run.record(one) for one in self.cells if not one.apart),
-            ),
-            comparison.decisions,
-            comparison.rule,
+            replace(history, records=history.records.followed_by(map(self.run.record, cells))),
+            self.verdicts.decisions,
+            self.verdicts.rule,
             root=self._config.rootpath,
             curves=curves,
-            blocks={(self.run.now, cell.fingerprint.key): cell.block for cell in self.cells},
+            blocks={(self.run.now, cell.fingerprint.key): cell.as_json() for cell in cells},
             problems=problems,
         )

@@ -1,4 +1,4 @@
-"""A run against earlier ones: the history that it is compared with, and the verdict on each cell."""
+"""The verdict on the cells of a run: the history that they are compared with, and what is said of each."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..judge.changes import what_changed
-from ..judge.suite import CellVerdict, SuiteRule, judge_cell, judge_suite
+from ..judge.suite import CellVerdict, SuiteRule, SuiteVerdict, judge_suite
 from ..judge.verdict import INCOMPARABLE, incomparable
 from ..keep.decisions import Decisions, read_decisions
 from ..keep.index import read_store
 from ..keep.records import Records
 from ..keep.runs import History, read_history
-from ..keep.storage import WholeFileStorage
 from ..measure.cell import Cell
+from ..measure.costs import Costs
 from ..show.sentences import TOLD, circumstances
-from .save import ThisRun
+from .benchmark import Benchmarks
+from .run import ThisRun
 
 
 @dataclass
@@ -32,46 +33,51 @@ class Judged:
     """What is said of all cells taken as one."""
 
 
-class Comparison:
-    """Compares a run with those that ``--benchmark-compare`` names.
+class Verdicts:
+    """Judges cells against the runs that ``--benchmark-compare`` names: with ``True``, all earlier ones.
 
     Parameters
     ----------
+    benchmarks : Benchmarks
+        Where these runs are, and which of them are asked for.
     run : ThisRun
-        The run.
-    compare : str or bool
-        ``True``: with all earlier runs; a number or pattern: with those; ``False``: with none.
+        The run that the cells are of.
     rule : SuiteRule
         The rule of the verdict.
     note : callable
         Called with each sentence about what could not be read.
     """
 
-    def __init__(self, run: ThisRun, compare: str | bool, rule: SuiteRule, note: Callable[[str], object]) -> None:
+    def __init__(self, benchmarks: Benchmarks, run: ThisRun, rule: SuiteRule, note: Callable[[str], object]) -> None:
         self.rule = rule
-        self.compare = compare
+        self._benchmarks = benchmarks
         self._run = run
         self._note = note
+
+    def read(self) -> None:
+        """Read the history, if it is compared with: before a test can turn the clock by which its dates are judged."""
+        if self._benchmarks.compare:
+            _ = self.history
 
     @functools.cached_property
     def history(self) -> History:
         """Earlier runs to compare with."""
-        storage = self._run.benchmarks.storage
-        if not isinstance(storage, WholeFileStorage):
+        storage, compare = self._benchmarks.storage, self._benchmarks.compare
+        if storage is None:
             self._note("no earlier run was read: series are read from file storage only")
             return History()
-        if self.compare is True:
-            return self._said(read_store(storage.path, without=self._run.file))
-        files = storage.query(self.compare)  # type: ignore[no-untyped-call]
-        return self._said(read_history(file for file in files if file != self._run.file))
+        if compare is True:
+            return self._said(read_store(Path(storage.path), without=storage.written))
+        files = storage.query(compare)  # type: ignore[no-untyped-call]
+        return self._said(read_history(file for file in files if file != storage.written))
 
     @functools.cached_property
     def whole_history(self) -> History:
         """All earlier runs."""
-        store = self._run.store
-        if store is None or self.compare is True:
+        storage = self._benchmarks.storage
+        if storage is None or self._benchmarks.compare is True:
             return self.history
-        return self._said(read_store(store, without=self._run.file))
+        return self._said(read_store(Path(storage.path), without=storage.written))
 
     def _said(self, history: History) -> History:
         for problem in history.problems:
@@ -81,35 +87,32 @@ class Comparison:
     @functools.cached_property
     def decisions(self) -> Decisions:
         """What people made of changes."""
-        store = self._run.store
-        decisions = read_decisions(store) if store else Decisions()
+        folder = self._benchmarks.folder
+        decisions = read_decisions(folder) if folder else Decisions()
         for problem in decisions.problems:
             self._note(problem)
         return decisions
 
     def suspicion(self, cell: Cell) -> str:
         """Return why a cell should be measured again; empty if it should not."""
-        if not (self.compare and cell.is_judged) or cell.again or not self.history.of(cell.fingerprint):
+        if not self._benchmarks.compare or not cell.judged or cell.again or isinstance(cell.measurement, Costs):
             return ""
-        records = self._series(cell)
-        if records[-1].is_cost:
-            return ""
-        made = self.decisions.of(cell.fingerprint)
-        return judge_cell(records, self.rule.for_each_of(1), made)[0].suspicion
+        (series,), verdict = self._judge([cell])
+        return verdict.cells[0].suspicion if len(series) > 1 else ""
 
     def judge(self, cells: Sequence[Cell], root: Path) -> Judged:
         """Return the verdict on each cell and on all together; `root` is the folder of the repository."""
-        if not (self.compare and cells):
+        cells = [cell for cell in cells if cell.judged and not cell.apart]
+        if not (self._benchmarks.compare and cells):
             return Judged()
-        series = [self._series(cell) for cell in cells]
-        verdict = judge_suite(series, self.rule, [self.decisions.of(cell.fingerprint) for cell in cells])
+        series, verdict = self._judge(cells)
         judged = Judged(together=verdict.together)
         for cell, said, records in zip(cells, verdict.cells, series, strict=True):
             nearest = self.history.nearest(cell.fingerprint)
             if len(records) == 1 and nearest is not None:
                 differences = "; ".join(cell.fingerprint.differences(nearest))
-                night = incomparable(self._run.now, f"new series: {differences}; {said.reason}")
-                said = replace(said, state=INCOMPARABLE, leading=night, reason=night.reason)
+                new = incomparable(self._run.now, f"new series: {differences}; {said.reason}")
+                said = replace(said, state=INCOMPARABLE, leading=new, reason=new.reason)
             judged.verdicts[cell.nodeid] = said
             if said.leading.since and said.state in TOLD:
                 change = what_changed(records, said.leading.since, said.leading.compared)
@@ -117,6 +120,8 @@ class Comparison:
                     judged.circumstances[cell.nodeid] = circumstances(change, cell.fingerprint.engine, root)
         return judged
 
-    def _series(self, cell: Cell) -> Records:
-        """Return the series of a cell, this run's record last."""
-        return self.history.of(cell.fingerprint).followed_by([self._run.record(cell)])
+    def _judge(self, cells: Sequence[Cell]) -> tuple[list[Records], SuiteVerdict]:
+        """Return the series of some cells, this run last, and what is said of them."""
+        records = [self._run.record(cell) for cell in cells]
+        series = [self.history.of(one.fingerprint).followed_by([one]) for one in records]
+        return series, judge_suite(series, self.rule, [self.decisions.of(cell.fingerprint) for cell in cells])

@@ -10,7 +10,7 @@ import pytest
 
 from bench.speedup.measure.contest import PAIRS, Contestant, Showing, Trainer, compete, peak_memory
 from bench.speedup.measure.pairs import Measurement
-from bench.speedup.measure.rounds import PairedRounds
+from bench.speedup.measure.rounds import PairedRounds, Stopwatch
 from bench.speedup.show.outcome import Outcome
 from bench.speedup.show.tables import Style, render
 from bench.speedup.tests.test_factors import fits
@@ -152,7 +152,7 @@ def test_a_measurement_alone_needs_no_pytest(world: World) -> None:
         cpus=2,
         rounds=3,
         meter=None,
-        timer=lambda: world.now,
+        stopwatch=Stopwatch(lambda: world.now),
     )
     measurement = rounds.measure()
     assert isinstance(measurement, Measurement)

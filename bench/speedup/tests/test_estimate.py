@@ -13,7 +13,7 @@ import pytest
 from scipy import stats
 
 from bench.speedup.keep.earlier import LOOK_BACK, UNIT, Took, read_earlier
-from bench.speedup.measure.cell import BLOCK, TOOK, Fingerprint, Subject, block_of
+from bench.speedup.measure.cell import BLOCK, TOOK, Cell, Fingerprint, Subject
 from bench.speedup.measure.costs import COST, CostPair, Costs
 from bench.speedup.measure.estimate import MOST_KNOWN, Spread, as_json, from_json, geometric_mean, pooled, spread_of
 from bench.speedup.measure.fits import FitSeconds
@@ -87,8 +87,8 @@ def cell(name: str, parallel_s: tuple[float, ...] = (1.0, 1.1), took: Any = None
     pairs = tuple(
         Pair("sequential-first", 2, 1.8, seconds, fits, tuple((fit,) for fit in fits)) for seconds in parallel_s
     )
-    block = block_of(name, Subject(name, "ray", 2), of(name, **machine), Measurement(pairs))
-    return {**block, TOOK: took or {"seconds": 6.0, "pairs": 2}}
+    took = took or {"seconds": 6.0, "pairs": 2}
+    return Cell("", name, Subject(name, "ray", 2), of(name, **machine), Measurement(pairs), took).as_json()
 
 
 def test_the_latest_run_tells_how_long_a_cell_takes(tmp_path: Path) -> None:
@@ -118,8 +118,8 @@ def test_only_the_latest_runs_are_looked_at(tmp_path: Path) -> None:
 
 def test_costs_are_remembered_too(tmp_path: Path) -> None:
     costs = Costs((CostPair(0.2, 0.1), CostPair(0.3, 0.1)))
-    block = block_of("put", Subject("put", "ray", 2), of("put", 0), costs)
-    run(tmp_path, 1, {**block, TOOK: {"seconds": 1.0, "pairs": 2}})
+    took = {"seconds": 1.0, "pairs": 2}
+    run(tmp_path, 1, Cell("", "put", Subject("put", "ray", 2), of("put", 0), costs, took).as_json())
     known = read_earlier(tmp_path).spreads("put", of("put", 0))
     assert known["own"].variance == pytest.approx(known[COST].variance)
     assert known["own"] == spread_of([0.2, 0.3])

@@ -239,6 +239,22 @@ def figures(**change: str) -> str:
             {"parallel": "run('x', [0.5] * 6, takes=1.5)"},
             "ValueError: the sequential run reported 2 fits, the parallel one 6: both must train the same models *",
         ),
+        (
+            {"parallel": "run('x', [1.0] * 2, takes=0.9)"},
+            "ValueError: task 1 of the parallel run reports 1 s, and the whole run took 0.9 s: *",
+        ),
+        (
+            {"parallel": "run('x', [1.0] * 2, takes=1.25)", "cpus": "1"},
+            "ValueError: the fits of the parallel run add up to 2 s, and it took 1.25 s with cpus=1: more fits ran *",
+        ),
+        (
+            {"sequential": "run('loop', [1e-3] * 2, takes=2.0)", "parallel": "run('x', [1e-3] * 2, takes=1.25)"},
+            "ValueError: the fits of the sequential run add up to 0.002 s of 2 s, *: they are not timed in seconds, *",
+        ),
+        (
+            {"parallel": "report([(-0.01, 0.5), (1.0, 1.0)], 1.25)"},
+            "ValueError: every time must be a positive number of seconds, not -0.01",
+        ),
         ({"more": ", pieces=[2]"}, "ValueError: pieces has 1 entries, and the sequential run reported 2 fits"),
         ({"cpus": "None"}, "ValueError: cpus must be a whole number of at least 1, not None"),
         ({"cpus": "2.5"}, "ValueError: cpus must be a whole number of at least 1, not 2.5"),
@@ -248,6 +264,10 @@ def figures(**change: str) -> str:
             {"more": ", facts={'sizes': np.arange(3)}"},
             "ValueError: facts: sizes must be a number, a string or a bool, *",
         ),
+        ({"more": ", facts={'loss': float('nan')}"}, "ValueError: facts: loss must be a finite number, not nan"),
+        ({"more": ", engine=' '"}, "ValueError: engine must be a name, not ' '"),
+        ({"more": ", prepare=5"}, "TypeError: prepare must be callable, not int"),
+        ({"more": ", color='red'"}, "TypeError: *unexpected keyword argument 'color'"),
         ({"more": ", facts={'speedup': 2}"}, "ValueError: facts: the name 'speedup' is taken by the suite; *"),
     ],
 )

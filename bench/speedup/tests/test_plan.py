@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 
-from bench.speedup.budget.allocation import FEW, Job, Offer, jobs_of, share_out
+from bench.speedup.budget.allocation import FEW, Cost, Job, Offer, cost_of, jobs_of, share_out
 from bench.speedup.budget.clock import END_SECONDS, END_SHARE, Plan
 from bench.speedup.budget.enough import Pacing, PerCell
 from bench.speedup.keep.earlier import Took
 from bench.speedup.measure.costs import measure_costs
-from bench.speedup.session.names import Cost, cost_of
+from bench.speedup.session.names import COST_MARK
 
 HEADLINE = Offer(pair_s=5.0, setup_s=10.0, first=True)
 
@@ -269,4 +269,4 @@ def test_of_several_markers_the_costs_multiply_and_the_closest_says_the_rest(ses
         """,
         "test_x",
     )
-    assert cost_of(item) == Cost(pair=6.0, setup=2.0, pairs=9, once="near")
+    assert cost_of(item.iter_markers(COST_MARK)) == Cost(pair=6.0, setup=2.0, pairs=9, once="near")

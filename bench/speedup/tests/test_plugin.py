@@ -14,6 +14,7 @@ import pytest
 from pytest_benchmark.logger import PytestBenchmarkWarning
 
 from bench.__main__ import main
+from bench.speedup.measure.machine import usable_cpus
 from bench.speedup.session.signals import Once
 from bench.speedup.tests.conftest import cell
 
@@ -309,7 +310,9 @@ def test_nothing_to_compare_with_is_no_failure(session: pytest.Pytester) -> None
     session.makepyfile(cell())
     result = session.runpytest("--benchmark-compare", "--benchmark-compare-fail=mean:5%")
     assert result.ret == 0
-    result.stdout.fnmatch_lines(["--benchmark-compare-fail: there is no earlier run, so nothing was checked"])
+    result.stdout.fnmatch_lines(
+        ["--benchmark-compare-fail: no earlier run of this system and Python was found, so nothing was checked"]
+    )
 
 
 def test_compare_fail_still_fails(session: pytest.Pytester) -> None:
@@ -706,3 +709,49 @@ def test_engines_side_by_side_are_shown_and_stored_and_not_judged(session: pytes
         result.stdout.no_fnmatch_line("*verdict*")
     assert [block(run)["side_by_side"]["group"] for run in saved()] == ["red", "red"]
     assert session.runpytest("--benchmark-disable").ret == 0
+
+
+HOOKED = """
+    import pytest
+    import fakeclock
+    from bench.speedup.measure.machine import LoadMeter
+
+    pytest_plugins = ["bench.speedup.plugin"]
+
+    def pytest_benchmark_update_json(output_json):
+        for bench in output_json["benchmarks"]:
+            bench["fullname"] = "ci/" + bench["fullname"]
+
+    def pytest_benchmark_update_machine_info(machine_info):
+        machine_info["cpu"] = "Abacus Mark II"
+
+    @pytest.fixture(autouse=True)
+    def frozen(monkeypatch):
+        import datetime as module
+        class Frozen(module.datetime):
+            @classmethod
+            def now(cls, tz=None):
+                return cls(2001, 1, 1, tzinfo=tz)
+        monkeypatch.setattr(module, "datetime", Frozen)
+        monkeypatch.setattr("bench.speedup.keep.runs.datetime", Frozen)
+        monkeypatch.setattr(LoadMeter, "foreign_cpus", lambda self: 0.0)
+"""
+
+
+def test_hooks_of_a_stranger_are_called_as_promised_and_turn_no_clock(session: pytest.Pytester, saved: Saved) -> None:
+    session.makeconftest(HOOKED)
+    session.makepyfile(**{f"test_{name}": cell() for name in "abc"})
+    for number in (0, 1):
+        result = session.runpytest("--benchmark-compare")
+        result.assert_outcomes(passed=3)
+        assert f"({number} of 10 earlier runs)" in result.stdout.str()
+    run = saved()[-1]
+    assert run["datetime"] > "2002"
+    assert [bench["fullname"].count("ci/") for bench in run["benchmarks"]] == [1, 1, 1]
+    assert run["speedup"]["machine"]["cpu_model"] == "Abacus Mark II"
+
+
+@pytest.mark.parametrize("limit", ["", "many"])
+def test_an_odd_limit_of_joblib_is_none(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", limit)
+    assert usable_cpus() >= 1

@@ -1,0 +1,90 @@
+"""A run as it is saved: its id, date, machine and versions, and each of its cells as a record of its series."""
+
+from __future__ import annotations
+
+import functools
+import math
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from ..keep.earlier import UNIT
+from ..keep.records import Record
+from ..keep.runs import RUN, UNFINISHED
+from ..measure import machine
+from ..measure.cell import BLOCK, Cell
+from ..measure.pairs import PROTOCOL, SCHEMA
+from .benchmark import Benchmarks
+
+
+class ThisRun:
+    """What all cells of a session have in common.
+
+    Parameters
+    ----------
+    benchmarks : Benchmarks
+        Where it is saved.
+    packages : sequence of str
+        Packages whose versions are recorded; by default, all that are imported when the first cell is measured.
+    """
+
+    def __init__(self, benchmarks: Benchmarks, packages: Sequence[str]) -> None:
+        self._benchmarks = benchmarks
+        self._packages = packages
+        self._id = uuid.uuid4().hex
+        self.now = datetime.now(UTC).isoformat()
+        """Its date: that of its beginning, when no fixture can have turned the clock."""
+        self.unit_s: float | None = None
+        """Seconds that a cost of 1 takes here and now, if it is known."""
+
+    @functools.cached_property
+    def machine(self) -> Mapping[str, str | int]:
+        """CPU model, usable CPUs and memory."""
+        return machine.machine_facts(self._benchmarks.machine_info)
+
+    @functools.cached_property
+    def facts(self) -> dict[str, Any]:
+        """What is said of it, and of the machine and its versions."""
+        return {
+            **({} if self.unit_s is None else {UNIT: self.unit_s}),
+            RUN: self._id,
+            UNFINISHED: True,
+            "schema": SCHEMA,
+            "protocol": PROTOCOL,
+            "machine": dict(self.machine),
+            "versions": machine.versions(self._packages or machine.imported()),
+        }
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what is ours at the top of the saved run: its block, and its date."""
+        return {BLOCK: dict(self.facts), "datetime": self.now}
+
+    def end(self) -> None:
+        """Save it from now on as one that came to its end."""
+        self.facts.pop(UNFINISHED, None)
+
+    def record(self, cell: Cell) -> Record:
+        """Return a cell as a run of its series; read from the store it will be the same."""
+        measured, again, versions = cell.measurement, cell.again, dict(self.facts["versions"])
+        setting = versions | {name: str(fact) for name, fact in self.machine.items()}
+        storage = self._benchmarks.storage
+        return Record(
+            night=self.now,
+            file=str(storage.written or "") if storage else "",
+            fingerprint=cell.fingerprint,
+            logs={name: math.log(one.value) for name, one in measured.judged.items()},
+            log_ses={name: one.log_se for name, one in measured.judged.items()},
+            sequential_s=measured.sequential_s,
+            parallel_s=measured.parallel_s,
+            again_logs={name: math.log(one.value) for name, one in again.judged.items()} if again else None,
+            again_ses={name: one.log_se for name, one in again.judged.items()} if again else None,
+            setting=setting | {name: str(fact) for name, fact in cell.subject.facts.items()},
+            versions=versions,
+            commit=str(self._benchmarks.commit_info.get("id") or ""),
+            pairs=len(measured.pairs),
+            known=measured.known,
+            side_by_side=not cell.judged,
+            name=cell.name,
+            unit=measured.unit,
+        )
