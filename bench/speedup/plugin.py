@@ -40,8 +40,9 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
-        f"{COST_MARK}(cost, *, setup=0, pairs=None, once=None): expected time of a pair of a speedup cell, and until "
-        "its first one, relative to other cells; how many pairs it asks for; what it shares its runs with.",
+        f"{COST_MARK}(cost, *, setup=0, pairs=None, once=None, importance=0): expected time of a pair of a speedup "
+        "cell, and until its first one, relative to other cells; how many pairs it asks for; what it shares its runs "
+        "with; with --minutes, what is more important is measured first, and left out last.",
     )
     if not hasattr(config.option, "benchmark_compare"):
         config.pluginmanager.register(WithoutBenchmark())

@@ -1,13 +1,15 @@
 """What is measured in the time that there is: how many pairs of which cell.
 
-The first cell gets all its pairs. Then each other cell gets a few, the cheapest first, until no more fits. What is left
-goes, pair by pair, where a pair narrows an interval most per second. This is worked out anew after every pair, as it
-becomes known how long pairs really take. It looks at the clock, and at how far pairs lay apart in earlier runs, never
-at what the pairs of this run say, so it favours no result.
+The most important cells come first: of those that a test calls important, each gets a pair before any gets more. Then
+the first cell of all gets its pairs and each other a few, the cheapest first; then the less important ones, until no
+more fits. What is left goes, pair by pair, where a pair narrows an interval most per second. This is worked out anew
+after every pair, as it becomes known how long pairs really take. It looks at the clock, and at how far pairs lay apart
+in earlier runs, never at what the pairs of this run say, so it favours no result.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -38,6 +40,8 @@ class Cost:
     """How many pairs the cell will ask for."""
     once: str = ""
     """What tests have in common that share their runs: their costs add up."""
+    importance: float = 0.0
+    """What is more important is measured first, and left out last."""
 
 
 class Mark(Protocol):
@@ -57,6 +61,7 @@ def cost_of(marks: Iterable[Mark]) -> Cost:
         cost.setup += float(mark.kwargs.get("setup", 0.0))
         cost.pairs = mark.kwargs.get("pairs", cost.pairs)
         cost.once = mark.kwargs.get("once", cost.once)
+        cost.importance = float(mark.kwargs.get("importance", cost.importance))
     return cost
 
 
@@ -78,6 +83,8 @@ class Job:
     """Whether `pair_s` comes from an earlier run."""
     spread: float = TYPICAL_SPREAD
     """Expected SD of the log of a pair."""
+    importance: float = 0.0
+    """As in `Cost`."""
     most: int = 0
     """Pairs that it may get if there is time; 0: as many as it asks for."""
     done: int = 0
@@ -124,6 +131,7 @@ def jobs_of(
                 pair_s=pair_s,
                 setup_s=sum(cost.setup for _, _, cost in same) * (unit_s or 1.0),
                 remembered=remembered,
+                importance=max(cost.importance for _, _, cost in same),
             )
         )
     return jobs
@@ -145,6 +153,7 @@ class Offer:
     """How many cells share it."""
     first: bool = False
     """Whether it gets its pairs before the others."""
+    importance: float = 0.0
 
     @property
     def price(self) -> float:
@@ -169,19 +178,26 @@ def share_out(offers: Sequence[Offer], seconds: float) -> list[int]:
         seconds, pairs[number] = seconds - cost, count
         return True
 
+    def afford_one(numbers: Sequence[int]) -> None:
+        for number in numbers:
+            if not pairs[number] and offers[number].least < offers[number].asked:
+                afford(number, 1)
+
     order = sorted(
         range(len(offers)),
-        key=lambda n: (not offers[n].first, not offers[n].done, offers[n].price),
+        key=lambda n: (-offers[n].importance, not offers[n].first, not offers[n].done, offers[n].price),
     )
-    for number in order:
-        if offers[number].first:
-            while pairs[number] < offers[number].asked and afford(number, pairs[number] + 1):
-                pass
-        elif pairs[number] < offers[number].least:
-            afford(number, offers[number].least)
-    for number in order:
-        if not pairs[number] and offers[number].least < offers[number].asked:
-            afford(number, 1)
+    for importance, level in itertools.groupby(order, key=lambda n: offers[n].importance):
+        numbers = list(level)
+        if importance > 0:
+            afford_one(numbers)
+        for number in numbers:
+            if offers[number].first:
+                while pairs[number] < offers[number].asked and afford(number, pairs[number] + 1):
+                    pass
+            elif pairs[number] < offers[number].least:
+                afford(number, offers[number].least)
+        afford_one(numbers)
     for limits in ([offer.asked for offer in offers], [offer.most for offer in offers]):
         wanting = {number for number in order if 0 < pairs[number] < limits[number]}
         while wanting:

@@ -56,22 +56,37 @@ class Plan:
         self._current: Job | None = None
         self._since = self.clock()
         self._coming = set(self._of)
+        self._put_off: set[str] = set()
 
     @property
     def limited(self) -> bool:
         """Whether there is a limit to the time."""
         return self.minutes > 0
 
+    def puts_off(self, test: str) -> bool:
+        """Return whether a test had better wait until the others are measured: there is no time for it, as it seems."""
+        if test in self._put_off or self._fits(test) or not self._coming - {*self._put_off, test}:
+            return False
+        self._put_off.add(test)
+        return True
+
     def has_time_for(self, test: str) -> bool:
         """Return whether a test is to be measured; take note of it if not."""
+        if self._fits(test):
+            return True
+        job = self._of[test]
+        if job not in self.left_out:
+            job.over = True
+            self.left_out.append(job)
+        return False
+
+    def _fits(self, test: str) -> bool:
         job = self._of.get(test)
         if job is None or not self.limited:
             return True
-        untouched = not (job.over or job.done)
-        if untouched and self._share()[id(job)] == 0 and any(other.done for other in self.jobs):
-            job.over = True
-            self.left_out.append(job)
-        return job not in self.left_out
+        if job.over or job.done:
+            return job not in self.left_out
+        return bool(self._share()[id(job)]) or not any(other.done for other in self.jobs)
 
     def begin(self, test: str, name: str, asked: int, spread: float | None = None) -> None:
         """Take note that a cell begins, how many pairs it asks for, and how far they lay apart in earlier runs."""
@@ -144,7 +159,8 @@ class Plan:
     @property
     def minutes_for_all(self) -> int:
         """In how many minutes every cell would have had the pairs that it asks for."""
-        more = sum(self._seconds(job, job.asked) for job in self.left_out)
+        rest = [*self.left_out, *(job for job in self.jobs if not job.over)]
+        more = sum(self._seconds(job, job.asked) for job in rest)
         return math.ceil((self.clock() - self.began + more + END_SECONDS) / (1 - END_SHARE) / 60)
 
     def _share(self) -> dict[int, int]:
@@ -169,6 +185,7 @@ class Plan:
             variance=job.spread**2,
             cells=len(job.tests),
             first=job is self.jobs[0],
+            importance=job.importance,
         )
 
     def _pace(self, job: Job) -> Pace:

@@ -52,6 +52,14 @@ class Measuring:
         return Speedup(node, self._latest, self.session)
 
     @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+        if not (is_cell(item) and self.session.plan.puts_off(item.nodeid)):
+            return None
+        item.session.items.append(item)  # pytest goes on to the end of this list, however long it becomes
+        item.session._setupstate.teardown_exact(nextitem)
+        return True
+
+    @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         if is_cell(item) and not self.session.plan.has_time_for(item.nodeid):
             pytest.skip("no time for it (--minutes)")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable
 from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -80,21 +80,28 @@ class Session:
         """What the latest runs tell of the cells."""
         return read_earlier(self.benchmarks.folder) if self.benchmarks.folder else Earlier()
 
-    def prepare(self, items: Sequence[pytest.Item]) -> None:
-        """Plan what is measured of the tests that were collected."""
+    def prepare(self, items: list[pytest.Item]) -> None:
+        """Plan what is measured of the tests that were collected; where time is short, put what is important first."""
         unit_s = None
         if not self._config.option.collectonly:
             unit_s = self._config.hook.pytest_speedup_unit_seconds(config=self._config)
             self.verdicts.read()
         self.run.unit_s = unit_s
-        cells = [(item.nodeid, name_of(item), cost_of(item.iter_markers(COST_MARK))) for item in items if is_cell(item)]
+        costs = [(item, cost_of(item.iter_markers(COST_MARK))) for item in items if is_cell(item)]
+        if self.plan.limited:
+            costs.sort(key=lambda one: -one[1].importance)
+            in_order = (item for item, _ in costs)
+            items[:] = [next(in_order) if is_cell(item) else item for item in items]
+        cells = [(item.nodeid, name_of(item), cost) for item, cost in costs]
         self.plan = replace(
             self.plan,
             jobs=jobs_of(cells, self.rounds, self.earlier.took, unit_s),
             exact=self.rounds is not None,
             calibrated=unit_s is not None,
         )
-        self.progress.plan([test for test, _, _ in cells], self.plan.fitting, self.benchmarks.place)
+        self.progress.plan(
+            [test for test, _, _ in cells], self.plan.fitting, self.plan.minutes_for_all, self.benchmarks.place
+        )
 
     def known(self, name: str, subject: Subject) -> dict[str, Spread]:
         """Return how far the pairs of a cell lay apart in earlier runs, by quantity."""

@@ -55,7 +55,7 @@ class Progress:
         """Return whether the line of a cell says that it went well: it needs no dot."""
         return self._shown and nodeid in self._told
 
-    def plan(self, items: Sequence[str], fitting: int, place: str) -> None:
+    def plan(self, items: Sequence[str], fitting: int, minutes_for_all: int, place: str) -> None:
         """Take note of the cells of this session; say how long they take, and where they are saved.
 
         Parameters
@@ -64,6 +64,8 @@ class Progress:
             Ids of the tests.
         fitting : int
             How many of them there is time for.
+        minutes_for_all : int
+            In how many minutes there were time for all.
         place : str
             Where they are saved, in words.
         """
@@ -72,7 +74,8 @@ class Progress:
         if self._shown:
             some = "" if fitting == len(items) else f"{fitting} of "
             takes = f", about {duration(left)}" if left else ""
-            self._reporter.write_line(f"measuring {some}{plural(len(items), 'cell')}{takes}, {place}")
+            more = f"; --minutes {minutes_for_all} measures all" if some else ""
+            self._reporter.write_line(f"measuring {some}{plural(len(items), 'cell')}{takes}{more}, {place}")
             self._reporter.flush()
 
     def begin(self, nodeid: str, name: str) -> None:

@@ -34,6 +34,22 @@ def test_the_first_gets_its_pairs_then_each_a_few_the_cheapest_first(seconds: fl
     assert share_out([HEADLINE, Offer(pair_s=3.0), Offer(pair_s=20.0)], seconds) == pairs
 
 
+@pytest.mark.parametrize(
+    ("seconds", "pairs"),
+    [
+        (30, [4, 0, 0, 0]),  # one of each does not fit
+        (42, [1, 1, 0, 0]),
+        (62, [5, 1, 0, 0]),
+        (64, [5, 1, 0, 1]),
+        (98, [5, 1, 3, 3]),
+    ],
+)
+def test_of_what_is_important_each_gets_a_pair_before_any_gets_more(seconds: float, pairs: list[int]) -> None:
+    headline = Offer(pair_s=5.0, setup_s=10.0, first=True, importance=2.0)
+    hundred = Offer(pair_s=26.0, least=1, importance=2.0)
+    assert share_out([headline, hundred, Offer(pair_s=10.0, importance=1.0), Offer(pair_s=2.0)], seconds) == pairs
+
+
 def test_what_is_left_goes_where_it_tells_most_per_second() -> None:
     cheap, dear, noisy = Offer(pair_s=1.0), Offer(pair_s=2.0), Offer(pair_s=2.0, variance=9.0)
     assert share_out([cheap, dear, noisy], 16.0) == [4, 3, 3]
@@ -228,7 +244,7 @@ def test_a_session_ends_in_its_minutes_and_names_what_it_left_out(timed: pytest.
     result.assert_outcomes(passed=3, skipped=1)
     result.stdout.fnmatch_lines(
         [
-            "measuring 3 of 4 cells, about 1 min 44 s, saved in .benchmarks",
+            "measuring 3 of 4 cells, about 1 min 44 s; --minutes * measures all, saved in .benchmarks",
             "not measured for want of time: cell-long-200.0; --minutes 29 measures all",
         ]
     )
@@ -270,3 +286,59 @@ def test_of_several_markers_the_costs_multiply_and_the_closest_says_the_rest(ses
         "test_x",
     )
     assert cost_of(item.iter_markers(COST_MARK)) == Cost(pair=6.0, setup=2.0, pairs=9, once="near")
+
+
+IMPORTANT = """
+    import pytest
+    from fakeclock import clock, run
+    import fakeclock
+
+    @pytest.mark.parametrize("name, takes", [
+        pytest.param("one-cpu", 30.0, marks=pytest.mark.speedup_cost(30, importance=-1)),
+        pytest.param("other", 8.0, marks=pytest.mark.speedup_cost(8)),
+        pytest.param("ten", 4.0, marks=pytest.mark.speedup_cost(4, importance=1)),
+        pytest.param("hundred", 40.0, marks=pytest.mark.speedup_cost(40, importance=1)),
+    ])
+    def test_cell(speedup, name, takes):
+        speedup.measure(run(name, [1.0], takes=takes / 2), run(name, [1.0], takes=takes / 2), cpus=1, workload=name)
+
+    def test_of_a_stranger():
+        fakeclock.log.append("stranger")
+"""
+
+
+def test_what_is_important_is_measured_first_and_left_out_last(timed: pytest.Pytester) -> None:
+    timed.makepyfile(IMPORTANT)
+    result = timed.runpytest("--minutes", "1.4")
+    result.assert_outcomes(passed=4, skipped=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*1/4[]] cell-ten-4.0: *, 5 pairs in*",
+            "*2/4[]] cell-hundred-40.0: *, 1 pair in*",
+            "*3/4[]] cell-other-8.0: *",
+            "not measured for want of time: cell-one-cpu-30.0; *",
+        ]
+    )
+
+
+SHRINKS = """
+    from fakeclock import clock, run
+    import pytest
+
+    @pytest.mark.parametrize("name, said, takes", [
+        pytest.param("first", 10, 10.0, marks=pytest.mark.speedup_cost(10, pairs=1)),
+        pytest.param("dear", 45, 45.0, marks=pytest.mark.speedup_cost(45, pairs=1)),
+        pytest.param("quick", 40, 4.0, marks=pytest.mark.speedup_cost(40, pairs=1)),
+    ])
+    def test_cell(speedup, name, said, takes):
+        half = run(name, [1.0], takes=takes / 2)
+        speedup.measure(half, half, cpus=1, workload=name, rounds=1)
+"""
+
+
+def test_what_does_not_fit_waits_for_what_turns_out_to_be_quick(timed: pytest.Pytester) -> None:
+    timed.makepyfile(SHRINKS)
+    result = timed.runpytest("--minutes", "1.3")
+    result.assert_outcomes(passed=3)
+    told = [line.partition(":")[0] for line in result.outlines if line.startswith("[") and "pair" in line]
+    assert [line.split()[1] for line in told] == ["cell-first-10-10.0", "cell-quick-40-4.0", "cell-dear-45-45.0"]
