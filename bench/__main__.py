@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from wine_training.session import usable_cpus
 
         headline = ("bench/test_forests.py", "--models", "10", "--cpus", str(usable_cpus()))
-        return run(sys.argv[1:] if arguments is None else arguments, PROG, FURTHER, headline)
+        return run(sys.argv[1:] if arguments is None else arguments, PROG, FURTHER, headline, ("bench/",))
     except ModuleNotFoundError as missing:
         package = (missing.name or "").partition(".")[0]
         if package in ("", "bench", "wine_training"):

@@ -23,6 +23,13 @@ from .show.sentences import TITLE
 Further = Mapping[str, tuple[str, str]]
 """Commands with parsers of their own: help and module, whose ``main`` is called, by name."""
 
+SETTLE = "settle"
+VERSUS = {
+    "ab": "measure two versions in turn: is B slower than A?",
+    SETTLE: "measure the last good version beside today's: is a low run a loss, or the machine?",
+}
+"""Commands with parsers of their own, in the modules of ``versus`` of these names."""
+
 
 def parser(prog: str, further: Further) -> argparse.ArgumentParser:
     """Return the parser of all commands."""
@@ -81,7 +88,8 @@ def parser(prog: str, further: Further) -> argparse.ArgumentParser:
     example = add("example", help="print a test to begin with: example > test_speedup.py")
     example.set_defaults(run=store.example)
 
-    add("ab", help="measure two versions in turn: is B slower than A?", add_help=False)
+    for name, what in VERSUS.items():
+        add(name, help=what, add_help=False)
     for name, (what, _) in further.items():
         add(name, help=what, add_help=False)
     return top
@@ -91,7 +99,9 @@ def _folder(text: str) -> Path:
     return Path(text.removeprefix("file://"))
 
 
-def run(arguments: Sequence[str], prog: str, further: Further, cells: Sequence[str] = ()) -> int:
+def run(
+    arguments: Sequence[str], prog: str, further: Further, cells: Sequence[str] = (), suite: Sequence[str] = ()
+) -> int:
     """Run one command; return the exit status.
 
     Parameters
@@ -103,14 +113,17 @@ def run(arguments: Sequence[str], prog: str, further: Further, cells: Sequence[s
     further : mapping
         Commands beside those of the plugin.
     cells : sequence of str
-        What ``ab`` measures if nothing else is said.
+        What is measured in turn if nothing else is said.
+    suite : sequence of str
+        What pytest collects all cells from, of which ``settle`` measures those that are open.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors=IN_ITS_PLACE)
-    if arguments and arguments[0] == "ab":
-        from .versus import ab  # it needs packages that nothing else does
-
-        return ab.main(arguments[1:], f"{prog} ab", cells)
+    if arguments and arguments[0] in VERSUS:
+        module = importlib.import_module(
+            f".versus.{arguments[0]}", __package__
+        )  # it needs packages that nothing else does
+        return int(module.main(arguments[1:], f"{prog} {arguments[0]}", suite if arguments[0] == SETTLE else cells))
     if arguments and arguments[0] in further:
         # What they need is not loaded for the others.
         return int(importlib.import_module(further[arguments[0]][1]).main(arguments[1:]))

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..keep.records import Record
 from ..keep.runs import QUANTITIES
-from ..measure.estimate import Spread, half_width, margin_of
+from ..keep.settled import MACHINE
+from ..measure.estimate import CONFIDENCE, Spread, Spreads, half_width, pooled, pooled_by_name
 from ..measure.factors import FACTORS
 from ..measure.factors import STEADY as STEADY_FACTORS
+from .suite import SPREADS
 from .verdict import IMPROVED, OK, REGRESSED
 
 UNDECIDED = "undecided"
@@ -25,6 +28,11 @@ STEADY = " × ".join(STEADY_FACTORS)
 
 Visit = Mapping[str, Mapping[str, float]]
 """Logs of the speedup and its factors, or of a cost, by cell."""
+Within = Mapping[str, Spreads]
+"""How far the pairs of a visit leave its logs open, by cell and quantity: variances of the logs in `Visit`."""
+
+KNOWN = 3
+"""Degrees of freedom of what is known before the first round: less than a round's own soon have."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +46,12 @@ class Limits:
     precision: float = 0.01
     """Half the width of the 95 % interval of `STEADY` at which there are rounds enough, as a share."""
     least_rounds: int = 4
-    """Rounds before anything is said."""
+    """Rounds before they are enough, however little they seem to differ."""
+
+    @property
+    def least(self) -> float:
+        """`smallest` as a log."""
+        return -math.log1p(-self.smallest)
 
 
 @dataclass(frozen=True)
@@ -52,16 +65,20 @@ class Difference:
     b: float
     change: float
     """Log of B over A."""
-    low: float | None
-    """Lower end of the 95 % interval of `change`; ``None`` where too few rounds were measured for one."""
-    high: float | None
+    low: float
+    """Lower end of the 95 % interval of `change`."""
+    high: float
     state: str
     """``regressed``, ``improved``, ``ok`` (the interval is within the smallest difference) or ``undecided``."""
+    error: float = math.nan
+    """Standard error of `change`."""
+    degrees: int = 0
+    """Its degrees of freedom."""
 
     @property
     def half_width(self) -> float:
-        """Half the width of the interval; infinite if there is none."""
-        return math.inf if self.low is None or self.high is None else (self.high - self.low) / 2
+        """Half the width of the interval."""
+        return (self.high - self.low) / 2
 
     @property
     def is_judged(self) -> bool:
@@ -93,7 +110,17 @@ class Comparison:
         return next((state for state in (REGRESSED, IMPROVED, UNDECIDED) if state in states), "ok")
 
 
-def compare(rounds: Sequence[tuple[Visit, Visit]], limits: Limits = Limits()) -> list[Difference]:
+def within(records: Sequence[Record]) -> dict[str, Spread]:
+    """Return how far their pairs leave the logs of visits to one cell open, by quantity."""
+    known = [
+        {name: Spread(se * se, one.pairs - 1) for name, se in one.log_ses.items() if se is not None} for one in records
+    ]
+    return pooled_by_name(known)
+
+
+def compare(
+    rounds: Sequence[tuple[Visit, Visit]], limits: Limits = Limits(), within: Within | None = None
+) -> list[Difference]:
     """Return how B differs from A, for every cell and quantity.
 
     Parameters
@@ -102,6 +129,8 @@ def compare(rounds: Sequence[tuple[Visit, Visit]], limits: Limits = Limits()) ->
         The visits to A and to B of each round, at least two. Cells that one of them lacks are left out.
     limits : Limits
         What is a difference.
+    within : mapping, optional
+        What the pairs of these visits tell of their spread.
 
     Returns
     -------
@@ -110,8 +139,10 @@ def compare(rounds: Sequence[tuple[Visit, Visit]], limits: Limits = Limits()) ->
 
     Notes
     -----
-    The interval is Student's, on the differences of the logs, round by round. A change is called regressed or
-    improved if it is at least ``limits.smallest`` and an interval that holds for all cells and quantities together
+    The interval is that of the moderated t (see `geometric_mean`), on the differences of the logs, round by round: two
+    rounds alone tell too little of how far rounds lie apart. What is known before is the spread of the pairs within
+    the visits and that of the quantity from run to run, in bench/evidence. A change is called regressed or improved
+    if it is at least ``limits.smallest`` and an interval that holds for all cells and quantities together
     (C. E. Bonferroni's inequality) does not reach zero.
     """
     if len(rounds) < 2:
@@ -124,7 +155,26 @@ def compare(rounds: Sequence[tuple[Visit, Visit]], limits: Limits = Limits()) ->
             a, b = (np.array([_log(pair[side][cell], quantity) for pair in rounds]) for side in (0, 1))
             series.append((cell, quantity, a, b))
     judged = sum(quantity != STEADY for _, quantity, _, _ in series)
-    return [_difference(*one, limits, judged) for one in series]
+    known = [_known((within or {}).get(cell, {}), quantity) for cell, quantity, _, _ in series]
+    own = [Spread(float((b - a).var(ddof=1)), len(rounds) - 1) for _, _, a, b in series]
+    # All of an hour's visits tell whether it is a bad one.
+    worse = max(1.0, float(np.mean([one.variance / before.variance for one, before in zip(own, known, strict=True)])))
+    spreads = [
+        pooled([one, replace(before, variance=worse * before.variance)]) for one, before in zip(own, known, strict=True)
+    ]
+    return [_difference(*one, spread, limits, judged) for one, spread in zip(series, spreads, strict=True) if spread]
+
+
+VISITS = {name: spread / (2 if name in STEADY_FACTORS else 1) for name, spread in SPREADS.items()}
+"""How far visits are taken to lie apart before there are any, beside their pairs, as the standard deviation of a log: a
+steady factor no further than runs do in bench/evidence; the factor ``cpu`` as means of 45 s, minutes apart, do."""
+
+
+def _known(within: Spreads, quantity: str) -> Spread:
+    """Return what is known of the difference of two visits before the first round."""
+    names = STEADY_FACTORS if quantity == STEADY else (quantity,)
+    variances = [VISITS[name] ** 2 + (within[name].variance if name in within else 0.0) for name in names]
+    return Spread(2 * math.fsum(variances), KNOWN)
 
 
 def enough(differences: Sequence[Difference], rounds: int, limits: Limits = Limits()) -> bool:
@@ -145,18 +195,71 @@ def _log(logs: Mapping[str, float], quantity: str) -> float:
     return math.fsum(logs[name] for name in STEADY_FACTORS) if quantity == STEADY else logs[quantity]
 
 
-def _difference(cell: str, quantity: str, a: np.ndarray, b: np.ndarray, limits: Limits, judged: int) -> Difference:
+def _difference(
+    cell: str, quantity: str, a: np.ndarray, b: np.ndarray, spread: Spread, limits: Limits, judged: int
+) -> Difference:
     apart = b - a
-    n = len(apart)
     mean = float(apart.mean())
-    error = float(apart.std(ddof=1)) / math.sqrt(n)
-    half = margin_of(Spread(error**2 * n, n - 1))
-    together = half_width(error, n - 1, 1 - limits.false_alarms / judged)
-    smallest = -math.log1p(-limits.smallest)
-    if n >= limits.least_rounds and abs(mean) > together and abs(mean) >= smallest:
+    error = math.sqrt(spread.variance / len(apart))
+    half = half_width(error, spread.degrees)
+    together = half_width(error, spread.degrees, 1 - limits.false_alarms / judged)
+    if abs(mean) > together and abs(mean) >= limits.least:
         state = REGRESSED if mean < 0 else IMPROVED
     else:
-        state = OK if n >= limits.least_rounds and half is not None and abs(mean) + half < smallest else UNDECIDED
+        state = OK if abs(mean) + half < limits.least else UNDECIDED
     a_level, b_level = (math.exp(float(side.mean())) for side in (a, b))
-    low, high = (None, None) if half is None else (mean - half, mean + half)
-    return Difference(cell, quantity, a_level, b_level, mean, low, high, state)
+    return Difference(cell, quantity, a_level, b_level, mean, mean - half, mean + half, state, error, spread.degrees)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What the rounds so far tell of a loss that a run showed."""
+
+    outcome: str
+    """``regressed``: today is slower than last good was; ``machine``: it is not; or ``undecided``."""
+    change: float
+    """Log of today over last good."""
+    low: float
+    """Lower end of the 95 % interval of `change`, which holds whenever one stops to look."""
+    high: float
+    rounds: float = 0.0
+    """About how many more rounds would decide it."""
+
+
+def find(one: Difference, loss: float, rounds: int, *, cells: int = 1, limits: Limits = Limits()) -> Finding:
+    """Return whether the loss that a run showed is there when the last good version is measured beside today's.
+
+    Parameters
+    ----------
+    one : Difference
+        Of the quantity that was low: today (B) against last good (A).
+    loss : float
+        By how much the log of the quantity was lower in the run.
+    rounds : int
+        Rounds so far, at least 2.
+    cells : int
+        How many cells share `limits.false_alarms`.
+    limits : Limits
+        What is a loss.
+
+    Notes
+    -----
+    One looks after every round and stops as soon as it is decided. So the chance of a mistake is shared out over all
+    looks, 1/2 for the first, 1/6, 1/12, …, which adds up to 1, and the intervals hold together (Bonferroni's
+    inequality): neither the rate nor the interval depends on when one stops. It is ``machine`` if half the loss of
+    the run, or what is no loss, is not within reach.
+    """
+    look = rounds * (rounds - 1)
+    half = half_width(one.error, one.degrees, 1 - (1 - CONFIDENCE) / look)
+    alarm = half_width(one.error, one.degrees, 1 - limits.false_alarms / (cells * look))
+    room = one.change + max(limits.least, loss / 2)
+    outcome, more = UNDECIDED, 0.0
+    if one.change < -alarm and one.change <= -limits.least:
+        outcome = REGRESSED
+    elif room > half:
+        outcome = MACHINE
+    else:
+        # Half the width that is too much for either, as a multiple of what would do.
+        too_wide = min(half / max(room, limits.least / 4), alarm / max(-one.change, limits.least / 4))
+        more = max(1.0, rounds * (too_wide**2 - 1))
+    return Finding(outcome, one.change, one.change - half, one.change + half, more)

@@ -11,10 +11,14 @@ from rich.table import Table
 from rich.text import Text
 
 from ..judge.verdict import IMPROVED, REGRESSED
-from ..judge.versus import INTERRUPTED, STEADY, UNDECIDED, Comparison, Difference, Limits
+from ..judge.versus import INTERRUPTED, STEADY, UNDECIDED, Comparison, Difference
+from ..keep.settled import CANNOT, MACHINE, Settled
 from . import markdown as md
-from .figures import UNKNOWN
+from .sentences import share_of
 from .tables import STYLES
+
+SHOWN = 3
+"""Changes that are told one by one."""
 
 
 def table(done: Comparison) -> Table:
@@ -47,16 +51,11 @@ def closing(done: Comparison) -> Iterator[str]:
         of = len({one.cell for one in done.differences})
         yield f"B has {most.state}: {count} of {of} cells; most: {most.cell}, {most.quantity} {_interval(most)}"
         return
-    if done.rounds < Limits().least_rounds:
-        yield f"no verdict: {Limits().least_rounds} rounds are needed"
-        return
     undecided = sorted({one.quantity for one in judged if one.state == UNDECIDED})
     yield "nothing found" + (f"; undecided, the intervals are too wide: {', '.join(undecided)}" if undecided else "")
 
 
 def _interval(one: Difference) -> str:
-    if one.low is None or one.high is None:
-        return _percent(one.change) + UNKNOWN
     return f"{_percent(one.change)} [{_percent(one.low)}, {_percent(one.high)}]"
 
 
@@ -85,3 +84,41 @@ def markdown(done: Comparison, names: Sequence[str], other: Sequence[str]) -> st
         for one in done.differences
     ]
     return "\n".join([*lines, ""])
+
+
+def against(quantity: str, change: float, low: float, high: float) -> str:
+    """Return a change of a quantity with its interval: ``engine −6.1 % [−7.9, −4.2]``; a larger cost is worse."""
+    ends = sorted((share_of(low, quantity), share_of(high, quantity)), key=_number)
+    return f"{quantity} {share_of(change, quantity)} [{', '.join(end.removesuffix(' %') for end in ends)}]"
+
+
+def _number(percent: str) -> float:
+    return float(percent.removesuffix(" %").replace("−", "-"))
+
+
+SAID = {
+    REGRESSED: "regressed: the code or the packages did it: {change} against last good ({good})",
+    MACHINE: "the machine: last good ({good}) is as slow here now, so the loss is not yours: {change}",
+    UNDECIDED: "undecided: {change} against last good ({good})",
+    CANNOT: "cannot be settled",
+}
+
+
+def settled(name: str, one: Settled, why: str) -> str:
+    """Return what an experiment settled in a sentence."""
+    change = "nothing was measured" if math.isnan(one.change) else against(one.quantity, one.change, one.low, one.high)
+    said = SAID[one.outcome].format(change=change, good=one.good[:10])
+    if one.outcome == MACHINE and not one.minutes:
+        said = f"the machine, against last good ({one.good[:10]})"
+    return f"{name}: {said}{'; ' if why and one.outcome != CANNOT else ': ' if why else ''}{why}"
+
+
+def several(changes: Sequence[str]) -> str:
+    """Return some changes in words, the first of them if there are many."""
+    more = len(changes) - SHOWN
+    return ", ".join(changes[:SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def settled_markdown(lines: Sequence[str]) -> str:
+    """Return what was settled as Markdown."""
+    return "\n".join(["### Settled", "", *(f"- {md.plain(line)}" for line in lines), ""])

@@ -43,7 +43,6 @@ def test_a_store_without_any_has_none(tmp_path: Path) -> None:
     assert read_settled(tmp_path).entries == ()
 
 
-@pytest.mark.promise("nothing lost: no file and no option causes a traceback or costs a good run")
 @pytest.mark.parametrize(
     "broken",
     [

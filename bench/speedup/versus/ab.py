@@ -1,60 +1,28 @@
-"""A against B: two versions measured in turn in one run, without a history.
-
-Each visit is a pytest of its own in the version's own environment. Only one version is there at a time, because what
-an idle engine keeps running would disturb the other.
-"""
+"""A against B: two versions measured in turn in one run, without a history."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import math
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
 
 from ..judge.verdict import REGRESSED
-from ..judge.versus import (
-    FAILED,
-    INTERRUPTED,
-    NARROW,
-    STEADY,
-    TIME_UP,
-    Comparison,
-    Difference,
-    Limits,
-    Visit,
-    compare,
-    enough,
-)
-from ..keep.runs import Record, read_history, stored_files
-from ..measure.cell import Fingerprint
+from ..judge.versus import NARROW, STEADY, Comparison, Limits, Visit, Within, compare, enough
 from ..session.options import chance, duration, positive, share
 from ..show import summary
 from ..show.differences import closing, markdown, table
-from .environments import (
-    WORK_TREE,
-    Environment,
-    EnvironmentFailure,
-    Version,
-    cleared_environ,
-    differences,
-    prepare,
-)
+from .environments import WORK_TREE, EnvironmentFailure, Version, differences, prepare
+from .visits import Comparable, Pace, VisitFailure, in_all, in_any, in_turn, visiting
 
-PAIRS = 4
-"""Pairs in a visit: enough that starting is not most of the time, few enough that the machine stays the same."""
 MINUTES = 20
-
-
-class VisitFailure(Exception):
-    """A visit measured nothing; the message has the end of what it printed."""
 
 
 def alternate(
@@ -64,8 +32,9 @@ def alternate(
     minutes: float,
     say: Callable[[str], object],
     clock: Callable[[], float] = time.monotonic,
+    within: Callable[[], Within] = dict,
 ) -> Comparison:
-    """Visit A and B in turn until there are rounds enough, or no time for another one.
+    """Compare A and B, visit by visit: see `in_turn`.
 
     Parameters
     ----------
@@ -79,122 +48,26 @@ def alternate(
         Called with a line after each round.
     clock : callable
         Seconds.
+    within : callable
+        Returns what the pairs of the visits so far tell of their spread.
 
     Raises
     ------
     VisitFailure
         If a visit of the first two rounds measures nothing.
     """
-    began = clock()
-    rounds: list[tuple[Visit, Visit]] = []
-    found: list[Difference] = []
-    failure = ""
-    while True:
-        try:
-            order = (0, 1) if len(rounds) % 2 == 0 else (1, 0)
-            seen = {which: visit(which) for which in order}
-        except KeyboardInterrupt:
-            if len(rounds) < 2:
-                raise
-            stopped = INTERRUPTED
-            break
-        except VisitFailure as error:
-            if len(rounds) < 2:
-                raise
-            stopped, failure = FAILED, str(error)
-            break
-        rounds.append((seen[0], seen[1]))
-        took = clock() - began
-        if not _in_all(rounds):
-            raise VisitFailure(f"A and B have no cell in common: {', '.join(sorted(_in_any(rounds)))}")
-        if len(rounds) < 2:
-            say(f"round 1: {took:.0f} s")
-            continue
-        found = compare(rounds, limits)
+
+    def narrow(rounds: Sequence[tuple[Visit, Visit]], took: float) -> str:
+        found = compare(rounds, limits, within())
         widest = max((one.half_width for one in found if not one.is_judged), default=math.nan)
-        known = f"{math.expm1(widest):.2%}" if math.isfinite(widest) else "?"
-        say(f"round {len(rounds)}: {took:.0f} s, {STEADY} known to ±{known}")
-        if enough(found, len(rounds), limits):
-            stopped = NARROW
-            break
-        if took * (1 + 1 / len(rounds)) > 60 * minutes:
-            stopped = TIME_UP
-            break
-    left_out = _in_any(rounds) - _in_all(rounds)
-    return Comparison(tuple(found), len(rounds), stopped, tuple(sorted(left_out)), failure)
+        known = f", {STEADY} known to ±{math.expm1(widest):.2%}" if math.isfinite(widest) else ""
+        say(f"round {len(rounds)}: {took:.0f} s{known}")
+        return NARROW if enough(found, len(rounds), limits) else ""
 
-
-def _in_any(rounds: Sequence[tuple[Visit, Visit]]) -> set[str]:
-    return {cell for pair in rounds for visit in pair for cell in visit}
-
-
-def _in_all(rounds: Sequence[tuple[Visit, Visit]]) -> set[str]:
-    return set.intersection(*(set(visit) for pair in rounds for visit in pair))
-
-
-class Comparable:
-    """Takes what is measured as what the first visit measured; other data or another protocol are another cell.
-
-    Parameters
-    ----------
-    say : callable
-        Called with a line for each cell that is not comparable.
-    """
-
-    def __init__(self, say: Callable[[str], object]) -> None:
-        self._say = say
-        self._first: list[tuple[str, Fingerprint]] = []
-        self._told: set[str] = set()
-
-    def visit(self, measured: Sequence[Record]) -> Visit:
-        """Return what can be compared, by the name of the cell."""
-        found: dict[str, Mapping[str, float]] = {}
-        for record in measured:
-            name, first = self._first_of(record)
-            differ = first.differences(record.fingerprint)
-            if not differ:
-                found[name] = record.logs
-            elif name not in self._told:
-                self._told.add(name)
-                self._say(f"{name} is not comparable: {'; '.join(differ)}")
-        return found
-
-    def _first_of(self, record: Record) -> tuple[str, Fingerprint]:
-        """Return the name and the fingerprint under which the cell was first seen; A may know it by another name."""
-        names = {one.cell for one in record.fingerprint.under_all_names}
-        for name, first in self._first:
-            if names & {one.cell for one in first.under_all_names}:
-                return name, first
-        self._first.append((record.name, record.fingerprint))
-        return self._first[-1]
-
-
-def measure(environment: Environment, cells: Sequence[str], pairs: int) -> tuple[Record, ...]:
-    """Measure the cells once in an environment.
-
-    Raises
-    ------
-    VisitFailure
-        If pytest fails, or measures no cell.
-    """
-    with tempfile.TemporaryDirectory(prefix="bench-ab-") as folder:
-        command = [str(environment.python), "-m", "pytest", *cells, f"--rounds={pairs}", "-q"]
-        command += [f"--benchmark-storage=file://{folder}", "-p", "no:cacheprovider"]
-        done = subprocess.run(
-            command,
-            cwd=environment.code,
-            env={**cleared_environ(), "PYTHONPATH": str(environment.code)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            check=False,
-        )
-        history = read_history(stored_files(Path(folder)))
-        if done.returncode or not history.records:
-            tail = "\n".join(done.stdout.splitlines()[-15:])
-            raise VisitFailure(f"{environment.code}: pytest ended with status {done.returncode}:\n{tail}")
-        return tuple(history.records)
+    done = in_turn(visit, narrow, minutes=minutes, clock=clock)
+    left_out = in_any(done.rounds) - in_all(done.rounds)
+    found = compare(done.rounds, limits, within())
+    return Comparison(tuple(found), len(done.rounds), done.stopped, tuple(sorted(left_out)), done.failure)
 
 
 def main(arguments: Sequence[str], prog: str, default: Sequence[str] = ()) -> int:
@@ -224,12 +97,10 @@ def main(arguments: Sequence[str], prog: str, default: Sequence[str] = ()) -> in
             console.print(f"A: {names[0]}\nB: {names[1]}")
             other = differences(*sides)
             console.print(f"packages: {', '.join(other) or 'the same'}")
-            comparable = Comparable(console.print)
+            comparable, pace = Comparable(console.print), Pace(options.minutes, options.pairs)
+            visit = visiting(sides, cells, comparable, pace, console.print)
             done = alternate(
-                lambda which: comparable.visit(measure(sides[which], cells, options.pairs)),
-                limits,
-                minutes=options.minutes,
-                say=console.print,
+                visit, limits, minutes=options.minutes, say=console.print, within=lambda: comparable.within
             )
     except (EnvironmentFailure, VisitFailure) as error:
         print(f"{prog}: {error}", file=sys.stderr)
@@ -275,7 +146,7 @@ def _parser(prog: str, default: Sequence[str]) -> argparse.ArgumentParser:
     parser.add_argument("--a", required=True, metavar="VERSION", help="what B is compared with")
     parser.add_argument("--b", default=WORK_TREE, metavar="VERSION", help="default: the work tree")
     parser.add_argument("--minutes", type=duration, default=MINUTES, help="time for the rounds (default: %(default)s)")
-    parser.add_argument("--pairs", type=positive, default=PAIRS, help="per cell and visit (default: %(default)s)")
+    parser.add_argument("--pairs", type=positive, help="per cell and visit (default: chosen by the time)")
     parser.add_argument(
         "--precision",
         type=share,

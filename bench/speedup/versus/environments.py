@@ -1,26 +1,26 @@
-"""Two versions to be compared: a commit, the work tree, or other versions of packages, each in an environment.
+"""Versions that can be run: today's environment with only what differs changed.
 
-An environment is a virtual environment made by ``venv`` and ``pip``, kept in the user's cache folder by what is in
-it, so that the next comparison finds it. The code comes from a copy of the commit, or from the work tree itself.
+Another commit is a checkout of it that stands first on the path. Other packages are an overlay: a folder with them
+alone, before all others on the path, kept in the user's cache folder by what is in it. Both go by `PYTHONPATH`, which
+workers inherit. Nothing that is installed is touched.
 """
 
 from __future__ import annotations
 
+import ensurepip
 import hashlib
-import io
+import importlib.metadata
+import importlib.util
 import json
 import os
-import platform
 import re
 import shutil
 import subprocess
 import sys
-import tarfile
-import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib.metadata import Distribution
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock
 from packaging.requirements import InvalidRequirement, Requirement
@@ -29,12 +29,9 @@ from platformdirs import user_cache_path
 
 from ..keep import git
 
-EXTRA = "bench"
-"""What the cells need: an extra, or a dependency group in commits from before there was one."""
-CONSTRAINTS = "constraints.txt"
 WORK_TREE = "."
 
-_INCLUDED = re.compile(r"-c\s+(\S+)")
+Say = Callable[[str], object]
 
 
 class EnvironmentFailure(Exception):
@@ -43,14 +40,16 @@ class EnvironmentFailure(Exception):
 
 @dataclass(frozen=True)
 class Version:
-    """One of the two versions."""
+    """A version: a commit or the work tree, and packages that are other ones than today's."""
 
     name: str
     """As it was given."""
     requirements: tuple[Requirement, ...] = ()
-    """Packages that are to be other than those of the project's constraints."""
+    """The packages that are other ones."""
     commit: str = ""
     """The commit; empty for the work tree."""
+    strictly: bool = False
+    """Whether nothing but `requirements` is installed, not even what these need."""
 
     @classmethod
     def parse(cls, text: str, root: Path) -> Version:
@@ -93,9 +92,16 @@ class Environment:
     """The project's folder."""
     packages: dict[str, str]
     """Versions of all packages by name."""
+    path: tuple[Path, ...] = ()
+    """What stands first on the path, before what is installed."""
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The environment variables to run it with: none that are meant for this pytest, or for GitHub's."""
+        return {**cleared_environ(), "PYTHONPATH": os.pathsep.join(map(str, self.path or (self.code,)))}
 
 
-def prepare(version: Version, root: Path, folder: Path, say: Callable[[str], object]) -> Environment:
+def prepare(version: Version, root: Path, folder: Path, say: Say) -> Environment:
     """Make the environment of a version, or take the one that was made before.
 
     Parameters
@@ -103,7 +109,7 @@ def prepare(version: Version, root: Path, folder: Path, say: Callable[[str], obj
     version : Version
         Which.
     root : Path
-        The repository.
+        The project's folder, in a repository if a commit is asked for.
     folder : Path
         Where a copy of a commit may be put.
     say : callable
@@ -115,19 +121,22 @@ def prepare(version: Version, root: Path, folder: Path, say: Callable[[str], obj
         If the commit or the packages cannot be had.
     """
     code = _checkout(version, root, folder) if version.commit else root
-    try:
-        project = tomllib.loads((code / "pyproject.toml").read_text(encoding="utf-8"))
-        with_extra = EXTRA in project["project"].get("optional-dependencies", {})
-        needed = _extra(project, EXTRA) if with_extra else _group(project, EXTRA)
-        wanted = [*project["project"]["dependencies"], *needed]
-    except (OSError, KeyError, tomllib.TOMLDecodeError) as error:
-        raise EnvironmentFailure(f"{version.name}: no pyproject.toml with an extra {EXTRA}: {error}") from None
-    other = {canonicalize_name(one.name) for one in version.requirements}
-    lines = [line for line in wanted if canonicalize_name(Requirement(line).name) not in other]
-    lines += [str(one) for one in version.requirements]
-    pins = [pin for pin in _constraints(code / CONSTRAINTS) if canonicalize_name(Requirement(pin).name) not in other]
-    python = _environment(version, lines, pins, say)
-    return Environment(python, code, _packages(python))
+    path = _importable(code, root)
+    if version.commit and _is_compiled(root):
+        say(f"{version.name}: building it")
+        built = folder / f"{version.commit[:12]}-built"
+        _install(version.name, built, [str(code)])
+        shutil.copytree(built, path[0], dirs_exist_ok=True)
+    overlay = (_overlay(version, say),) if version.requirements else ()
+    return Environment(Path(sys.executable), code, installed(overlay), (*overlay, *path))
+
+
+def installed(before: Sequence[Path] = ()) -> dict[str, str]:
+    """Return the versions of all packages by name, those of some folders `before` those of today."""
+    found: dict[str, str] = {}
+    for one in importlib.metadata.distributions(path=[*map(str, before), *sys.path]):
+        found.setdefault(_name(one), one.version)
+    return found
 
 
 def differences(a: Environment, b: Environment) -> list[str]:
@@ -140,118 +149,138 @@ def differences(a: Environment, b: Environment) -> list[str]:
     ]
 
 
+def cleared_environ() -> dict[str, str]:
+    """Return the environment variables for a pytest of its own: none that are meant for this one, or for GitHub's."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "GITHUB_"))}
+
+
 def _parts(text: str) -> list[str]:
     """Split requirements at the commas before a name; ``numpy>=1,<2`` has one that is none of these."""
     return [part.strip() for part in re.split(r",(?=\s*[A-Za-z])(?![^\[]*\])", text)]
 
 
 def _checkout(version: Version, root: Path, folder: Path) -> Path:
-    packed = _git(root, "archive", "--format=tar", version.commit)
-    if packed.returncode:
-        raise EnvironmentFailure(f"{version.name}: {packed.stderr.decode(errors='replace').strip()}")
-    code = folder / version.commit[:12]
-    code.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(fileobj=io.BytesIO(packed.stdout)) as archive:
-        # Python 3.11.4 is the first with filters: Debian's own is older.
-        archive.extraction_filter = getattr(tarfile, "data_filter", lambda member, _: member)
-        archive.extractall(code)
+    """Return the project's folder in a copy of the whole commit: not ``git archive``, which may leave tests out."""
+    at = _git(root, "rev-parse", "--show-toplevel", "--show-prefix")
+    top, _, prefix = at.stdout.decode().removesuffix("\n").partition("\n")
+    whole = folder / version.commit[:12]
+    if not whole.exists():
+        index = {"GIT_INDEX_FILE": str(folder / f"{version.commit[:12]}.index")}
+        for command in (["read-tree", version.commit], ["checkout-index", "--all", f"--prefix={whole}/"]):
+            done = _git(Path(top), *command, env=index)
+            if done.returncode:
+                raise EnvironmentFailure(f"{version.name}: {done.stderr.decode(errors='replace').strip()}")
+    code = whole / prefix
+    if not code.is_dir():
+        raise EnvironmentFailure(f"{version.name}: it has no folder {prefix}")
     return code
 
 
-def _extra(project: dict[str, Any], name: str) -> list[str]:
-    """Return what an extra needs, and other extras that it names: the project itself is not installed."""
-    own = canonicalize_name(project["project"]["name"])
-    found: list[str] = []
-    for entry in project["project"]["optional-dependencies"][name]:
-        requirement = Requirement(entry)
-        if canonicalize_name(requirement.name) == own:
-            found += [one for other in sorted(requirement.extras) for one in _extra(project, other)]
-        else:
-            found.append(entry)
-    return found
+def _importable(code: Path, root: Path) -> tuple[Path, ...]:
+    """Return where the modules of a copy of the project are: where those of today are, ``src``, and its folder."""
+    here = root.resolve()
+    known = [Path(entry).resolve() for entry in sys.path if entry]
+    ours = [entry.relative_to(here) for entry in known if entry != here and entry.is_relative_to(here)]
+    found = [code / one for one in ours if (code / one).is_dir() and "site-packages" not in one.parts]
+    source = code / "src"
+    names = {file.parent.name for file in source.glob("*/__init__.py")}
+    # A folder of modules that are imported as src.utils, say, must not hide others of these names.
+    if names and not (source / "__init__.py").exists() and not names & sys.stdlib_module_names:
+        found.append(source)
+    elsewhere = [Path(entry) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    others = [entry for entry in elsewhere if not entry.resolve().is_relative_to(here)]
+    return tuple(dict.fromkeys([*found, code, *others]))
 
 
-def _group(project: dict[str, Any], name: str) -> list[str]:
-    found: list[str] = []
-    for entry in project["dependency-groups"][name]:
-        found += [entry] if isinstance(entry, str) else _group(project, entry["include-group"])
-    return found
+def _is_compiled(root: Path) -> bool:
+    """Return whether the project is installed, and has parts that were compiled when it was."""
+    for one in importlib.metadata.distributions():
+        address = json.loads(one.read_text("direct_url.json") or "{}").get("url", "")
+        if address == root.resolve().as_uri() and "Root-Is-Purelib: false" in (one.read_text("WHEEL") or ""):
+            return True
+    return False
 
 
-def _constraints(file: Path) -> list[str]:
-    """Return the pins of a constraints file and of those that it includes."""
-    if not file.exists():
-        return []
-    pins = []
-    for line in file.read_text(encoding="utf-8").splitlines():
-        line = line.partition("#")[0].strip()
-        included = _INCLUDED.fullmatch(line)
-        if included:
-            pins += _constraints(file.parent / included[1])
-        elif line:
-            pins.append(line)
-    return pins
-
-
-def _environment(version: Version, wanted: Sequence[str], pins: Sequence[str], say: Callable[[str], object]) -> Path:
-    recipe = json.dumps([platform.python_version(), sys.executable, sorted(wanted), sorted(pins)])
-    home = user_cache_path("pytest-speedup") / "environments" / hashlib.sha256(recipe.encode()).hexdigest()[:16]
-    python = home / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    complete = home / "complete"
+def _overlay(version: Version, say: Say) -> Path:
+    """Return a folder with the packages of a version, and what they need and today does not have."""
+    wanted = sorted(map(str, version.requirements))
+    recipe = json.dumps([sys.version, sys.executable, version.strictly, wanted])
+    home = user_cache_path("pytest-speedup") / "overlays" / hashlib.sha256(recipe.encode()).hexdigest()[:16]
+    complete = home / ".complete"
     try:
         home.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(home.with_suffix(".lock")):
-            if complete.exists():
-                return python
-            say(f"{version.name}: making an environment, once")
-            shutil.rmtree(home, ignore_errors=True)
-            _install(version, home, python, wanted, pins, say)
-            complete.write_text(recipe, encoding="utf-8")
+            if not complete.exists():
+                say(f"{version.name}: installing it, once")
+                shutil.rmtree(home, ignore_errors=True)
+                for further in _installing(version, home, wanted):
+                    say(f"{version.name} needs {', '.join(further)}")
+                complete.write_text(recipe, encoding="utf-8")
     except OSError as error:
         raise EnvironmentFailure(f"{error.filename or home}: {error.strerror}") from None
-    return python
+    return home
 
 
-def _install(
-    version: Version, home: Path, python: Path, wanted: Sequence[str], pins: Sequence[str], say: Callable[[str], object]
-) -> None:
-    _run(version, [sys.executable, "-m", "venv", str(home)])
-    constraints = home / CONSTRAINTS
-    constraints.write_text("\n".join(pins), encoding="utf-8")
-    install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+def _installing(version: Version, home: Path, wanted: list[str]) -> Iterator[list[str]]:
+    """Install packages, and what is missing then; yield what is."""
+    done: set[str] = set()
+    while wanted:
+        _install(version.name, home, wanted)
+        done.update(wanted)
+        wanted = sorted(_unmet(home, version.requirements))
+        if wanted:
+            yield wanted
+        if version.strictly:
+            return
+        if done & set(wanted):
+            raise EnvironmentFailure(f"{version.name} needs {', '.join(wanted)} besides {', '.join(sorted(done))}")
+
+
+def _unmet(home: Path, asked: Iterable[Requirement]) -> set[str]:
+    """Return what the packages of an overlay need, and neither it nor today's environment has."""
+    extras = {str(canonicalize_name(one.name)): one.extras for one in asked}
+    versions = installed([home])
+    found = set()
+    for one in importlib.metadata.distributions(path=[str(home)]):
+        for text in one.requires or ():
+            need, known = Requirement(text), versions.get(canonicalize_name(Requirement(text).name))
+            chosen = ["", *extras.get(_name(one), ())]
+            applies = need.marker is None or any(need.marker.evaluate({"extra": extra}) for extra in chosen)
+            if applies and not (known and need.specifier.contains(known, prereleases=True)):
+                need.marker = None
+                found.add(str(need))
+    return found
+
+
+def _install(name: str, home: Path, wanted: Sequence[str]) -> None:
+    """Install packages, without what they need, into a folder: by uv where it is there and can, else by pip."""
+    told: list[str] = []
+    for installer, settings in _installers():
+        command = [*installer, "install", "--quiet", *settings, "--no-deps", "--target", str(home), "--", *wanted]
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+        if not done.returncode:
+            return
+        told = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
+    errors = [line for line in told if line.startswith("ERROR")] or told[-1:] or ["there is neither uv nor pip"]
+    raise EnvironmentFailure(f"{name}: {errors[-1]}")
+
+
+def _installers() -> Iterator[tuple[list[str], list[str]]]:
+    uv = shutil.which("uv")
+    if uv:
+        yield [uv, "pip"], ["--python", sys.executable]
+    wheels = (Path(ensurepip.__file__).parent / "_bundled").glob("pip-*.whl")
+    pips = [["-m", "pip"]] if importlib.util.find_spec("pip") else [[str(wheel / "pip")] for wheel in wheels]
+    for pip in pips:
+        yield [sys.executable, *pip], ["--upgrade", "--disable-pip-version-check"]
+
+
+def _name(distribution: Distribution) -> str:
+    return canonicalize_name(str(distribution.metadata["Name"]))
+
+
+def _git(root: Path, *command: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[bytes]:
     try:
-        _run(version, [*install, "-c", str(constraints), *wanted])
-    except EnvironmentFailure:
-        if not version.requirements:
-            raise
-        say(f"{version.name} conflicts with the project's constraints; installing it without them")
-        _run(version, [*install, *wanted])
-
-
-def _packages(python: Path) -> dict[str, str]:
-    told = subprocess.run(
-        [str(python), "-m", "pip", "list", "--format=json", "--disable-pip-version-check"],
-        capture_output=True,
-        check=False,
-    )
-    return {canonicalize_name(one["name"]): one["version"] for one in json.loads(told.stdout or b"[]")}
-
-
-def _run(version: Version, command: Sequence[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
-    if done.returncode:
-        told = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-        errors = [line for line in told if line.startswith("ERROR")] or told[-1:] or ["it failed"]
-        raise EnvironmentFailure(f"{version.name}: {errors[-1]}")
-
-
-def _git(root: Path, *command: str) -> subprocess.CompletedProcess[bytes]:
-    try:
-        return git.run(root, *command)
+        return git.run(root, *command, env=env)
     except git.GitError as error:
         raise EnvironmentFailure(str(error)) from None
-
-
-def cleared_environ() -> dict[str, str]:
-    """Return the environment variables for a pytest of its own: none that are meant for this one, or for GitHub's."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "GITHUB_"))}

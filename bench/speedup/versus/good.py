@@ -1,0 +1,169 @@
+"""Last good: the version that a cell was measured with before it was low, as far as a store may choose what runs.
+
+Stores come from shared folders and branches, so what they say is checked before anything is done: packages that are
+installed today, by name, with an exact version; commits of this repository that its own branches and tags lead to.
+"""
+
+from __future__ import annotations
+
+import platform
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+from packaging.requirements import Requirement
+from packaging.utils import InvalidName, canonicalize_name
+from packaging.version import InvalidVersion
+from packaging.version import Version as Pep440
+
+from ..judge.store import Series
+from ..judge.verdict import REGRESSED, SUSPECT
+from ..keep import git
+from ..keep.files import read_json
+from ..keep.runs import Record
+from ..keep.sync import BRANCH
+from ..measure.cell import BLOCK, Fingerprint
+from .environments import EnvironmentFailure, Say, Version, installed
+
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a version of a store differs in from today."""
+
+    version: Version
+    """The version; its commit is empty where it is that of the work tree."""
+    changes: tuple[str, ...]
+    """In words, each commit and package that is another one today."""
+
+
+def last_good(series: Series, quantity: str, since: str, say: Say) -> Record | None:
+    """Return the latest run before `since` on the old level whose commit is all of its code; ``None`` if none is."""
+    verdicts = series.nights[quantity]
+    for record in [one for one in series.records if one.night < since][::-1]:
+        at = verdicts.by_night.get((record.night, record.machine))
+        if at is not None and verdicts.states[at] in (SUSPECT, REGRESSED):
+            continue
+        about = _saved(record).get("commit_info")
+        if isinstance(about, dict) and about.get("dirty"):
+            say(f"{record.night[:19]} is passed over: it was measured with uncommitted changes")
+            continue
+        return record
+    return None
+
+
+def nodes(record: Record) -> set[str]:
+    """Return the ids that the test of a cell had in a run: to be compared with, and nothing else."""
+    found = set()
+    for bench in _saved(record).get("benchmarks", ()):
+        try:
+            fingerprint = Fingerprint.from_json(bench["extra_info"][BLOCK]["fingerprint"])
+            if fingerprint.key == record.fingerprint.key:
+                found.add(str(bench["fullname"]))
+        except (ValueError, TypeError, KeyError, AttributeError):
+            continue
+    return found
+
+
+def version_of(good: Record, root: Path, say: Say) -> Found:
+    """Return the version that a run was measured with.
+
+    Parameters
+    ----------
+    good : Record
+        The run.
+    root : Path
+        A folder in the repository.
+    say : callable
+        Called with a line for each package that takes no part.
+
+    Raises
+    ------
+    EnvironmentFailure
+        If it cannot be had, or the store asks for what it may not.
+    """
+    commits = _commits(good.commit, root)
+    packages = _packages(good.versions, say)
+    changes = [f"{one.name} {one.specifier} → {installed()[canonicalize_name(one.name)]}" for one in packages]
+    changes = [change.replace(" ==", " ", 1) for change in changes]
+    commit = good.commit if commits else ""
+    name = f"last good ({good.night[:10]}, {good.commit[:10]})"
+    return Found(Version(name, tuple(packages), commit, strictly=True), (*commits, *changes))
+
+
+def _commits(commit: str, root: Path) -> list[str]:
+    """Return what lies between a commit and the work tree, in words; nothing if they are the same."""
+    if not _COMMIT.fullmatch(commit):
+        raise EnvironmentFailure("no full id of a commit is kept with it")
+    if not _is_ours(commit, root):
+        shallow = _told(root, "rev-parse", "--is-shallow-repository") == "true"
+        hint = "; this clone is shallow: fetch more of it" if shallow else ""
+        raise EnvironmentFailure(f"its commit {commit[:10]} is on no branch and no tag of this repository{hint}")
+    head = _told(root, "rev-parse", "--verify", "HEAD")
+    changed = ["uncommitted changes"] if _told(root, "status", "--porcelain", "--untracked-files=no") else []
+    if head == commit:
+        return changed
+    return [*(git.commits_between(root, commit, head) or [f"{commit[:10]} → {head[:10]}"]), *changed]
+
+
+def _is_ours(commit: str, root: Path) -> bool:
+    """Return whether a branch or tag of this repository, or what is checked out, leads to a commit."""
+    named = _told(root, "for-each-ref", "--format=%(refname)", f"--contains={commit}", "refs/heads", "refs/tags")
+    # The branch of the history has commits of whoever may write to it.
+    if any(name != f"refs/heads/{BRANCH}" for name in named.splitlines()):
+        return True
+    return _run(root, "merge-base", "--is-ancestor", commit, "HEAD").returncode == 0
+
+
+def _packages(versions: Mapping[str, str], say: Say) -> list[Requirement]:
+    """Return the packages that were other ones than today's.
+
+    Raises
+    ------
+    EnvironmentFailure
+        If one is no name or no version of a package, or the Python was another one.
+    """
+    here, found = installed(), []
+    for name, version in versions.items():
+        try:
+            if name == "python":
+                mine = platform.python_version()
+                if Pep440(version).release[:2] != Pep440(mine).release[:2]:
+                    raise EnvironmentFailure(f"it was measured with Python {version}, and this is {mine}")
+                continue
+            known, wanted = canonicalize_name(name, validate=True), Pep440(version)
+            today = Pep440(here[known]) if known in here else None
+        except (InvalidName, InvalidVersion):
+            raise EnvironmentFailure(
+                f"the store asks for {name[:80]!r} {version[:80]!r}, no version of a package; nothing is installed"
+            ) from None
+        if today is None:
+            say(f"{known} {wanted} takes no part: it is not installed today")
+        elif today != wanted:
+            found.append(Requirement(f"{known}=={wanted}"))
+    return found
+
+
+def _saved(record: Record) -> Mapping[str, Any]:
+    """Return what is in the file of a run; nothing if that is gone."""
+    try:
+        saved = read_json(Path(record.file))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return saved if isinstance(saved, dict) else {}
+
+
+def _told(root: Path, *command: str) -> str:
+    done = _run(root, *command)
+    return "" if done.returncode else done.stdout.decode(errors="replace").strip()
+
+
+def _run(root: Path, *command: str) -> CompletedProcess[bytes]:
+    try:
+        return git.run(root, *command)
+    except git.GitError as error:
+        raise EnvironmentFailure(str(error)) from None

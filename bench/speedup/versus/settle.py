@@ -1,0 +1,331 @@
+"""Settle what a run left open: is it a loss, or the machine? The last good version is measured again, beside today's.
+
+Whatever the hour does to the machine is in both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from ..judge.store import Series, suites
+from ..judge.suite import SuiteRule
+from ..judge.verdict import REGRESSED, SUSPECT
+from ..judge.versus import NARROW, UNDECIDED, Difference, Finding, Limits, Visit, compare, find
+from ..keep import settled as kept
+from ..keep.decisions import read_decisions
+from ..keep.index import read_store
+from ..keep.runs import Record
+from ..keep.settled import CANNOT, MACHINE, Settled, Settlements, read_settled
+from ..session.options import chance, duration, share
+from ..show import differences as show
+from ..show import summary
+from ..show.encodings import harmless
+from ..show.figures import plural
+from .environments import WORK_TREE, EnvironmentFailure, Say, Version, prepare
+from .good import Found, last_good, nodes, version_of
+from .visits import Comparable, NoTime, Pace, Turns, VisitFailure, in_all, in_turn, visiting
+
+MINUTES = 20
+NOWHERE = "there is nothing of theirs that differs: it is the same commit, and the same packages"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A cell that is low, and what it is compared with."""
+
+    series: Series
+    good: Record
+    found: Found
+
+    @property
+    def name(self) -> str:
+        """What the cell is called."""
+        return self.series.name
+
+    @property
+    def low(self) -> Record:
+        """The latest run."""
+        return self.series.records[-1]
+
+    @property
+    def quantity(self) -> str:
+        """What is low."""
+        return self.series.verdict.quantity
+
+    @property
+    def loss(self) -> float:
+        """By how much its log is."""
+        return max(0.0, -(self.series.verdict.leading.change or 0.0))
+
+    def settled(self, outcome: str, finding: Finding | None = None, minutes: float = 0.0, machine: str = "") -> Settled:
+        """Return what came of it."""
+        figures = (finding.change, finding.low, finding.high) if finding else (math.nan,) * 3
+        only = self.found.changes[0] if len(self.found.changes) == 1 and outcome == REGRESSED else ""
+        where = machine or self.low.machine
+        about = (self.series.fingerprint.id, self.low.night, self.good.night, outcome, self.quantity)
+        return Settled(*about, *figures, where, round(minutes, 2), only)
+
+
+@dataclass(frozen=True)
+class Told:
+    """What is said of a cell."""
+
+    name: str
+    settled: Settled
+    why: str = ""
+    """What else there is to say."""
+
+
+def is_settled(series: Series, settlements: Settlements) -> str:
+    """Return what was settled of a loss or low run; empty if nothing was yet."""
+    leading = series.verdict.leading
+    since = leading.since or leading.night
+    made = [one.outcome for one in settlements.of(series.fingerprint) if one.is_decided and one.run >= since]
+    return made[-1] if made else ""
+
+
+def open_cells(judged: Sequence[Series], settlements: Settlements, wanted: Sequence[str]) -> list[Series]:
+    """Return the cells that the latest run left open; those that are asked for, even if they were settled before.
+
+    Raises
+    ------
+    EnvironmentFailure
+        If there is no such cell.
+    """
+    current = [one for one in judged if one.is_current and not one.side_by_side]
+    low = [one for one in current if one.verdict.state in (SUSPECT, REGRESSED)]
+    if not wanted:
+        return [one for one in low if not is_settled(one, settlements)]
+    names = {text: [one for one in current if text in (one.name, one.fingerprint.id)] for text in wanted}
+    names = {text: found or [one for one in current if text in one.name] for text, found in names.items()}
+    for text, found in names.items():
+        if not found:
+            known = ", ".join(sorted(one.name for one in current))
+            raise EnvironmentFailure(f"the latest run has no cell {text!r}; it has {known}")
+    chosen = [one for found in names.values() for one in found]
+    return [one for one in low if one in chosen]
+
+
+def cases(series: Sequence[Series], root: Path, say: Say) -> Iterator[Case | Told]:
+    """Yield what each cell is compared with; or why it cannot be settled."""
+    for one in series:
+        low, leading = one.records[-1], one.verdict.leading
+        good = last_good(one, one.verdict.quantity, leading.since or low.night, say)
+        nothing = Case(one, good or low, Found(Version(WORK_TREE), ()))
+        if good is None:
+            missing = replace(nothing.settled(CANNOT), good="")
+            yield Told(one.name, missing, "there is no earlier run on the old level")
+            continue
+        try:
+            yield Case(one, good, version_of(good, root, say))
+        except EnvironmentFailure as error:
+            yield Told(one.name, nothing.settled(CANNOT), str(error))
+
+
+def settle(
+    group: Sequence[Case], cells: Sequence[str], minutes: float, root: Path, folder: Path, say: Say, *, count: int = 1
+) -> list[Told]:
+    """Measure the cells that have one last good version; return what came of each.
+
+    Parameters
+    ----------
+    group : sequence of Case
+        The cells.
+    cells : sequence of str
+        Arguments for pytest.
+    minutes : float
+        Time for them.
+    root, folder : Path
+        The project's folder, and one for what is made here.
+    say : callable
+        Called with a line after each round.
+    count : int
+        How many cells share the false alarms.
+    """
+    version = group[0].found.version
+    if not group[0].found.changes:
+        nothing = Finding(MACHINE, 0.0, 0.0, 0.0)
+        return [Told(one.name, one.settled(MACHINE, nothing), NOWHERE) for one in group]
+    comparable = Comparable(say, [(one.name, one.series.fingerprint) for one in group])
+    began = time.monotonic()
+    try:
+        sides = [prepare(one, root, folder, say) for one in (version, Version(WORK_TREE))]
+        pace = Pace(minutes, quantities=[one.quantity for one in group])
+        only = set().union(*(nodes(record) for one in group for record in (one.low, one.good)))
+        visit = visiting(sides, cells, comparable, pace, say, only or {""})
+        limits = Limits()
+
+        def findings(rounds: Sequence[tuple[Visit, Visit]]) -> dict[str, Finding]:
+            measured = in_all(rounds)
+            known = _by_cell(compare(rounds, limits, comparable.within))
+            here = [one for one in group if one.name in measured and (one.name, one.quantity) in known]
+            return {
+                one.name: find(known[one.name, one.quantity], one.loss, len(rounds), cells=count, limits=limits)
+                for one in here
+            }
+
+        def decided(rounds: Sequence[tuple[Visit, Visit]], took: float) -> str:
+            found = findings(rounds)
+            for one in group:
+                if one.name in found:
+                    said = found[one.name]
+                    where = show.against(one.quantity, said.change, said.low, said.high)
+                    say(f"round {len(rounds)}: {took:.0f} s, {harmless(one.name)}: {where}: {said.outcome}")
+            return NARROW if all(said.outcome != UNDECIDED for said in found.values()) else ""
+
+        turns = in_turn(visit, decided, minutes=minutes)
+    except NoTime as error:
+        spent = (time.monotonic() - began) / 60
+        return [Told(one.name, one.settled(UNDECIDED, None, spent), str(error)) for one in group]
+    except (EnvironmentFailure, VisitFailure) as error:
+        spent = (time.monotonic() - began) / 60
+        return [Told(one.name, one.settled(CANNOT, None, spent), str(error)) for one in group]
+    told = findings(turns.rounds)
+    return [_told(one, told.get(one.name), turns) for one in group]
+
+
+def _by_cell(differences: Sequence[Difference]) -> Mapping[tuple[str, str], Difference]:
+    return {(one.cell, one.quantity): one for one in differences}
+
+
+def _told(case: Case, finding: Finding | None, turns: Turns) -> Told:
+    if finding is None:
+        why = "it is not among what was measured: what came after `pytest` in its run comes after -- here"
+        return Told(case.name, case.settled(CANNOT, None, turns.minutes), why)
+    why = ""
+    if finding.outcome == UNDECIDED:
+        more = math.ceil(finding.rounds * turns.minutes / len(turns.rounds))
+        why = f"about {plural(more, 'minute')} more would settle it: --minutes {math.ceil(turns.minutes) + more}"
+    elif finding.outcome == REGRESSED:
+        why = f"what differs: {show.several(case.found.changes)}"
+    return Told(case.name, case.settled(finding.outcome, finding, turns.minutes), why)
+
+
+def main(arguments: Sequence[str], prog: str, default: Sequence[str] = ()) -> int:
+    """Run the command ``settle`` in the folder of a project; return the exit status.
+
+    Parameters
+    ----------
+    arguments : sequence of str
+        What was typed.
+    prog : str
+        What it was typed after.
+    default : sequence of str
+        What pytest is to measure if nothing else is said.
+
+    Returns
+    -------
+    int
+        1 if a loss is one of the code or the packages, or the latest run is red and nothing is to be settled of it;
+        else 2 if a cell cannot be settled, or there is no such cell; else 0.
+    """
+    typed = list(arguments)
+    own, after = (typed[: typed.index("--")], typed[typed.index("--") + 1 :]) if "--" in typed else (typed, [])
+    options = _parser(prog, default).parse_args(own)
+    say = _say
+    root = Path.cwd()
+    try:
+        found, red = _settle(options, after or list(default), root, say)
+    except EnvironmentFailure as error:
+        print(harmless(f"{prog}: {error}"), file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"{prog}: interrupted before there was anything to compare", file=sys.stderr)
+        return 130
+    for one in found:
+        say(show.settled(one.name, one.settled, one.why))
+    for line in red:
+        say(line)
+    if not found and not red:
+        say("nothing to settle: the latest run left nothing open")
+    try:
+        if found:
+            kept.append(options.storage, [one.settled for one in found])
+        _write(options, found, red)
+    except OSError as error:
+        print(harmless(f"{prog}: {error.filename or options.storage}: {error.strerror}"), file=sys.stderr)
+        return 2
+    outcomes = {one.settled.outcome for one in found}
+    return 1 if REGRESSED in outcomes or red else 2 if CANNOT in outcomes else 0
+
+
+def _settle(options: argparse.Namespace, cells: Sequence[str], root: Path, say: Say) -> tuple[list[Told], list[str]]:
+    """Settle what is open; return what came of it, and what else is red."""
+    if not options.storage.is_dir():
+        raise EnvironmentFailure(f"{options.storage} is not a folder: no run is saved yet, or --storage names another")
+    history, decisions = read_store(options.storage), read_decisions(options.storage)
+    settlements = read_settled(options.storage)
+    for problem in (*history.problems, *decisions.problems, *settlements.problems):
+        say(problem)
+    rule = SuiteRule(options.false_alarms, options.smallest)
+    judged = [one for suite in suites(history, decisions, rule, options.storage) for one in suite.series]
+    chosen = open_cells(judged, settlements, options.cells)
+    began = time.monotonic()
+    found: list[Told] = []
+    groups: dict[Version, list[Case]] = {}
+    for case in cases(chosen, root, say):
+        if isinstance(case, Told):
+            found.append(case)
+        else:
+            groups.setdefault(case.found.version, []).append(case)
+    with tempfile.TemporaryDirectory(prefix="bench-settle-") as folder:
+        for number, (version, group) in enumerate(groups.items()):
+            left = options.minutes - (time.monotonic() - began) / 60
+            names = ", ".join(one.name for one in group)
+            say(f"{names}: {version.name} against today's; {show.several(group[0].found.changes) or 'nothing'} differs")
+            share_of_it = left / (len(groups) - number)
+            found += settle(group, cells, share_of_it, root, Path(folder), say, count=len(chosen))
+    outcomes = {one.settled.series: one.settled.outcome for one in found}
+    red = [
+        f"{one.name}: regressed since {(one.verdict.leading.since or one.records[-1].night)[:10]}"
+        for one in judged
+        if one.is_current and not one.side_by_side and one.verdict.state == REGRESSED
+        if outcomes.get(one.fingerprint.id, is_settled(one, settlements)) not in (MACHINE, REGRESSED)
+    ]
+    red += [
+        f"{one.name}: regressed, as was settled before"
+        for one in judged
+        if one.is_current and one.fingerprint.id not in outcomes and is_settled(one, settlements) == REGRESSED
+        if one.verdict.state in (SUSPECT, REGRESSED)
+    ]
+    return found, [] if options.cells else red
+
+
+def _say(line: str) -> None:
+    print(harmless(line), flush=True)
+
+
+def _write(options: argparse.Namespace, found: Sequence[Told], red: Sequence[str]) -> None:
+    if options.json:
+        told = [{"name": one.name, "why": one.why, **asdict(one.settled)} for one in found]
+        plain = [{name: None if part != part else part for name, part in one.items()} for one in told]
+        options.json.write_text(json.dumps({"settled": plain, "red": list(red)}, indent=1), encoding="utf-8")
+    if found or red:
+        lines = [show.settled(one.name, one.settled, one.why) for one in found]
+        for file in summary.files(options.summary):
+            summary.append(file, show.settled_markdown([*lines, *red]))
+
+
+def _parser(prog: str, default: Sequence[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description="Measure the last good version again beside today's, for each cell that the latest run left open: "
+        "is it a loss (exit status 1), or the machine (0)? 2: it cannot be settled.",
+        epilog=f"What comes after -- goes to pytest, as in the run itself; default: {' '.join(default) or 'nothing'}.",
+    )
+    parser.add_argument("cells", nargs="*", metavar="CELL", help="name of a cell, part of it, or its id; default: all")
+    parser.add_argument("--storage", type=Path, default=Path(".benchmarks"), help="the store (default: .benchmarks)")
+    parser.add_argument("--minutes", type=duration, default=MINUTES, help="time for all of it (default: %(default)s)")
+    parser.add_argument("--smallest", type=share, default=SuiteRule().smallest, help="smallest loss that fails: 1%%")
+    parser.add_argument("--false-alarms", type=chance, default=SuiteRule().false_alarms, help="default: 1/1000")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write what came of it")
+    parser.add_argument("--summary", type=Path, metavar="FILE.md", help="add it in Markdown")
+    return parser
