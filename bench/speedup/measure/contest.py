@@ -6,19 +6,16 @@ them, each round in another order, so that a machine that is slow for a while is
 
 from __future__ import annotations
 
-import contextlib
 import statistics
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-
-import psutil
 
 from .estimate import Spreads, pooled_by_name
 from .fits import Run
 from .machine import Meter
+from .memory import peak_memory
 from .pairs import Measurement
 from .rounds import PairedRounds, Stopwatch
 
@@ -26,8 +23,6 @@ FLOOR = "floor"
 """Name of the contestant that the others are compared with: what the hardware itself gives to busy CPUs."""
 PAIRS = 2
 """Pairs in a visit: the loop first in one, the engine first in the other."""
-SAMPLE_SECONDS = 0.1
-"""How often the memory is looked at."""
 
 
 @dataclass(frozen=True)
@@ -185,38 +180,3 @@ def _visit(
 def ranked(contest: Mapping[str, Showing]) -> list[str]:
     """Return the names of the contestants, those that lose least first; the floor comes last."""
     return sorted(contest, key=lambda name: (name == FLOOR, -contest[name].measurement.steady.value))
-
-
-@contextlib.contextmanager
-def peak_memory() -> Iterator[Callable[[], int]]:
-    """Watch the memory of this process and its descendants; yield a function that tells the peak in bytes.
-
-    It is the proportional set size where the system tells it (Linux): a page that several processes share is counted
-    once in all. Elsewhere it is the resident set size, which counts it for each of them.
-    """
-    peak = 0
-    done = threading.Event()
-
-    def watch() -> None:
-        nonlocal peak
-        while not done.wait(SAMPLE_SECONDS):
-            peak = max(peak, _memory())
-
-    peak = _memory()
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield lambda: peak
-    finally:
-        done.set()
-        thread.join()
-
-
-def _memory() -> int:
-    total = 0
-    this = psutil.Process()
-    for process in (this, *this.children(recursive=True)):
-        with contextlib.suppress(psutil.Error):
-            memory = process.memory_full_info()
-            total += int(getattr(memory, "pss", 0) or memory.rss)
-    return total

@@ -15,6 +15,7 @@ from ..measure.checks import checked_count
 from ..measure.contest import Contestant, compete
 from ..measure.costs import Costs, Runs, costs_of, measure_costs
 from ..measure.fits import Run
+from ..measure.memory import peak_mib
 from ..measure.pairs import STEADY_PART, Measurement
 from ..measure.rounds import PairedRounds
 from .benchmark import Rounds
@@ -22,6 +23,9 @@ from .names import name_of
 
 if TYPE_CHECKING:
     from .session import Session
+
+MEMORY = "memory"
+"""The only step of a cost in memory."""
 
 
 class Speedup:
@@ -158,7 +162,7 @@ class Speedup:
                     self._rounds.try_once(once.try_once)
                     return None
             self._session.begin(self._node, rounds)
-            enough, note = self._session.pacing(None).enough_rounds, self._session.progress.note
+            note = self._session.progress.note
             seen = self._session.once(
                 (subject.workload, group),
                 lambda: compete(
@@ -169,7 +173,7 @@ class Speedup:
                     meter=self._session.meter,
                     clock=stopwatch.timer,
                     on_visit=lambda name, number: note(f"{name}, round {number} of {rounds}"),
-                    enough=lambda done: enough(done, "round"),
+                    enough=self._enough_rounds(),
                 ),
             )
             showing = seen[this.name]
@@ -229,15 +233,69 @@ class Speedup:
             names = [f"{name}-{step}" for name in (subject.workload, *subject.formerly)]
             named = replace(subject, workload=names[0], formerly=names[1:])
             self._session.begin(self._node, rounds)
-            enough = self._session.pacing(None).enough_rounds
-            runs = self._session.once(
-                subject.workload, lambda: measure_costs(own, bare, rounds, lambda done: enough(done, "round"))
+            runs = self._session.once(subject.workload, lambda: measure_costs(own, bare, rounds, self._enough_rounds()))
+            return self._costs(named, costs_of(step, runs, counted, against))
+
+    def memory(
+        self,
+        run: Callable[[], object],
+        bare: Callable[[], object],
+        *,
+        cpus: int,
+        against: str,
+        rounds: int = USUAL,
+        **about: Unpack[About],
+    ) -> Costs | None:
+        """Measure the peak memory of a run, in pairs with that of the bare means of the system; once per test.
+
+        Neither run is timed. The memory is that of this process and its descendants, each page counted once: see
+        `bench.speedup.measure.memory`.
+
+        Parameters
+        ----------
+        run : callable
+            Trains a sweep, or does nothing, if an engine at rest is to be measured.
+        bare : callable
+            Does the same with what it starts and ends itself: descendants that were there before do not count.
+        cpus : int
+            The CPU limit.
+        against : str
+            What `bare` does, in words.
+        rounds : int
+            Pairs, unless ``--rounds`` says otherwise.
+        **about
+            As for `measure`.
+
+        Returns
+        -------
+        Costs or None
+            In MiB; ``None`` under ``--benchmark-disable`` or xdist, where both runs were tried once.
+        """
+        __tracebackhide__ = True
+        with self._rounds.in_use():
+            subject, rounds = Subject.of(self._node.nodeid, cpus, **about), self._asked(rounds)
+            if self._rounds.disabled:
+                self._rounds.try_once(lambda: (run(), bare()))
+                return None
+            self._session.begin(self._node, rounds)
+            runs = measure_costs(
+                lambda: {MEMORY: peak_mib(run)},
+                lambda: peak_mib(bare, without_present=True),
+                rounds,
+                self._enough_rounds(),
             )
-            known = self._session.known(name_of(self._node), named)
-            costs = replace(costs_of(step, runs, counted, against), known=known)
-            self._rounds.report([pair.own for pair in costs.pairs])
-            self._finish(self._cell(named, costs))
-            return costs
+            return self._costs(subject, replace(costs_of(MEMORY, runs, {}, against), unit="MiB"))
+
+    def _enough_rounds(self) -> Callable[[int], bool]:
+        enough = self._session.pacing(None).enough_rounds
+        return lambda done: enough(done, "round")
+
+    def _costs(self, subject: Subject, costs: Costs) -> Costs:
+        """Report, save and return what was measured."""
+        costs = replace(costs, known=self._session.known(name_of(self._node), subject))
+        self._rounds.report([pair.own for pair in costs.pairs])
+        self._finish(self._cell(subject, costs))
+        return costs
 
     def _asked(self, rounds: int) -> int:
         """Return how many pairs are asked for: what the test says, unless ``--rounds`` says otherwise."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from bench.speedup.measure.contest import PAIRS, Contestant, Showing, Trainer, compete, peak_memory
+from bench.speedup.measure.contest import PAIRS, Contestant, Showing, Trainer, compete
 from bench.speedup.measure.pairs import Measurement
 from bench.speedup.measure.rounds import PairedRounds, Stopwatch
 from bench.speedup.show.outcome import Outcome
@@ -137,12 +137,6 @@ def test_the_table_has_the_floor_last_and_compares_with_it(world: World) -> None
     narrowest = side_by_side(contest(world), Style(width=60, color=False)).splitlines()
     assert max(map(len, narrowest)) <= 60
     assert "88.0%" in narrowest[3]
-
-
-def test_the_peak_of_the_memory_is_seen() -> None:
-    with peak_memory() as peak:
-        before = peak()
-    assert peak() >= before > 1e6
 
 
 def test_a_measurement_alone_needs_no_pytest(world: World) -> None:
