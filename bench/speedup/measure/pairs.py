@@ -157,6 +157,12 @@ class Measurement(ByQuantity):
         }
 
     @property
+    def busy(self) -> str:
+        """Why the figures are those of a busy machine: half of the pairs that count ran under foreign load."""
+        unfair = [pair.unfair for pair in self.pairs if pair.unfair]
+        return f"the machine was busy: {unfair[-1]}" if 2 * len(unfair) >= len(self.pairs) else ""
+
+    @property
     def troubles(self) -> tuple[str, ...]:
         """What went wrong with pairs, in a sentence; nothing if all went well."""
         unfair = [pair.unfair for pair in self.pairs if pair.unfair]

@@ -124,7 +124,8 @@ class Speedup:
             if suspicion:
                 again = replace(pairs.measure(pacing.as_many_as(len(measured.pairs))), known=known)
                 self._session.end(again, again=True)
-                self._finish(replace(cell, again=again, suspicion=suspicion))
+                if not again.busy:
+                    self._finish(replace(cell, again=again, suspicion=suspicion))
             return measured
 
     def compete(

@@ -147,8 +147,10 @@ class Session:
         if twins:
             self._note(f"{cell.name} and {twins[0]} would share one history; give one of them another workload=")
         self.cells[cell.nodeid] = cell
-        if self.alone.was_not():
-            self.keep_apart(cell.nodeid, MEANWHILE)
+        busy = isinstance(cell.measurement, Measurement) and cell.measurement.busy
+        apart = MEANWHILE if self.alone.was_not() else busy
+        if apart:
+            self.keep_apart(cell.nodeid, apart)
             return ""
         self.benchmarks.keep(self.run.as_json())
         suspicion = self.verdicts.suspicion(cell)

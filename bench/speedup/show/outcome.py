@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import math
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -11,15 +12,20 @@ from ..judge.verdict import INCOMPARABLE, LEARNING, OK, REGRESSED, SUSPECT
 from ..measure.cell import PARALLEL, TEST_FAILED, Cell
 from ..measure.contest import Showing
 from ..measure.costs import Costs
+from ..measure.estimate import Estimate
 from ..measure.factors import FACTORS
 from ..measure.pairs import Measurement
 from .encodings import harmless
-from .figures import plural
+from .figures import plural, with_interval
 from .gates import FAIL, NEW, OFF
 from .sentences import TOLD, noted, sentence, when, with_percent
 
 TOLD_LOSS = 0.005
 """Smallest share that is told."""
+FEW_NAMES = 3
+"""More cells are counted, not named."""
+SETTLE = f"python -m {__name__.removesuffix('.show.outcome')} settle"
+"""What measures the last good version beside today's."""
 
 
 @dataclass(frozen=True)
@@ -74,15 +80,28 @@ class Shown:
         lost = sorted(((1 - one.value, FACTORS[name].loss) for name, one in measured.factors.items()), reverse=True)
         told = [f"{share:.0%} {to.format(engine=culprit)}" for share, to in lost if share >= TOLD_LOSS]
         return (
-            f"{start}, {plural(measured.models, 'model')} train {measured.speedup.value:.2f} times as fast as in a "
-            f"loop, on {plural(measured.pairs[0].cpus, 'CPU')} (ideal {measured.ideal:.2f})"
-            f"{': lost ' * bool(told)}{', '.join(told)}"
+            f"{start}, {plural(measured.models, 'model')} train {with_interval(measured.speedup, 2)} times as fast as "
+            f"in a loop, on {plural(measured.pairs[0].cpus, 'CPU')} (ideal {measured.ideal:.2f})"
+            f"{': lost ' * bool(told)}{', '.join(told)}{self._known_better(culprit)}"
         )
+
+    def _known_better(self, engine: str) -> str:
+        """Say how well the engine's own part is known, if much better than the whole."""
+        assert isinstance(self.measurement, Measurement)
+        whole, own = (_margin(one) for one in (self.measurement.speedup, self.measurement.steady))
+        return f"; what {engine} itself costs is known to ±{own:.1%}" if own < whole / 2 else ""
 
     @property
     def urgency(self) -> int:
         """Its place among the cells: low where attention is needed."""
         return URGENCY.index(self.state) if self.verdict else len(URGENCY)
+
+
+def _margin(estimate: Estimate) -> float:
+    """Return half the width of an interval, as a share; infinite where there is none."""
+    if estimate.low is None or estimate.high is None:
+        return math.inf
+    return math.sqrt(estimate.high / estimate.low) - 1
 
 
 @dataclass(frozen=True)
@@ -143,18 +162,32 @@ class Outcome:
     @property
     def remarks(self) -> list[str]:
         """All remarks, a line each."""
-        lines = [line for cell in self.by_urgency for line in cell.remarks]
+        apart: dict[str, list[str]] = defaultdict(list)
+        for cell in self.cells:
+            if cell.apart:
+                apart[cell.apart].append(cell.name)
+        lines = []
+        for why, names in apart.items():
+            which = ", ".join(names) if len(names) <= FEW_NAMES else plural(len(names), "cell")
+            lines.append(f"{which} left out of the history: {why}")
+        lines += [line for cell in self.by_urgency for line in cell.remarks]
         if self.together and self.together.state in TOLD:
             lines.append(f"all cells together: {sentence(self.together)}")
         beside = [seen.measurement.speedup.low for contest in self.contests.values() for seen in contest.values()]
         if any(cell.lacks_interval for cell in self.cells) or None in beside:
-            lines.append("±?: too few pairs for an interval; --rounds 5 or more --minutes give one")
+            lines.append("±?: too few pairs for an interval, or too far apart; more --rounds or --minutes give one")
         return [*lines, *self.notes]
 
     @property
     def answer(self) -> str:
         """The first cell in a sentence: how much faster it is, and where the rest went."""
-        return self.cells[0].answer if self.cells else ""
+        if not self.cells:
+            return ""
+        first = self.cells[0]
+        busy = isinstance(first.measurement, Measurement) and first.measurement.busy
+        return (
+            f"{busy[0].upper()}{busy[1:]}, so these figures are not of {first.engine} alone." if busy else first.answer
+        )
 
     @property
     def alarm(self) -> str:
@@ -166,7 +199,10 @@ class Outcome:
             which = "new: " + ", ".join(new) if new else "nothing new in this run"
             return f"{word}: the speedup has regressed: {', '.join(regressed)} ({which}){consequence} (--speedup-gate)"
         if suspect and self.gate != OFF:
-            return f"WARNING: possible regression, not confirmed yet; the next run decides: {', '.join(suspect)}"
+            return (
+                f"WARNING: possible regression, not confirmed yet: {', '.join(suspect)}; the next run decides, or at "
+                f"once: {SETTLE}"
+            )
         if self.cells and all(cell.state == INCOMPARABLE for cell in self.cells):
             return "WARNING: nothing could be compared, see above"
         return ""
@@ -234,8 +270,6 @@ def shown(cell: Cell, verdict: CellVerdict | None, circumstances: Sequence[str])
 
 def _remarks(cell: Cell, verdict: CellVerdict | None, circumstances: Sequence[str]) -> Iterator[str]:
     name = cell.name
-    if cell.apart:
-        yield f"{name}: {cell.apart}, so this result is left out of its history"
     if verdict is not None:
         if verdict.state == INCOMPARABLE:
             yield f"{name}: {verdict.reason}"
@@ -247,4 +281,5 @@ def _remarks(cell: Cell, verdict: CellVerdict | None, circumstances: Sequence[st
         first, second = cell.measurement.speedup.value, cell.again.speedup.value
         yield f"{name}: measured again, because {cell.suspicion}: speedup {first:.2f}, then {second:.2f}"
     for measurement in (cell.measurement, *([cell.again] if cell.again else [])):
-        yield from (f"{name}: {trouble}" for trouble in measurement.troubles)
+        if not (isinstance(measurement, Measurement) and measurement.busy):  # that is said once, for the whole run
+            yield from (f"{name}: {trouble}" for trouble in measurement.troubles)

@@ -48,7 +48,7 @@ def test_what_is_measured_beside_another_suite_is_kept_apart(
     beside = session.runpytest("--benchmark-compare")
     beside.stdout.fnmatch_lines(
         [
-            "cell: another suite was measuring on this machine, so this result is left out of its history",
+            "cell left out of the history: another suite was measuring on this machine",
             "1 cell measured, 1 left out of the history.",
         ]
     )

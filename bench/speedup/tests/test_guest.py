@@ -338,7 +338,7 @@ def test_the_cell_of_a_failed_test_is_shown_and_kept_apart(session: pytest.Pytes
     result.stdout.fnmatch_lines(
         [
             "cell * 1.60±[?] *",
-            "cell: its test failed, so this result is left out of its history",
+            "cell left out of the history: its test failed",
             "1 cell measured, 1 whose test failed.",
         ]
     )
