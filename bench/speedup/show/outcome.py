@@ -22,6 +22,7 @@ from .sentences import TOLD, noted, sentence, when, with_percent
 
 TOLD_LOSS = 0.005
 """Smallest share that is told."""
+FIRST = "first run: the next one shows how much each cell changed, and whether that is suspect; ten give a verdict"
 FEW_NAMES = 3
 """More cells are counted, not named."""
 SETTLE = f"python -m {__name__.removesuffix('.show.outcome')} settle"
@@ -176,6 +177,9 @@ class Outcome:
         beside = [seen.measurement.speedup.low for contest in self.contests.values() for seen in contest.values()]
         if any(cell.lacks_interval for cell in self.cells) or None in beside:
             lines.append("±?: too few pairs for an interval, or too far apart; more --rounds or --minutes give one")
+        judged = [cell.verdict for cell in self.cells if cell.verdict]
+        if judged and all(said.state == LEARNING and not said.leading.compared for said in judged):
+            lines.append(FIRST)
         return [*lines, *self.notes]
 
     @property
@@ -186,7 +190,7 @@ class Outcome:
         first = self.cells[0]
         busy = isinstance(first.measurement, Measurement) and first.measurement.busy
         return (
-            f"{busy[0].upper()}{busy[1:]}, so these figures are not of {first.engine} alone." if busy else first.answer
+            f"{busy[0].upper()}{busy[1:]}, so these figures are not of {first.engine} alone" if busy else first.answer
         )
 
     @property
