@@ -9,7 +9,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from sklearn.ensemble import RandomForestClassifier
 
@@ -20,16 +20,12 @@ N_TREES = 100  # fits long enough to time
 FIRST_SPLIT = 42  # random state of the first pair's split; each pair has the next one, as one split says little
 
 
-@dataclass(frozen=True)
-class Fit:
-    """The figures of one forest."""
+class Fit(NamedTuple):
+    """The figures of one forest: mean nodes per tree, CPU seconds of the fit, and accuracy on the test part."""
 
     nodes_per_tree: float
-    """Mean over the trees."""
     cpu_seconds: float
-    """CPU time of the fit."""
     accuracy: float
-    """On the test part."""
 
 
 def fit_forest(data: WineData) -> Fit:
@@ -43,46 +39,25 @@ def fit_forest(data: WineData) -> Fit:
 
 
 def comparison_table(red_csv: StrPath, white_csv: StrPath, *, pairs: int) -> Iterator[str]:
-    """Compare fits on the real wines with fits on their twin, and yield the lines of a table.
+    """Compare fits on the real wines with fits on their twin; yield the lines of a table of means and ratios.
 
-    Parameters
-    ----------
-    red_csv, white_csv : path
-        The real wines in the UCI format.
-    pairs : int
-        Fits on each side. Each pair has a split of its own, and the order alternates from pair to pair.
-
-    Yields
-    ------
-    str
-        The mean nodes per tree, the mean accuracy, and the median and range of the ratios of CPU time.
+    Each pair of fits has a split of its own, and the order alternates from pair to pair.
     """
     yield f"{N_TREES} trees a forest, {pairs} pairs"
     yield f"{'wines':7}{'nodes per tree':>18}{'accuracy':>19}{'CPU time, twin / real':>30}"
     yield f"{'':7}{'real':>10}{'twin':>8}{'real':>11}{'twin':>8}{'median':>16}{'range':>14}"
     for kind in ("red", "white", "all"):
-        real, twin = _paired_fits((red_csv, white_csv), kind, pairs)
-        ratios = [t.cpu_seconds / r.cpu_seconds for r, t in zip(real, twin, strict=True)]
-        nodes = [statistics.fmean(fit.nodes_per_tree for fit in fits) for fits in (real, twin)]
-        accuracies = [statistics.fmean(fit.accuracy for fit in fits) for fits in (real, twin)]
+        fits: dict[str, list[Fit]] = {"real": [], "twin": []}
+        for pair in range(pairs):
+            for arm in fits if pair % 2 == 0 else reversed(fits):
+                source = (red_csv, white_csv) if arm == "real" else arm
+                fits[arm].append(fit_forest(load_wine(source, kind, random_state=FIRST_SPLIT + pair)))
+        real, twin = (Fit(*map(statistics.fmean, zip(*arm, strict=True))) for arm in fits.values())
+        ratios = [t.cpu_seconds / r.cpu_seconds for r, t in zip(*fits.values(), strict=True)]
         yield (
-            f"{kind:7}{nodes[0]:10.0f}{nodes[1]:8.0f}{accuracies[0]:11.3f}{accuracies[1]:8.3f}"
+            f"{kind:7}{real.nodes_per_tree:10.0f}{twin.nodes_per_tree:8.0f}{real.accuracy:11.3f}{twin.accuracy:8.3f}"
             f"{statistics.median(ratios):16.2f}{min(ratios):8.2f}-{max(ratios):.2f}"
         )
-
-
-def _paired_fits(paths: tuple[StrPath, StrPath], kind: str, pairs: int) -> tuple[list[Fit], list[Fit]]:
-    real: list[Fit] = []
-    twin: list[Fit] = []
-    for pair in range(pairs):
-        split = FIRST_SPLIT + pair
-        arms = [
-            (real, load_wine(paths, kind, random_state=split)),
-            (twin, load_wine("twin", kind, random_state=split)),
-        ]
-        for fits, data in arms if pair % 2 == 0 else reversed(arms):
-            fits.append(fit_forest(data))
-    return real, twin
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Wine tables from CSV files, in the UCI format and its common variants."""
+"""Wines from CSV files, in the UCI format and its common variants."""
 
 from __future__ import annotations
 
@@ -8,10 +8,23 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wine_training.data.table import COLOUR_COLUMNS, COLOURS, Table, WineDataError
+from wine_training.data.table import (
+    COLOUR_COLUMNS,
+    COLOURS,
+    LINE,
+    Measured,
+    WineDataError,
+    first,
+    measurements,
+    wine_table,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 StrPath = str | os.PathLike[str]
 
@@ -21,8 +34,8 @@ SEPARATORS = (";", ",", "\t")  # UCI writes ";"
 COLOUR_WORD = re.compile(r"(?:(?<![a-z])|(?<=quality)|(?<=wine)|(?<=wines))(red|white)(?:s|wines?)?(?![a-z])")
 
 
-def wine_tables(source: StrPath | Sequence[StrPath], kind: str) -> list[Table]:
-    """Read the tables of one kind of wine.
+def read_wines(source: StrPath | Sequence[StrPath], kind: str) -> tuple[Measured, str]:
+    """Read one kind of wine.
 
     Parameters
     ----------
@@ -36,8 +49,10 @@ def wine_tables(source: StrPath | Sequence[StrPath], kind: str) -> list[Table]:
 
     Returns
     -------
-    list of Table
-        One table for each file that was read, red before white. Files of the other colour are not opened.
+    Measured
+        The numbers, red before white. Files of the other colour are not opened.
+    str
+        Where they came from, in one line.
 
     Raises
     ------
@@ -46,43 +61,43 @@ def wine_tables(source: StrPath | Sequence[StrPath], kind: str) -> list[Table]:
     """
     try:
         if not isinstance(source, (str, os.PathLike)):
-            return [read_table(path) for path in _of_pair(source, kind)]
-        path = Path(source).expanduser()
-        if path.is_dir():
-            return [read_table(file) for file in _of_folder(path, kind)]
-        return [_of_kind(read_table(path), path, kind)]
+            tables = [(path, _table(path)) for path in _of_pair(source, kind)]
+        elif (path := Path(source).expanduser()).is_dir():
+            tables = [(file, _table(file)) for file in _of_folder(path, kind)]
+        else:
+            tables = [(path, _of_kind(_table(path), path, kind))]
     except FileNotFoundError as error:
         raise WineDataError(f"{error.filename}: there is no such file") from None
     except OSError as error:
         raise WineDataError(f"{error.filename} cannot be read: {error.strerror}") from None
+    parts = [measurements(table, str(path)) for path, table in tables]
+    measured = Measured(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+    return measured, "CSV " + " and ".join(path.name for path, _ in tables)
 
 
-def read_table(path: Path) -> Table:
-    """Read one CSV file; the table's positions are the line numbers of the file."""
-    text = _read_text(path)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text))
-    header: list[str] = []
-    rows: list[list[str]] = []
-    lines: list[int] = []
+def _table(path: Path) -> pd.DataFrame:
+    """Read a CSV file; the index of the table holds the lines of the file."""
+    # Not pandas.read_csv: it fills up rows with too few cells, and guesses the separator from the numbers.
+    import pandas as pd
+
+    text = _text(path)
+    separator = max(SEPARATORS, key=text.lstrip().partition("\n")[0].count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    rows: dict[int, list[str]] = {}
     try:
-        for cells in reader:
-            if not cells:
-                continue
-            if not header:
-                header = cells
-                continue
-            if len(cells) != len(header):
-                raise WineDataError(
-                    f"{path}: line {reader.line_num} has {len(cells)} cells, but the header has {len(header)}"
-                )
-            rows.append(cells)
-            lines.append(reader.line_num)
+        for cells in filter(None, reader):
+            rows[reader.line_num] = cells
     except csv.Error as error:
         raise WineDataError(f"{path} is not a CSV file: line {reader.line_num}: {error}") from None
-    return Table.from_rows(str(path), header, rows, lines)
+    header = rows.pop(min(rows))
+    for line, cells in rows.items():
+        if len(cells) != len(header):
+            raise WineDataError(f"{path}: line {line} has {len(cells)} cells, but the header has {len(header)}")
+    lines = pd.Index(list(rows), name=LINE)
+    return wine_table(pd.DataFrame(list(rows.values()), lines, header, dtype=object), str(path))
 
 
-def _read_text(path: Path) -> str:
+def _text(path: Path) -> str:
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -94,29 +109,20 @@ def _read_text(path: Path) -> str:
     return text
 
 
-def _separator(text: str) -> str:
-    header = text.lstrip().partition("\n")[0]
-    return max(SEPARATORS, key=header.count)
-
-
 def _of_pair(paths: Sequence[StrPath], kind: str) -> list[Path]:
     if len(paths) != len(COLOURS):
         raise WineDataError(f"a sequence of paths must be the pair (red file, white file), not {len(paths)} paths")
-    chosen = []
-    for path, colour in zip(map(Path, paths), COLOURS, strict=True):
+    pair = dict(zip(COLOURS, map(Path, paths), strict=True))
+    for colour, path in pair.items():
         if _colour_in_name(path) not in (colour, None):
             raise WineDataError(f"the pair must be (red file, white file), but {path} is not named as {colour}")
-        if kind in (colour, "all"):
-            chosen.append(path.expanduser())
-    return chosen
+    return [path.expanduser() for colour, path in pair.items() if kind in (colour, "all")]
 
 
 def _of_folder(folder: Path, kind: str) -> list[Path]:
     files = sorted(file for file in folder.iterdir() if file.suffix.lower() == ".csv")
     chosen = []
-    for colour in COLOURS:
-        if kind not in (colour, "all"):
-            continue
+    for colour in COLOURS if kind == "all" else (kind,):
         named = [file for file in files if _colour_in_name(file) == colour]
         if len(named) != 1:
             found = ", ".join(file.name for file in named or files) or "no CSV file at all"
@@ -125,25 +131,26 @@ def _of_folder(folder: Path, kind: str) -> list[Path]:
     return chosen
 
 
-def _of_kind(table: Table, path: Path, kind: str) -> Table:
+def _of_kind(table: pd.DataFrame, path: Path, kind: str) -> pd.DataFrame:
     if kind == "all":
         return table
-    colour_column = next((name for name in COLOUR_COLUMNS if name in table.columns), None)
-    if colour_column is None:
+    column = next((name for name in COLOUR_COLUMNS if name in table.columns), None)
+    if column is None:
         named = _colour_in_name(path)
         if named not in (kind, None):
             raise WineDataError(f"{path} is named as {named} wines, but kind={kind!r} was asked for")
         return table
-    colours = np.array([str(cell).strip().lower() for cell in table.columns[colour_column]])
+    colours = np.array([str(cell).strip().lower() for cell in table[column]])
     bad = ~np.isin(colours, COLOURS)
     if bad.any():
         raise WineDataError(
-            f"{path}: {colour_column} must be red or white; other values in {bad.sum()} of {len(colours)} rows "
-            f"{table.first(colour_column, bad)}"
+            f"{path}: {column} must be red or white; other values in {bad.sum()} of {len(colours)} rows "
+            f"{first(table, column, bad)}"
         )
     if kind not in colours:
-        raise WineDataError(f"{path} has no rows with {colour_column} {kind}")
-    return table.where(colours == kind)
+        raise WineDataError(f"{path} has no rows with {column} {kind}")
+    chosen: pd.DataFrame = table[colours == kind]
+    return chosen
 
 
 def _colour_in_name(path: Path) -> str | None:

@@ -1,4 +1,4 @@
-"""Wine tables from OpenML, through scikit-learn and its cache."""
+"""Wines from OpenML, through scikit-learn and its cache."""
 
 from __future__ import annotations
 
@@ -11,130 +11,87 @@ import os
 import socket
 import warnings
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 
-from wine_training.data.table import Table, WineDataError, measurements
+from wine_training.data.table import Measured, WineDataError, measurements, wine_table
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 logger = logging.getLogger("wine_training")
 
 SOCKET_TIMEOUT_SECONDS = 30.0  # a server that is silent for longer counts as gone
 RETRIES = 2  # after the first attempt; scikit-learn waits a second before each
 OTHER_SOURCES = "'twin' needs no network, and a path reads a CSV file in the UCI format"
+DATASETS = {"red": (40691, 1599), "all": (287, 6497)}  # number on OpenML, and rows in the UCI files
 
 
-@dataclass(frozen=True)
-class Dataset:
-    """A version of the wines on OpenML."""
+def fetch(kind: str) -> tuple[Measured, str]:
+    """Load the wines with `sklearn.datasets.fetch_openml`, from its cache or from the network, and say which it was.
 
-    data_id: int
-    """Its number on OpenML."""
-    n_rows: int
-    """Rows in the UCI files."""
-
-
-DATASETS = {"red": Dataset(40691, 1599), "all": Dataset(287, 6497)}
-
-
-def fetch(kind: str) -> tuple[Table, str]:
-    """Load the wines with `sklearn.datasets.fetch_openml`, from its cache or from the network.
-
-    Parameters
-    ----------
-    kind : {"red", "white", "all"}
-        Which wines. OpenML has the white ones only together with the red ones.
-
-    Returns
-    -------
-    table : Table
-        The cells; positions are row numbers.
-    provenance : str
-        Where they came from, in one line.
-
-    Raises
-    ------
-    WineDataError
-        If anything goes wrong; the message names the other sources.
+    Whatever goes wrong is a `WineDataError` that names the other sources.
     """
-    dataset = _dataset(kind)
-    was_cached = bool(_arff_paths(_description(dataset.data_id)))
+    if kind not in DATASETS:
+        raise WineDataError(
+            f"OpenML does not have the {kind} wines on their own (kind='all' has them); {OTHER_SOURCES}"
+        )
+    data_id, _ = DATASETS[kind]
+    was_cached = bool(_arff_paths(_description(data_id)))
     try:
         from sklearn.datasets import fetch_openml
 
-        with _socket_timeout(SOCKET_TIMEOUT_SECONDS), warnings.catch_warnings():
+        with ExitStack() as stack, warnings.catch_warnings():
+            stack.callback(socket.setdefaulttimeout, socket.getdefaulttimeout())
+            socket.setdefaulttimeout(SOCKET_TIMEOUT_SECONDS)
             warnings.filterwarnings("ignore", message="A network error occurred")  # the error says it once
-            frame = fetch_openml(data_id=dataset.data_id, as_frame=True, parser="pandas", n_retries=RETRIES).frame
+            frame = fetch_openml(data_id=data_id, as_frame=True, parser="pandas", n_retries=RETRIES).frame
     except Exception as error:  # whatever the network, the server or the parser may raise
         reason = " ".join(str(error).split()) or "no reason given"
         raise WineDataError(
-            f"OpenML data id {dataset.data_id} could not be loaded ({type(error).__name__}: {reason}); {OTHER_SOURCES}"
+            f"OpenML data id {data_id} could not be loaded ({type(error).__name__}: {reason}); {OTHER_SOURCES}"
         ) from None
-    rows = list(frame.itertuples(index=False, name=None))
-    table = _checked(dataset, [str(name) for name in frame.columns], rows)
-    return table, f"OpenML data id {dataset.data_id} ({'from the cache' if was_cached else 'downloaded'})"
+    return _measured(kind, frame), f"OpenML data id {data_id} ({'from the cache' if was_cached else 'downloaded'})"
 
 
-def read_cache(kind: str) -> tuple[Table, str] | None:
-    """Read the wines from scikit-learn's cache, never from the network.
+def read_cache(kind: str) -> tuple[Measured, str] | None:
+    """Read the wines from scikit-learn's cache, never from the network; ``None`` if nothing usable is cached.
 
     `fetch_openml` would delete a damaged cache file and download it again. This function logs what is wrong
     with the file and leaves it alone. It knows the cache of scikit-learn 1.5, which names files by number, and
     that of later versions, which name them by address. It checks the MD5 that OpenML states.
-
-    Parameters
-    ----------
-    kind : {"red", "white", "all"}
-        Which wines.
-
-    Returns
-    -------
-    (Table, str) or None
-        The cells and their provenance; None if nothing usable is cached.
     """
     if kind not in DATASETS:
         return None
-    dataset = DATASETS[kind]
-    description = _description(dataset.data_id)
+    data_id, _ = DATASETS[kind]
+    description = _description(data_id)
     for path in _arff_paths(description):
+        import pandas as pd  # not above: where nothing is cached, nothing needs them
+        from scipy.io import arff
+
         try:
             content = gzip.decompress(path.read_bytes())
             if hashlib.md5(content, usedforsecurity=False).hexdigest() != description.get("md5_checksum"):
                 raise WineDataError("its MD5 is not the one that OpenML states")
-            return _from_arff(dataset, content.decode()), f"OpenML data id {dataset.data_id} (from the cache)"
+            cells, _ = arff.loadarff(io.StringIO(content.decode()))
+            return _measured(kind, pd.DataFrame(cells)), f"OpenML data id {data_id} (from the cache)"
         except Exception as error:  # whatever gzip or the parser may raise: there is still the twin
             logger.warning("the OpenML cache file %s is not used: %s", path, " ".join(str(error).split()))
     return None
 
 
-def _dataset(kind: str) -> Dataset:
-    if kind not in DATASETS:
+def _measured(kind: str, cells: pd.DataFrame) -> Measured:
+    data_id, n_rows = DATASETS[kind]
+    name = f"OpenML data id {data_id}"
+    rows = cells.set_axis(range(1, len(cells) + 1), axis="index").rename_axis("row")
+    measured = measurements(wine_table(rows, name), name)
+    if len(rows) != n_rows:
         raise WineDataError(
-            f"OpenML does not have the {kind} wines on their own (kind='all' has them); {OTHER_SOURCES}"
+            f"{name} has {len(rows)} rows instead of {n_rows}: not the wines of the UCI repository; {OTHER_SOURCES}"
         )
-    return DATASETS[kind]
-
-
-def _checked(dataset: Dataset, header: list[str], rows: list[tuple[Any, ...]]) -> Table:
-    name = f"OpenML data id {dataset.data_id}"
-    table = Table.from_rows(name, header, rows, range(1, len(rows) + 1), position_word="row")
-    measurements(table)  # raises if they cannot be the published ones
-    if len(rows) != dataset.n_rows:
-        raise WineDataError(
-            f"{name} has {len(rows)} rows instead of {dataset.n_rows}: not the wines of the UCI repository; "
-            f"{OTHER_SOURCES}"
-        )
-    return table
-
-
-def _from_arff(dataset: Dataset, text: str) -> Table:
-    from scipy.io import arff
-
-    cells, meta = arff.loadarff(io.StringIO(text))
-    return _checked(dataset, list(meta.names()), [tuple(row) for row in cells.tolist()])
+    return measured
 
 
 def _arff_paths(description: dict[str, Any]) -> list[Path]:
@@ -159,13 +116,3 @@ def _cache_folder() -> Path:
     # Not sklearn.datasets.get_data_home, which creates the folder.
     data_home = os.environ.get("SCIKIT_LEARN_DATA") or "~/scikit_learn_data"
     return Path(data_home).expanduser() / "openml" / "openml.org"
-
-
-@contextmanager
-def _socket_timeout(seconds: float) -> Iterator[None]:
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import difflib
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import compress
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import pandas as pd  # its import takes half a second, and the twin does without
 
 FEATURES = (
     "fixed_acidity",
@@ -37,7 +39,7 @@ TARGET_ALIASES = ("class",)  # what OpenML calls the target of some versions
 COLOUR_COLUMNS = ("type", "color", "colour", "wine_type")
 ROW_LABELS = ("", "id", "index", "row", "row_id", "rownames", "unnamed_0", "x")  # row numbers of exporters
 
-LINE = "line"  # what a position counts in a file
+LINE = "line"  # name of the index of a table whose positions are lines of a file
 LONGEST_NAME = 40  # characters of a name or cell in a message
 MOST_NAMES = 12  # names in a message
 
@@ -46,98 +48,67 @@ class WineDataError(ValueError):
     """The requested wine data cannot be loaded; the message says in one line what to change."""
 
 
-@dataclass(frozen=True, eq=False)
-class Table:
-    """Cells as the source has them, under normalised column names."""
+class Measured(NamedTuple):
+    """The numbers of some wines."""
 
-    name: str
-    """Its name in messages, for example the path of its file."""
-    columns: Mapping[str, Sequence[object]]
-    """The cells of each column. All of `FEATURES` and `TARGET` are among the columns."""
-    positions: Sequence[int]
-    """The place of each row in its source."""
-    position_word: str = LINE
-    """What a position counts: lines of a file or rows of a data set."""
-
-    @classmethod
-    def from_rows(
-        cls,
-        name: str,
-        header: Sequence[str],
-        rows: Sequence[Sequence[object]],
-        positions: Sequence[int],
-        position_word: str = LINE,
-    ) -> Table:
-        """Make a table of rows of cells; raise `WineDataError` unless the header is that of a wine table."""
-        names = _column_names(name, header)
-        columns = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else dict.fromkeys(names, ())
-        return cls(name, columns, positions, position_word)
-
-    def where(self, selected: npt.NDArray[np.bool_]) -> Table:
-        """Return the table of the selected rows."""
-        columns = {name: list(compress(cells, selected)) for name, cells in self.columns.items()}
-        return replace(self, columns=columns, positions=list(compress(self.positions, selected)))
-
-    def first(self, name: str, bad_rows: npt.NDArray[np.bool_]) -> str:
-        """Show the first bad cell of a column, for example ``(first: 'n/a', line 17)``."""
-        row = int(bad_rows.argmax())
-        return f"(first: {listing([self.columns[name][row]])}, {self.position_word} {self.positions[row]})"
+    X: npt.NDArray[np.float64]
+    """The features, shape (n_rows, 11), in the order of `FEATURES`."""
+    quality: npt.NDArray[np.int64]
+    """The scores, shape (n_rows,), 3 to 9."""
 
 
-def measurements(table: Table) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """Turn the cells of a table into numbers.
+def wine_table(cells: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Return the cells, numbers or text, under normalised column names, if these are the columns of a wine table.
 
-    Parameters
-    ----------
-    table : Table
-        Cells that are numbers or text.
-
-    Returns
-    -------
-    X : ndarray of shape (n_rows, 11), float64
-        The features, in the order of `FEATURES`.
-    quality : ndarray of shape (n_rows,), int64
-        The scores, 3 to 9.
-
-    Raises
-    ------
-    WineDataError
-        If there are no rows, if a value is missing, not a number or not finite as a float32, or if the
-        scores cannot be the published ones: whole numbers from 3 to 9, and in a table with as many rows as the
-        red, the white or all wines, as many of 6 or more.
+    The index holds the place of each row in its source, and its name says what is counted: lines of a file or rows of a
+    data set. `name` is that of the table in messages, for example the path of its file.
     """
-    if not table.positions:
-        raise WineDataError(f"{table.name} has no rows")
-    names = (*FEATURES, TARGET)
-    values = np.array([[_number(cell) for cell in table.columns[name]] for name in names]).T
+    return cells.set_axis(_column_names(name, [str(column) for column in cells.columns]), axis="columns")
+
+
+def measurements(table: pd.DataFrame, name: str) -> Measured:
+    """Turn the cells of a `wine_table` into numbers: all must be finite as float32, and all scores be published ones.
+
+    These are whole numbers from 3 to 9, and in a table with as many rows as the red, the white or all wines, as many of
+    6 or more.
+    """
+    if table.empty:
+        raise WineDataError(f"{name} has no rows")
+    columns = (*FEATURES, TARGET)
+    values = np.array([[_number(cell) for cell in table[column]] for column in columns]).T
     with np.errstate(over="ignore"):
         bad = ~np.isfinite(values.astype(np.float32))
     if bad.any():
         found = [
-            f"{bad_rows.sum()} in {name} {table.first(name, bad_rows)}"
-            for name, bad_rows in zip(names, bad.T, strict=True)
-            if bad_rows.any()
+            f"{rows.sum()} in {column} {first(table, column, rows)}"
+            for column, rows in zip(columns, bad.T, strict=True)
+            if rows.any()
         ]
         advice = f". Leave out these rows ({bad.any(axis=1).sum()} of {len(bad)}), for example with pandas' dropna()"
         raise WineDataError(
-            f"{table.name}: missing, non-numeric or infinite values: {'; '.join(found)}"
-            f"{advice * (table.position_word == LINE)}"
+            f"{name}: missing, non-numeric or infinite values: {'; '.join(found)}{advice * (table.index.name == LINE)}"
         )
     scores = values[:, -1]
     lowest, highest = QUALITIES
     bad_scores = (scores != np.round(scores)) | (scores < lowest) | (scores > highest)
     if bad_scores.any():
         raise WineDataError(
-            f"{table.name}: {TARGET} must be a whole number from {lowest} to {highest}, as the published scores are; "
-            f"other values in {bad_scores.sum()} of {len(scores)} rows {table.first(TARGET, bad_scores)}"
+            f"{name}: {TARGET} must be a whole number from {lowest} to {highest}, as the published scores are; "
+            f"other values in {bad_scores.sum()} of {len(scores)} rows {first(table, TARGET, bad_scores)}"
         )
     good = int((scores >= GOOD_QUALITY).sum())
     if good != PUBLISHED_GOOD.get(len(scores), good):
         raise WineDataError(
-            f"{table.name} has {len(scores)} rows, {good} of quality {GOOD_QUALITY} or more, instead of "
+            f"{name} has {len(scores)} rows, {good} of quality {GOOD_QUALITY} or more, instead of "
             f"{PUBLISHED_GOOD[len(scores)]} as published: are its scores renumbered?"
         )
-    return np.ascontiguousarray(values[:, :-1]), scores.astype(np.int64)
+    return Measured(np.ascontiguousarray(values[:, :-1]), scores.astype(np.int64))
+
+
+def first(table: pd.DataFrame, column: str, bad_rows: npt.NDArray[np.bool_]) -> str:
+    """Show the first bad cell of a column, for example ``(first: 'n/a', line 17)``."""
+    row = int(bad_rows.argmax())
+    return f"(first: {listing([table[column].iloc[row]])}, {table.index.name} {table.index[row]})"
 
 
 def did_you_mean(words: Sequence[str], known: Sequence[str]) -> str:

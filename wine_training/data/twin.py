@@ -23,8 +23,8 @@ import numpy.typing as npt
 from scipy.special import ndtr
 from scipy.stats import rankdata
 
-from wine_training.data.csv_files import StrPath, wine_tables
-from wine_training.data.table import COLOURS, FEATURES, GOOD_QUALITY, WineDataError, measurements
+from wine_training.data.csv_files import StrPath, read_wines
+from wine_training.data.table import COLOURS, FEATURES, GOOD_QUALITY, WineDataError
 
 STATISTICS_FILE = Path(__file__).with_name("twin.json")
 
@@ -108,8 +108,7 @@ def draw(kind: str, seed: int = DEFAULT_SEED) -> tuple[Matrix, npt.NDArray[np.in
     Returns
     -------
     X : ndarray of shape (n_rows, 11), float64
-        The features, in the order of `FEATURES`, rounded like the real ones. There are 1,599 red and 4,898
-        white rows.
+        The features, rounded like the real ones.
     y : ndarray of shape (n_rows,), int64
         1 for quality >= 6, else 0; each as often as in the real data.
     """
@@ -130,31 +129,14 @@ def draw(kind: str, seed: int = DEFAULT_SEED) -> tuple[Matrix, npt.NDArray[np.in
 
 
 def compute_statistics(red_csv: StrPath, white_csv: StrPath) -> dict[str, Any]:
-    """Compute the content of `twin.json` from the real wines.
-
-    Parameters
-    ----------
-    red_csv, white_csv : path
-        The two files of the UCI repository.
-
-    Returns
-    -------
-    dict
-        What is written as JSON.
-
-    Raises
-    ------
-    WineDataError
-        If a file cannot be read or is no wine table.
-    """
-    red, white = map(measurements, wine_tables((red_csv, white_csv), "all"))
-    decimals = [_commonest_decimals(column) for column in np.concatenate([red[0], white[0]]).T]
+    """Compute the content of `twin.json` from the two files of the UCI repository."""
+    wines = {colour: read_wines((red_csv, white_csv), colour)[0] for colour in COLOURS}
+    decimals = [_commonest_decimals(column) for column in np.concatenate([X for X, _ in wines.values()]).T]
     groups = {
         colour: {
-            "poor": _group_statistics(X[quality < GOOD_QUALITY], decimals),
-            "good": _group_statistics(X[quality >= GOOD_QUALITY], decimals),
+            side: _group_statistics(X[(quality >= GOOD_QUALITY) == label], decimals) for label, side in enumerate(SIDES)
         }
-        for colour, (X, quality) in zip(COLOURS, (red, white), strict=True)
+        for colour, (X, quality) in wines.items()
     }
     return {
         "comment": COMMENT,
@@ -174,8 +156,7 @@ def statistics_text(statistics: dict[str, Any]) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Write `twin.json`."""
     parser = argparse.ArgumentParser(
-        prog="python -m wine_training.data.twin",
-        description="Compute the statistics that the twin is made from.",
+        prog="python -m wine_training.data.twin", description="Compute the statistics that the twin is made from."
     )
     parser.add_argument("red", metavar="RED.csv", help="the red wines in the UCI format")
     parser.add_argument("white", metavar="WHITE.csv", help="the white wines in the UCI format")

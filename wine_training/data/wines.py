@@ -6,27 +6,18 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from wine_training.data import csv_files, openml
 from wine_training.data.csv_files import StrPath
-from wine_training.data.table import (
-    FEATURES,
-    GOOD_QUALITY,
-    WINE_KINDS,
-    Table,
-    WineDataError,
-    did_you_mean,
-    listing,
-    measurements,
-)
+from wine_training.data.table import FEATURES, GOOD_QUALITY, WINE_KINDS, Measured, WineDataError, did_you_mean, listing
 
 logger = logging.getLogger("wine_training")
 
@@ -68,11 +59,6 @@ class WineData:
         """Whether the rows are made up, not measured. If so, say it beside every accuracy."""
         return self.source == "twin"
 
-    @property
-    def n_rows(self) -> int:
-        """Rows of both parts together."""
-        return len(self.y_train) + len(self.y_test)
-
     def columns(self, names: Sequence[str]) -> WineData:
         """Return the same rows with some of the features, in the order of `names`.
 
@@ -91,11 +77,7 @@ class WineData:
 
 
 def load_wine(
-    source: StrPath | Sequence[StrPath] = "auto",
-    kind: str = "red",
-    *,
-    test_size: float = 0.2,
-    random_state: int = 42,
+    source: StrPath | Sequence[StrPath] = "auto", kind: str = "red", *, test_size: float = 0.2, random_state: int = 42
 ) -> WineData:
     """Load the wines and split them, stratified by label.
 
@@ -138,28 +120,18 @@ def load_wine(
     Repository, Wine Quality, CC BY 4.0.
     """
     _check_request(source, kind, test_size, random_state)
-    rows = _load_rows(source, kind)
-    X_train, X_test, y_train, y_test = _split(rows, test_size, random_state)
-    for array in (X_train, X_test, y_train, y_test):
-        array.setflags(write=False)
+    rows = _rows(source, kind)
+    arrays = _split(rows, test_size, random_state)
     return WineData(
-        X_train=X_train,
-        X_test=X_test,
-        y_train=y_train,
-        y_test=y_test,
+        X_train=arrays["X_train"],
+        X_test=arrays["X_test"],
+        y_train=arrays["y_train"],
+        y_test=arrays["y_test"],
         kind=kind,
         source=rows.source,
         provenance=rows.provenance,
-        digest=_digest(X_train=X_train, X_test=X_test, y_train=y_train, y_test=y_test),
+        digest=_digest(arrays),
     )
-
-
-@dataclass(frozen=True, eq=False)
-class _Rows:
-    X: npt.NDArray[np.float64]
-    y: Labels
-    source: SourceName
-    provenance: str
 
 
 def _check_request(source: object, kind: object, test_size: object, random_state: object) -> None:
@@ -193,60 +165,58 @@ def _exists(name: str) -> bool:
     return False
 
 
-def _load_rows(source: StrPath | Sequence[StrPath], kind: str) -> _Rows:
-    if source == "twin":
-        return _twin_rows(kind)
-    if source == "openml":
-        table, provenance = openml.fetch(kind)
-        return _table_rows([table], "openml", provenance)
+class _Rows(NamedTuple):
+    source: SourceName
+    provenance: str
+    X: npt.NDArray[np.float64]
+    y: Labels
+
+
+def _rows(source: StrPath | Sequence[StrPath], kind: str) -> _Rows:
     if source == "auto":
         cached = openml.read_cache(kind)
-        rows = _table_rows([cached[0]], "openml", cached[1]) if cached else _twin_rows(kind)
+        rows = _labelled("openml", *cached) if cached else _rows("twin", kind)
         logger.info("source 'auto' is %s", rows.provenance)
         return rows
-    tables = csv_files.wine_tables(source, kind)
-    return _table_rows(tables, "csv", "CSV " + " and ".join(Path(table.name).name for table in tables))
+    if source == "twin":
+        from wine_training.data import twin  # here, because it imports SciPy and is a command itself
+
+        wines = "red and white" if kind == "all" else kind
+        return _Rows("twin", f"the embedded twin of the {wines} wines (made, not measured)", *twin.draw(kind))
+    if source == "openml":
+        return _labelled("openml", *openml.fetch(kind))
+    return _labelled("csv", *csv_files.read_wines(source, kind))
 
 
-def _twin_rows(kind: str) -> _Rows:
-    from wine_training.data import twin  # here, because it imports SciPy and is a command itself
-
-    X, y = twin.draw(kind)
-    wines = "red and white" if kind == "all" else kind
-    return _Rows(X, y, "twin", f"the embedded twin of the {wines} wines (made, not measured)")
-
-
-def _table_rows(tables: Sequence[Table], source: SourceName, provenance: str) -> _Rows:
-    parts = [measurements(table) for table in tables]
-    X = np.concatenate([features for features, _ in parts])
-    quality = np.concatenate([scores for _, scores in parts])
-    y = (quality >= GOOD_QUALITY).astype(np.int64)
+def _labelled(source: SourceName, wines: Measured, provenance: str) -> _Rows:
+    y = (wines.quality >= GOOD_QUALITY).astype(np.int64)
     if y.min() == y.max():
         side = "at least" if y.all() else "below"
         raise WineDataError(f"{provenance}: every quality is {side} {GOOD_QUALITY}: one class alone cannot be learnt")
-    return _Rows(X, y, source, provenance)
+    return _Rows(source, provenance, wines.X, y)
 
 
-def _split(rows: _Rows, test_size: float, random_state: int) -> tuple[Features, Features, Labels, Labels]:
+def _split(rows: _Rows, test_size: float, random_state: int) -> dict[str, npt.NDArray[Any]]:
     from sklearn.model_selection import train_test_split  # here, because its import takes a second
 
+    X, y = rows.X.astype(np.float32), rows.y
     try:
-        parts = train_test_split(
-            rows.X.astype(np.float32), rows.y, test_size=test_size, random_state=random_state, stratify=rows.y
-        )
+        parts = train_test_split(X, y, test_size=test_size, random_state=random_state, stratify=y)
         both_classes = all(len(np.unique(labels)) == 2 for labels in parts[2:])
     except ValueError:
         both_classes = False
     if not both_classes:
         raise WineDataError(
-            f"{rows.provenance}: {len(rows.y)} rows, {rows.y.sum()} of them good, are too few to have both "
+            f"{rows.provenance}: {len(y)} rows, {y.sum()} of them good, are too few to have both "
             f"classes in both parts with test_size={test_size}"
         )
-    X_train, X_test, y_train, y_test = map(np.ascontiguousarray, parts)
-    return X_train, X_test, y_train, y_test
+    arrays = dict(zip(("X_train", "X_test", "y_train", "y_test"), map(np.ascontiguousarray, parts), strict=True))
+    for array in arrays.values():
+        array.setflags(write=False)
+    return arrays
 
 
-def _digest(**arrays: npt.NDArray[np.generic]) -> str:
+def _digest(arrays: Mapping[str, npt.NDArray[np.generic]]) -> str:
     digest = hashlib.sha256(json.dumps(FEATURES).encode())
     for name, array in arrays.items():
         portable = array.astype(array.dtype.newbyteorder("<"))

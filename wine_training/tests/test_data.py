@@ -9,6 +9,8 @@ import json
 import logging
 import re
 import socket
+import subprocess
+import sys
 from email.message import Message
 from pathlib import Path
 from typing import Any
@@ -52,6 +54,10 @@ def message_of(*args: Any, **kwargs: Any) -> str:
     return message
 
 
+def size(data: WineData) -> int:
+    return len(data.y_train) + len(data.y_test)
+
+
 def twin_frame(kind: str, target: str = "quality", separator: str = "_") -> pd.DataFrame:
     """Return the twin as OpenML's wines: right in the numbers that the loader checks."""
     X, y = twin.draw(kind)
@@ -84,7 +90,7 @@ class TestWineData:
     def test_origin_of_the_twin(self) -> None:
         data = load_wine("twin", "all")
         assert data.is_made
-        assert (data.kind, data.source, data.n_rows) == ("all", "twin", 6497)
+        assert (data.kind, data.source, size(data)) == ("all", "twin", 6497)
         assert data.provenance == "the embedded twin of the red and white wines (made, not measured)"
         assert data.feature_names == FEATURES
 
@@ -179,21 +185,21 @@ class TestCsv:
         assert (data.source, data.provenance, data.is_made) == ("csv", "CSV wines.csv", False)
 
     def test_source_may_be_text(self, write_csv: WriteCsv) -> None:
-        assert load_wine(str(write_csv())).n_rows == 40
+        assert size(load_wine(str(write_csv()))) == 40
 
     def test_source_may_be_a_bare_name_in_the_working_directory(
         self, write_csv: WriteCsv, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.chdir(write_csv("wines").parent)
-        assert load_wine("wines").n_rows == 40
+        assert size(load_wine("wines")) == 40
 
     def test_byte_order_mark(self, write_csv: WriteCsv) -> None:
-        assert load_wine(write_csv(encoding="utf-8-sig")).n_rows == 40
+        assert size(load_wine(write_csv(encoding="utf-8-sig"))) == 40
 
     def test_blank_lines_and_line_ends(self, write_csv: WriteCsv) -> None:
         path = write_csv()
         path.write_bytes(b"\r\n" + path.read_bytes().replace(b"\n", b"\r\n\r\n"))
-        assert load_wine(path).n_rows == 40
+        assert size(load_wine(path)) == 40
 
     def test_order_of_columns_is_free(self, write_csv: WriteCsv) -> None:
         turned = write_csv("turned.csv", rows=[row[::-1] for row in made_up_rows(40)], header=UCI_HEADER[::-1])
@@ -337,7 +343,7 @@ class TestColours:
     @pytest.mark.parametrize(("kind", "n_rows"), [("red", 40), ("white", 60), ("all", 100)])
     def test_pair_and_folder(self, pair: tuple[Path, Path], kind: str, n_rows: int) -> None:
         of_pair, of_folder = load_wine(pair, kind), load_wine(pair[0].parent, kind)
-        assert of_pair.n_rows == of_folder.n_rows == n_rows
+        assert size(of_pair) == size(of_folder) == n_rows
         assert of_pair.digest == of_folder.digest
         assert of_pair.kind == kind
 
@@ -346,7 +352,7 @@ class TestColours:
 
     def test_what_is_not_wanted_is_not_opened(self, pair: tuple[Path, Path]) -> None:
         pair[1].unlink()
-        assert load_wine(pair, "red").n_rows == load_wine(pair[0].parent, "red").n_rows == 40
+        assert size(load_wine(pair, "red")) == size(load_wine(pair[0].parent, "red")) == 40
 
     def test_swapped_pair(self, pair: tuple[Path, Path]) -> None:
         assert message_of(pair[::-1]) == (f"the pair must be (red file, white file), but {pair[1]} is not named as red")
@@ -373,18 +379,18 @@ class TestColours:
     def test_name_contradicts_the_kind(self, write_csv: WriteCsv, name: str) -> None:
         path = write_csv(name)
         assert message_of(path, "white") == f"{path} is named as red wines, but kind='white' was asked for"
-        assert load_wine(path, "red").n_rows == load_wine(path, "all").n_rows == 40
+        assert size(load_wine(path, "red")) == size(load_wine(path, "all")) == 40
 
     @pytest.mark.parametrize("name", ["wines.csv", "filtered.csv", "red-and-white.csv", "scored.csv"])
     def test_name_without_a_colour_is_taken_as_is(self, write_csv: WriteCsv, name: str) -> None:
         path = write_csv(name)
-        assert {load_wine(path, kind).n_rows for kind in WINE_KINDS} == {40}
+        assert {size(load_wine(path, kind)) for kind in WINE_KINDS} == {40}
 
     @pytest.mark.parametrize("column", ["type", "color", "Colour"])
     def test_colour_column_selects(self, write_csv: WriteCsv, column: str) -> None:
         rows = [["Red" if i < 24 else "white ", *row] for i, row in enumerate(made_up_rows(64))]
         path = write_csv("red.csv", rows=rows, header=(column, *UCI_HEADER))  # the column overrules the name
-        assert [load_wine(path, kind).n_rows for kind in WINE_KINDS] == [24, 40, 64]
+        assert [size(load_wine(path, kind)) for kind in WINE_KINDS] == [24, 40, 64]
 
     def test_colour_column_with_other_colours(self, write_csv: WriteCsv) -> None:
         rows = [["rosé" if i == 30 else "red", *row] for i, row in enumerate(made_up_rows(64))]
@@ -401,7 +407,7 @@ class TestColours:
         rows = [["red" if i < 30 else "white", *row] for i, row in enumerate(made_up_rows(64))]
         rows[40][1] = "?"
         path = write_csv(rows=rows, header=("type", *UCI_HEADER))
-        assert load_wine(path, "red").n_rows == 30
+        assert size(load_wine(path, "red")) == 30
         assert "1 in fixed_acidity (first: '?', line 42)" in message_of(path, "white")
 
 
@@ -656,10 +662,19 @@ def test_scikit_learn_reads_the_same_cache(offline: Path) -> None:
     assert fetched.provenance == cached.provenance == "OpenML data id 40691 (from the cache)"
 
 
+def test_what_takes_long_to_import_is_imported_at_first_use() -> None:
+    code = (
+        "import sys, wine_training.data, wine_training.session; from wine_training.data import twin; twin.draw('red'); "
+        "print({'pandas', 'ray', 'sklearn'} & sys.modules.keys())"
+    )
+    said = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True).stdout
+    assert said == "set()\n"
+
+
 def test_real_wines(real_wines: tuple[Path, Path]) -> None:
     counts = {"red": (1599, 855), "white": (4898, 3258), "all": (6497, 4113)}
     for kind, (n_rows, n_good) in counts.items():
         data: WineData = load_wine(real_wines, kind)
-        assert data.n_rows == n_rows
+        assert size(data) == n_rows
         assert data.y_train.sum() + data.y_test.sum() == n_good
     assert load_wine(real_wines[0].parent, "all").digest == data.digest
