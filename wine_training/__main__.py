@@ -25,7 +25,7 @@ from wine_training import (
     train_sequential,
 )
 from wine_training.data import WINE_KINDS
-from wine_training.session import checked_cpus, usable_cpus
+from wine_training.session import checked_cpus, this_machine, usable_cpus
 from wine_training.sweeps import accuracies_by_trees
 
 Accuracies = Mapping[int, Sequence[float]]
@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _demonstrate(options: argparse.Namespace) -> None:
     console = Console(highlight=False)
-    cpus = checked_cpus(options.cpus, usable_cpus(), "this machine")
+    cpus = checked_cpus(options.cpus, usable_cpus(), this_machine())
     sweep = forest_sweep(options.models)
     if options.plot:
         _check_plot(options.plot)
@@ -142,9 +142,9 @@ def _plot(accuracies: Accuracies, title: str, file: Path) -> None:
 
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
-    points = [(trees, accuracy) for trees, values in accuracies.items() for accuracy in values]
-    means = [statistics.mean(values) for values in accuracies.values()]
-    if len(points) > len(means):
+    several = any(len(values) > 1 for values in accuracies.values())
+    if several:
+        points = [(trees, accuracy) for trees, values in accuracies.items() for accuracy in values]
         axes.scatter(
             [trees for trees, _ in points],
             [accuracy for _, accuracy in points],
@@ -153,18 +153,13 @@ def _plot(accuracies: Accuracies, title: str, file: Path) -> None:
             color="tab:blue",
             label="one forest",
         )
-    axes.plot(
-        list(accuracies),
-        means,
-        marker="o",
-        color="tab:red",
-        label="mean" if len(points) > len(means) else None,
-    )
+    means = [statistics.mean(values) for values in accuracies.values()]
+    axes.plot(list(accuracies), means, marker="o", color="tab:red", label="mean")
     axes.set(xlabel="Number of trees", ylabel="Accuracy on the test wines", xticks=list(accuracies))
     axes.set_title(title, fontsize="medium")
     axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=1))
     axes.grid(alpha=0.3)
-    if len(points) > len(means):
+    if several:
         axes.legend()
     figure.savefig(file, dpi=150)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import socket
 import subprocess
@@ -69,19 +70,10 @@ class Reserved:
 
 
 def cpus_of(address: str) -> int:
-    """Return how many CPUs a cluster has, having joined it for a moment.
+    """Return how many CPUs the cluster at ``host:port`` has, having joined it for a moment.
 
-    Another process does it: where Ray waits for an answer, nothing but the end of the process ends that.
-
-    Parameters
-    ----------
-    address : str
-        As ``host:port``.
-
-    Raises
-    ------
-    JoinError
-        If it is no address, or the cluster cannot be joined in `JOIN_SECONDS`.
+    Another process does it: where Ray waits for an answer, nothing but the end of the process ends that. Raises
+    `JoinError` if it is no address, or if the cluster cannot be joined in `JOIN_SECONDS`.
     """
     host, separator, port = address.rpartition(":")
     if not separator or not port.isdigit() or "/" in host:
@@ -99,6 +91,37 @@ def cpus_of(address: str) -> int:
     elif any(word in answer for word in WANTS_A_TOKEN):
         answer = TOKEN_HELP
     raise JoinError(f"the Ray cluster at {address} cannot be joined: {answer}")
+
+
+def check_own_network(host: str) -> None:
+    """Raise `RayStartError` if programs on this machine do not reach each other: Ray itself would try for minutes."""
+    for own in dict.fromkeys(("127.0.0.1", host)):
+        try:
+            with socket.create_server((own, 0), family=socket.AF_INET6 if ":" in own else socket.AF_INET) as server:
+                socket.create_connection(server.getsockname()[:2], timeout=PROBE_SECONDS).close()
+        except OSError as error:
+            raise RayStartError(
+                f"Ray did not start: this machine cannot reach itself at {own} ({one_line(error)}); is its loopback "
+                "interface up, and does a VPN or a firewall let it through?"
+            ) from None
+
+
+def can_train(address: str, group: Any) -> bool:
+    """Return whether the head of the cluster that this process has joined answers, and has a CPU for a task: one of the
+    placement group, if there is one.
+    """
+    import ray
+    from ray.util.placement_group import placement_group_table
+
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=PROBE_SECONDS).close()
+    except OSError:
+        return False
+    able = {node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) >= 1}
+    if group is not None:  # bundles whose node has died are nowhere until another one takes them
+        able &= set(placement_group_table(group)["bundles_to_node_id"].values())
+    return bool(able)
 
 
 def _trial(address: str) -> int | str | None:
@@ -129,21 +152,9 @@ def _trial(address: str) -> int | str | None:
 
 
 def reserve(cpus: int, address: str, nodes: int | None) -> Reserved:
-    """Reserve CPUs of the cluster that this process has joined.
+    """Reserve CPUs of the cluster that this process has joined, on so many nodes, or on as few as there need be.
 
-    Parameters
-    ----------
-    cpus : int
-        How many.
-    address : str
-        Of the cluster, for messages.
-    nodes : int, optional
-        On how many nodes; by default on as few as there need be.
-
-    Raises
-    ------
-    RayStartError
-        If they are not free in `RESERVE_SECONDS`.
+    Raises `RayStartError` if they are not free in `RESERVE_SECONDS`. The address is for messages.
     """
     import ray
     from ray.util.placement_group import placement_group_table
@@ -192,6 +203,11 @@ def carried(*packages: ModuleType) -> Iterator[None]:
                 ray.cloudpickle.unregister_pickle_by_value(package)
 
 
+def this_worker() -> str:
+    """Return the name of this process, unique among the workers of all machines: ``pid@machine``."""
+    return f"{os.getpid()}@{platform.node()}"
+
+
 def versions() -> dict[str, str]:
     """Return the versions that decide what a fit comes to, as this process has them."""
     import numpy
@@ -201,16 +217,8 @@ def versions() -> dict[str, str]:
 
 
 def check_versions(expected: Mapping[str, str]) -> None:
-    """Check that this worker has the versions of the driver.
-
-    Raises
-    ------
-    RayStartError
-        If it has others: its fits would not be those of the driver.
-    """
-    if not expected:
-        return
-    own = versions()
+    """Raise `RayStartError` if this worker has other versions than the driver: its fits would be others, too."""
+    own = versions() if expected else {}
     different = [f"{name} {own[name]} (here: {version})" for name, version in expected.items() if own[name] != version]
     if different:
         raise RayStartError(f"a worker on {platform.node()} has {', '.join(different)}: install the same there")

@@ -44,12 +44,7 @@ class Votes:
 def trees_of(spec: ModelSpec, defaults: Mapping[str, Any]) -> range | None:
     """Return the trees of a forest that can be trained in parts, and ``None`` for every other model.
 
-    Parameters
-    ----------
-    spec : ModelSpec
-        Any model.
-    defaults : mapping
-        ``spec.estimator.get_params()``.
+    `defaults` are ``spec.estimator.get_params()``.
     """
     if type(spec.estimator) not in FORESTS or not isinstance(spec.random_state, int):
         return None
@@ -63,25 +58,9 @@ def trees_of(spec: ModelSpec, defaults: Mapping[str, Any]) -> range | None:
 
 
 def fit_trees(spec: ModelSpec, data: WineData, trees: range, *, number: int = 0, task: int = 0) -> Votes:
-    """Fit some trees of a forest on the training rows and let them vote on the test rows.
+    """Fit some trees of a forest on the training rows and let them vote on the test rows, as `fit_and_score` does it.
 
-    Parameters
-    ----------
-    spec : ModelSpec
-        A forest for which `trees_of` returns trees.
-    data : WineData
-        The rows.
-    trees : range
-        Which trees, in steps of one.
-    number : int
-        The spec's place in the sweep, for the error message.
-    task : int
-        The task's place in the order of submission, for the result.
-
-    Raises
-    ------
-    TrainingError
-        If scikit-learn refuses a hyperparameter or the fit fails; the message names the spec.
+    `trees` are some of those that `trees_of` returns, in steps of one.
     """
     watch = Stopwatch(task)
     with naming(spec, number):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +15,7 @@ from sklearn.base import BaseEstimator, clone, is_classifier
 from sklearn.metrics import accuracy_score
 from sklearn.model_selection import StratifiedKFold
 
+from wine_training.cluster import this_worker
 from wine_training.data import WineData
 
 
@@ -43,13 +42,7 @@ class Fold:
             raise ValueError(f"there is no fold {self.number} of {self.folds}: folds are counted from 0")
 
     def of(self, data: WineData) -> WineData:
-        """Return the training rows split again: this fold becomes the test part, the others the training part.
-
-        Raises
-        ------
-        ValueError
-            If a class has fewer rows than there are folds.
-        """
+        """Return the training rows split again: this fold becomes the test part, the others the training part."""
         division = StratifiedKFold(self.folds, shuffle=True, random_state=self.random_state)
         train, test = list(division.split(data.X_train, data.y_train))[self.number]
         return replace(
@@ -79,24 +72,12 @@ class ModelSpec:
     """Test on this fold of the training rows and train on the others; ``None``: the usual training and test rows."""
 
     def rows(self, data: WineData) -> WineData:
-        """Return the part of `data` that this spec selects by its features and its fold.
-
-        Raises
-        ------
-        ValueError
-            If there is no such column, or if a class has fewer rows than there are folds.
-        """
+        """Return the part of `data` that this spec selects by its features and its fold."""
         chosen = data if self.features is None else data.columns(self.features)
         return chosen if self.fold is None else self.fold.of(chosen)
 
     def build(self) -> Any:
-        """Return a new unfitted classifier with the spec's hyperparameters.
-
-        Raises
-        ------
-        TrainingError
-            If the estimator is not a scikit-learn classifier or has no such hyperparameter.
-        """
+        """Return a new unfitted classifier with the spec's hyperparameters; raise `TrainingError` if there is none."""
         if not (isinstance(self.estimator, BaseEstimator) and is_classifier(self.estimator)):
             raise TrainingError(f"{self.estimator!r} is not an unfitted scikit-learn classifier")
         model = clone(self.estimator)
@@ -105,12 +86,8 @@ class ModelSpec:
         except (TypeError, ValueError) as error:
             raise TrainingError(f"{self}: {_first_line(error)}") from None
         if self.random_state is not None:
-            seeds = {
-                name: self.random_state
-                for name in model.get_params()
-                if name == "random_state" or name.endswith("__random_state")
-            }
-            model.set_params(**seeds)
+            seeds = (name for name in model.get_params() if name.rpartition("__")[2] == "random_state")
+            model.set_params(**dict.fromkeys(seeds, self.random_state))
         return model
 
     def __str__(self) -> str:
@@ -137,11 +114,6 @@ class Part:
     """The process that trained it, as ``pid@machine``."""
     task: int
     """Its task's place in the order of submission, counted from 0; in a loop, its place in the loop."""
-
-    @property
-    def end(self) -> float:
-        """When the part ended: ``start + fit_seconds``."""
-        return self.start + self.fit_seconds
 
 
 @dataclass(frozen=True)
@@ -170,29 +142,13 @@ class TrainingResult:
         return math.fsum(part.cpu_seconds for part in self.parts)
 
     @property
-    def start(self) -> float:
-        """When the first part began: seconds since the epoch."""
-        return min(part.start for part in self.parts)
-
-    @property
-    def end(self) -> float:
-        """When the last part ended."""
-        return max(part.end for part in self.parts)
-
-    @property
     def workers(self) -> frozenset[str]:
         """The processes that trained it, as ``pid@machine``."""
         return frozenset(part.worker for part in self.parts)
 
 
 def checked(specs: Iterable[ModelSpec]) -> list[ModelSpec]:
-    """Return `specs` as a list, if each of them can be built.
-
-    Raises
-    ------
-    TrainingError
-        If there is no spec, or if one cannot be built; the message says which.
-    """
+    """Return `specs` as a list; raise `TrainingError` if there is none, or if one of them cannot be built."""
     if isinstance(specs, ModelSpec):
         raise TrainingError("expected a list of specs, not a single one")
     listed = list(specs)
@@ -253,20 +209,13 @@ def fit_and_score(
         rows = spec.rows(data)
         model = spec.build()
         model.fit(rows.X_train, rows.y_train)
-        if keep_predictions:
-            predictions = model.predict(rows.X_test)
-            accuracy = float(accuracy_score(rows.y_test, predictions))
-        else:
-            predictions = None
-            accuracy = float(model.score(rows.X_test, rows.y_test))
+        predictions = model.predict(rows.X_test) if keep_predictions else None
+        accuracy = float(
+            model.score(rows.X_test, rows.y_test) if predictions is None else accuracy_score(rows.y_test, predictions)
+        )
     kept = model if keep_model else None
     del model  # to free a large forest takes a while, and belongs to its training time
     return TrainingResult(accuracy, (watch.part(),), kept, predictions)
-
-
-def this_worker() -> str:
-    """Return the name of this process, unique among the workers of all machines: ``pid@machine``."""
-    return f"{os.getpid()}@{platform.node()}"
 
 
 class Stopwatch:
@@ -275,7 +224,7 @@ class Stopwatch:
     def __init__(self, task: int, cpu_clock: Callable[[], float] = time.process_time) -> None:
         self._task = task
         self._cpu_clock = cpu_clock
-        self._start, self._wall, self._cpu = time.time(), time.perf_counter(), cpu_clock()
+        self._start, self._wall, self._cpu = (time.time(), time.perf_counter(), cpu_clock())
 
     def part(self) -> Part:
         """Return the part that ends now."""
@@ -292,7 +241,12 @@ def naming(spec: ModelSpec, number: int) -> Iterator[None]:
     except TrainingError:
         raise
     except Exception as error:
-        raise TrainingError(f"spec {number}, {spec}: {_first_line(error)}") from error
+        raise failure(spec, number, error) from error
+
+
+def failure(spec: ModelSpec, number: int, error: BaseException) -> TrainingError:
+    """Return the error that names a spec and, in one line, why it was not trained."""
+    return TrainingError(f"spec {number}, {spec}: {_first_line(error)}")
 
 
 def _first_line(error: BaseException) -> str:

@@ -44,21 +44,9 @@ class Work:
 
 
 def tasks_of(sweep: Sequence[ModelSpec], cpus: int, *, whole: bool = False) -> list[list[Work]]:
-    """Plan the Ray tasks of a sweep.
+    """Return the work of each Ray task of a sweep, in the order of submission, where `cpus` tasks run at once.
 
-    Parameters
-    ----------
-    sweep : sequence of ModelSpec
-        The models.
-    cpus : int
-        How many tasks run at once.
-    whole : bool
-        Whether every forest must be trained by a single task.
-
-    Returns
-    -------
-    list of lists of Work
-        The work of each task, in the order of submission.
+    With `whole`, every forest is trained by a single task.
     """
     work = _work_of(sweep, whole=whole)
     if are_foreseen(sweep):
@@ -72,15 +60,7 @@ def tasks_of(sweep: Sequence[ModelSpec], cpus: int, *, whole: bool = False) -> l
 
 
 def pieces_of(specs: Sequence[ModelSpec], *, whole: bool = False) -> list[int]:
-    """Return into how many parts `train_ray` may split each model at most: 1 unless it is a forest that can be split.
-
-    Parameters
-    ----------
-    specs : sequence of ModelSpec
-        The models.
-    whole : bool
-        Whether every forest must be trained by a single task.
-    """
+    """Return into how many parts `train_ray` may split each model at most: 1 unless it is a forest to split."""
     return [max(1, len(one.trees or ()) // FEWEST_TREES) for one in _work_of(specs, whole=whole)]
 
 
@@ -95,14 +75,8 @@ def estimated_cost(spec: ModelSpec, defaults: Mapping[str, Any] | None = None) -
     """Estimate how long `spec` trains, in no particular unit.
 
     The estimate is ``spec.cost`` if there is one. Otherwise it is the product of all hyperparameters that repeat the
-    whole fit (``n_estimators``), or 1 if there are none.
-
-    Parameters
-    ----------
-    spec : ModelSpec
-        The model.
-    defaults : mapping, optional
-        ``spec.estimator.get_params()``, if the caller has it already: the call takes 0.1 ms.
+    whole fit (``n_estimators``), or 1 if there are none. `defaults` are ``spec.estimator.get_params()``, if the caller
+    has them already: the call takes 0.1 ms.
     """
     if spec.cost is not None:
         return spec.cost
@@ -134,21 +108,9 @@ def are_foreseen(specs: Sequence[ModelSpec]) -> bool:
 
 
 def plan(work: Sequence[Work], cpus: int, *, share: float) -> list[list[Work]]:
-    """Divide work into tasks: the longest first, in rounds of one task per CPU.
+    """Divide the work on the models into tasks: the longest first, in rounds of one task per CPU.
 
-    Parameters
-    ----------
-    work : sequence of Work
-        One per model.
-    cpus : int
-        How many tasks run at once.
-    share : float
-        Share of the rest that each round hands out, between 0 and 1 (exclusive): `FORESEEN` or `FACTORING`.
-
-    Returns
-    -------
-    list of lists of Work
-        The work of each task, in the order of submission. Every model, or each of its trees, is in one of them.
+    Each round hands out a `share` of the rest. Every model, or each of its trees, is in one of the tasks.
     """
     rest = sorted(work, key=_by_cost)
     least = LEAST * _cost(rest) / cpus
@@ -211,7 +173,7 @@ def _split(work: Work, cost: float, *, upwards: bool, whole: bool) -> tuple[Work
 
 
 def _by_cost(work: Work) -> tuple[float, int]:
-    return work.cost, -work.number  # the longest work is last; among equals, that of the first spec
+    return (work.cost, -work.number)  # the longest work is last; among equals, that of the first spec
 
 
 def _cost(work: Sequence[Work]) -> float:

@@ -2,77 +2,95 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import secrets
 import shutil
+import stat
 import tempfile
-import time
-from collections.abc import Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import psutil
-from filelock import FileLock, Timeout
 
-FOLDER = "wine-ray"
+FOLDER = "wineray"
 """Session folders have this name, followed by the driver's process id."""
-LOCK = "lock"
-"""File in a session folder that its driver holds a lock on."""
-NEW_S = 60.0
-"""Age in seconds of a folder without a lock before it may be that of a dead driver."""
+NEW = f".{FOLDER}-new-"
+"""What a folder is called before its driver holds the lock on it."""
+USUAL = Path("/tmp")
+"""Where they lie if it can be written to: sockets must have short paths, and TMPDIR can be a long one."""
+END_SECONDS = 5.0
+"""How long killed processes may take to end."""
 
 MODE, TOKEN, TOKEN_FILE = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 """What tells Ray whether it wants a token, and which."""
 
 
-class PrivateFolder:
-    """A folder for the files of a session and its token; only this user may enter it.
+@contextmanager
+def private_folder() -> Iterator[Path]:
+    """Make a folder for the files of a session and its token, which only this user may enter; remove it at the end.
 
     Ray listens on all interfaces of a machine, and gives its own folder the mode 0777. So its folder lies in this one,
-    and who asks it for something must have the token. The driver holds a lock in the folder as long as it lives, also
+    and who asks it for something must have the token. The driver holds a lock on the folder as long as it lives, also
     where its process id means nothing: in another container that shares ``/tmp``. What drivers that were killed left
-    behind is removed when a new folder is made.
+    behind, files and processes, is removed when a new folder is made.
     """
-
-    def __init__(self) -> None:
-        # A short path, because the sockets in it must stay below 107 bytes, and TMPDIR can be long.
-        base = Path("/tmp" if os.access("/tmp", os.W_OK) else tempfile.gettempdir())
-        for folder in base.glob(f"{FOLDER}-*-*"):
-            if _is_abandoned(folder):
-                shutil.rmtree(folder, ignore_errors=True)
-        self.path = Path(tempfile.mkdtemp(prefix=f"{FOLDER}-{os.getpid()}-", dir=base))  # with the mode 0700
-        self._lock = FileLock(self.path / LOCK, thread_local=False)
-        self._lock.acquire()
-        self._token = self.path / "token"
-        with os.fdopen(os.open(self._token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(secrets.token_hex(32))
-
-    @property
-    def for_ray(self) -> str:
-        """Path of the folder for Ray's files."""
-        return str(self.path / "ray")
-
-    @property
-    def environment(self) -> Mapping[str, str]:
-        """Variables that make Ray ask for the token."""
-        return {MODE: "token", TOKEN_FILE: str(self._token)}
-
-    def remove(self) -> None:
-        """Remove it with all that is in it."""
-        self._lock.release()
-        shutil.rmtree(self.path, ignore_errors=True)
-
-
-def _is_abandoned(folder: Path) -> bool:
-    """Return whether nobody holds the lock of a session folder, and its driver is none of the living."""
+    base = USUAL if os.access(USUAL, os.W_OK) else Path(tempfile.gettempdir())
+    for folder in base.glob(f"{FOLDER}-*"):
+        if (lock := _lock_on(folder)) is not None:  # its driver is dead
+            _end_processes(folder)
+            shutil.rmtree(folder, ignore_errors=True)
+            os.close(lock)
+    new = Path(tempfile.mkdtemp(prefix=NEW, dir=base))  # with the mode 0700
+    lock = _lock_on(new)
+    folder = new.rename(base / f"{FOLDER}-{os.getpid()}-{new.name.removeprefix(NEW)}")
     try:
-        if not (folder / LOCK).exists():  # just made, or by an earlier version of this program
-            driver, age = folder.name.split("-")[-2], time.time() - folder.stat().st_mtime
-            return driver.isdigit() and not psutil.pid_exists(int(driver)) and age > NEW_S
-        with FileLock(folder / LOCK, blocking=False):
-            return True
-    except (Timeout, OSError):  # held, or somebody else's
-        return False
+        with os.fdopen(os.open(folder / "token", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_hex(32))
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
+
+
+def environment_of(folder: Path) -> dict[str, str]:
+    """Return the variables that make Ray ask for the token of a private folder."""
+    return {MODE: "token", TOKEN_FILE: str(folder / "token")}
+
+
+def _lock_on(folder: Path) -> int | None:
+    """Return a descriptor that holds the lock on a folder; ``None`` if it is held, not this user's, or no folder.
+
+    The folder itself is locked. No file is opened in it: somebody else may have put a link there.
+    """
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            status = os.fstat(descriptor)
+            if status.st_uid == os.getuid() and stat.S_IMODE(status.st_mode) == 0o700:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return descriptor
+        except BlockingIOError:
+            pass
+        os.close(descriptor)
+    return None
+
+
+def _end_processes(folder: Path) -> None:
+    """End the processes of Ray that a killed driver has left: some go on for a minute."""
+    left = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            # What Ray has given a name of its own has no environment to read any more.
+            is_ours = process.name().startswith("ray::") or process.environ().get(TOKEN_FILE) == str(folder / "token")
+            if is_ours and any(file.path.startswith(f"{folder}/") for file in process.open_files()):
+                process.kill()
+                left.append(process)
+    psutil.wait_procs(left, timeout=END_SECONDS)
 
 
 def has_tokens() -> bool:

@@ -10,10 +10,11 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from types import MappingProxyType
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType, MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import joblib
@@ -21,31 +22,33 @@ import psutil
 
 from wine_training import cluster
 from wine_training.cluster import RayStartError, one_line
-from wine_training.private import TOKEN, PrivateFolder, has_tokens, read_environment_again
+from wine_training.private import TOKEN, environment_of, has_tokens, private_folder, read_environment_again
 
 if TYPE_CHECKING:
     from wine_training.models import TrainingResult
 
 OBJECT_STORE_BYTES = 200 * 2**20
 """Ray would take 30 % of the memory. The wines and the results need a few MiB."""
+START_LIMIT_S = 120.0
+"""How long Ray may take to start: usually 3 s, and 22 s where eight sessions start at once."""
+CPU_LIMIT = "LOKY_MAX_CPU_COUNT"
+"""Variable that limits the CPUs of all that uses joblib."""
 LEFTOVER_SECONDS = 15.0
 """How long the processes of a session may take to end by themselves; then they are killed."""
 
-_SETTINGS = {
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+"""As in `train_sequential`. Ray sets these for its workers too, but only after they have preloaded scikit-learn."""
+SETTINGS = {
     # Ray would retry a task that does not fit into memory for ever.
     "RAY_task_oom_retries": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
+    # Where Ray cannot reach its own server, it would look only every 35 s whether that was ended.
+    "RAY_py_gcs_connect_timeout_s": "10",
     # Workers import scikit-learn as they start, while the driver prepares the data. They cannot preload this package:
     # they do not know the driver's path yet, and would take an installed version where the driver runs from a checkout.
     "RAY_preload_python_modules": "sklearn.ensemble,sklearn.model_selection",
 }
-
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-"""As in `train_sequential`. Ray sets these for its workers too, but only after they have preloaded scikit-learn."""
-
-
-VITAL = ("gcs_server", "raylet")
-"""Ray's processes without which no task runs."""
+"""Ray's own variables; values that are set already stay."""
 
 
 class WorkerLostError(RuntimeError):
@@ -56,7 +59,7 @@ class WorkerLostError(RuntimeError):
 
 
 class RayEndedError(RuntimeError):
-    """Ray itself ended, while a session was open: something killed a process without which no task runs."""
+    """Ray itself ended, or its cluster has no CPU left."""
 
     results: Mapping[int, TrainingResult] = MappingProxyType({})
     """As those of `WorkerLostError`."""
@@ -83,7 +86,7 @@ class RaySession:
     shape: str = ""
     """The nodes that they are on, in words; empty in a session of its own."""
     daemons: Mapping[str, psutil.Process] = field(default_factory=dict, repr=False, compare=False)
-    """The processes without which Ray does nothing, by name; none of a cluster's."""
+    """The processes on this machine without which Ray does nothing, by name."""
 
     @property
     def ended(self) -> list[str]:
@@ -94,6 +97,11 @@ class RaySession:
         """Raise `RayEndedError` if one of the `daemons` has ended."""
         if ended := self.ended:
             raise RayEndedError(f"Ray has ended: something killed its {' and '.join(ended)}")
+
+    @property
+    def can_train(self) -> bool:
+        """Whether there is a node to run its tasks: that of a session of its own is there as long as Ray is."""
+        return self.address == "local" or cluster.can_train(self.address, self.placement_group)
 
 
 def _is_zombie(process: psutil.Process) -> bool:
@@ -111,18 +119,25 @@ def active_session() -> RaySession | None:
 
 
 def usable_cpus() -> int:
-    """Return how many CPUs this process may use, given its affinity and the limits of its container."""
-    return int(joblib.cpu_count())
+    """Return how many CPUs this process may use, given its affinity, the limits of its container, and `CPU_LIMIT`."""
+    try:
+        return int(joblib.cpu_count())
+    except ValueError:  # the variable holds no number: it is as if it were not there
+        unread = os.environ.pop(CPU_LIMIT)
+        try:
+            return int(joblib.cpu_count())
+        finally:
+            os.environ[CPU_LIMIT] = unread
+
+
+def this_machine() -> str:
+    """Return what to call this machine where it has too few CPUs, with the variable that may be the reason."""
+    limit = os.environ.get(CPU_LIMIT, "")
+    return f"this machine, with {CPU_LIMIT}={limit}," if limit.isdigit() else "this machine"
 
 
 def checked_cpus(cpus: int | None, available: int, where: str) -> int:
-    """Return `cpus`, or `available` if it is ``None``.
-
-    Raises
-    ------
-    ValueError
-        If `cpus` is not a whole number from 1 to `available`.
-    """
+    """Return `cpus`, or `available` if it is ``None``; raise `ValueError` unless it is from 1 to `available`."""
     if cpus is None:
         return available
     if isinstance(cpus, bool) or not isinstance(cpus, int) or cpus < 1:
@@ -134,7 +149,11 @@ def checked_cpus(cpus: int | None, available: int, where: str) -> int:
 
 @contextmanager
 def ray_session(
-    cpus: int | None = None, *, address: str | None = None, nodes: int | None = None
+    cpus: int | None = None,
+    *,
+    address: str | None = None,
+    nodes: int | None = None,
+    start_limit_s: float = START_LIMIT_S,
 ) -> Iterator[RaySession]:
     """Start Ray with a CPU limit. At the end, end every process of it, and remove its files.
 
@@ -149,6 +168,9 @@ def ray_session(
         scikit-learn must be there in the versions of the driver.
     nodes : int, optional
         On how many nodes of the cluster the CPUs are reserved; by default on as few as there need be.
+    start_limit_s : float
+        Seconds after which a Ray that has not started is ended; that may take another 20 s. A cluster has limits of
+        its own: see `wine_training.cluster`.
 
     Yields
     ------
@@ -178,22 +200,16 @@ def ray_session(
     if ray.is_initialized():
         raise RayStartError("Ray is already running in this process; shut it down first")
     if address is None:
-        cpus = checked_cpus(cpus, usable_cpus(), "this machine")
+        cpus = checked_cpus(cpus, usable_cpus(), this_machine())
         if nodes is not None:
             raise ValueError("nodes are those of a cluster: give its address")
-    environment = dict(os.environ)
-    folder = None if address is not None else PrivateFolder()
-    before = _descendants()
-    daemons: set[psutil.Process] = set()
-    session: RaySession | None = None
-    with _own_sigterm():
-        try:
-            os.environ.update({name: value for name, value in _SETTINGS.items() if name not in os.environ})
-            os.environ.update(ONE_THREAD)
-            if folder:
-                os.environ.pop(TOKEN, None)
-                os.environ.update(folder.environment)
-            read_environment_again()
+    killed: list[str] = []
+    try:
+        with ExitStack() as stack:
+            stack.enter_context(_own_sigterm())
+            folder = stack.enter_context(private_folder()) if address is None else None
+            stack.enter_context(_environment(folder))
+            processes, before = stack.enter_context(_ended_ray(killed)), _descendants()
             if folder and not has_tokens():
                 warnings.warn(
                     f"Ray {ray.__version__} has no tokens (2.52 and later have): who reaches the ports of this machine "
@@ -202,34 +218,59 @@ def ray_session(
                     stacklevel=3,
                 )
             try:
-                session = _start(cpus, folder.for_ray) if folder else _attach(cpus, str(address), nodes)
+                _active = _start(cpus, folder, start_limit_s) if folder else _attach(cpus, str(address), nodes)
             finally:
-                daemons = _descendants() - before
-            if folder:
-                session = replace(session, daemons=_vital(daemons))
-            _active = session
+                processes |= _descendants() - before
+                _sigterm_to_python()
             with contextlib.nullcontext() if folder else cluster.carried(wine_training):
-                yield session
-        finally:
-            _active = None
-            if daemons:
-                daemons |= _descendants(*daemons)
-            orderly = session is not None and not session.ended  # else some processes do not end by themselves
-            ray.shutdown()
-            killed = _end(daemons, LEFTOVER_SECONDS if orderly else 0.0)
-            if folder:
-                folder.remove()
-            # ray.init leaves variables behind that change how a later session, or a child process, starts.
-            for name in set(os.environ) - set(environment):
-                del os.environ[name]
-            os.environ.update(environment)
-            read_environment_again()
-            if killed and orderly:  # last, because a warning may be turned into an error
-                warnings.warn(
-                    f"processes of Ray that did not end by themselves were killed: {', '.join(killed)}",
-                    LeftoverWarning,
-                    stacklevel=3,
-                )
+                yield _active
+    finally:
+        if killed:  # last, because a warning may be turned into an error
+            warnings.warn(
+                f"processes of Ray that did not end by themselves were killed: {', '.join(killed)}",
+                LeftoverWarning,
+                stacklevel=3,
+            )
+
+
+@contextmanager
+def _environment(folder: Path | None) -> Iterator[None]:
+    """Set the variables that Ray reads, and at the end restore all: ray.init leaves some behind that change how a later
+    session, or a child process, starts.
+    """
+    before = dict(os.environ)
+    try:
+        os.environ.update({name: value for name, value in SETTINGS.items() if name not in os.environ})
+        os.environ.update(ONE_THREAD)
+        if folder:
+            os.environ.pop(TOKEN, None)
+            os.environ.update(environment_of(folder))
+        read_environment_again()
+        yield
+    finally:
+        for name in set(os.environ) - set(before):
+            del os.environ[name]
+        os.environ.update(before)
+        read_environment_again()
+
+
+@contextmanager
+def _ended_ray(killed: list[str]) -> Iterator[set[psutil.Process]]:
+    """Yield a set for the processes of Ray. At the end, shut Ray down, kill those that go on, and name them."""
+    global _active
+    import ray
+
+    processes: set[psutil.Process] = set()
+    try:
+        yield processes
+    finally:
+        orderly = _active is not None and not _active.ended  # else some processes do not end by themselves
+        _active = None
+        processes |= _descendants(*processes) if processes else set()
+        ray.shutdown()
+        _sigterm_to_python()
+        names = _end(processes, LEFTOVER_SECONDS if orderly else 0.0)
+        killed += names if orderly else []
 
 
 def remote(session: RaySession | None, function: Any) -> Any:
@@ -250,9 +291,20 @@ def _remote_function(function: Any) -> Any:
     return ray.remote(num_cpus=1, max_retries=0)(function)
 
 
-def _start(cpus: int | None, folder: str) -> RaySession:
+def _start(cpus: int | None, folder: Path, limit_s: float) -> RaySession:
     import ray
 
+    before, late = _descendants(), threading.Event()
+
+    def give_up() -> None:
+        late.set()
+        for process in _descendants() - before:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()  # then ray.init fails, too
+
+    cluster.check_own_network(ray.util.get_node_ip_address())
+    limit = threading.Timer(limit_s, give_up)
+    limit.start()
     try:
         ray.init(
             address="local",
@@ -261,11 +313,17 @@ def _start(cpus: int | None, folder: str) -> RaySession:
             log_to_driver=False,
             logging_level=logging.ERROR,
             object_store_memory=OBJECT_STORE_BYTES,
-            _temp_dir=folder,
+            _temp_dir=str(folder / "ray"),
         )
+        total = int(ray.cluster_resources()["CPU"])
     except Exception as error:
-        raise RayStartError(f"Ray did not start: {one_line(error)}") from error
-    return RaySession(cpus=int(ray.cluster_resources()["CPU"]), address="local")
+        if late.is_set():
+            raise RayStartError(f"Ray did not start in {limit_s:g} s") from error
+        remedy = f" (set TMPDIR to a folder with a shorter path than {folder.parent})" * ("AF_UNIX" in str(error))
+        raise RayStartError(f"Ray did not start: {one_line(error)}{remedy}") from error
+    finally:
+        limit.cancel()
+    return RaySession(total, "local", daemons=daemons_here())
 
 
 def _attach(cpus: int | None, address: str, nodes: int | None) -> RaySession:
@@ -280,7 +338,23 @@ def _attach(cpus: int | None, address: str, nodes: int | None) -> RaySession:
     except Exception as error:
         raise RayStartError(f"the Ray cluster at {address} cannot be joined: {one_line(error)}") from error
     reserved = cluster.reserve(cpus, address, nodes)
-    return RaySession(cpus, address, reserved.group, reserved.shape)
+    return RaySession(cpus, address, reserved.group, reserved.shape, daemons_here())
+
+
+def daemons_here() -> dict[str, psutil.Process]:
+    """Return the processes on this machine without which the running Ray does nothing, by name.
+
+    On a cluster, they are the raylet that this process is connected to and, if it runs here too, the head's server.
+    """
+    import ray
+
+    node, found = ray._private.worker._global_node, {}
+    marks: dict[str, str] = {"raylet": node.raylet_socket_name, "gcs_server": node.session_name} if node else {}
+    for process in psutil.process_iter(["name", "cmdline"]):
+        mark = marks.get(process.info["name"])
+        if mark and any(argument.endswith(f"={mark}") for argument in process.info["cmdline"] or ()):
+            found[process.info["name"]] = process
+    return found
 
 
 @contextmanager
@@ -296,16 +370,30 @@ def _own_sigterm() -> Iterator[None]:
     from ray._private import utils
 
     before, name = signal.getsignal(signal.SIGTERM), "set_sigterm_handler"
-    if before is signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+
+    def end(number: int, frame: FrameType | None) -> None:
+        # While Ray starts, its native handler comes first, and sets an alarm that aborts the process after 3 s.
+        signal.alarm(0)
+        if callable(before):
+            before(number, frame)
+        elif before is signal.SIG_DFL:
+            sys.exit(128 + number)
+
+    signal.signal(signal.SIGTERM, end)
     rays = getattr(utils, name, None)
     setattr(utils, name, lambda _: None)
     try:
         yield
     finally:
         setattr(utils, name, rays)
-        if before is signal.SIG_DFL:
-            signal.signal(signal.SIGTERM, before)
+        if signal.getsignal(signal.SIGTERM) is end:
+            signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+
+
+def _sigterm_to_python() -> None:
+    """Put Python's handler of SIGTERM first again: ray.init puts a native one before it, ray.shutdown removes both."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
 
 
 def _descendants(*roots: psutil.Process) -> set[psutil.Process]:
@@ -313,15 +401,6 @@ def _descendants(*roots: psutil.Process) -> set[psutil.Process]:
     for root in roots or (psutil.Process(),):
         with contextlib.suppress(psutil.NoSuchProcess):
             found.update(root.children(recursive=True))
-    return found
-
-
-def _vital(processes: Iterable[psutil.Process]) -> dict[str, psutil.Process]:
-    found: dict[str, psutil.Process] = {}
-    for process in processes:
-        with contextlib.suppress(psutil.NoSuchProcess):  # it was started and has ended meanwhile
-            if process.name() in VITAL:
-                found[process.name()] = process
     return found
 
 

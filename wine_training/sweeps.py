@@ -73,9 +73,7 @@ def forest_sweep(n: int) -> list[ModelSpec]:
     forest = RandomForestClassifier(n_jobs=1)
     return [
         ModelSpec(
-            forest,
-            {"n_estimators": FIRST_TREES + TREES_STEP * (i % DECADE)},
-            random_state=RANDOM_STATE + i // DECADE,
+            forest, {"n_estimators": FIRST_TREES + TREES_STEP * (i % DECADE)}, random_state=RANDOM_STATE + i // DECADE
         )
         for i in range(n)
     ]
@@ -94,16 +92,6 @@ def grid_sweep(
         Values to try for each hyperparameter, as in `sklearn.model_selection.ParameterGrid`.
     random_state : int, optional
         Random state of every model.
-
-    Examples
-    --------
-    >>> from sklearn.ensemble import RandomForestClassifier
-    >>> from wine_training import load_wine, train_sequential
-    >>> sweep = grid_sweep(RandomForestClassifier(n_estimators=10), {"max_depth": [2, 8], "max_features": [2, 4]})
-    >>> results = train_sequential(sweep, load_wine("twin"))
-    >>> best = max(range(len(sweep)), key=lambda number: results[number].accuracy)
-    >>> sweep[best].params["max_depth"]
-    8
     """
     return [ModelSpec(estimator, params, random_state=random_state) for params in ParameterGrid(grid)]
 
@@ -117,15 +105,6 @@ def fold_sweep(specs: Iterable[ModelSpec], folds: int = 5) -> list[ModelSpec]:
         The models to validate.
     folds : int
         Number of folds, at least 2. They are stratified and shuffled, and the same for all specs.
-
-    Examples
-    --------
-    >>> from sklearn.ensemble import RandomForestClassifier
-    >>> from wine_training import ModelSpec, load_wine, train_sequential
-    >>> sweep = fold_sweep([ModelSpec(RandomForestClassifier(n_estimators=10), random_state=0)], folds=4)
-    >>> results = train_sequential(sweep, load_wine("twin"))
-    >>> 0.7 < sum(result.accuracy for result in results) / 4 < 0.9
-    True
     """
     return [replace(spec, fold=Fold(number, folds)) for spec in specs for number in range(folds)]
 
@@ -139,14 +118,6 @@ def ensemble_sweep(members: int, trees: int = 50) -> list[ModelSpec]:
         Number of forests.
     trees : int
         Trees in each forest.
-
-    Examples
-    --------
-    >>> from wine_training import load_wine, train_sequential
-    >>> data = load_wine("twin")
-    >>> results = train_sequential(ensemble_sweep(3, trees=5), data, keep_predictions=True)
-    >>> majority(results).shape == data.y_test.shape
-    True
     """
     forest = RandomForestClassifier(n_jobs=1)
     return [ModelSpec(forest, {"n_estimators": trees}, random_state=RANDOM_STATE + i) for i in range(members)]
@@ -187,16 +158,6 @@ def feature_sweep(spec: ModelSpec, features: Sequence[str] = FEATURES) -> list[M
         The model.
     features : sequence of str
         Names of the columns, at least two.
-
-    Examples
-    --------
-    >>> from sklearn.ensemble import RandomForestClassifier
-    >>> from wine_training import ModelSpec, load_wine, train_sequential
-    >>> spec = ModelSpec(RandomForestClassifier(n_estimators=10), random_state=0)
-    >>> everything, *without = train_sequential(feature_sweep(spec), load_wine("twin"))
-    >>> losses = {name: everything.accuracy - one.accuracy for name, one in zip(FEATURES, without)}
-    >>> len(losses)
-    11
     """
     if len(features) < 2:
         raise ValueError("leaving one feature out needs at least two features")
@@ -214,15 +175,6 @@ def algorithm_sweep(*, random_state: int = RANDOM_STATE) -> list[ModelSpec]:
     ----------
     random_state : int
         Random state of every model that takes one.
-
-    Examples
-    --------
-    >>> from wine_training import load_wine, train_sequential
-    >>> sweep = algorithm_sweep()
-    >>> results = train_sequential(sweep[:6], load_wine("twin"))
-    >>> best = max(range(6), key=lambda number: results[number].accuracy)
-    >>> sweep[best].params
-    {'logisticregression__C': 0.1}
     """
     sweep = []
     for estimator, grid, cost in ALGORITHMS.values():

@@ -7,7 +7,7 @@ import sys
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
@@ -15,11 +15,21 @@ from typing import Any
 from threadpoolctl import threadpool_limits
 
 from wine_training import cluster
+from wine_training.cluster import one_line
 from wine_training.data import WineData
 from wine_training.forests import Votes, fit_trees, joined
-from wine_training.models import ModelSpec, TrainingError, TrainingResult, checked, fit_and_score
+from wine_training.models import ModelSpec, TrainingError, TrainingResult, checked, failure, fit_and_score
 from wine_training.plan import Work, tasks_of
-from wine_training.session import RayEndedError, WorkerLostError, active_session, checked_cpus, ray_session, remote
+from wine_training.session import (
+    RayEndedError,
+    RaySession,
+    WorkerLostError,
+    active_session,
+    checked_cpus,
+    daemons_here,
+    ray_session,
+    remote,
+)
 
 LONGEST_FIRST, AS_GIVEN = ORDERS = "longest-first", "as-given"
 WINDOW = 4
@@ -27,6 +37,10 @@ WINDOW = 4
 thousand at a time would cost CPU time that the workers want."""
 LOOK_EVERY_S = 1.0
 """Seconds after which the driver looks whether Ray still runs: Ray ends it after a minute in which it does not."""
+ASK_EVERY_S = 5.0
+"""Seconds after which it asks a cluster whether it has a CPU left."""
+NO_CPU_S = 20.0
+"""How long a cluster may have none: another node may come."""
 MOST_NAMED = 10
 """Specs that an error names by their number, at most."""
 
@@ -103,18 +117,10 @@ def train_ray(
 
     Parameters
     ----------
-    specs : iterable of ModelSpec
-        The sweep.
-    data : WineData
-        Training and test rows.
+    specs, data, progress, keep_models, keep_predictions
+        As those of `train_sequential`. To send a fitted classifier takes time and memory.
     cpus : int, optional
         How many CPUs may be used at once; by default all CPUs of the running session, or all usable ones.
-    progress : bool, optional
-        Whether to show a progress bar; by default only if standard error is a terminal.
-    keep_models : bool
-        Whether each result carries the fitted classifier. To send it takes time and memory.
-    keep_predictions : bool
-        Whether each result carries the predicted label of every test row.
     order : {"longest-first", "as-given"}, default="longest-first"
         With ``as-given``, every model is a task of its own, in the order of the specs. Use it to see what the
         default gains.
@@ -142,7 +148,8 @@ def train_ray(
     WorkerLostError
         If a task was lost more often than `retries` allow, with ``error.results`` as above.
     RayEndedError
-        If something killed Ray itself; ``error.results`` as above.
+        If something killed Ray itself, or the cluster has had no CPU or no head for `NO_CPU_S`; ``error.results`` as
+        above.
     """
     import ray
 
@@ -151,19 +158,19 @@ def train_ray(
         raise ValueError(f"order must be one of {', '.join(ORDERS)}, not {order!r}")
     if retries < 0 or (timeout is not None and not timeout > 0):
         raise ValueError(f"retries must be 0 or more and timeout above 0, not {retries!r} and {timeout!r}")
-    with _running_ray(cpus) as (limit, has_more, versions), _progress_bar("With Ray", len(sweep), progress) as advance:
+    with _running_ray(cpus) as (session, limit, versions), _progress_bar("With Ray", len(sweep), progress) as advance:
         if order == LONGEST_FIRST:
             tasks = tasks_of(sweep, limit, whole=keep_models)
         else:
             tasks = [[Work(number, 1.0)] for number in range(len(sweep))]
-        rows = ray.put(data)
-        train = remote(active_session(), train_task)
-        done, watch = _Done(sweep, tasks, keep_predictions, advance), _Watch()
+        done, watch = _Done(sweep, tasks, keep_predictions, advance), _Watch(session)
         waiting = deque(_Task(place, task) for place, task in enumerate(tasks))
         running: dict[Any, _Task] = {}  # in the order of submission
         # Ray does not say when a task begins: with a time limit, only as many wait for a CPU as there are.
-        submitted_at_once = limit if has_more or timeout else len(tasks)
+        submitted_at_once = limit if limit < session.cpus or timeout else len(tasks)
         try:
+            rows = ray.put(data)
+            train = remote(session, train_task)
             while (waiting or running) and not (done.failed and not retries):
                 while waiting and len(running) < submitted_at_once:
                     task = waiting.popleft()
@@ -179,22 +186,25 @@ def train_ray(
                     task.began_again(timeout)
                 ready = watch.first_of(list(islice(running, WINDOW * limit)), next(iter(running.values())).until)
                 ref = ready[0] if ready else next(iter(running))  # the one that began first is the first to be late
-                waiting.extend(_settled(done, running.pop(ref), ref, timeout if not ready else None, retries))
-        except RayEndedError as error:
-            error.results = done.results
-            raise
+                again = _settled(session, done, running.pop(ref), ref, timeout if not ready else None, retries)
+                waiting.extend(again)
+        except (RayEndedError, OSError) as error:  # a broken pipe or socket is what Ray itself says
+            ended = error if isinstance(error, RayEndedError) else RayEndedError(f"Ray has ended: {one_line(error)}")
+            ended.results = done.results
+            raise ended from None
         finally:
-            for ref in running:
-                ray.cancel(ref)
+            with suppress(OSError):
+                for ref in running:
+                    ray.cancel(ref)
     return done.results_of_all()
 
 
 class _Watch:
     """Waits for tasks, and looks every second whether Ray still runs."""
 
-    def __init__(self) -> None:
-        self._session = active_session()
-        self._looked = time.monotonic()
+    def __init__(self, session: RaySession) -> None:
+        self._session = session
+        self._looked = self._asked = self._able = time.monotonic()
 
     def first_of(self, refs: list[Any], until: float) -> list[Any]:
         """Return the task that ends first, none if all go on at that time; raise `RayEndedError` if Ray itself ends."""
@@ -202,15 +212,28 @@ class _Watch:
 
         while True:
             now = time.monotonic()
-            if self._session and now - self._looked >= LOOK_EVERY_S:
-                self._session.check()
-                self._looked = now
+            if now - self._looked >= LOOK_EVERY_S:
+                self._look(now)
             ready: list[Any] = ray.wait(refs, num_returns=1, timeout=max(0.0, min(until - now, LOOK_EVERY_S)))[0]
             if ready or until - now <= LOOK_EVERY_S:
                 return ready
 
+    def _look(self, now: float) -> None:
+        self._session.check()
+        self._looked = now
+        if now - self._asked < ASK_EVERY_S:
+            return
+        self._asked = now
+        if self._session.can_train:
+            self._able = now
+        elif now - self._able >= NO_CPU_S:
+            raise RayEndedError(
+                f"the Ray cluster at {self._session.address} has had no CPU for these tasks for {NO_CPU_S:.0f} s: its "
+                "head, or its last node with CPUs, is gone"
+            )
 
-def _settled(done: _Done, task: _Task, ref: Any, late: float | None, retries: int) -> list[_Task]:
+
+def _settled(session: RaySession, done: _Done, task: _Task, ref: Any, late: float | None, retries: int) -> list[_Task]:
     """Take what came of a task that has ended, or is late after so many seconds; return what is to be trained again."""
     import ray
 
@@ -222,14 +245,15 @@ def _settled(done: _Done, task: _Task, ref: Any, late: float | None, retries: in
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, cluster.RayStartError):
             raise error.cause from None
-        if not isinstance(error.cause, TrainingError):
-            raise
         if len(task.works) > 1 and retries:  # the others in it can be trained
             return [_Task(task.place, [work], task.tries) for work in task.works]
-        done.failed[task.works[0].number] = error.cause
+        if isinstance(error.cause, TrainingError):
+            done.failed[task.works[0].number] = error.cause
+        else:  # what they returned cannot be sent
+            why = error.cause or error
+            done.failed |= {one.number: failure(done.sweep[one.number], one.number, why) for one in task.works}
     except (ray.exceptions.RayError, TimeoutError) as error:
-        if session := active_session():
-            session.check()
+        session.check()
         if task.tries <= retries:
             return [task]
         done.failed |= {work.number: error for work in task.works}
@@ -263,7 +287,7 @@ class _Done:
         keep_predictions: bool,
         advance: Callable[[], None],
     ) -> None:
-        self._sweep = sweep
+        self.sweep = sweep
         self._keep_predictions = keep_predictions
         self._advance = advance
         self._expected = Counter(work.number for task in tasks for work in task)
@@ -300,7 +324,7 @@ class _Done:
             If there is not one.
         """
         if not self.failed:
-            return [self._results[number] for number in range(len(self._sweep))]
+            return [self._results[number] for number in range(len(self.sweep))]
         number, cause = min(self.failed.items(), key=lambda one: one[0])
         others = [str(other) for other in sorted(self.failed) if other != number]
         more = f"; and spec {', '.join(others[:MOST_NAMED])}{', …' * (len(others) > MOST_NAMED)}" if others else ""
@@ -310,7 +334,7 @@ class _Done:
             error = TrainingError(f"{reason}{more}")
         else:
             kind = type(cause).__name__
-            error = WorkerLostError(f"spec {number}, {self._sweep[number]}: {kind}: {reason}{more}")
+            error = WorkerLostError(f"spec {number}, {self.sweep[number]}: {kind}: {reason}{more}")
         error.results = self.results
         raise error from (None if isinstance(cause, TrainingError) else cause)
 
@@ -326,20 +350,28 @@ def train_task(
 ) -> list[TrainingResult | Votes]:
     """Train the models, or the trees, of one task. This is what a worker runs, if it has these versions."""
     cluster.check_versions(versions)
-    return [
-        fit_and_score(
-            spec, data, number=work.number, task=task, keep_model=keep_models, keep_predictions=keep_predictions
-        )
-        if work.trees is None
-        else fit_trees(spec, data, work.trees, number=work.number, task=task)
-        for spec, work in models
-    ]
+    done: list[TrainingResult | Votes] = []
+    for spec, work in models:
+        try:
+            if work.trees is not None:
+                done.append(fit_trees(spec, data, work.trees, number=work.number, task=task))
+                continue
+            done.append(
+                fit_and_score(
+                    spec, data, number=work.number, task=task, keep_model=keep_models, keep_predictions=keep_predictions
+                )
+            )
+        except (Exception, SystemExit):  # SystemExit is how Ray ends a worker
+            raise
+        except BaseException as error:  # nobody interrupts a worker: the fit did that
+            raise failure(spec, work.number, error) from None
+    return done
 
 
 @contextmanager
-def _running_ray(cpus: int | None) -> Iterator[tuple[int, bool, Mapping[str, str]]]:
-    """Yield the CPU limit, whether Ray has more CPUs than that, so that the driver must keep to the limit, and the
-    versions that its workers must have; none where they run what the driver runs.
+def _running_ray(cpus: int | None) -> Iterator[tuple[RaySession, int, Mapping[str, str]]]:
+    """Yield the session to train in, the CPU limit, and the versions that its workers must have; none where they run
+    what the driver runs.
     """
     import ray
 
@@ -347,18 +379,17 @@ def _running_ray(cpus: int | None) -> Iterator[tuple[int, bool, Mapping[str, str
 
     if not ray.is_initialized():
         with ray_session(cpus) as session:
-            yield session.cpus, False, {}
+            yield session, session.cpus, {}
         return
-    active = active_session()
-    if active:
+    if active := active_session():
         active.check()
-    total = active.cpus if active else int(ray.cluster_resources().get("CPU", 0))
-    limit = checked_cpus(cpus, total, "the running Ray session")
-    if active:
-        yield limit, limit < total, cluster.versions() if active.placement_group else {}
+        limit = checked_cpus(cpus, active.cpus, "the running Ray session")
+        yield active, limit, cluster.versions() if active.placement_group else {}
         return
     with cluster.carried(wine_training):  # the caller's own Ray, which may be a cluster
-        yield limit, limit < total, cluster.versions()
+        total = int(ray.cluster_resources().get("CPU", 0))
+        callers = RaySession(total, ray.get_runtime_context().gcs_address, daemons=daemons_here())
+        yield (callers, checked_cpus(cpus, total, "the running Ray session"), cluster.versions())
 
 
 def _result_of(parts: list[TrainingResult | Votes], keep_predictions: bool) -> TrainingResult:

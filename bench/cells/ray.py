@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from wine_training import RayStartError, ray_session
-from wine_training.cluster import carried, check_versions, versions
-from wine_training.models import this_worker
+from wine_training.cluster import carried, check_versions, this_worker, versions
 from wine_training.session import LeftoverWarning, RaySession, remote
 
 if TYPE_CHECKING:

@@ -122,6 +122,8 @@ def test_a_sweep_is_trained_on_two_nodes_as_in_the_loop(with_token: Nodes, toy: 
     alone = train_sequential(SWEEP, toy)
     with ray_session(2, address=with_token.address, nodes=2) as session:
         assert (session.cpus, session.shape) == (2, "2 nodes of 1 CPU")
+        assert set(session.daemons) == {"gcs_server", "raylet"}  # without which it would wait for ever
+        assert session.can_train
         results = train_ray(SWEEP, toy, keep_predictions=True)
     assert [one.accuracy for one in results] == [one.accuracy for one in alone]
     assert not ray.is_initialized()
@@ -131,6 +133,27 @@ def test_a_sweep_is_trained_on_two_nodes_as_in_the_loop(with_token: Nodes, toy: 
         pass
     with pytest.raises(ValueError, match="cpus=3, but the Ray cluster at"):
         ray_session(3, address=with_token.address).__enter__()
+
+
+@pytest.mark.promise("any cluster: one that loses its head or its last CPU ends the sweep with what is trained")
+def test_whether_a_cluster_can_train(monkeypatch: pytest.MonkeyPatch) -> None:
+    def node(name: str, cpus: float, alive: bool = True) -> dict[str, object]:
+        return {"NodeID": name, "Alive": alive, "Resources": {"CPU": cpus}}
+
+    nodes = [node("head", 0), node("a", 1), node("b", 2, alive=False)]
+    bundles = {0: "b", 1: "a"}
+    monkeypatch.setattr(ray, "nodes", lambda: nodes)
+    monkeypatch.setattr("ray.util.placement_group.placement_group_table", lambda group: {"bundles_to_node_id": bundles})
+    with socket.create_server(("127.0.0.1", 0)) as head:
+        address = f"127.0.0.1:{head.getsockname()[1]}"
+        assert cluster.can_train(address, None)
+        assert cluster.can_train(address, "a group")
+        bundles[1] = ""  # it is nowhere
+        assert not cluster.can_train(address, "a group")
+        nodes[1]["Alive"] = False
+        assert not cluster.can_train(address, None)
+        nodes[1]["Alive"] = True
+    assert not cluster.can_train(address, None)
 
 
 @pytest.mark.promise("any cluster: workers are sent this package, and need the versions of the driver")

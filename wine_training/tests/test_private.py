@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 import ray
 
-from wine_training import WineData, train_ray
-from wine_training.private import FOLDER, TOKEN, TOKEN_FILE, has_tokens
+from wine_training import WineData, private, train_ray
+from wine_training.private import FOLDER, TOKEN, TOKEN_FILE, has_tokens, private_folder
 from wine_training.session import RaySession
 from wine_training.tests.test_training import SWEEP
 
@@ -120,3 +123,95 @@ def test_a_session_needs_no_home(tmp_path: Path) -> None:
         environment.pop(name, None)
     said = subprocess.run([sys.executable, "-c", train], capture_output=True, text=True, env=environment, check=False)
     assert said.stdout == "trained\n", said.stderr
+
+
+@pytest.fixture
+def shared_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Yield an own folder for session folders."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:  # a short path, for the sockets in it
+        monkeypatch.setattr(private, "USUAL", Path(name))
+        yield Path(name)
+
+
+def test_folders_of_killed_drivers_are_removed(shared_folder: Path) -> None:
+    dead = shared_folder / f"{private.FOLDER}-1-dead"
+    dead.mkdir(mode=0o700)
+    (dead / "token").touch()
+    with private_folder() as held, private_folder() as folder:
+        assert sorted(shared_folder.iterdir()) == sorted([held, folder])
+    assert not list(shared_folder.iterdir())
+
+
+def facts_of(folder: Path) -> dict[Path, tuple[int, ...]]:
+    facts = {path: path.lstat() for path in folder.rglob("*")}
+    return {path: (fact.st_ino, fact.st_mode, fact.st_size, fact.st_mtime_ns) for path, fact in facts.items()}
+
+
+@pytest.mark.promise("nobody in: what others lay where the folders of sessions lie is not touched")
+def test_what_is_not_ours_is_left(shared_folder: Path) -> None:
+    name = str(shared_folder / private.FOLDER)
+    victim, elsewhere = shared_folder / "victim", shared_folder / "elsewhere"
+    victim.write_text("precious")
+    elsewhere.mkdir(mode=0o700)
+    Path(f"{name}-1-link").symlink_to(elsewhere)
+    Path(f"{name}-1-file").write_text("a file")
+    os.mkfifo(f"{name}-1-pipe")
+    Path(f"{name}-1-open").mkdir()
+    Path(f"{name}-1-open").chmod(0o777)
+    Path(f"{name}-1-open/lock").symlink_to(victim)
+    foreign = Path(f"{name}-1-foreign")
+    if os.getuid() == 0:
+        foreign.mkdir(mode=0o700)
+        (foreign / "lock").symlink_to(victim)
+        os.chown(foreign, NOBODY, NOBODY)
+    before = facts_of(shared_folder)
+    assert [path.name for path in shared_folder.iterdir() if private._lock_on(path) is not None] == ["elsewhere"]
+    with private_folder():
+        pass
+    assert facts_of(shared_folder) == before
+    assert victim.read_text() == "precious"
+
+
+AGENT = """
+import sys
+from pathlib import Path
+name, file = sys.argv[1:]
+Path("/proc/self/comm").write_text(name)
+with open(file, "w"):
+    print("runs", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_the_next_start_ends_what_a_killed_driver_has_left(shared_folder: Path, tmp_path: Path) -> None:
+    """Ray's agents rename themselves, and go on for a minute after a ``kill -9``."""
+    folder = shared_folder / f"{FOLDER}-1-dead"
+    folder.mkdir(mode=0o700)
+    ours: dict[str, str] = {TOKEN_FILE: str(folder / "token")}
+    theirs: dict[str, str] = {}
+    inside, outside = folder / "log", tmp_path / "log"
+    agents = {
+        "renamed by Ray": ("ray::Agent", theirs, inside),
+        "with the token": ("python", ours, inside),
+        "reads the log": ("tail", theirs, inside),
+        "was started by the driver": ("python", ours, outside),
+        "of another Ray": ("ray::Agent", theirs, outside),
+    }
+    with contextlib.ExitStack() as stack:
+        running = {}
+        for what, (name, environment, file) in agents.items():
+            agent = stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-c", AGENT, name, str(file)],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    env={**os.environ, **environment},
+                )
+            )
+            running[what] = agent
+            assert agent.stdout is not None
+            agent.stdout.readline()
+        with private_folder() as own:
+            assert list(shared_folder.iterdir()) == [own]
+        ended = [what for what, agent in running.items() if agent.poll() is not None]
+    assert ended == ["renamed by Ray", "with the token"]

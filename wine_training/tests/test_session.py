@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import warnings
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -21,13 +22,15 @@ from wine_training import (
     RayStartError,
     WineData,
     WorkerLostError,
+    cluster,
+    private,
     ray_session,
     session,
     train_ray,
     training,
 )
 from wine_training.models import ModelSpec
-from wine_training.private import LOCK, MODE, TOKEN, PrivateFolder
+from wine_training.private import MODE, TOKEN
 from wine_training.session import (
     LeftoverWarning,
     RaySession,
@@ -47,6 +50,22 @@ def test_limits_are_checked_before_anything_starts() -> None:
             checked_cpus(cpus, 4, "here")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="this machine has"), ray_session(usable_cpus() + 1):
         pass
+
+
+@pytest.mark.parametrize("limit", ["", "many", "2.5"])
+def test_a_limit_that_is_no_number_is_none(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+    cpus = usable_cpus()
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", limit)
+    assert usable_cpus() == cpus
+    assert os.environ["LOKY_MAX_CPU_COUNT"] == limit
+    with pytest.raises(ValueError, match=f"but this machine has {cpus}$"):
+        ray_session(cpus + 1).__enter__()
+
+
+def test_a_limit_from_the_environment_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
+    with pytest.raises(ValueError, match=r"^cpus=2, but this machine, with LOKY_MAX_CPU_COUNT=1, has 1$"):
+        ray_session(2).__enter__()
 
 
 @pytest.mark.promise("nobody in: a session leaves no process, folder or variable behind, even after SIGTERM")
@@ -90,27 +109,6 @@ def test_killed_processes_are_named_in_a_warning(monkeypatch: pytest.MonkeyPatch
     with pytest.warns(LeftoverWarning, match=r"did not end by themselves were killed: raylet \(7\)$"), ray_session(1):
         pass
     assert dict(os.environ) == environment
-
-
-def test_folders_of_killed_drivers_are_removed() -> None:
-    def renamed(age: float = 0.0, *, lock: bool = True) -> PrivateFolder:
-        """Return the folder of a driver whose process id is unknown here."""
-        made = PrivateFolder()
-        made.path = made.path.rename(str(made.path).replace(str(os.getpid()), "999999999"))
-        if not lock:
-            (made.path / LOCK).unlink()
-        os.utime(made.path, (time.time() - age,) * 2)
-        return made
-
-    old, new = renamed(3600.0, lock=False), renamed(lock=False)
-    dead, elsewhere = renamed(), renamed()  # in another container, perhaps
-    dead._lock.release()
-    folders = old, dead, new, elsewhere, PrivateFolder()
-    try:
-        assert [folder.path.is_dir() for folder in folders] == [False, False, True, True, True]
-    finally:
-        for folder in folders:
-            folder.remove()
 
 
 @pytest.mark.promise("nothing lost: killing Ray costs the running cell only")
@@ -160,13 +158,46 @@ def test_every_second_it_looks_whether_ray_runs(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr(ray, "wait", wait)
     monkeypatch.setattr(time, "monotonic", lambda: now)
     with subprocess.Popen(["sleep", "60"]) as daemon:
-        found = RaySession(1, "local", daemons={"raylet": psutil.Process(daemon.pid)})
-        monkeypatch.setattr(session, "_active", found)
-        watch = training._Watch()
+        watch = training._Watch(RaySession(1, "local", daemons={"raylet": psutil.Process(daemon.pid)}))
         assert watch.first_of([1], until=0.9) == ([1] if tasks_end else [])
         with pytest.raises(RayEndedError, match="raylet"):
             any(not watch.first_of([1], math.inf) for _ in range(100))
     assert 5 < now < 7
+
+
+@pytest.mark.promise("any cluster: one that loses its head or its last CPU ends the sweep with what is trained")
+def test_a_cluster_without_a_cpu_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    able = [True, False, True]  # a node that comes back in time
+
+    def wait(refs: list[int], *, num_returns: int, timeout: float) -> tuple[list[int], list[int]]:
+        nonlocal now
+        now += timeout
+        return [], refs
+
+    monkeypatch.setattr(ray, "wait", wait)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    monkeypatch.setattr(cluster, "can_train", lambda address, group: able.pop(0) if able else False)
+    watch = training._Watch(RaySession(1, "host:1"))
+    with pytest.raises(RayEndedError, match="the Ray cluster at host:1 has had no CPU for these tasks for 20 s"):
+        watch.first_of([1], math.inf)
+    assert now == 3 * training.ASK_EVERY_S + training.NO_CPU_S
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError("Broken pipe"), ConnectionResetError()])
+@pytest.mark.promise("any cluster: one that loses its head or its last CPU ends the sweep with what is trained")
+def test_a_broken_pipe_to_ray_is_its_end(
+    toy: WineData, one_ray_at_a_time: None, monkeypatch: pytest.MonkeyPatch, error: OSError
+) -> None:
+    def break_down(*args: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: True)
+    monkeypatch.setattr(training, "active_session", lambda: RaySession(1, "local"))
+    monkeypatch.setattr(ray, "put", break_down)
+    with pytest.raises(RayEndedError, match=r"^Ray has ended: (Broken pipe|ConnectionResetError)$") as caught:
+        train_ray(SWEEP, toy)
+    assert caught.value.results == {}
 
 
 def test_training_without_a_session_starts_one_and_ends_it(toy: WineData, one_ray_at_a_time: None) -> None:
@@ -196,7 +227,10 @@ def running():
 try:
     with ray_session(1):
         print(ray._private.worker._global_node.get_session_dir_path(), *running(), flush=True)
-        os.kill(os.getpid(), signal.SIGTERM)
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            print("aborted in", signal.alarm(0))
 finally:
     print(signal.getsignal(signal.SIGTERM) is signal.SIG_DFL, running())
 """
@@ -206,11 +240,75 @@ finally:
 def test_sigterm_ends_a_session_as_an_exception_does(one_ray_at_a_time: None) -> None:
     ended = subprocess.run([sys.executable, "-c", SIGTERM], stdout=subprocess.PIPE, text=True, check=False)
     assert ended.returncode == 128 + signal.SIGTERM
-    started, after = ended.stdout.splitlines()
+    started, alarm, after = ended.stdout.splitlines()
+    assert alarm == "aborted in 0"
     folder, *daemons = started.split()
     assert after == "True []"
     assert daemons
     assert not os.path.exists(folder)  # noqa: PTH110
+
+
+CALLERS_SIGTERM = """
+import os, signal
+import ray
+from wine_training import ray_session
+
+def handle(number, frame):
+    print(when, signal.alarm(0), flush=True)
+
+def start(**options):
+    init(**options)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+signal.signal(signal.SIGTERM, handle)
+init, ray.init, when = ray.init, start, "starting"
+with ray_session(1):
+    when = "running"
+    os.kill(os.getpid(), signal.SIGTERM)
+when = "over"
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+@pytest.mark.promise("nobody in: a session leaves no process, folder or variable behind, even after SIGTERM")
+def test_the_callers_handler_of_sigterm_has_all_the_time_that_it_wants(one_ray_at_a_time: None) -> None:
+    """Ray's native handler would abort the process after three seconds: an alarm would be left."""
+    ended = subprocess.run([sys.executable, "-c", CALLERS_SIGTERM], stdout=subprocess.PIPE, text=True, check=False)
+    assert ended.stdout.splitlines() == ["starting 0", "running 0", "over 0"]
+    assert ended.returncode == 0
+
+
+@pytest.mark.promise("nothing hangs: a Ray that cannot start is ended in time, and the reason is named")
+def test_a_ray_that_does_not_start_in_time_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    def init(**options: Any) -> None:
+        with subprocess.Popen(["sleep", "20"]) as server:
+            server.wait()
+        raise RuntimeError("no GCS")
+
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(RayStartError, match=r"^Ray did not start in 0.1 s$"):
+        ray_session(1, start_limit_s=0.1).__enter__()
+    assert active_session() is None
+
+
+@pytest.mark.promise("nothing hangs: a Ray that cannot start is ended in time, and the reason is named")
+def test_a_machine_that_cannot_reach_itself_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: Any, **options: Any) -> None:
+        raise OSError("Network is unreachable")
+
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    with pytest.raises(
+        RayStartError, match=r"cannot reach itself at 127.0.0.1 \(Network is unreachable\); is its loop"
+    ):
+        ray_session(1).__enter__()
+
+
+def test_a_path_that_is_too_long_names_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(private, "USUAL", long := tmp_path / ("x" * 60))
+    long.mkdir()
+    with pytest.raises(RayStartError, match=r"AF_UNIX .* \(set TMPDIR to a folder with a shorter path than /"):
+        ray_session(1).__enter__()
+    assert not list(long.iterdir())
 
 
 def test_ray_that_does_not_start_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import doctest
 from typing import Any
 
 import numpy as np
 import pytest
 from sklearn.ensemble import RandomForestClassifier
 
-from wine_training import Fold, ModelSpec, TrainingError, WineData, sweeps, train_ray, train_sequential
+from wine_training import Fold, ModelSpec, TrainingError, WineData, train_ray, train_sequential
 from wine_training.data import FEATURES
 from wine_training.models import TrainingResult, fit_and_score
 from wine_training.sweeps import (
@@ -23,11 +22,6 @@ from wine_training.sweeps import (
 
 FOREST = RandomForestClassifier(n_estimators=5)
 SPEC = ModelSpec(FOREST, random_state=1)
-
-
-def test_the_examples_work() -> None:
-    assert doctest.testmod(sweeps).failed == 0
-    assert doctest.testmod(sweeps).attempted > 15
 
 
 def test_a_grid_is_every_combination() -> None:

@@ -22,6 +22,7 @@ from threadpoolctl import threadpool_info
 from wine_training import (
     ModelSpec,
     TrainingError,
+    TrainingResult,
     WineData,
     WorkerLostError,
     forest_sweep,
@@ -29,7 +30,7 @@ from wine_training import (
     train_ray,
     train_sequential,
 )
-from wine_training.models import this_worker
+from wine_training.cluster import this_worker
 from wine_training.session import RaySession
 from wine_training.sweeps import (
     algorithm_sweep,
@@ -49,6 +50,13 @@ SWEEP = [
     ModelSpec(make_pipeline(StandardScaler(), LogisticRegression()), {"logisticregression__C": 0.1}),
     ModelSpec(FOREST, {"n_estimators": 9}, random_state=1),
 ]
+
+
+class OwnInterruption(BaseException):
+    """What is no Exception, and nobody knows."""
+
+
+INTERRUPTIONS = {"interrupt": KeyboardInterrupt, "generator exit": GeneratorExit, "own": OwnInterruption}
 
 
 class Reporter(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -74,19 +82,26 @@ class Reporter(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             threading.Event().wait()
         if self.action == "raise":
             raise ValueError("no fit")
-        if self.action == "interrupt":
-            raise KeyboardInterrupt
+        if self.action in INTERRUPTIONS:
+            raise INTERRUPTIONS[self.action]
+        if self.action == "unpicklable":
+            self.lock_ = threading.Lock()
         return self
 
     def predict(self, X: Any) -> Any:
         return [0] * len(X)
 
 
+def follow_each_other(results: list[TrainingResult]) -> bool:
+    parts = sorted((part for result in results for part in result.parts), key=lambda part: part.start)
+    return all(first.start + first.fit_seconds <= second.start + 1e-3 for first, second in pairwise(parts))
+
+
 def test_the_loop_trains_in_the_order_of_the_specs(toy: WineData) -> None:
     results = train_sequential(SWEEP, toy, progress=False)
     assert [part.task for result in results for part in result.parts] == [0, 1, 2, 3, 4]
     assert frozenset().union(*(result.workers for result in results)) == {this_worker()}
-    assert all(first.end <= second.start + 1e-3 for first, second in pairwise(results))
+    assert follow_each_other(results)
 
 
 def test_the_loop_uses_one_thread_per_fit(toy: WineData) -> None:
@@ -152,8 +167,7 @@ def test_workers_are_as_the_loop_is(toy: WineData, ray_with_two_cpus: RaySession
 
 def test_fewer_cpus_than_the_session_has(toy: WineData, ray_with_two_cpus: RaySession) -> None:
     results = train_ray(SWEEP, toy, cpus=1)
-    spans = sorted((result.start, result.end) for result in results)
-    assert all(end <= start + 1e-3 for (_, end), (start, _) in pairwise(spans))
+    assert follow_each_other(results)
 
 
 @pytest.mark.parametrize("train", [train_sequential, train_ray])
@@ -210,6 +224,28 @@ def test_a_fit_that_raises_costs_no_other(toy: WineData, ray_with_two_cpus: RayS
     with pytest.raises(TrainingError) as looped:
         train_sequential([SWEEP[0], *sweep], toy)
     assert sorted(looped.value.results) == [0]
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize(
+    ("action", "reason"),
+    [
+        ("interrupt", "KeyboardInterrupt"),
+        ("generator exit", "GeneratorExit"),
+        ("own", "OwnInterruption"),
+        ("unpicklable", r".*cannot pickle '_thread.lock' object.*"),
+    ],
+)
+@pytest.mark.promise("nothing lost: a fit that raises, hangs or runs out of memory costs no other")
+def test_a_fit_that_interrupts_or_cannot_be_sent_costs_no_other(
+    toy: WineData, ray_with_two_cpus: RaySession, action: str, reason: str, order: str
+) -> None:
+    sweep = [ModelSpec(Reporter(), {"action": action}), *[ModelSpec(Reporter())] * 8]
+    with pytest.raises(TrainingError, match=rf"^spec 0, Reporter\(action='{action}'\): {reason}$") as caught:
+        train_ray(sweep, toy, order=order, keep_models=True)
+    assert "\x1b" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert sorted(caught.value.results) == list(range(1, 9))
 
 
 @pytest.mark.promise("nothing lost: a fit that raises, hangs or runs out of memory costs no other")
