@@ -9,9 +9,8 @@ import socket
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from threading import Timer
 from types import ModuleType
 from typing import Any
@@ -51,22 +50,12 @@ class JoinError(RayStartError):
     """A cluster cannot be joined at all."""
 
 
-@dataclass(frozen=True)
-class Reserved:
-    """Some CPUs of a cluster."""
-
-    group: Any
-    """The placement group."""
-    nodes: tuple[int, ...]
-    """How many of the CPUs are on each node, the most first."""
-
-    @property
-    def shape(self) -> str:
-        """The nodes in words: ``2 nodes of 1 CPU``, or ``nodes of 2 and 1 CPUs``."""
-        count, most = len(self.nodes), max(self.nodes)
-        if set(self.nodes) == {most}:
-            return f"{_count(count, 'node')} of {_count(most, 'CPU')}"
-        return f"nodes of {', '.join(map(str, self.nodes[:-1]))} and {self.nodes[-1]} CPUs"
+def shape_of(nodes: Sequence[int]) -> str:
+    """Return in words how many CPUs are on each node: ``2 nodes of 1 CPU``, or ``nodes of 2 and 1 CPUs``."""
+    count, most = len(nodes), max(nodes)
+    if set(nodes) == {most}:
+        return f"{_count(count, 'node')} of {_count(most, 'CPU')}"
+    return f"nodes of {', '.join(map(str, nodes[:-1]))} and {nodes[-1]} CPUs"
 
 
 def cpus_of(address: str) -> int:
@@ -151,10 +140,11 @@ def _trial(address: str) -> int | str | None:
     return None
 
 
-def reserve(cpus: int, address: str, nodes: int | None) -> Reserved:
+def reserve(cpus: int, address: str, nodes: int | None) -> tuple[Any, str]:
     """Reserve CPUs of the cluster that this process has joined, on so many nodes, or on as few as there need be.
 
-    Raises `RayStartError` if they are not free in `RESERVE_SECONDS`. The address is for messages.
+    Returns the placement group and its `shape_of`. Raises `RayStartError` if they are not free in `RESERVE_SECONDS`.
+    The address is for messages.
     """
     import ray
     from ray.util.placement_group import placement_group_table
@@ -181,7 +171,7 @@ def reserve(cpus: int, address: str, nodes: int | None) -> Reserved:
     on: Counter[str] = Counter()
     for bundle, node in table["bundles_to_node_id"].items():
         on[node] += int(table["bundles"][bundle]["CPU"])
-    return Reserved(group, tuple(sorted(on.values(), reverse=True)))
+    return group, shape_of(sorted(on.values(), reverse=True))
 
 
 def _count(number: int, word: str) -> str:

@@ -180,29 +180,11 @@ def fit_and_score(
     keep_predictions: bool = False,
     cpu_clock: Callable[[], float] = time.process_time,
 ) -> TrainingResult:
-    """Fit one model on the training rows and score it on the test rows.
+    """Fit one model on the training rows that its spec selects, and score it on the test rows.
 
-    Parameters
-    ----------
-    spec : ModelSpec
-        The model.
-    data : WineData
-        The rows; the spec may select some of them, and some columns.
-    number : int
-        The spec's place in the sweep, for the error message.
-    task : int
-        The task's place in the order of submission, for the result.
-    keep_model : bool
-        Whether the result carries the fitted classifier.
-    keep_predictions : bool
-        Whether the result carries the predicted label of every test row.
-    cpu_clock : callable
-        Clock for the CPU seconds; use `time.thread_time` if other fits run in the same process.
-
-    Raises
-    ------
-    TrainingError
-        If scikit-learn refuses a hyperparameter or the fit fails; the message names the spec.
+    `number` is the spec's place in the sweep, for the message of the `TrainingError` that whatever goes wrong becomes.
+    `task` is the task's place in the order of submission, for the result. Use `time.thread_time` as `cpu_clock` if
+    other fits run in the same process.
     """
     watch = Stopwatch(task, cpu_clock)
     with naming(spec, number):

@@ -337,8 +337,7 @@ def _attach(cpus: int | None, address: str, nodes: int | None) -> RaySession:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:
         raise RayStartError(f"the Ray cluster at {address} cannot be joined: {one_line(error)}") from error
-    reserved = cluster.reserve(cpus, address, nodes)
-    return RaySession(cpus, address, reserved.group, reserved.shape, daemons_here())
+    return RaySession(cpus, address, *cluster.reserve(cpus, address, nodes), daemons_here())
 
 
 def daemons_here() -> dict[str, psutil.Process]:

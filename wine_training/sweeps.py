@@ -84,14 +84,7 @@ def grid_sweep(
 ) -> list[ModelSpec]:
     """Return the specs of a hyperparameter search: one for each combination of values.
 
-    Parameters
-    ----------
-    estimator : BaseEstimator
-        An unfitted classifier.
-    grid : mapping of str to sequence
-        Values to try for each hyperparameter, as in `sklearn.model_selection.ParameterGrid`.
-    random_state : int, optional
-        Random state of every model.
+    `grid` holds the values to try for each hyperparameter, as in `sklearn.model_selection.ParameterGrid`.
     """
     return [ModelSpec(estimator, params, random_state=random_state) for params in ParameterGrid(grid)]
 
@@ -99,26 +92,13 @@ def grid_sweep(
 def fold_sweep(specs: Iterable[ModelSpec], folds: int = 5) -> list[ModelSpec]:
     """Return the specs of a cross-validation: each spec once for each fold, its folds one after the other.
 
-    Parameters
-    ----------
-    specs : iterable of ModelSpec
-        The models to validate.
-    folds : int
-        Number of folds, at least 2. They are stratified and shuffled, and the same for all specs.
+    The folds, at least two, are stratified and shuffled, and the same for all specs.
     """
     return [replace(spec, fold=Fold(number, folds)) for spec in specs for number in range(folds)]
 
 
 def ensemble_sweep(members: int, trees: int = 50) -> list[ModelSpec]:
-    """Return the specs of an ensemble: forests that differ only in their random states. `majority` lets them vote.
-
-    Parameters
-    ----------
-    members : int
-        Number of forests.
-    trees : int
-        Trees in each forest.
-    """
+    """Return the specs of an ensemble: forests that differ only in their random states. `majority` lets them vote."""
     forest = RandomForestClassifier(n_jobs=1)
     return [ModelSpec(forest, {"n_estimators": trees}, random_state=RANDOM_STATE + i) for i in range(members)]
 
@@ -126,15 +106,7 @@ def ensemble_sweep(members: int, trees: int = 50) -> list[ModelSpec]:
 def majority(results: Sequence[TrainingResult]) -> Any:
     """Return the label that most members predict for each test row, shape (n_test,); in a tie, the smaller label.
 
-    Parameters
-    ----------
-    results : sequence of TrainingResult
-        Results on the same data, with their predictions (``keep_predictions=True``).
-
-    Raises
-    ------
-    ValueError
-        If there is no result, or if one has no predictions.
+    All results need their predictions: train with ``keep_predictions=True``.
     """
     votes = [result.predictions for result in results if result.predictions is not None]
     if not votes or len(votes) < len(results):
@@ -150,15 +122,7 @@ def majority_accuracy(results: Sequence[TrainingResult], data: WineData) -> floa
 
 
 def feature_sweep(spec: ModelSpec, features: Sequence[str] = FEATURES) -> list[ModelSpec]:
-    """Return the spec on all features, followed by the spec without the first feature, without the second, and so on.
-
-    Parameters
-    ----------
-    spec : ModelSpec
-        The model.
-    features : sequence of str
-        Names of the columns, at least two.
-    """
+    """Return the spec on all features, then without the first feature, without the second, and so on."""
     if len(features) < 2:
         raise ValueError("leaving one feature out needs at least two features")
     subsets = [tuple(features), *(tuple(other for other in features if other != name) for name in features)]
@@ -170,11 +134,6 @@ def algorithm_sweep(*, random_state: int = RANDOM_STATE) -> list[ModelSpec]:
 
     Their training times range from a hundredth of a second to one second. Each spec has a ``cost``, so `train_ray`
     can submit the longest first.
-
-    Parameters
-    ----------
-    random_state : int
-        Random state of every model that takes one.
     """
     sweep = []
     for estimator, grid, cost in ALGORITHMS.values():
@@ -185,15 +144,7 @@ def algorithm_sweep(*, random_state: int = RANDOM_STATE) -> list[ModelSpec]:
 
 
 def accuracies_by_trees(sweep: Sequence[ModelSpec], accuracies: Sequence[float]) -> dict[int, list[float]]:
-    """Group the accuracies of forests by their number of trees, in ascending order.
-
-    Parameters
-    ----------
-    sweep : sequence of ModelSpec
-        Forests, each with ``n_estimators`` among its hyperparameters.
-    accuracies : sequence of float
-        One accuracy per forest, in the order of the sweep.
-    """
+    """Group the accuracies of forests by their number of trees, in ascending order."""
     found: dict[int, list[float]] = {}
     for spec, accuracy in zip(sweep, accuracies, strict=True):
         found.setdefault(spec.params["n_estimators"], []).append(accuracy)

@@ -35,29 +35,12 @@ COLOUR_WORD = re.compile(r"(?:(?<![a-z])|(?<=quality)|(?<=wine)|(?<=wines))(red|
 
 
 def read_wines(source: StrPath | Sequence[StrPath], kind: str) -> tuple[Measured, str]:
-    """Read one kind of wine.
+    """Read one kind of wine, red before white, and say where it came from.
 
-    Parameters
-    ----------
-    source : path or pair of paths
-        One file, a folder with one ``*.csv`` file of each colour, or the pair (red file, white file). In a
-        folder, the colour is a word of the file's name. From one file, ``all`` takes every row. A colour
-        takes the rows that the file's colour column names; without such a column it takes every row, unless
-        the file's name says the other colour.
-    kind : {"red", "white", "all"}
-        Which wines.
-
-    Returns
-    -------
-    Measured
-        The numbers, red before white. Files of the other colour are not opened.
-    str
-        Where they came from, in one line.
-
-    Raises
-    ------
-    WineDataError
-        If a file cannot be read, is no wine table, or is of another colour.
+    The source is one file, a folder with one ``*.csv`` file of each colour, or the pair (red file, white file). In a
+    folder, the colour is a word of the file's name. Files of the other colour are not opened. From one file, ``all``
+    takes every row. A colour takes the rows that the file's colour column names; without such a column it takes every
+    row, unless the file's name says the other colour.
     """
     try:
         if not isinstance(source, (str, os.PathLike)):

@@ -7,9 +7,7 @@ import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -60,13 +58,7 @@ class WineData:
         return self.source == "twin"
 
     def columns(self, names: Sequence[str]) -> WineData:
-        """Return the same rows with some of the features, in the order of `names`.
-
-        Raises
-        ------
-        ValueError
-            If there is no such feature, or `names` is empty.
-        """
+        """Return the same rows with some of the features, in the order of `names`; `ValueError` if one is unknown."""
         unknown = [name for name in names if name not in self.feature_names]
         if unknown or not names:
             asked = repr(unknown[0]) if unknown else "none"
@@ -153,16 +145,11 @@ def _check_request(source: object, kind: object, test_size: object, random_state
 
 def _is_path_or_pair(source: object) -> bool:
     if isinstance(source, str):  # a bare word is a misspelt source sooner than a file
-        return source not in SOURCES and (any(mark in source for mark in "./\\~") or _exists(source))
+        exists = os.path.exists(source)  # noqa: PTH110 -- Path raises if the name is too long
+        return source not in SOURCES and (exists or any(mark in source for mark in "./\\~"))
     if isinstance(source, Sequence) and not isinstance(source, bytes):
         return all(isinstance(path, (str, os.PathLike)) for path in source)
     return isinstance(source, os.PathLike)
-
-
-def _exists(name: str) -> bool:
-    with suppress(OSError, ValueError):  # names that no file system takes
-        return name != "" and Path(name).exists()
-    return False
 
 
 class _Rows(NamedTuple):

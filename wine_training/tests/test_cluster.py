@@ -21,7 +21,7 @@ import pytest
 import ray
 
 from wine_training import RayStartError, WineData, cluster, ray_session, train_ray, train_sequential
-from wine_training.cluster import JoinError, Reserved, cpus_of
+from wine_training.cluster import JoinError, cpus_of, shape_of
 from wine_training.models import ModelSpec
 from wine_training.private import MODE, TOKEN, TOKEN_FILE, has_tokens, read_environment_again
 from wine_training.session import usable_cpus
@@ -213,7 +213,7 @@ def test_one_that_accepts_and_never_answers_is_given_up(monkeypatch: pytest.Monk
     [((1,), "1 node of 1 CPU"), ((2, 2), "2 nodes of 2 CPUs"), ((3, 2, 2), "nodes of 3, 2 and 2 CPUs")],
 )
 def test_the_shape_is_told_in_words(nodes: tuple[int, ...], shape: str) -> None:
-    assert Reserved(None, nodes).shape == shape
+    assert shape_of(nodes) == shape
 
 
 def test_nodes_are_those_of_a_cluster() -> None:
