@@ -100,7 +100,6 @@ def can_train(address: str, group: Any) -> bool:
     placement group, if there is one.
     """
     import ray
-    from ray.util.placement_group import placement_group_table
 
     host, _, port = address.rpartition(":")
     try:
@@ -109,7 +108,7 @@ def can_train(address: str, group: Any) -> bool:
         return False
     able = {node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) >= 1}
     if group is not None:  # bundles whose node has died are nowhere until another one takes them
-        able &= set(placement_group_table(group)["bundles_to_node_id"].values())
+        able &= set(ray.util.placement_group_table(group)["bundles_to_node_id"].values())
     return bool(able)
 
 
@@ -147,7 +146,6 @@ def reserve(cpus: int, address: str, nodes: int | None) -> tuple[Any, str]:
     The address is for messages.
     """
     import ray
-    from ray.util.placement_group import placement_group_table
 
     if nodes is None:
         group = ray.util.placement_group([{"CPU": 1}] * cpus, strategy="PACK")
@@ -167,7 +165,7 @@ def reserve(cpus: int, address: str, nodes: int | None) -> tuple[Any, str]:
         raise RayStartError(
             f"the Ray cluster at {address} did not reserve {_count(cpus, 'CPU')}{where} in {RESERVE_SECONDS:.0f} s"
         )
-    table = placement_group_table(group)
+    table = ray.util.placement_group_table(group)
     on: Counter[str] = Counter()
     for bundle, node in table["bundles_to_node_id"].items():
         on[node] += int(table["bundles"][bundle]["CPU"])

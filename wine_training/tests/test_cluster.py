@@ -143,7 +143,7 @@ def test_whether_a_cluster_can_train(monkeypatch: pytest.MonkeyPatch) -> None:
     nodes = [node("head", 0), node("a", 1), node("b", 2, alive=False)]
     bundles = {0: "b", 1: "a"}
     monkeypatch.setattr(ray, "nodes", lambda: nodes)
-    monkeypatch.setattr("ray.util.placement_group.placement_group_table", lambda group: {"bundles_to_node_id": bundles})
+    monkeypatch.setattr("ray.util.placement_group_table", lambda group: {"bundles_to_node_id": bundles})
     with socket.create_server(("127.0.0.1", 0)) as head:
         address = f"127.0.0.1:{head.getsockname()[1]}"
         assert cluster.can_train(address, None)
