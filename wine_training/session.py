@@ -42,8 +42,6 @@ SETTINGS = {
     # Ray would retry a task that does not fit into memory for ever.
     "RAY_task_oom_retries": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
-    # Where Ray cannot reach its own server, it would look only every 35 s whether that was ended.
-    "RAY_py_gcs_connect_timeout_s": "10",
     # Workers import scikit-learn as they start, while the driver prepares the data. They cannot preload this package:
     # they do not know the driver's path yet, and would take an installed version where the driver runs from a checkout.
     "RAY_preload_python_modules": "sklearn.ensemble,sklearn.model_selection",
@@ -169,8 +167,8 @@ def ray_session(
     nodes : int, optional
         On how many nodes of the cluster the CPUs are reserved; by default on as few as there need be.
     start_limit_s : float
-        Seconds after which a Ray that has not started is ended; that may take another 20 s. A cluster has limits of
-        its own: see `wine_training.cluster`.
+        Seconds after which a Ray that has not started is ended. Ray may take another 40 s to notice. A cluster has
+        limits of its own: see `wine_training.cluster`.
 
     Yields
     ------
