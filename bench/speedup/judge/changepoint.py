@@ -19,6 +19,7 @@ change in distribution", Annals of Statistics 15:749-779, 1987.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
@@ -164,6 +165,43 @@ def log_likelihood_ratios(z: Floats, variance: Floats) -> Floats:
     information = PRIOR_VARIANCE / variance
     ratios: Floats = 0.5 * z * z * information / (1 + information) - 0.5 * np.log1p(information)
     return ratios
+
+
+@dataclass(frozen=True)
+class Likeliest:
+    """The likeliest change that ends with each run; each of shape (runs,)."""
+
+    evidence: Floats
+    """log R; minus infinity where there is no change."""
+    start: npt.NDArray[np.int64]
+    """First run after it."""
+    z: Floats
+    """Its normal deviate; 0 where there is none."""
+
+    @classmethod
+    def none(cls, runs: int) -> Likeliest:
+        """Return that there is no change."""
+        return cls(np.full(runs, -np.inf), np.zeros(runs, dtype=np.int64), np.zeros(runs))
+
+
+def shiryaev_roberts(ratios: Floats, starts: npt.NDArray[np.int64], z: Floats) -> Likeliest:
+    """Return log R = log Σ Λ of each run, and the split that adds most to it.
+
+    Parameters
+    ----------
+    ratios : array of shape (runs, splits)
+        log Λ of each split; minus infinity where there is none.
+    starts : array of shape (runs, splits)
+        First run after each.
+    z : array of shape (runs, splits)
+        Normal deviate of each.
+    """
+    here = np.arange(len(ratios)), ratios.argmax(axis=1)
+    top = ratios[here]
+    some = np.isfinite(top)
+    sums = np.exp(ratios - np.where(some, top, 0.0)[:, None]).sum(axis=1)
+    evidence = top + np.log(np.where(some, sums, 1.0))
+    return Likeliest(evidence, starts[here], np.where(some, z[here], 0.0))
 
 
 def limit_for(false_alarms: float) -> float:

@@ -161,11 +161,6 @@ def contrast(before: Sums, whole: Sums, kind: Kinds) -> Contrast:
     return Contrast(change, a11 / determinant, squares - mean * c1 - change * c2, np.asarray(possible))
 
 
-def within(sums: Sums, kind: Kinds) -> tuple[Floats, Floats]:
-    """Return the variance of runs around the mean of their machine, and its degrees of freedom; each of shape (...)."""
-    squares = np.maximum(sums.squares - sums.values**2 / np.maximum(sums.counts, 1), 0.0) / kind.own
-    degrees = sums.counts.sum(axis=-1) - sums.seen
-    return np.asarray(squares.sum(axis=-1) / np.maximum(degrees, 1)), degrees
 
 
 def _squares(sums: Sums, kind: Kinds) -> Floats:

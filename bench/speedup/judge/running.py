@@ -25,13 +25,13 @@ TWO_KINDS = 2.0
 """How much wider the sixths tell the runs to be than the shortest half does where there are two kinds of run: then
 no run is odd, and none is clipped."""
 
-COUNT, VALUE, SQUARE, CUT = 0, (1, 3), (2, 4), 5
-"""Columns of the sums by machine: of the clipped values, and of the raw ones; and of what was clipped off."""
-ODD, RESIDUAL, LAGGED, OWN_SQUARE = 0, (1, 4), (2, 5), (3, 6)
-"""Columns of the sums over all machines: odd runs; and of the clipped and the raw residuals
-they themselves, their products from one run to the next, and their squares."""
-SE_SQUARE, SE_COUNT = 0, 1
-"""Columns of the sums of what the pairs within a run tell."""
+CLIPPED, RAW = 0, 1
+"""Sums are kept of the values as they were clipped, and of those that were measured."""
+COUNT, VALUE, SQUARE = 0, 1, 2
+"""Sums over the runs on each machine: their number, their values, their squares."""
+
+_RUNS, _SUMS = ("at", "codes", "raw", "residuals"), ("two_kinds", "_by_machine", "_overall", "_odd", "_within")
+"""Arrays with a row for each run, and those with one more, as nothing has a sum too."""
 
 Indices = npt.NDArray[np.int64]
 
@@ -43,58 +43,46 @@ class Running:
     at, and are not added yet.
     """
 
-    at: Indices
-    """Index of each run in the series."""
-    codes: Indices
-    """Machine of each run."""
-    raw: Floats
-    residuals: Floats
-    """Of each run, clipped and raw, over the origin and its machine; shape (runs, 2)."""
-    _by_machine: Floats
-    _overall: Floats
-    _within: Floats
-    two_kinds: Indices
-    """Until which run there are two kinds of run, by the number of runs that were there when it was told."""
-
     def __init__(self, runs: Columns) -> None:
+        machines = len(runs.machines)
         self.runs = runs
         self.n = 0
         self.origin = 0.0
         """The first value: sums are of differences from it, for the sake of their last digits."""
-        self.prior = np.zeros(len(runs.machines))
+        self.prior = np.zeros(machines)
         """Offset of each machine, as earlier segments tell it."""
-        self._size = 0
-        self._make_room(32)
+        self.at = np.zeros(0, dtype=np.int64)
+        """Index of each run in the series."""
+        self.codes = np.zeros(0, dtype=np.int64)
+        """Machine of each run."""
+        self.raw = np.zeros(0)
+        self.residuals = np.zeros((0, 2))
+        """Of each run over the origin and its machine, clipped and raw."""
+        self.two_kinds = np.zeros(1, dtype=np.int64)
+        """Until which run there are two kinds of run, by the number of runs that were there when it was told."""
+        self._by_machine = np.zeros((1, 2, 3, machines))
+        """By clipped and raw, then `COUNT`, `VALUE` and `SQUARE`."""
+        self._overall = np.zeros((1, 2, 3))
+        """By clipped and raw: the residuals, their products from one run to the next, and their squares."""
+        self._odd = np.zeros(1)
+        self._within = np.zeros((1, 2))
+        """Squared standard errors within a run, and how many are known."""
 
     def __len__(self) -> int:
         return self.n
 
     def _make_room(self, size: int) -> None:
-        machines = len(self.runs.machines)
-        shapes: dict[str, tuple[int, ...]] = {
-            "at": (size,),
-            "codes": (size,),
-            "raw": (size,),
-            "residuals": (size, 2),
-            "two_kinds": (size + 1,),
-            "_by_machine": (size + 1, 6, machines),
-            "_overall": (size + 1, 7),
-            "_within": (size + 1, 2),
-        }
-        for name, shape in shapes.items():
-            new = np.zeros(shape, dtype=np.int64 if name in ("at", "codes", "two_kinds") else float)
-            if self._size:
-                old = getattr(self, name)
-                new[: len(old)] = old
+        for name in (*_RUNS, *_SUMS):
+            old = getattr(self, name)
+            new = np.zeros((size + (name in _SUMS), *old.shape[1:]), dtype=old.dtype)
+            new[: len(old)] = old
             setattr(self, name, new)
-        self._size = size
 
     def until(self, length: int) -> Self:
-        """Return the runs up to a number of them, on their own."""
+        """Return the runs up to a number of them. What is added to them gets a place of its own."""
         found = copy.copy(self)
-        for name, value in vars(self).items():
-            if isinstance(value, np.ndarray):
-                setattr(found, name, value.copy())
+        for name in (*_RUNS, *_SUMS):
+            setattr(found, name, getattr(self, name)[: length + (name in _SUMS)])
         found.n = length
         return found
 
@@ -102,8 +90,8 @@ class Running:
         """Write what is known of the next runs as such; return the number of runs before each."""
         runs = np.asarray(at, dtype=np.int64)
         n, end = self.n, self.n + len(runs)
-        while end > self._size:
-            self._make_room(2 * self._size)
+        if end > len(self.at):
+            self._make_room(max(32, end, 2 * len(self.at)))
         self.at[n:end] = runs
         self.codes[n:end] = self.runs.codes[runs]
         self.raw[n:end] = self.runs.values[runs]
@@ -119,46 +107,43 @@ class Running:
         """Write the sums by machine of the next runs."""
         n, count = self.n, len(clipped)
         codes = self.codes[n : n + count]
-        x, y = (values - self.origin - self.prior[codes] for values in (clipped, self.raw[n : n + count]))
+        values = np.stack([clipped, self.raw[n : n + count]], axis=1) - (self.origin + self.prior[codes])[:, None]
         block = np.zeros((count, *self._by_machine.shape[1:]))
-        block[np.arange(count), :, codes] = np.stack([np.ones(count), x, x * x, y, y * y, y - x], axis=1)
+        block[np.arange(count), :, :, codes] = np.stack([np.ones_like(values), values, values**2], axis=2)
         self._write(self._by_machine, block)
 
     def sum_overall(self, clipped: Floats, odd: Floats, offsets: Floats) -> None:
         """Write the other sums of the next runs; `offsets` are those of their machines."""
         n, end = self.n, self.n + len(clipped)
-        raw = self.raw[n:end]
-        both = np.stack([clipped, raw], axis=1) - (self.origin + offsets)[:, None]
+        both = np.stack([clipped, self.raw[n:end]], axis=1) - (self.origin + offsets)[:, None]
         self.residuals[n:end] = both
         before = self.residuals[n - 1 : end - 1] if n else np.concatenate([np.zeros((1, 2)), both[:-1]])
-        parts = [odd]
-        for kind in (0, 1):
-            parts += [both[:, kind], both[:, kind] * before[:, kind], both[:, kind] ** 2]
-        self._write(self._overall, np.stack(parts, axis=1))
+        self._write(self._overall, np.stack([both, both * before, both**2], axis=2))
+        self._write(self._odd, odd)
+
+    def _kind(self, ends: Any) -> Any:
+        """Return which sums count: those of the clipped values, unless there are two kinds of run."""
+        return np.where(self.two_kinds[ends] > 0, RAW, CLIPPED)
 
     def sums(self, rows: Any, ends: Any = None) -> Sums:
         """Return the sums of the first runs; clipped, unless there are two kinds of run up to `ends`."""
-        two = self.two_kinds[rows if ends is None else ends] > 0
-        block = self._by_machine[rows]
-        found = Sums(block[..., COUNT, :], block[..., VALUE[0], :], block[..., SQUARE[0], :])
-        if not np.any(two):
-            return found
-        raw = self.raw_sums(rows)
-        kind = two[..., None]
-        return Sums(found.counts, np.where(kind, raw.values, found.values), np.where(kind, raw.squares, found.squares))
+        return self._sums(rows, self._kind(rows if ends is None else ends))
 
     def raw_sums(self, rows: Any) -> Sums:
         """Return the sums of the first runs as they were measured."""
-        block = self._by_machine[rows]
-        return Sums(block[..., COUNT, :], block[..., VALUE[1], :], block[..., SQUARE[1], :])
+        return self._sums(rows, RAW)
+
+    def _sums(self, rows: Any, kind: Any) -> Sums:
+        found = self._by_machine[rows, kind]
+        return Sums(found[..., COUNT, :], found[..., VALUE, :], found[..., SQUARE, :])
 
     def counts(self, rows: Any) -> Floats:
         """Return how many of the first runs were on each machine."""
-        return np.asarray(self._by_machine[rows, COUNT])
+        return np.asarray(self._by_machine[rows, RAW, COUNT])
 
     def has_seen(self, code: int) -> bool:
         """Return whether a run was on this machine."""
-        return bool(self._by_machine[self.n, COUNT, code])
+        return bool(self.counts(self.n)[code])
 
     def runs_from(self, index: int = 0) -> list[int]:
         """Return the indices of the runs from one of them on, in the series."""
@@ -167,37 +152,32 @@ class Running:
 
     def odd(self, rows: Any) -> Any:
         """Return how many of the first runs were odd."""
-        return self._overall[rows, ODD]
+        return self._odd[rows]
 
-    def cut(self, rows: Any) -> Any:
-        """Return how much was clipped off the first runs on each machine."""
-        return self._by_machine[rows, CUT]
+    def cut(self, starts: Indices, ends: Indices) -> Floats:
+        """Return how much was clipped off some runs on each machine; nothing where there are two kinds of run."""
+        cut = self._sums(ends, RAW).values - self._sums(ends, CLIPPED).values
+        cut = cut - (self._sums(starts, RAW).values - self._sums(starts, CLIPPED).values)
+        return np.where((self._kind(ends) == RAW)[..., None], 0.0, cut)
 
     def within(self, rows: Any) -> Any:
         """Return the pooled variance within a run, 0 if no run tells it."""
-        return self._within[rows, SE_SQUARE] / np.maximum(self._within[rows, SE_COUNT], 1)
+        squares, count = np.moveaxis(self._within[rows], -1, 0)
+        return squares / np.maximum(count, 1)
 
     def products(self, before: Indices, ends: Any) -> tuple[Floats, Floats]:
         """Return the sums of the residuals' products from run to run, and of their squares, around their mean."""
-        nothing = np.zeros_like(before)
-        total, lagged, squares = (self._between(one, nothing, before, ends) for one in (RESIDUAL, LAGGED, OWN_SQUARE))
-        kind = (self.two_kinds[ends] > 0).astype(int)
+        kind = self._kind(ends)
+        total, lagged, squares = np.moveaxis(self._overall[before, kind], -1, 0)
         mean = total / before
-        outer = self.residuals[before - 1, kind] + self.residuals[0][kind]
+        outer = self.residuals[before - 1, kind] + self.residuals[0, kind]
         lagged = lagged - mean * (2 * total - outer) + (before - 1) * mean * mean
         return lagged, squares - before * mean * mean
 
-    def _between(self, columns: tuple[int, int], first: Indices, last: Indices, ends: Any) -> Floats:
-        """Return a sum over some runs, of what was clipped, unless there are two kinds of run up to `ends`."""
-        clipped, raw = (self._overall[:, column] for column in columns)
-        found = clipped[last] - clipped[first]
-        two = self.two_kinds[ends] > 0
-        return np.where(two, raw[last] - raw[first], found) if two.any() else np.asarray(found)
-
     def variance_from(self, first: Indices, last: Indices, ends: Any) -> tuple[Floats, Floats]:
         """Return the variance of some runs around their mean, and its degrees of freedom."""
-        count = last - first
-        sums, squares = (self._between(columns, first, last, ends) for columns in (RESIDUAL, OWN_SQUARE))
+        kind, count = self._kind(ends), last - first
+        sums, _, squares = np.moveaxis(self._overall[last, kind] - self._overall[first, kind], -1, 0)
         degrees = np.maximum(count - 1, 0)
         return np.maximum(squares - sums * sums / np.maximum(count, 1), 0.0) / np.maximum(degrees, 1), degrees
 

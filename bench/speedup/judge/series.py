@@ -9,11 +9,12 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from ..keep.decisions import ACCEPT, Decision
-from .changepoint import SPLITS, Floats, limit_for
+from .changepoint import SPLITS, Floats, Likeliest, limit_for
 from .levels import ADOPTED, WITHDRAWN, Levels, beginning, is_of_several
 from .lows import SUSPECT_RUN, Lows
 from .running import Indices
-from .segment import Outlook, Segment, Sized, Splits
+from .segment import Outlook, Segment, Sized
+from .splits import early_change
 from .verdict import (
     IMPROVED,
     INCOMPARABLE,
@@ -175,7 +176,7 @@ class _Stream:
             return
         outlook, is_low, confirmed = self._outlook(t)
         segment.add(t)
-        found = segment.early_change(limit_for(self.rule.warnings))
+        found = early_change(segment, limit_for(self.rule.warnings))
         if found is not None:
             index, loss = found
             at = segment.runs_from(index)
@@ -257,14 +258,14 @@ class _Stream:
         if self.levels.risen or self._may_be_incomparable(int(at[0])):
             return 0
         happens = (outlook.lowness > self.rule.suspicious) & (-outlook.change > self.least)
-        for one in (outlook.loss, outlook.gain, outlook.any_loss):
+        for one in (outlook.changes.loss, outlook.changes.gain, outlook.changes.any_loss):
             happens |= one.evidence > self._limit(at)
-        happens |= outlook.alone.evidence > self._limit(at, alone=True)
+        happens |= outlook.changes.alone.evidence > self._limit(at, alone=True)
         return int(happens.argmax()) if happens.any() else len(at)
 
     def _nothing_new(self, places: Indices, outlook: Outlook) -> Make:
         # Not the whole outlook, which would be kept for it.
-        names, expected, deviates = self.runs.names, outlook.expected, outlook.any_loss.z
+        names, expected, deviates = self.runs.names, outlook.expected, outlook.changes.any_loss.z
 
         def make(j: int) -> Verdict:
             n, z, change = expected.first + j, float(deviates[j]), float(expected.change[j])
@@ -314,7 +315,7 @@ class _Stream:
         if self.levels.state:
             self._open(t)
             return
-        z = float(outlook.any_loss.z[0])
+        z = float(outlook.changes.any_loss.z[0])
         reason = f"{n} runs"
         if is_low:
             reason = LOW[confirmed]
@@ -340,21 +341,21 @@ class _Stream:
         loss = self._loss(outlook)
         if loss is not None:
             self._lost(t, *loss)
-        elif (gain := self._found(outlook.gain, -1.0)) is not None:
+        elif (gain := self._found(outlook.changes.gain, -1.0)) is not None:
             self._risen(t, gain)
-        elif outlook.any_loss.evidence[0] > self._limit(np.array(t)) and not confirmed and not self.levels.changes:
-            self._note(t, outlook.any_loss)
+        elif outlook.changes.any_loss.evidence[0] > self._limit(np.array(t)) and not confirmed and not self.levels.changes:
+            self._note(t, outlook.changes.any_loss)
         else:
             return False
         return True
 
-    def _found(self, likeliest: Splits, sign: float = 1.0, machine: int | None = None) -> int | None:
+    def _found(self, likeliest: Likeliest, sign: float = 1.0, machine: int | None = None) -> int | None:
         """Return where a change begins that ends with this run, if there is one: one run is none."""
         segment = self.segment
         latest = segment.at[segment.n - 1 : segment.n]
         if not likeliest.evidence[0] > self._limit(latest, alone=machine is not None):
             return None
-        index = beginning(segment, int(likeliest.index[0]), machine)
+        index = beginning(segment, int(likeliest.start[0]), machine)
         at, before = self._after(index, machine), segment.until(index)
         large = sign * before.lower_by(at) > self.least if len(at) else False
         return index if large and is_of_several(before, at) else None
@@ -366,7 +367,7 @@ class _Stream:
     def _loss(self, outlook: Outlook) -> tuple[int, int | None] | None:
         """Return where a loss begins that ends with this run, and the machine that alone has it; if there is one."""
         code = int(self.runs.codes[self.segment.at[self.segment.n - 1]])
-        both = [(outlook.loss, None), (outlook.alone, code)]
+        both = [(outlook.changes.loss, None), (outlook.changes.alone, code)]
         for likeliest, machine in sorted(both, key=lambda one: -float(one[0].evidence[0])):
             index = self._found(likeliest, machine=machine)
             if index is not None:
@@ -381,7 +382,7 @@ class _Stream:
                 return index, machine
         return None
 
-    def _note(self, t: int, likeliest: Splits) -> None:
+    def _note(self, t: int, likeliest: Likeliest) -> None:
         """Say that there is a loss too small for a failure."""
         segment = self.segment
 
@@ -389,7 +390,7 @@ class _Stream:
             at = segment.runs_from(index)
             return index, at, segment.until(index).change(at)
 
-        found = loss(int(likeliest.index[0]))
+        found = loss(int(likeliest.start[0]))
         if self.noted is not None:  # the same, with the same date, unless another is surer by now
             known = loss(int(np.searchsorted(segment.at[: segment.n], self.noted[0])))
             if t - self.noted[1] <= SPLITS or known[2].z >= found[2].z:
