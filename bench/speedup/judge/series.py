@@ -13,7 +13,7 @@ from .changepoint import SPLITS, Floats, Likeliest, limit_for
 from .levels import ADOPTED, WITHDRAWN, Levels, beginning, is_of_several
 from .lows import SUSPECT_RUN, Lows
 from .running import Indices
-from .segment import Outlook, Segment, Sized
+from .segment import Expected, Outlook, Segment, Sized
 from .splits import early_change
 from .verdict import (
     IMPROVED,
@@ -29,7 +29,7 @@ from .verdict import (
     Verdict,
     of_change,
 )
-from .verdicts import Make, Verdicts
+from .verdicts import Verdicts
 
 RULE = Rule()
 
@@ -128,18 +128,70 @@ class _Stream:
         return self.levels.present
 
     def run(self) -> None:
+        """Judge the runs: those on which nothing happens in one go, each of the others by itself."""
         while len(self.todo) and self.ended is None:
             t = int(self.todo[0])
             while self.decisions and self._takes_effect(t):
                 self._carry_out(self.decisions.pop(0))
             if not math.isfinite(self.runs.values[t]):
-                self._without_figure(t)
                 self.todo = self.todo[1:]
+                self._without_figure(t)
             elif self.segment.n < self.segment.learn:
                 self.todo = self.todo[1:]
                 self._learn(t)
             else:
                 self._look()
+
+    def _look(self) -> None:
+        """Judge the next runs, up to the first on which something happens."""
+        at = self._next()
+        outlook = self.segment.look(at, self.least)
+        quiet = self._quiet(outlook, at)
+        self._pass(at[:quiet], outlook.expected, outlook.changes.any_loss.z)
+        self.todo = self.todo[quiet:]
+        if quiet == len(at):
+            self.width = min(MOST, 2 * self.width)
+            self._settle(int(at[-1]))
+        else:
+            self.width = max(FEWEST, self.width // 2)
+            self.todo = self.todo[1:]
+            self._happens(int(at[quiet]))
+
+    def _next(self) -> Indices:
+        """Return runs to be looked at in one go: one that needs a look of its own is the first or none of them."""
+        most = self.todo[: max(1, min(self.width, self.levels.until_weighed))]
+        if self.levels.risen or self._may_be_incomparable(int(most[0])):
+            return most[:1]
+        ends = (n for n, t in enumerate(most.tolist()) if n and self._is_special(t))
+        return most[: next(ends, len(most))]
+
+    def _is_special(self, t: int) -> bool:
+        is_decided = bool(self.decisions) and self._takes_effect(t)
+        return is_decided or not math.isfinite(self.runs.values[t]) or self._may_be_incomparable(t)
+
+    def _quiet(self, outlook: Outlook, at: Indices) -> int:
+        """Return how many of these runs come before the first on which something may happen."""
+        if self.levels.risen or self._may_be_incomparable(int(at[0])):
+            return 0
+        happens = (outlook.lowness > self.rule.suspicious) & (-outlook.change > self.least)
+        for one in (outlook.changes.loss, outlook.changes.gain, outlook.changes.any_loss):
+            happens |= one.evidence > self._limit(at)
+        happens |= outlook.changes.alone.evidence > self._limit(at, alone=True)
+        return int(happens.argmax()) if happens.any() else len(at)
+
+    def _pass(self, at: Indices, expected: Expected, z: Floats) -> None:
+        """Add runs on which nothing happens."""
+        if not len(at):
+            return
+        self.segment.n += len(at)
+        self._count_lows(at, is_low=False)
+        names, state = self.runs.names, self.levels.state
+        # What is kept for each verdict is not the whole outlook.
+        if state:
+            describe, first = self.levels.describe(), expected.first + 1
+            self.said.tell(at, state, self.number, lambda j: describe(names[at[j]], first + j))
+        else:
+            self.said.tell(at, OK, self.number, lambda j: _as_expected(names[at[j]], OK, expected, j, float(z[j])))
 
     def _takes_effect(self, t: int) -> bool:
         return self.decisions[0].takes_effect < (self.runs.names[t], True)
@@ -159,88 +211,34 @@ class _Stream:
         else:
             self.levels.dismiss()
 
-    def _without_figure(self, t: int, later: int = 0) -> None:
-        """Judge a run without a figure, after which so many others of the present level were added."""
+    def _without_figure(self, t: int) -> None:
         state = self.levels.state or (LEARNING if self.segment.n < self.segment.learn else OK)
         since = self.runs.names[self.levels.changes[-1].since] if self.levels.state else None
-        measure, reason = self.levels.measure, "no figure in this run"
-        compared = measure.n - later * (measure is self.segment)
-        self._tell(t, Verdict(self.runs.names[t], state, since, compared=compared, reason=reason))
+        compared = self.levels.measure.n
+        self._tell(t, Verdict(self.runs.names[t], state, since, compared=compared, reason="no figure in this run"))
 
     def _learn(self, t: int) -> None:
         """Judge a run of a level that is not known yet: it may be suspect, and no more."""
         segment, n, name = self.segment, self.segment.n, self.runs.names[t]
+        reason = f"{n} of {self.rule.learn} earlier runs"
         if not n:
             segment.add(t)
-            self._tell(t, Verdict(name, LEARNING, reason=f"0 of {self.rule.learn} earlier runs"))
+            self._tell(t, Verdict(name, LEARNING, reason=reason))
             return
         outlook, is_low, confirmed = self._outlook(t)
         segment.add(t)
-        found = early_change(segment, limit_for(self.rule.warnings))
-        if found is not None:
-            index, loss = found
-            at = segment.runs_from(index)
-            if abs(loss) > self.least and is_of_several(segment.until(index), at):
-                if loss > 0:
-                    self._lost(t, index)
-                    return
-                self.levels.accept(Segment(self.runs, self.rule.learn, prior=self.rule.prior))
-                for run in at:
-                    self.segment.add(run)
-                self.number += 1
-        state = SUSPECT if is_low else LEARNING
-        reason = f"{n} of {self.rule.learn} earlier runs"
-        if is_low:
-            reason += f", {LOW[confirmed]}"
-        change, interval = float(outlook.change[0]), outlook.expected.interval(0)
-        self._tell(t, Verdict(name, state, None, change, interval, compared=n, reason=reason))
-
-    def _look(self) -> None:
-        """Judge the next runs, up to the first on which something happens."""
-        at = self._next()
-        outlook = self.segment.look(at, self.least)
-        quiet = self._quiet(outlook, at)
-        self.segment.n += quiet
-        if quiet:
-            self._count_lows(at[:quiet], is_low=False)
-            places = at[:quiet]
-            state = self.levels.state or OK
-            if self.levels.state:
-                make = self._open_runs(places, outlook.expected.first + 1)
-            else:
-                make = self._nothing_new(places, outlook)
-            self.said.tell(places, state, self.number, make)
-        end = (
-            int(np.searchsorted(self.todo, at[quiet]))
-            if quiet < len(at)
-            else int(np.searchsorted(self.todo, at[-1]) + 1)
-        )
-        for i in set(self.todo[:end].tolist()).difference(at[:quiet].tolist()):
-            self._without_figure(i, int((at[:quiet] > i).sum()))
-        self.todo = self.todo[end:]
-        if quiet < len(at):
-            self.width = max(FEWEST, self.width // 2)
-            self.todo = self.todo[1:]
-            self._happens(int(at[quiet]))
-            return
-        self.width = min(MOST, 2 * self.width)
-        self._settle(int(at[-1]))
-
-    def _next(self) -> Indices:
-        """Return runs to be looked at in one go."""
-        width = max(1, min(self.width, self.levels.until_weighed))
-        if self.levels.risen:
-            width = 1
-        ahead = self.todo[: 2 * width]
-        found = ahead[np.isfinite(self.runs.values[ahead])][:width]
-        if not self.decisions and len(self.runs.machines) == 1:
-            return found
-        if self._may_be_incomparable(int(found[0])):
-            return found[:1]
-        for n, i in enumerate(found[1:].tolist(), 1):
-            if (self.decisions and self._takes_effect(i)) or self._may_be_incomparable(i):
-                return found[:n]
-        return found
+        index, loss = early_change(segment, limit_for(self.rule.warnings)) or (0, 0.0)
+        at = segment.runs_from(index)
+        if abs(loss) > self.least and is_of_several(segment.until(index), at):
+            if loss > 0:
+                self._lost(t, index)
+                return
+            self.levels.accept(Segment(self.runs, self.rule.learn, prior=self.rule.prior))
+            for run in at:
+                self.segment.add(run)
+            self.number += 1
+        state, more = (SUSPECT, f", {LOW[confirmed]}") if is_low else (LEARNING, "")
+        self._tell(t, _as_expected(name, state, outlook.expected, reason=reason + more))
 
     def _may_be_incomparable(self, t: int) -> bool:
         """Return whether a run may be on machines of which nothing is known."""
@@ -252,30 +250,6 @@ class _Stream:
         """Return the limit of the evidence for runs: the higher, the more losses went away by themselves before."""
         limits = np.where(at < self.runs.several, self.limit, self.limits[alone])
         return np.asarray(limits + WOLF * self.wolves / (1 + at / WOLF_RUNS))
-
-    def _quiet(self, outlook: Outlook, at: Indices) -> int:
-        """Return how many runs nothing happens on."""
-        if self.levels.risen or self._may_be_incomparable(int(at[0])):
-            return 0
-        happens = (outlook.lowness > self.rule.suspicious) & (-outlook.change > self.least)
-        for one in (outlook.changes.loss, outlook.changes.gain, outlook.changes.any_loss):
-            happens |= one.evidence > self._limit(at)
-        happens |= outlook.changes.alone.evidence > self._limit(at, alone=True)
-        return int(happens.argmax()) if happens.any() else len(at)
-
-    def _nothing_new(self, places: Indices, outlook: Outlook) -> Make:
-        # Not the whole outlook, which would be kept for it.
-        names, expected, deviates = self.runs.names, outlook.expected, outlook.changes.any_loss.z
-
-        def make(j: int) -> Verdict:
-            n, z, change = expected.first + j, float(deviates[j]), float(expected.change[j])
-            return Verdict(names[places[j]], OK, None, change, expected.interval(j), z, n, reason=f"{n} runs")
-
-        return make
-
-    def _open_runs(self, places: Indices, first: int) -> Make:
-        names, describe = self.runs.names, self.levels.describe()
-        return lambda j: describe(names[places[j]], first + j)
 
     def _outlook(self, t: int) -> tuple[Outlook, bool, bool]:
         """Return what is to be said of one run, whether it is low, and whether a second measurement says so too."""
@@ -315,16 +289,14 @@ class _Stream:
         if self.levels.state:
             self._open(t)
             return
-        z = float(outlook.changes.any_loss.z[0])
         reason = f"{n} runs"
         if is_low:
             reason = LOW[confirmed]
         elif self.levels.risen:
             reason = f"better by {n} of {self.rule.learn} runs, then that is the level"
-        change, interval = float(outlook.change[0]), outlook.expected.interval(0)
-        self._tell(
-            t, Verdict(self.runs.names[t], SUSPECT if is_low else OK, None, change, interval, z, n, reason=reason)
-        )
+        z = float(outlook.changes.any_loss.z[0])
+        verdict = _as_expected(self.runs.names[t], SUSPECT if is_low else OK, outlook.expected, z=z, reason=reason)
+        self._tell(t, verdict)
 
     def _count_lows(self, at: Sequence[int] | Indices, *, is_low: bool, confirmed: bool = False) -> None:
         self.lows.add(is_low=is_low, confirmed=confirmed)
@@ -535,3 +507,11 @@ class _Stream:
         levels.present = whole
         self._part(t, last.before.n, list(saying), last.found)
         return True
+
+
+def _as_expected(
+    run: str, state: str, expected: Expected, j: int = 0, z: float | None = None, *, reason: str = ""
+) -> Verdict:
+    """Return the verdict on a run, whose change is that from what was to be expected."""
+    n = expected.first + j
+    return Verdict(run, state, None, float(expected.change[j]), expected.interval(j), z, n, reason=reason or f"{n} runs")
