@@ -14,8 +14,9 @@ from itertools import pairwise, product
 import numpy as np
 
 from bench.evidence.tools import log_drop
+from bench.speedup.judge.points import Point
 from bench.speedup.judge.series import judge
-from bench.speedup.judge.verdict import REGRESSED, Night
+from bench.speedup.judge.verdict import REGRESSED
 
 BEFORE, AFTER = 60, 30
 WITHIN = (1, 2, 3, 7, 14, 30)
@@ -50,7 +51,7 @@ ENGINE = Setting("4, skewed", 0.003, 0.002, 0.015)
 SPEEDUP = Setting("4, skewed", 0.02, 0.023, 0.05)
 
 
-def make(setting: Setting, nights: int, rng: np.random.Generator, since: int | None = None) -> list[Night]:
+def make(setting: Setting, nights: int, rng: np.random.Generator, since: int | None = None) -> list[Point]:
     """Return one made history; from night `since` on it has lost the drop."""
     shares = SHARES[setting.fleet]
     machines = rng.choice(len(shares), nights, p=shares)
@@ -59,19 +60,19 @@ def make(setting: Setting, nights: int, rng: np.random.Generator, since: int | N
     if since is not None:
         values[since:] += log_drop(setting.drop)
     return [
-        Night(f"{t:04}", float(value), machine=f"kind {machine}")
+        Point(f"{t:04}", float(value), machine=f"kind {machine}")
         for t, (value, machine) in enumerate(zip(values, machines, strict=True))
     ]
 
 
-def by_kind(nights: Sequence[Night]) -> list[str]:
+def by_kind(nights: Sequence[Point]) -> list[str]:
     """Return the states of a history in which every kind of machine has a series of its own."""
     states: dict[str, str] = {}
     for machine in {night.machine for night in nights}:
         own = [replace(night, machine="") for night in nights if night.machine == machine]
         said = judge(own)
-        states |= dict(zip(said.nights.names, said.states, strict=True))
-    return [states[night.night] for night in nights]
+        states |= dict(zip(said.runs.names, said.states, strict=True))
+    return [states[night.run] for night in nights]
 
 
 def delays(setting: Setting, seed: int) -> tuple[int, int]:

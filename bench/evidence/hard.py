@@ -21,8 +21,9 @@ import numpy.typing as npt
 
 from bench.evidence import fleets
 from bench.evidence.tools import TOOLS, Floats, History, is_installed, log_drop
+from bench.speedup.judge.points import Point
 from bench.speedup.judge.series import judge
-from bench.speedup.judge.verdict import REGRESSED, SUSPECT, Night, Verdict
+from bench.speedup.judge.verdict import REGRESSED, SUSPECT, Verdict
 
 LEVELS = (0.0, 0.64, 2.3)
 LEARN = 10
@@ -61,22 +62,22 @@ class Said:
         return self.verdicts[t].state if self.verdicts else None
 
 
-Ask = Callable[[Sequence[Night]], Said]
+Ask = Callable[[Sequence[Point]], Said]
 
 
-def ours(nights: Sequence[Night]) -> Said:
+def ours(nights: Sequence[Point]) -> Said:
     """Ask our rule."""
     verdicts = judge(nights)
     return Said(np.array([state == REGRESSED for state in verdicts.states]), verdicts)
 
 
-def peer(tool: str, nights: Sequence[Night]) -> Said:
+def peer(tool: str, nights: Sequence[Point]) -> Said:
     """Ask another tool about all runs as one series; it knows nothing of machines."""
     logs = np.array([night.value for night in nights])
     return Said(TOOLS[tool](History(logs, np.zeros(len(logs)), logs)).red)
 
 
-def by_machine(ask: Ask, nights: Sequence[Night]) -> Said:
+def by_machine(ask: Ask, nights: Sequence[Point]) -> Said:
     """Ask a tool about each machine as a series of its own."""
     red, verdicts = np.zeros(len(nights), dtype=bool), dict[int, Verdict]()
     for machine in {night.machine for night in nights}:
@@ -151,11 +152,11 @@ class Table:
 
 def nights_of(
     values: Floats, level: float, machines: Sequence[int] | None = None, se: float | None = None
-) -> list[Night]:
+) -> list[Point]:
     """Return a history."""
     codes = machines if machines is not None else [0] * len(values)
     return [
-        Night(f"{t:04}", level + float(value), se, machine=f"kind {code}")
+        Point(f"{t:04}", level + float(value), se, machine=f"kind {code}")
         for t, (value, code) in enumerate(zip(values, codes, strict=True))
     ]
 

@@ -18,8 +18,10 @@ from statistics import median
 import numpy as np
 
 from bench.evidence.tools import NEEDS, TOOLS, Alarms, Floats, History, Loss, is_installed, new_ones
+from bench.speedup.judge.points import Point
+from bench.speedup.judge.rule import Rule
 from bench.speedup.judge.series import judge
-from bench.speedup.judge.verdict import IMPROVED, RECOVERED, Night, Rule, Verdict
+from bench.speedup.judge.verdict import IMPROVED, RECOVERED, Verdict
 
 MARKS = Path(__file__).with_name("histories.csv")
 OURS = "this project"
@@ -102,11 +104,11 @@ def read(file: Path) -> History:
 def ours(history: History) -> tuple[Alarms, list[Verdict]]:
     """Ask our rule, which gets one measurement a run: every event that it tells counts, from the run that finds it."""
     measured = zip(history.logs, history.ses, strict=True)
-    nights = [Night(str(t), float(log), float(se)) for t, (log, se) in enumerate(measured)]
+    nights = [Point(str(t), float(log), float(se)) for t, (log, se) in enumerate(measured)]
     verdicts = list(judge(nights, Rule()))
     said = [tuple(Loss(int(one.since), one.change, one.interval) for one in verdict.events) for verdict in verdicts]
     found = [
-        tuple(Loss(int(one.since)) for one in verdict.events if one.found == verdict.night) for verdict in verdicts
+        tuple(Loss(int(one.since)) for one in verdict.events if one.found == verdict.run) for verdict in verdicts
     ]
     red = np.array([bool(losses) for losses in said])
     return Alarms(red, new_ones(found), tuple(said)), verdicts

@@ -13,8 +13,9 @@ from itertools import pairwise, product
 import numpy as np
 
 from bench.evidence.tools import log_drop
+from bench.speedup.judge.points import Point
 from bench.speedup.judge.series import judge
-from bench.speedup.judge.verdict import REGRESSED, Night
+from bench.speedup.judge.verdict import REGRESSED
 
 LOW_SHARES = (0.5, 0.3, 0.1)
 APART = (0.05, 0.10)
@@ -44,7 +45,7 @@ def states(setting: Setting, nights: int, rng: np.random.Generator, since: int |
     values = setting.level + rng.normal(0.0, setting.night_sd, nights) + np.where(low, log_drop(setting.apart), 0.0)
     if since is not None:
         values[since:] += log_drop(LOSS)
-    return judge(Night(f"{t:04}", float(value)) for t, value in enumerate(values)).states
+    return judge(Point(f"{t:04}", float(value)) for t, value in enumerate(values)).states
 
 
 def counts(setting: Setting, seed: int) -> tuple[int, bool, bool]:

@@ -27,8 +27,10 @@ from rich.progress import track
 from bench.evidence import fleets, hard, histories, kinds, stopping, suites
 from bench.evidence.tools import NEEDS, TOOLS, Alarms, Floats, History, is_installed, log_drop
 from bench.speedup.judge.changepoint import limit_for
+from bench.speedup.judge.points import Point
+from bench.speedup.judge.rule import Rule
 from bench.speedup.judge.series import judge
-from bench.speedup.judge.verdict import REGRESSED, Night, Rule
+from bench.speedup.judge.verdict import REGRESSED
 from bench.speedup.session.options import positive
 
 NIGHT_SDS = (0.005, 0.01, 0.02, 0.04)
@@ -351,7 +353,7 @@ def _alarms(setting: Setting, chance: float, series: int, seed: int) -> int:
     for _ in range(series):
         history = make(setting, rng)
         nights = (
-            Night(str(t), float(log), float(se))
+            Point(str(t), float(log), float(se))
             for t, (log, se) in enumerate(zip(history.logs, history.ses, strict=True))
         )
         states = [verdict.state for verdict in judge(nights, rule)]

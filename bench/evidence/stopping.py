@@ -17,8 +17,10 @@ import numpy as np
 
 from bench.speedup.budget.allocation import FEW, MORE, USUAL
 from bench.speedup.budget.enough import is_narrow
+from bench.speedup.judge.points import Point
+from bench.speedup.judge.rule import Rule
 from bench.speedup.judge.series import judge
-from bench.speedup.judge.verdict import REGRESSED, Night, Rule
+from bench.speedup.judge.verdict import REGRESSED
 from bench.speedup.keep.earlier import LOOK_BACK
 from bench.speedup.measure.estimate import Spread, margin_of, pooled
 
@@ -80,7 +82,7 @@ def false_failures(rule: str, pair_sd: float, night_sd: float, series: int, seed
     for _ in range(series):
         made = itertools.islice(nights(rule, pair_sd, UNRULINESS[-1], rng), QUIET_NIGHTS)
         history = (
-            Night(str(t), level + one.mean + rng.normal(0.0, night_sd), math.sqrt(one.spread.variance / one.pairs))
+            Point(str(t), level + one.mean + rng.normal(0.0, night_sd), math.sqrt(one.spread.variance / one.pairs))
             for t, one in enumerate(made)
         )
         states = [verdict.state for verdict in judge(history, Rule(false_alarms=1 / 200, smallest=0.0))]

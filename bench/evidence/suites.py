@@ -14,9 +14,11 @@ from itertools import pairwise
 import numpy as np
 
 from bench.evidence.tools import log_drop
+from bench.speedup.judge.points import Point
+from bench.speedup.judge.rule import SuiteRule
 from bench.speedup.judge.series import judge
-from bench.speedup.judge.suite import SuiteRule, pooled
-from bench.speedup.judge.verdict import REGRESSED, Night
+from bench.speedup.judge.suite import pooled
+from bench.speedup.judge.verdict import REGRESSED
 from bench.speedup.keep.runs import QUANTITIES
 from bench.speedup.measure.factors import FACTORS
 from bench.speedup.measure.pairs import SPEEDUP
@@ -42,7 +44,7 @@ def make(
     loss: float = 0.0,
     since: int = 0,
     level: float = 0.0,
-) -> list[dict[str, list[Night]]]:
+) -> list[dict[str, list[Point]]]:
     """Return the nights of every quantity of every cell; from `since` on all engines lose `loss`.
 
     A constant, `level`, is added to all values: nothing may depend on it.
@@ -58,12 +60,12 @@ def make(
             logs["engine"][since:] += log_drop(loss)
         logs[SPEEDUP] = np.sum([logs[name] for name in FACTORS], axis=0)
         suite.append(
-            {name: [Night(f"{t:04}", level + float(x)) for t, x in enumerate(logs[name])] for name in QUANTITIES}
+            {name: [Point(f"{t:04}", level + float(x)) for t, x in enumerate(logs[name])] for name in QUANTITIES}
         )
     return suite
 
 
-def red_nights(suite: list[dict[str, list[Night]]], rule: SuiteRule) -> tuple[list[bool], list[bool]]:
+def red_nights(suite: list[dict[str, list[Point]]], rule: SuiteRule) -> tuple[list[bool], list[bool]]:
     """Return which nights fail by a cell, and which by the mean of all cells."""
     each = rule.for_each_of(len(suite))
     alone = np.zeros(len(suite[0][SPEEDUP]), dtype=bool)
@@ -73,7 +75,7 @@ def red_nights(suite: list[dict[str, list[Night]]], rule: SuiteRule) -> tuple[li
         for one in verdicts:
             alone |= [verdict.state == REGRESSED for verdict in one]
         mean = judge(pooled(verdicts), each)
-        together[[int(verdict.night) for verdict in mean if verdict.state == REGRESSED]] = True
+        together[[int(verdict.run) for verdict in mean if verdict.state == REGRESSED]] = True
     return alone.tolist(), together.tolist()
 
 

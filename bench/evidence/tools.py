@@ -15,8 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from bench.speedup.judge.points import Point
+from bench.speedup.judge.rule import Rule
 from bench.speedup.judge.series import judge
-from bench.speedup.judge.verdict import REGRESSED, Night, Rule
+from bench.speedup.judge.verdict import REGRESSED
 
 Floats = npt.NDArray[np.float64]
 
@@ -63,7 +65,7 @@ Tool = Callable[[History], Alarms]
 def this_project(history: History) -> Alarms:
     """Apply the rule of `bench.speedup.judge`, as ``python -m bench replay`` does by default."""
     nights = [
-        Night(str(t), float(log), float(se), float(again))
+        Point(str(t), float(log), float(se), float(again))
         for t, (log, se, again) in enumerate(zip(history.logs, history.ses, history.again, strict=True))
     ]
     red, onsets, said, since = [], [], [], None

@@ -12,8 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from .commands import store
-from .judge.suite import SuiteRule
-from .judge.verdict import Rule
+from .judge.rule import Rule, SuiteRule
 from .keep.decisions import ACCEPT, DISMISS
 from .keep.sync import BRANCH
 from .session.options import chance, positive, share

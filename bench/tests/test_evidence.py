@@ -29,7 +29,8 @@ from bench.evidence.tools import (
 )
 from bench.evidence.tools import this_project as ours
 from bench.speedup.budget.allocation import FEW, MORE, USUAL
-from bench.speedup.judge.suite import CellVerdict, SuiteRule
+from bench.speedup.judge.rule import SuiteRule
+from bench.speedup.judge.suite import CellVerdict
 from bench.speedup.judge.verdict import OK, REGRESSED
 from bench.tools import nights
 

@@ -23,8 +23,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bench.__main__ import main
+from bench.speedup.judge.rule import SuiteRule
 from bench.speedup.judge.store import suites
-from bench.speedup.judge.suite import SuiteRule
 from bench.speedup.keep.decisions import Decisions, read_decisions
 from bench.speedup.keep.records import Record, Records
 from bench.speedup.keep.runs import History, read_history, stored_files

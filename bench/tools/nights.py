@@ -23,7 +23,8 @@ import numpy as np
 from pytest_benchmark.utils import PercentageRegressionCheck
 
 from bench.evidence.tools import Alarms, History, apache_otava, is_installed
-from bench.speedup.judge.suite import CellVerdict, SuiteRule, SuiteVerdict, fair, judge_cell, judge_suite
+from bench.speedup.judge.rule import SuiteRule
+from bench.speedup.judge.suite import CellVerdict, SuiteVerdict, fair, judge_cell, judge_suite
 from bench.speedup.judge.verdict import REGRESSED
 from bench.speedup.keep.runs import QUANTITIES, Record, Shared, record_of
 from bench.speedup.measure.cell import Fingerprint

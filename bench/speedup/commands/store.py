@@ -11,10 +11,9 @@ from datetime import datetime
 from pathlib import Path
 
 from ..judge.replay import ReplayError, read_csv
+from ..judge.rule import Rule, SuiteRule
 from ..judge.series import judge
 from ..judge.store import Series, evidence, suites
-from ..judge.suite import SuiteRule
-from ..judge.verdict import Rule
 from ..keep.curves import read_curves
 from ..keep.decisions import ACCEPT, DISMISS, Decisions, read_decisions
 from ..keep.decisions import decide as write_decisions

@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.int64]
 
 SPLITS = 10
 """Runs after a change, at most, among which its beginning is looked for. More splits are more chances of a false
@@ -173,7 +174,7 @@ class Likeliest:
 
     evidence: Floats
     """log R; minus infinity where there is no change."""
-    start: npt.NDArray[np.int64]
+    start: Indices
     """First run after it."""
     z: Floats
     """Its normal deviate; 0 where there is none."""
@@ -184,7 +185,7 @@ class Likeliest:
         return cls(np.full(runs, -np.inf), np.zeros(runs, dtype=np.int64), np.zeros(runs))
 
 
-def shiryaev_roberts(ratios: Floats, starts: npt.NDArray[np.int64], z: Floats) -> Likeliest:
+def shiryaev_roberts(ratios: Floats, starts: Indices, z: Floats) -> Likeliest:
     """Return log R = log Σ Λ of each run, and the split that adds most to it.
 
     Parameters

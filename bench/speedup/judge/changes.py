@@ -30,17 +30,17 @@ class Change:
         return self.sequential < -0.01 and self.parallel < 0.25 * -self.sequential and self.parallel > self.sequential
 
 
-def what_changed(records: Sequence[Record], since: str, nights: int) -> Change | None:
-    """Compare the nights from `since` on with those before.
+def what_changed(records: Sequence[Record], since: str, runs: int) -> Change | None:
+    """Compare the runs from `since` on with those before.
 
     Parameters
     ----------
     records : sequence of Record
-        One series, the oldest night first.
+        One series, the oldest run first.
     since : str
-        First night on the new level.
-    nights : int
-        How many nights before it count as the old level.
+        First run on the new level.
+    runs : int
+        How many runs before it count as the old level.
 
     Returns
     -------
@@ -49,7 +49,7 @@ def what_changed(records: Sequence[Record], since: str, nights: int) -> Change |
     """
     series = Records.of(records)
     cut, machines = bisect_left(series.nights, since), series.machines
-    start = max(0, cut - max(1, nights))
+    start = max(0, cut - max(1, runs))
     if start == cut or cut == len(series):
         return None
 

@@ -161,8 +161,6 @@ def contrast(before: Sums, whole: Sums, kind: Kinds) -> Contrast:
     return Contrast(change, a11 / determinant, squares - mean * c1 - change * c2, np.asarray(possible))
 
 
-
-
 def _squares(sums: Sums, kind: Kinds) -> Floats:
     """Return the weighted sum of squares of the runs, before any level is taken out."""
     total = kind.own + sums.counts * kind.offset

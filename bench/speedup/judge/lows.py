@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from .rule import OF_A_ROW
 from .segment import Segment
 
 SUSPECT_RUN = 3
@@ -13,9 +14,6 @@ CONFIRMED_RUN = 2
 """The same, if each of them was measured again and low again, in a series of at least `LEAST_RUNS` runs
 without an odd one before."""
 LEAST_RUNS = 15
-RUN_CHANCE = 1 / 2000
-"""Chance of such a run at least, if a run is suspect as often as it was before: where every third run is low, it
-takes more of them in a row."""
 
 
 @dataclass
@@ -41,4 +39,4 @@ class Lows:
         trusted = before >= LEAST_RUNS and not segment.odd(max(0, before))
         enough = length >= SUSPECT_RUN or (length >= CONFIRMED_RUN and all(self.row) and trusted)
         share = (self.earlier + 1 / 3) / (before + 1)
-        return length if enough and share**length <= RUN_CHANCE else 0
+        return length if enough and share**length <= OF_A_ROW else 0

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..keep.runs import MOST
-from .verdict import Night
+from .points import Point
 
 RUN, LOG, SPEEDUP, SE, REMEASURED, MACHINE = "night", "log_speedup", "speedup", "se", "remeasured", "machine"
 
@@ -17,7 +17,7 @@ class ReplayError(ValueError):
     """A file that is no series; the message says why, in one line."""
 
 
-def read_csv(file: Path) -> list[Night]:
+def read_csv(file: Path) -> list[Point]:
     """Return the runs of a CSV file, in the order of its lines.
 
     Parameters
@@ -52,7 +52,7 @@ def read_csv(file: Path) -> list[Night]:
     return runs
 
 
-def _run(row: dict[str, Any], figure: str, where: str) -> Night:
+def _run(row: dict[str, Any], figure: str, where: str) -> Point:
     def number(name: str) -> float | None:
         text = (row.get(name) or "").strip()
         if not text:
@@ -83,4 +83,4 @@ def _run(row: dict[str, Any], figure: str, where: str) -> Night:
         raise ReplayError(f"{where}: {SE} is {se:g}, and no standard error of a log is beyond {MOST:.0f}")
     value = log(figure)
     machine = (row.get(MACHINE) or "").strip()
-    return Night(name, math.nan if value is None else value, se, log(REMEASURED), machine=machine)
+    return Point(name, math.nan if value is None else value, se, log(REMEASURED), machine=machine)

@@ -9,9 +9,9 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from .changepoint import Floats
+from .changepoint import Floats, Indices
 from .fleet import Sums
-from .verdict import Columns
+from .points import Columns
 
 DEVIATION = 1.4826
 """Standard deviation of a normal distribution over its median deviation."""
@@ -32,8 +32,6 @@ COUNT, VALUE, SQUARE = 0, 1, 2
 
 _RUNS, _SUMS = ("at", "codes", "raw", "residuals"), ("two_kinds", "_by_machine", "_overall", "_odd", "_within")
 """Arrays with a row for each run, and those with one more, as nothing has a sum too."""
-
-Indices = npt.NDArray[np.int64]
 
 
 class Running:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ..measure.estimate import half_width
 from . import fleet
@@ -20,15 +19,16 @@ from .changepoint import (
     DOUBT,
     DOUBT_OF_SEVERAL,
     Floats,
+    Indices,
     believed_autocorrelation,
     clip_limits,
     normal_deviates,
     variance_of_mean,
 )
 from .fleet import Kinds, Level, Sums
-from .running import Indices, Running, robust
+from .points import Columns
+from .running import Running, robust
 from .splits import Changes, changes
-from .verdict import Columns
 
 ODD = 4.0
 """Robust standard deviations from the median beyond which a run is odd."""

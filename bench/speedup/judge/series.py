@@ -9,10 +9,11 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from ..keep.decisions import ACCEPT, Decision
-from .changepoint import SPLITS, Floats, Likeliest, limit_for
+from .changepoint import SPLITS, Floats, Indices, Likeliest, limit_for
 from .levels import ADOPTED, WITHDRAWN, Levels, beginning, is_of_several
 from .lows import SUSPECT_RUN, Lows
-from .running import Indices
+from .points import Columns, Point
+from .rule import Rule
 from .segment import Expected, Outlook, Segment, Sized
 from .splits import early_change
 from .verdict import (
@@ -23,13 +24,10 @@ from .verdict import (
     RECOVERED,
     REGRESSED,
     SUSPECT,
-    Columns,
-    Night,
-    Rule,
     Verdict,
+    Verdicts,
     of_change,
 )
-from .verdicts import Verdicts
 
 RULE = Rule()
 
@@ -47,12 +45,12 @@ AMBIGUOUS = 30
 """Runs after a loss until which it may turn out to be of some machines only."""
 
 
-def judge(series: Iterable[Night] | Columns, rule: Rule = RULE, decisions: Sequence[Decision] = ()) -> Verdicts:
+def judge(series: Iterable[Point] | Columns, rule: Rule = RULE, decisions: Sequence[Decision] = ()) -> Verdicts:
     """Judge every run of a series by the runs before it.
 
     Parameters
     ----------
-    series : iterable of Night, or Columns
+    series : iterable of Point, or Columns
         One series, of any machines, the oldest run first.
     rule : Rule
         The constants.
@@ -96,7 +94,7 @@ class _Stream:
     def __init__(
         self, said: Verdicts, rule: Rule, decisions: Sequence[Decision], levels: Levels, todo: Indices
     ) -> None:
-        self.said, self.runs = said, said.nights
+        self.said, self.runs = said, said.runs
         self.rule = rule
         self.decisions = sorted(decisions, key=lambda decision: decision.takes_effect)
         """Those that have not taken effect yet."""
@@ -315,17 +313,19 @@ class _Stream:
             self._lost(t, *loss)
         elif (gain := self._found(outlook.changes.gain, -1.0)) is not None:
             self._risen(t, gain)
-        elif outlook.changes.any_loss.evidence[0] > self._limit(np.array(t)) and not confirmed and not self.levels.changes:
+        elif not confirmed and not self.levels.changes and self._is_sure(t, outlook.changes.any_loss):
             self._note(t, outlook.changes.any_loss)
         else:
             return False
         return True
 
+    def _is_sure(self, t: int, likeliest: Likeliest, *, alone: bool = False) -> bool:
+        return bool(likeliest.evidence[0] > self._limit(np.array([t]), alone=alone)[0])
+
     def _found(self, likeliest: Likeliest, sign: float = 1.0, machine: int | None = None) -> int | None:
         """Return where a change begins that ends with this run, if there is one: one run is none."""
         segment = self.segment
-        latest = segment.at[segment.n - 1 : segment.n]
-        if not likeliest.evidence[0] > self._limit(latest, alone=machine is not None):
+        if not self._is_sure(int(segment.at[segment.n - 1]), likeliest, alone=machine is not None):
             return None
         index = beginning(segment, int(likeliest.start[0]), machine)
         at, before = self._after(index, machine), segment.until(index)
@@ -514,4 +514,5 @@ def _as_expected(
 ) -> Verdict:
     """Return the verdict on a run, whose change is that from what was to be expected."""
     n = expected.first + j
-    return Verdict(run, state, None, float(expected.change[j]), expected.interval(j), z, n, reason=reason or f"{n} runs")
+    change, reason = float(expected.change[j]), reason or f"{n} runs"
+    return Verdict(run, state, None, change, expected.interval(j), z, n, reason=reason)

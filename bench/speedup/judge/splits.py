@@ -1,8 +1,8 @@
 """Where a change of level may have begun among the latest runs of a segment, and how sure each such split is.
 
-The statistic itself is in `changepoint`. Here is what goes into it: after minus before, its variance, and how noisy runs
-are now. Many runs are looked at in one go: nothing that is said of a run depends on later ones. Arrays have a row for
-each run that may end a change, and a column for each split before it.
+The statistic itself is in `changepoint`. Here is what goes into it: after minus before, its variance, and how noisy
+runs are now. Many runs are looked at in one go: nothing that is said of a run depends on later ones. Arrays have a row
+for each run that may end a change, and a column for each split before it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from . import fleet
 from .changepoint import (
     SPLITS,
     Floats,
+    Indices,
     Likeliest,
     largest_by_chance,
     log_likelihood_ratios,
@@ -26,7 +27,6 @@ from .changepoint import (
     variance_shrinks,
 )
 from .fleet import Sums
-from .running import Indices
 
 if TYPE_CHECKING:
     from .segment import Segment
@@ -203,7 +203,8 @@ def _noise_now(segment: Segment, starts: Indices, ends: Indices) -> tuple[Floats
         chance = largest_by_chance(np.maximum(few, 1), BY_CHANCE)
         is_louder = (few > 0) & (recent > np.maximum(chance * lately, now))
         is_quieter = (few >= QUIETER) & (recent * chance < lately)
-        now, degrees = (np.where(is_louder | is_quieter, *one) for one in ((recent, now), (few, degrees)))
+        other = is_louder | is_quieter
+        now, degrees = np.where(other, recent, now), np.where(other, few, degrees)
     return np.divide(now, usual, out=np.ones_like(now), where=usual > 0), np.maximum(degrees, 1.0)
 
 

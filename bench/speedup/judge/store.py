@@ -1,4 +1,4 @@
-"""The series of a store, each judged night by night, with those that were last measured in the same run.
+"""The series of a store, each judged run by run, with those that were last measured in the same run.
 
 So a store says of its latest run what the session of that run said. A series that the latest run did not measure
 (it was renamed, or only some cells were run) keeps its last verdict, and has no part in that of the suite.
@@ -25,13 +25,12 @@ from ..keep.records import Record, Records
 from ..keep.runs import History
 from ..measure.cell import Fingerprint
 from .suite import CellVerdict, SuiteRule, is_young, judge_cell, judge_suite
-from .verdict import REGRESSED, SUSPECT, Event, Verdict
-from .verdicts import Verdicts
+from .verdict import REGRESSED, SUSPECT, Event, Verdict, Verdicts
 
-NIGHTS_BEFORE = 60
-"""Nights before a change that are kept as evidence."""
-NIGHTS_AFTER = 10
-"""Nights after an accepted change that are kept as evidence; of an open one, all are."""
+RUNS_BEFORE = 60
+"""Runs before a change that are kept as evidence."""
+RUNS_AFTER = 10
+"""Runs after an accepted change that are kept as evidence; of an open one, all are."""
 
 
 Told = tuple[list[CellVerdict], CellVerdict | None]
@@ -44,16 +43,16 @@ class Series:
 
     fingerprint: Fingerprint
     records: Records
-    """The oldest night first."""
+    """The oldest run first."""
     verdict: CellVerdict
-    """On the latest night."""
+    """On the latest run."""
     judge: Callable[[], dict[str, Verdicts]] = field(repr=False, compare=False)
     is_current: bool = True
     """Whether it was measured in the latest run of its suite."""
 
     @cached_property
-    def nights(self) -> dict[str, Verdicts]:
-        """All verdicts, by quantity."""
+    def verdicts(self) -> dict[str, Verdicts]:
+        """On all runs, by quantity."""
         return self.judge()
 
     @property
@@ -84,7 +83,7 @@ class Suite:
 
     @property
     def latest(self) -> str:
-        """Its latest night."""
+        """Its latest run."""
         return max(one.records[-1].night for one in self.series)
 
     @property
@@ -121,14 +120,14 @@ def suites(history: History, decisions: Decisions, rule: SuiteRule, store: Path 
         return one.protocol
 
     found = [
-        _suite(number, list(group), history, decisions, rule, store)
+        _suite(number, _Cells(list(group), history, decisions, rule), store if history.digest else None)
         for number, group in groupby(sorted(history.fingerprints, key=protocol), key=protocol)
     ]
     return sorted(found, key=lambda suite: suite.latest)
 
 
 def evidence(series: Series, decisions: Sequence[Decision]) -> list[Record]:
-    """Return the nights that an open or accepted change stands on: those it was compared with, and those after.
+    """Return the runs that an open or accepted change stands on: those it was compared with, and those after.
 
     Parameters
     ----------
@@ -143,70 +142,77 @@ def evidence(series: Series, decisions: Sequence[Decision]) -> list[Record]:
             found |= _around(series.records, verdict.since, len(series.records))
     for decision in decisions:
         if decision.kind == ACCEPT:
-            found |= _around(series.records, decision.since, NIGHTS_AFTER)
-    return [found[night] for night in sorted(found)]
+            found |= _around(series.records, decision.since, RUNS_AFTER)
+    return [found[run] for run in sorted(found)]
 
 
 def _around(records: Records, since: str, after: int) -> dict[str, Record]:
     first = bisect_left(records.nights, since)
-    return {record.night: record for record in records[max(0, first - NIGHTS_BEFORE) : first + after]}
+    return {record.night: record for record in records[max(0, first - RUNS_BEFORE) : first + after]}
 
 
-def _suite(
-    protocol: int,
-    fingerprints: Sequence[Fingerprint],
-    history: History,
-    decisions: Decisions,
-    rule: SuiteRule,
-    store: Path | None,
-) -> Suite:
-    records = {one: history.of(one) for one in fingerprints}
-    made = {one: decisions.of(one) for one in fingerprints}
-    ours = [one for one in fingerprints if not records[one][-1].side_by_side]
+class _Cells:
+    """The series that were measured in one way. What is said of them is found out once, when it is asked for."""
 
-    def last(one: Fingerprint) -> str:
-        return records[one][-1].night
+    def __init__(
+        self, fingerprints: Sequence[Fingerprint], history: History, decisions: Decisions, rule: SuiteRule
+    ) -> None:
+        self.fingerprints, self.rule, self.digest = fingerprints, rule, history.digest
+        self.records = {one: history.of(one) for one in fingerprints}
+        self.decisions = {one: decisions.of(one) for one in fingerprints}
+        self.ours = [one for one in fingerprints if not self.records[one][-1].side_by_side]
+        by_last = groupby(sorted(self.ours, key=self.last), key=self.last)
+        self.of_a_run = [list(group) for _, group in by_last]
+        """Those that were last measured in the same run, and so share its false alarms; the latest at the end."""
 
-    runs = [list(group) for _, group in groupby(sorted(ours, key=last), key=last)]
-    # Engines side by side are no part of the suite; each is judged as if it were alone.
-    rules = {one: rule.for_each_of(1) for one in fingerprints}
-    rules |= {one: rule.for_each_in([records[other] for other in run]) for run in runs for one in run}
-    nights: dict[Fingerprint, dict[str, Verdicts]] = {}
+    def last(self, one: Fingerprint) -> str:
+        """Return the latest run of a series."""
+        return self.records[one][-1].night
 
-    def nights_of(one: Fingerprint) -> dict[str, Verdicts]:
-        if one not in nights and is_young(records[one]):
-            judge_all()  # what the other cells tell counts
-        return nights[one] if one in nights else judge_cell(records[one], rules[one], made[one])[1]
+    def is_current(self, one: Fingerprint) -> bool:
+        """Return whether a series was measured in the latest run: of the suite, or of engines side by side."""
+        return self.last(one) == max(map(self.last, self.ours if one in self.ours else self.fingerprints))
 
-    def judge_all() -> Told:
-        told: dict[Fingerprint, CellVerdict] = {}
-        together: CellVerdict | None = None
-        for run in runs:
-            verdict = judge_suite([records[one] for one in run], rule, [made[one] for one in run])
-            told |= zip(run, verdict.cells, strict=True)
-            nights.update(zip(run, verdict.nights, strict=True))
-            together = verdict.together
-        for one in fingerprints:
-            if one not in told:
-                told[one], nights[one] = judge_cell(records[one], rules[one], made[one])
-        return [told[one] for one in fingerprints], together
+    def _alone(self, one: Fingerprint) -> tuple[CellVerdict, dict[str, Verdicts]]:
+        # Engines side by side are no part of the suite; each is judged as if it were alone.
+        with_it = next((run for run in self.of_a_run if one in run), None)
+        rule = (
+            self.rule.for_each_in([self.records[other] for other in with_it]) if with_it else self.rule.for_each_of(1)
+        )
+        return judge_cell(self.records[one], rule, self.decisions[one])
 
-    if store is None or not history.digest:
-        cells, together = judge_all()
+    @cached_property
+    def _judged(self) -> tuple[dict[Fingerprint, tuple[CellVerdict, dict[str, Verdicts]]], CellVerdict | None]:
+        judged = {one: self._alone(one) for one in self.fingerprints if one not in self.ours}
+        together = None
+        for run in self.of_a_run:
+            said = judge_suite([self.records[one] for one in run], self.rule, [self.decisions[one] for one in run])
+            judged |= zip(run, zip(said.cells, said.verdicts, strict=True), strict=True)
+            together = said.together
+        return judged, together
+
+    def judge(self) -> Told:
+        """Judge the latest run of all of them."""
+        judged, together = self._judged
+        return [judged[one][0] for one in self.fingerprints], together
+
+    def verdicts(self, one: Fingerprint) -> dict[str, Verdicts]:
+        """Return what is said of all runs of a series; of a young one, what the others tell counts."""
+        if "_judged" in vars(self) or is_young(self.records[one]):
+            return self._judged[0][one][1]
+        return self._alone(one)[1]
+
+
+def _suite(protocol: int, cells: _Cells, store: Path | None) -> Suite:
+    if store is None:
+        told, together = cells.judge()
     else:
         # Another NumPy may say another last digit.
-        state = repr((history.digest, protocol, rule, made, np.__version__, sys.version))
-        cells, together = _kept(store, state, len(fingerprints), judge_all)
-    latest, latest_of_ours = (max(map(last, several), default="") for several in (fingerprints, ours))
+        state = repr((cells.digest, protocol, cells.rule, cells.decisions, np.__version__, sys.version))
+        told, together = _kept(store, state, len(cells.fingerprints), cells.judge)
     series = tuple(
-        Series(
-            one,
-            records[one],
-            verdict,
-            partial(nights_of, one),
-            last(one) == (latest_of_ours if one in ours else latest),
-        )
-        for one, verdict in zip(fingerprints, cells, strict=True)
+        Series(one, cells.records[one], verdict, partial(cells.verdicts, one), cells.is_current(one))
+        for one, verdict in zip(cells.fingerprints, told, strict=True)
     )
     return Suite(protocol, series, together)
 

@@ -1,19 +1,19 @@
-"""What is said of the cells of one night together: which have regressed, through which factor.
+"""What is said of the cells of one run together: which have regressed, through which factor.
 
 What is judged
     The speedup of each cell and its five factors, and each of these six again as the mean over all cells: a slower
     engine lowers the engine factor of every cell at once, and shows there before it shows in any of them.
 
 False alarms
-    ``SuiteRule.false_alarms`` is the chance that a night on which nothing changed fails the suite. It is shared out
+    ``SuiteRule.false_alarms`` is the chance that a run on which nothing changed fails the suite. It is shared out
     evenly among all the series, so that it holds however they depend on each other (C. E. Bonferroni's inequality);
     as they do, the true rate is lower.
 
 What is fair to call regressed
     A loss in the speedup or in a factor. Only the factor ``cpu`` cannot tell the program from the machine: the same
-    fit takes more CPU time beside the other ones when a neighbour on the host uses the caches, and nights of that
-    come and go. So a loss that is that factor's alone is `suspect` until it has been there for `MACHINE_NIGHTS`
-    nights, or has been found in two cells.
+    fit takes more CPU time beside the other ones when a neighbour on the host uses the caches, and runs of that
+    come and go. So a loss that is that factor's alone is `suspect` until it has been there for `MACHINE_RUNS`
+    runs, or has been found in two cells.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import compress
-from statistics import NormalDist, median
+from statistics import median
 
 import numpy as np
 
@@ -31,7 +31,11 @@ from ..keep.runs import QUANTITIES, Record
 from ..measure.costs import COST
 from ..measure.factors import FACTORS
 from ..measure.pairs import SPEEDUP
-from .running import DEVIATION, Indices
+from .changepoint import Indices
+from .points import Columns, Point
+from .rule import LEARN, Rule
+from .rule import SuiteRule as SuiteRule
+from .running import DEVIATION
 from .segment import moved
 from .series import judge
 from .verdict import (
@@ -42,21 +46,16 @@ from .verdict import (
     RECOVERED,
     REGRESSED,
     SUSPECT,
-    Columns,
-    Night,
-    Rule,
     Verdict,
+    Verdicts,
 )
-from .verdicts import Verdicts
 
 CPU = "cpu"
 """The factor that a neighbour on the host lowers as well as the program does."""
-FALSE_WARNINGS = 1 / 100
-"""Chance, per night, that something in the suite is suspect although nothing changed."""
-MACHINE_NIGHTS = 3
-"""Nights after which a loss of that factor alone is no longer the machine's."""
+MACHINE_RUNS = 3
+"""Runs after which a loss of that factor alone is no longer the machine's."""
 LEAST_SPREAD = 1e-4
-"""Spread of a cell from night to night, for its weight in the mean of all: no cell counts without bounds."""
+"""Spread of a cell from run to run, for its weight in the mean of all: no cell counts without bounds."""
 
 SPREADS = {SPEEDUP: 0.03, COST: 0.05, **{name: factor.spread for name, factor in FACTORS.items()}}
 """How far the runs of a new cell are taken to lie apart while it is learnt and no other cell tells, as the standard
@@ -69,30 +68,6 @@ Spreads = Mapping[str, Sequence[float]]
 
 URGENCY = (REGRESSED, SUSPECT, RECOVERED, IMPROVED, INCOMPARABLE, OK, LEARNING)
 """All states, those that need attention first."""
-
-
-@dataclass(frozen=True)
-class SuiteRule:
-    """The constants that a user may want to change."""
-
-    false_alarms: float = 1 / 1000
-    """Chance, per night, that the suite fails although nothing changed."""
-    smallest: float = 0.01
-    """A loss of a smaller share of the speedup is no failure."""
-
-    def for_each_of(self, cells: int, costs: int = 0) -> Rule:
-        """Return the rule for each series of a suite with so many cells, and so many costs beside them."""
-        series = len(QUANTITIES) * max(1, cells + (cells > 1)) + costs
-        return Rule(
-            false_alarms=self.false_alarms / series,
-            smallest=self.smallest,
-            suspicious=max(Rule().suspicious, -NormalDist().inv_cdf(FALSE_WARNINGS / series)),
-        )
-
-    def for_each_in(self, cells: Sequence[Sequence[Record]]) -> Rule:
-        """Return the rule for each series of these cells."""
-        costs = sum(records[-1].is_cost for records in cells)
-        return self.for_each_of(len(cells) - costs, costs)
 
 
 @dataclass(frozen=True)
@@ -123,32 +98,32 @@ class CellVerdict:
 
     @property
     def suspicion(self) -> str:
-        """What is so low tonight that the cell should be measured again; empty if nothing is."""
+        """What is so low in this run that the cell should be measured again; empty if nothing is."""
         low = [name for name, verdict in self.by_quantity.items() if verdict.suspicious and not verdict.remeasured]
         return f"{' and '.join(low)} {'is' if len(low) == 1 else 'are'} low" if low else ""
 
 
 @dataclass(frozen=True)
 class SuiteVerdict:
-    """What is said of a night."""
+    """What is said of a run."""
 
     cells: tuple[CellVerdict, ...]
     """One per cell, in their order."""
     together: CellVerdict | None
     """All cells taken as one; ``None`` if there is only one, or none has a history."""
-    nights: tuple[dict[str, Verdicts], ...] = ()
+    verdicts: tuple[dict[str, Verdicts], ...] = ()
     """All verdicts on each cell, by quantity."""
 
 
 def judge_cell(
     records: Sequence[Record], rule: Rule, decisions: Sequence[Decision] = (), others: Spreads | None = None
 ) -> tuple[CellVerdict, dict[str, Verdicts]]:
-    """Judge the latest night of a cell.
+    """Judge the latest run of a cell.
 
     Parameters
     ----------
     records : sequence of Record
-        Its series, the oldest night first, tonight's last; at least one.
+        Its series, the oldest run first, this run's last; at least one.
     rule : Rule
         For each of its quantities.
     decisions : sequence of Decision
@@ -159,16 +134,16 @@ def judge_cell(
     Returns
     -------
     CellVerdict
-        Of the last night, without regard to other cells.
+        Of the last run, without regard to other cells.
     dict of str to Verdicts
-        All nights of each quantity.
+        All runs of each quantity.
     """
     return _judged(Columns.of(records), rule, decisions, records[-1].fingerprint.engine, others or {})
 
 
 def is_young(records: Sequence[Record]) -> bool:
     """Return whether a cell is still learnt, so that what others tell counts."""
-    return len(records) <= Rule().learn
+    return len(records) <= LEARN
 
 
 def _prior(quantity: str, others: Spreads) -> tuple[float, float]:
@@ -180,12 +155,12 @@ def _prior(quantity: str, others: Spreads) -> tuple[float, float]:
 def judge_suite(
     cells: Sequence[Sequence[Record]], rule: SuiteRule, decisions: Sequence[Sequence[Decision]] = ()
 ) -> SuiteVerdict:
-    """Judge the latest night of all cells.
+    """Judge the latest run of all cells.
 
     Parameters
     ----------
     cells : sequence of sequences of Record
-        The series of each cell, the oldest night first, tonight's last.
+        The series of each cell, the oldest run first, this run's last.
     rule : SuiteRule
         For the suite.
     decisions : sequence of sequences of Decision
@@ -206,10 +181,10 @@ def judge_suite(
     verdicts = [verdict for verdict, _ in judged]
     together = None
     if sum(whole) > 1:
-        several = [nights for _, nights in compress(judged, whole)]
-        known = calendar([nights[SPEEDUP] for nights in several])
-        means = {name: pooled([nights[name] for nights in several], known) for name in QUANTITIES}
-        points = {name: nights for name, nights in means.items() if nights}  # a level may be new in all cells but one
+        several = [runs for _, runs in compress(judged, whole)]
+        known = calendar([runs[SPEEDUP] for runs in several])
+        means = {name: pooled([runs[name] for runs in several], known) for name in QUANTITIES}
+        points = {name: runs for name, runs in means.items() if runs}  # a level may be new in all cells but one
         if SPEEDUP in points:
             engines = {records[-1].fingerprint.engine for records in compress(cells, whole)}
             engine = engines.pop() if len(engines) == 1 else "the engine"
@@ -222,7 +197,7 @@ def judge_suite(
     return SuiteVerdict(
         tuple(fair(verdict, widespread=widespread) for verdict in verdicts),
         together and fair(together, widespread=widespread),
-        tuple(nights for _, nights in judged),
+        tuple(runs for _, runs in judged),
     )
 
 
@@ -239,36 +214,37 @@ def fair(verdict: CellVerdict, *, widespread: bool = False) -> CellVerdict:
     failing = {name for name, one in verdict.by_quantity.items() if one.state == REGRESSED}
     if verdict.state != REGRESSED or widespread or verdict.culprit != CPU or failing - {CPU, SPEEDUP}:
         return verdict
-    nights = max(verdict.by_quantity[name].nights for name in failing)
-    if nights >= MACHINE_NIGHTS:
-        return replace(verdict, is_new=verdict.is_new or nights == MACHINE_NIGHTS)
-    reason = f"{verdict.reason}; it may be the machine: seen in one cell, in {nights} of {MACHINE_NIGHTS} runs"
+    runs = max(verdict.by_quantity[name].runs for name in failing)
+    if runs >= MACHINE_RUNS:
+        return replace(verdict, is_new=verdict.is_new or runs == MACHINE_RUNS)
+    reason = f"{verdict.reason}; it may be the machine: seen in one cell, in {runs} of {MACHINE_RUNS} runs"
     return replace(verdict, state=SUSPECT, reason=reason, is_new=False)
 
 
-def _has_new_loss(tonight: Iterable[Verdict]) -> bool:
-    """Return whether a loss was found tonight, and is not one that another quantity showed before."""
-    lost = [verdict for verdict in tonight if verdict.state == REGRESSED]
-    known = [event.found for verdict in lost for event in verdict.events if event.found < verdict.night]
+def _has_new_loss(latest: Iterable[Verdict]) -> bool:
+    """Return whether a loss was found in this run, and is not one that another quantity showed before."""
+    lost = [verdict for verdict in latest if verdict.state == REGRESSED]
+    known = [event.found for verdict in lost for event in verdict.events if event.found < verdict.run]
     return any(verdict.is_new and verdict.events[-1].since > max(known, default="") for verdict in lost)
 
 
-Calendar = tuple[list[tuple[str, str]], list[Indices]]
-"""All nights of several series, each with its machine, in their order; and which of them those of each series are."""
+Calendar = tuple[list[tuple[str, str, int]], list[Indices]]
+"""All runs of several series, in their order; and which of them those of each series are."""
 
 
 def calendar(cells: Sequence[Verdicts]) -> Calendar:
-    """Return all nights of several series."""
-    points = sorted({point for said in cells for point in said.nights.points})
-    number = {point: n for n, point in enumerate(points)}
-    return points, [np.array([number[point] for point in said.nights.points]) for said in cells]
+    """Return all runs of several series."""
+    keys = [list(said.runs.keys()) for said in cells]
+    every = sorted({key for one in keys for key in one})
+    number = {key: n for n, key in enumerate(every)}
+    return every, [np.array([number[key] for key in one]) for one in keys]
 
 
-def pooled(cells: Sequence[Verdicts], known: Calendar | None = None) -> list[Night]:
-    """Return the mean over the cells, night by night.
+def pooled(cells: Sequence[Verdicts], known: Calendar | None = None) -> list[Point]:
+    """Return the mean over the cells, run by run.
 
     Each cell is taken from its median on the present level (its current segment), and counts with the inverse of
-    its variance from night to night. Cells that have no such level yet are left out.
+    its variance from run to run. Cells that have no such level yet are left out.
 
     Parameters
     ----------
@@ -280,13 +256,13 @@ def pooled(cells: Sequence[Verdicts], known: Calendar | None = None) -> list[Nig
     points, places = known or calendar(cells)
     sums, variances, weights, counts = np.zeros((4, len(points)))
     for said, at in zip(cells, places, strict=True):
-        nights = said.nights
-        level = np.flatnonzero((said.segments == said.segments[-1]) & np.isfinite(nights.values))
-        if len(level) <= Rule().learn:
+        runs = said.runs
+        level = np.flatnonzero((said.segments == said.segments[-1]) & np.isfinite(runs.values))
+        if len(level) <= LEARN:
             continue
-        values, codes, ses = nights.values[level], nights.codes[level], np.nan_to_num(nights.ses[level])
+        values, codes, ses = runs.values[level], runs.codes[level], np.nan_to_num(runs.ses[level])
         middle = float(np.median(values))
-        medians = np.zeros(len(nights.machines))
+        medians = np.zeros(len(runs.machines))
         for code in np.unique(codes):
             medians[code] = np.median(values[codes == code])
         spread = max(DEVIATION * float(np.median(np.abs(values - medians[codes]))), LEAST_SPREAD)
@@ -300,58 +276,58 @@ def pooled(cells: Sequence[Verdicts], known: Calendar | None = None) -> list[Nig
     some = np.flatnonzero(counts)
     means, errors = sums[some] / weights[some], np.sqrt(variances[some]) / weights[some]
     return [
-        Night(points[n][0], mean, error, machine=points[n][1])
+        Point(points[n][0], mean, error, machine=points[n][1])
         for n, mean, error in zip(some.tolist(), means.tolist(), errors.tolist(), strict=True)
     ]
 
 
 def _judged(
-    points: Mapping[str, Columns | Sequence[Night]],
+    points: Mapping[str, Columns | Sequence[Point]],
     rule: Rule,
     decisions: Sequence[Decision],
     engine: str,
     others: Spreads,
 ) -> tuple[CellVerdict, dict[str, Verdicts]]:
-    nights = {
+    runs = {
         name: judge(series, replace(rule, prior=_prior(name, others)), decisions) for name, series in points.items()
     }
-    tonight = {name: verdicts[-1] for name, verdicts in nights.items()}
-    state = min((verdict.state for verdict in tonight.values()), key=URGENCY.index)
-    concerned = [name for name in points if tonight[name].state == state]
+    latest = {name: verdicts[-1] for name, verdicts in runs.items()}
+    state = min((verdict.state for verdict in latest.values()), key=URGENCY.index)
+    concerned = [name for name in points if latest[name].state == state]
     factors = [name for name in concerned if name in FACTORS]
     quantity, culprit, shares = concerned[0], None, {}
     if state in (REGRESSED, IMPROVED, RECOVERED, SUSPECT):
         sign = 1.0 if state in (REGRESSED, SUSPECT) else -1.0
-        shares = _shares({name: said.nights for name, said in nights.items()}, tonight[concerned[0]])
+        shares = _shares({name: said.runs for name, said in runs.items()}, latest[concerned[0]])
         # The factors are steadier than the speedup, and each has one cause: the one that lost most leads.
         if factors:
-            culprit = min(factors, key=lambda name: sign * (tonight[name].change or 0.0))
+            culprit = min(factors, key=lambda name: sign * (latest[name].change or 0.0))
             quantity = culprit
         elif shares:
             culprit = min(shares, key=lambda name: sign * shares[name])
     elif SPEEDUP in concerned:
         quantity = SPEEDUP
-    reason = tonight[quantity].reason
+    reason = latest[quantity].reason
     if culprit and state in (REGRESSED, SUSPECT):
-        open_early = f"; {reason}" if state == SUSPECT and tonight[quantity].since else ""
+        open_early = f"; {reason}" if state == SUSPECT and latest[quantity].since else ""
         reason = f"{culprit}: {FACTORS[culprit].cause.format(engine=engine)}{open_early}"
-    is_new = _has_new_loss(tonight.values())
-    return CellVerdict(state, tonight[quantity], quantity, tonight, culprit, shares, reason, is_new), nights
+    is_new = _has_new_loss(latest.values())
+    return CellVerdict(state, latest[quantity], quantity, latest, culprit, shares, reason, is_new), runs
 
 
 def _shares(points: Mapping[str, Columns], verdict: Verdict) -> dict[str, float]:
     """Return by how much the log of each factor changed with the level that `verdict` speaks of."""
-    since = verdict.since or verdict.night
+    since = verdict.since or verdict.run
     changes = {}
     for name in (name for name in FACTORS if name in points):
-        nights = points[name]
+        runs = points[name]
         known = [
-            (night, (nights.machines[code], value))
-            for night, code, value in zip(nights.names, nights.codes.tolist(), nights.values.tolist(), strict=True)
+            (run, (runs.machines[code], value))
+            for run, code, value in zip(runs.names, runs.codes.tolist(), runs.values.tolist(), strict=True)
             if math.isfinite(value)
         ]
-        after = [one for night, one in known if night >= since]
-        before = [one for night, one in known if night < since][-max(1, verdict.compared) :]
+        after = [one for run, one in known if run >= since]
+        before = [one for run, one in known if run < since][-max(1, verdict.compared) :]
         if before and after:  # an older run may not know the factor
             changes[name] = moved(before, after)
     return changes

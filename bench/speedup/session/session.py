@@ -15,7 +15,7 @@ import pytest
 from ..budget.allocation import cost_of, jobs_of
 from ..budget.clock import Plan
 from ..budget.enough import Pacing
-from ..judge.suite import SuiteRule
+from ..judge.rule import SuiteRule
 from ..keep.curves import read_curves
 from ..keep.earlier import Earlier, read_earlier
 from ..measure.cell import Cell, Fingerprint, Subject

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..judge.changes import what_changed
-from ..judge.suite import CellVerdict, SuiteRule, SuiteVerdict, judge_suite
+from ..judge.rule import SuiteRule
+from ..judge.suite import CellVerdict, SuiteVerdict, judge_suite
 from ..judge.verdict import INCOMPARABLE, incomparable
 from ..keep.decisions import Decisions, read_decisions
 from ..keep.index import read_store

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from ..judge.changes import what_changed
 from ..judge.store import Series
-from ..judge.verdict import REGRESSED, SUSPECT, Verdict
+from ..judge.verdict import REGRESSED, SUSPECT, Event, Verdict
 from ..keep.decisions import Decisions
 from ..keep.runs import Record
 from ..measure.pairs import SPEEDUP
@@ -58,9 +58,8 @@ def show_runs(one: Series, decisions: Decisions) -> None:
     quantities = one.records[-1].quantities
     for heading in ("run", *quantities, "state"):
         table.add_column(heading, justify="left" if heading in ("run", "state") else "right", overflow="fold")
-    places = {name: one.nights[name].by_night for name in quantities}
-    for record in one.records:
-        said = {name: one.nights[name].states[places[name][record.night, record.machine]] for name in quantities}
+    for n, record in enumerate(one.records):
+        said = {name: one.verdicts[name].states[n] for name in quantities}
         told = [f"{name} {state}" for name, state in said.items() if state not in ("ok", "learning")]
         table.add_row(
             record.night[:16].replace("T", " "),
@@ -89,7 +88,6 @@ def _figures(record: Record) -> list[str]:
 def as_json(one: Series, decisions: Decisions) -> dict[str, Any]:
     """Return a series and its verdicts as plain numbers and strings."""
     verdict = one.verdict
-    values = {(record.night, record.machine): record.logs for record in one.records}
     return {
         "id": one.fingerprint.id,
         "series": one.name,
@@ -104,8 +102,8 @@ def as_json(one: Series, decisions: Decisions) -> dict[str, Any]:
         ],
         "nights": {
             name: [
-                {"value": math.exp(values[said.night, said.machine][name]), **verdict_as_json(said)}
-                for said in one.nights[name]
+                {"value": math.exp(record.logs[name]), **verdict_as_json(said)}
+                for record, said in zip(one.records, one.verdicts[name], strict=True)
             ]
             for name in one.records[-1].quantities
         },
@@ -115,22 +113,27 @@ def as_json(one: Series, decisions: Decisions) -> dict[str, Any]:
 def verdict_as_json(verdict: Verdict) -> dict[str, Any]:
     """Return a verdict as plain numbers and strings."""
     return {
-        "night": verdict.night,
+        "night": verdict.run,
         "verdict": verdict.state,
         "since": verdict.since,
         "z": None if verdict.z is None else round(verdict.z, 4),
         "change": verdict.change,
         "interval": None if verdict.interval is None else list(verdict.interval),
         "compared": verdict.compared,
-        "nights": verdict.nights,
+        "nights": verdict.runs,
         "noted": verdict.noted,
         "suspicious": verdict.suspicious,
         "remeasured": verdict.remeasured,
         "reason": verdict.reason,
         "machine": verdict.machine,
         "new": verdict.is_new,
-        "events": [dataclasses.asdict(event) for event in verdict.events],
+        "events": [_event_as_json(event) for event in verdict.events],
     }
+
+
+def _event_as_json(event: Event) -> dict[str, Any]:
+    parts = dataclasses.asdict(event)
+    return {"nights" if name == "runs" else name: part for name, part in parts.items()}  # as it was first called
 
 
 def _console() -> Console:

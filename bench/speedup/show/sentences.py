@@ -70,7 +70,7 @@ def machines_of(one: Series) -> list[str]:
     counts = Counter(one.records.machines)
     if len(counts) < 2:
         return []
-    offsets = one.nights[quantity].offsets
+    offsets = one.verdicts[quantity].offsets
     return [
         f"{machine}: {plural(count, 'run')}"
         + (f", {quantity} {share_of(offsets[machine], quantity)}" if machine in offsets else "")
@@ -98,7 +98,7 @@ def sentence(verdict: CellVerdict) -> str:
     leading = verdict.leading
     text = f"{verdict.state}, {verdict.quantity} {change_since(leading, verdict.quantity)}"
     if leading.since:
-        text += f" ({plural(leading.nights, 'run')} against {leading.compared})"
+        text += f" ({plural(leading.runs, 'run')} against {leading.compared})"
     text += _events(leading, verdict.quantity)
     if verdict.reason and verdict.culprit and verdict.state in (REGRESSED, SUSPECT):
         text += f"; {verdict.reason}"

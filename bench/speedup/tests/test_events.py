@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from bench.speedup.judge.levels import is_of_several
+from bench.speedup.judge.points import Columns, Point
 from bench.speedup.judge.segment import Segment
 from bench.speedup.judge.series import judge
-from bench.speedup.judge.verdict import LEARNING, OK, RECOVERED, REGRESSED, SUSPECT, Columns, Night, Verdict
-from bench.speedup.judge.verdicts import Verdicts
+from bench.speedup.judge.verdict import LEARNING, OK, RECOVERED, REGRESSED, SUSPECT, Verdict, Verdicts
 from bench.speedup.keep.decisions import ACCEPT, DISMISS, Decision
 
 pytestmark = pytest.mark.promise("fair and true: each loss is an event of its own, and stays open until it is over")
@@ -37,7 +37,7 @@ def levels(*steps: tuple[int, float]) -> list[float]:
 
 
 def said(values: list[float], *decisions: Decision) -> Verdicts:
-    return judge([Night(f"{t:04}", value) for t, value in enumerate(values)], decisions=decisions)
+    return judge([Point(f"{t:04}", value) for t, value in enumerate(values)], decisions=decisions)
 
 
 def holds(verdict: Verdict, share: float) -> bool:
@@ -106,7 +106,7 @@ def test_a_note_keeps_its_date() -> None:
     found = said(nights((100, 0.993), sd=0.002))
     noted = [verdict for verdict in found if verdict.noted]
     assert len(noted) > 3
-    assert len({verdict.since for verdict in noted if int(verdict.night) > 100}) == 1
+    assert len({verdict.since for verdict in noted if int(verdict.run) > 100}) == 1
 
 
 def test_a_loss_while_it_learns_stays_open_and_is_no_failure() -> None:
@@ -118,7 +118,7 @@ def test_a_loss_while_it_learns_stays_open_and_is_no_failure() -> None:
     for verdict in found[7:]:
         (event,) = verdict.events
         assert (verdict.since, event.since, verdict.compared) == ("0005", "0005", 5)
-        assert verdict.nights == event.nights == int(verdict.night) - 4
+        assert verdict.runs == event.runs == int(verdict.run) - 4
         assert holds(verdict, 0.9)
     accepted = said(nights((5, 0.9), count=60), Decision(ACCEPT, "0005", "0010"))
     assert accepted.states == [LEARNING] * 15 + [OK] * 45
@@ -176,8 +176,8 @@ def test_a_partly_mended_loss_is_told_with_the_date_and_count_of_the_present_lev
     assert back <= 72
     for t in range(back, NIGHTS):
         (event,) = found[t].events
-        assert (found[t].state, found[t].since, found[t].nights) == (REGRESSED, "0070", t - 69)
-        assert (event.since, event.nights, event.found) == ("0070", t - 69, found[69].events[0].found)
+        assert (found[t].state, found[t].since, found[t].runs) == (REGRESSED, "0070", t - 69)
+        assert (event.since, event.runs, event.found) == ("0070", t - 69, found[69].events[0].found)
         assert holds(found[t], 0.90)
 
 
@@ -190,7 +190,7 @@ def test_a_rise_above_the_old_level_is_no_recovery() -> None:
 
 
 def level(values: list[float]) -> Segment:
-    runs = Columns([Night(f"{t:04}", value) for t, value in enumerate(values)])
+    runs = Columns([Point(f"{t:04}", value) for t, value in enumerate(values)])
     found = Segment(runs, learn=10)
     for t in range(10):
         found.add(t)
@@ -208,7 +208,7 @@ def test_a_change_needs_a_second_run_that_says_so(further: tuple[float, ...], se
 
 def test_what_is_said_is_of_the_present_level() -> None:
     found = said(levels((50, 0.95), (100, 0.76)))
-    assert (found[149].since, found[149].nights, found[149].compared) == ("0100", 50, 50)
+    assert (found[149].since, found[149].runs, found[149].compared) == ("0100", 50, 50)
     mended = said(levels((50, 0.5), (80, 0.9)))
     assert mended[149].since in ("0079", "0080", "0081")
     assert holds(mended[149], 0.9)

@@ -11,10 +11,10 @@ import pytest
 from bench.evidence import fleets
 from bench.speedup.judge import fleet
 from bench.speedup.judge.fleet import Kinds, Sums
+from bench.speedup.judge.points import Point
 from bench.speedup.judge.replay import read_csv
 from bench.speedup.judge.series import judge
-from bench.speedup.judge.verdict import IMPROVED, INCOMPARABLE, OK, RECOVERED, REGRESSED, SUSPECT, Night
-from bench.speedup.judge.verdicts import Verdicts
+from bench.speedup.judge.verdict import IMPROVED, INCOMPARABLE, OK, RECOVERED, REGRESSED, SUSPECT, Verdicts
 
 
 def sums(values: np.ndarray, machines: np.ndarray, count: int) -> Sums:
@@ -61,7 +61,7 @@ def on(machines: list[str], *steps: tuple[int, float], sd: float = 0.01, seed: i
     values = np.random.default_rng(seed).normal(0.0, sd, len(machines)) + [OFFSETS[name] for name in machines]
     for at, share in steps:
         values[at:] += math.log(share)
-    return judge([Night(f"{t:04}", float(x), machine=machines[t]) for t, x in enumerate(values)])
+    return judge([Point(f"{t:04}", float(x), machine=machines[t]) for t, x in enumerate(values)])
 
 
 def mix(nights: int) -> list[str]:
@@ -128,23 +128,22 @@ def test_a_noisy_machine_does_not_drown_the_others() -> None:
     values = [
         float(rng.normal(0.0, 0.05 if t % 4 == 0 else 0.005)) + (math.log(0.97) if t >= 60 else 0) for t in range(76)
     ]
-    found = judge([Night(f"{t:04}", x, machine="noisy" if t % 4 == 0 else "calm") for t, x in enumerate(values)])
+    found = judge([Point(f"{t:04}", x, machine="noisy" if t % 4 == 0 else "calm") for t, x in enumerate(values)])
     assert REGRESSED in found.states[60:68]
     assert REGRESSED not in found.states[:60]
 
 
 def test_two_machines_on_one_night_are_two_points() -> None:
     values = np.random.default_rng(1).normal(0.0, 0.01, 60)
-    found = judge([Night(f"{t // 2:04}", float(x), machine="ab"[t % 2]) for t, x in enumerate(values)])
+    found = judge([Point(f"{t // 2:04}", float(x), machine="ab"[t % 2]) for t, x in enumerate(values)])
     assert len(found) == 60
-    assert found.by_night["0029", "b"] == 59
     assert [verdict.machine for verdict in found[-2:]] == ["a", "b"]
 
 
 def test_what_is_said_of_a_night_looks_at_no_later_one() -> None:
     values = np.random.default_rng(5).normal(0.0, 0.01, 90)
     values[60:] -= 0.04
-    nights = [Night(f"{t:04}", float(x), machine=MIX[t * 5 % 6]) for t, x in enumerate(values)]
+    nights = [Point(f"{t:04}", float(x), machine=MIX[t * 5 % 6]) for t, x in enumerate(values)]
     whole = judge(nights)
     for t in (12, 40, 61, 63, 75, 90):
         assert judge(nights[:t])[-1] == whole[t - 1]
@@ -162,14 +161,14 @@ def test_one_series_finds_sooner_what_one_for_each_machine_finds_late(setting: f
 def test_replay_knows_machines(tmp_path: Path) -> None:
     file = tmp_path / "x.csv"
     file.write_text("night,log_speedup,se,machine\n1,0.5,,a\n1,0.6,,b\n2,0.5,0.1,\n")
-    assert [(night.night, night.machine) for night in read_csv(file)] == [("1", "a"), ("1", "b"), ("2", "")]
+    assert [(point.run, point.machine) for point in read_csv(file)] == [("1", "a"), ("1", "b"), ("2", "")]
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_a_loss_on_one_of_two_machines_is_an_event_of_that_machine(seed: int) -> None:
     values = np.random.default_rng(seed).normal(0.0, 0.01, 120) + np.tile([0.0, -0.03], 60)
     values[61::2] += math.log(0.8)
-    nights = [Night(f"{t:04}", float(x), machine="ab"[t % 2]) for t, x in enumerate(values)]
+    nights = [Point(f"{t:04}", float(x), machine="ab"[t % 2]) for t, x in enumerate(values)]
     found = judge(nights)
     first = found.states.index(REGRESSED)
     assert 63 <= first < 91
@@ -188,7 +187,7 @@ def test_a_loss_on_one_of_two_machines_is_found_as_soon_as_if_it_were_alone() ->
     for seed in range(6):
         values = np.random.default_rng(seed).normal(0.0, 0.01, 120) + np.tile([0.0, -0.03], 60)
         values[61::2] += math.log(0.8)
-        nights = [Night(f"{t:04}", float(x), machine="ab"[t % 2]) for t, x in enumerate(values)]
+        nights = [Point(f"{t:04}", float(x), machine="ab"[t % 2]) for t, x in enumerate(values)]
         found, alone = judge(nights), judge(nights[1::2]).states.index(REGRESSED)
         first = found.states.index(REGRESSED)
         assert abs(first - 2 * alone - 1) <= 2

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bench.speedup.judge.verdict import Columns, Night
+from bench.speedup.judge.points import Columns, Point
 from bench.speedup.keep.earlier import _quantities
 from bench.speedup.keep.runs import History, read_history, stored_files
 from bench.speedup.measure.cell import Fingerprint
@@ -40,16 +40,20 @@ def history(tmp_path: Path, *runs: dict[str, Any]) -> History:
     return read_history(stored_files(tmp_path))
 
 
-def series(read: History, quantity: str = "speedup") -> list[Night]:
+def series(read: History, quantity: str = "speedup") -> list[Point]:
     records = read.of(HERE)
-    return list(Columns.of(records)[quantity].nights) if records else []
+    if not records:
+        return []
+    runs = Columns.of(records)[quantity]
+    figures = zip(runs.names, runs.values.tolist(), runs.ses.tolist(), strict=True)
+    return [Point(name, value, None if math.isnan(se) else se) for name, value, se in figures]
 
 
 def test_a_series_is_in_the_order_of_its_nights(tmp_path: Path) -> None:
     read = history(tmp_path, run("2026-01-03", 1.7), run("2026-01-01", 1.9), run("2026-01-02", 1.8))
-    assert [night.night for night in series(read)] == ["2026-01-01", "2026-01-02", "2026-01-03"]
-    assert [night.value for night in series(read)] == [math.log(1.9), math.log(1.8), math.log(1.7)]
-    assert {(night.value, night.se) for night in series(read, "engine")} == {(math.log(0.9), 0.01)}
+    assert [point.run for point in series(read)] == ["2026-01-01", "2026-01-02", "2026-01-03"]
+    assert [point.value for point in series(read)] == [math.log(1.9), math.log(1.8), math.log(1.7)]
+    assert {(point.value, point.se) for point in series(read, "engine")} == {(math.log(0.9), 0.01)}
     assert (read.records[0].sequential_s, read.records[0].parallel_s) == (3.0, 1.5)
     assert read.problems == ()
 

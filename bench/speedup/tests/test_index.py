@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
+from bench.speedup.judge.rule import SuiteRule
 from bench.speedup.judge.store import suites
-from bench.speedup.judge.suite import SuiteRule, judge_suite
+from bench.speedup.judge.suite import judge_suite
 from bench.speedup.keep import index
 from bench.speedup.keep.decisions import ACCEPT, decide, read_decisions
 from bench.speedup.keep.index import Index, read_store
@@ -168,7 +169,7 @@ def test_what_was_said_is_kept_and_is_what_judging_says(judged: tuple[Path, list
         (kept,) = suites(history, decisions, SuiteRule(), store)
         (anew,) = suites(history, decisions, SuiteRule())
         assert kept == anew
-        assert [one.nights for one in kept.series] == [one.nights for one in anew.series]
+        assert [one.verdicts for one in kept.series] == [one.verdicts for one in anew.series]
     assert {one.verdict.state for one in anew.series} == {"regressed", "ok"}
     assert any(one.verdict.leading.events for one in anew.series)
     assert calls == [2, 2, 2, 2]  # the first time, and each time without the store

@@ -16,9 +16,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bench.speedup.judge import series
+from bench.speedup.judge.points import Columns, Point
+from bench.speedup.judge.rule import Rule
 from bench.speedup.judge.series import judge
-from bench.speedup.judge.verdict import OK, REGRESSED, SUSPECT, Columns, Night, Rule, Verdict
-from bench.speedup.judge.verdicts import Verdicts
+from bench.speedup.judge.verdict import OK, REGRESSED, SUSPECT, Verdict, Verdicts
 
 MOST_RUNS = 48
 LOSSES = (0.5, 0.8, 0.9, 0.95, 0.97, 1.03, 1.1, 1.36)
@@ -37,7 +38,7 @@ anything = settings(
 class Made:
     """A history, and what it was made of."""
 
-    nights: list[Night]
+    nights: list[Point]
     sd: float
 
     def __repr__(self) -> str:
@@ -66,7 +67,7 @@ def histories(draw: st.DrawFn, most_machines: int = 3) -> Made:
     se = draw(st.sampled_from((None, sd / 2)))
     return Made(
         [
-            Night(
+            Point(
                 f"{t:04}",
                 float(value),
                 se,
@@ -90,18 +91,18 @@ def told(said: Iterable[Verdict], *, name: Callable[[str], str] = str) -> list[t
     """Return all that is said of each run, but for figures that have a unit, and levels, which are told afterwards."""
     return [
         (
-            one.night,
+            one.run,
             one.state,
             one.since,
             one.compared,
-            one.nights,
+            one.runs,
             one.noted,
             one.suspicious,
             one.remeasured,
             one.is_new,
             name(one.machine),
             [
-                (event.since, event.found, event.nights, sorted(map(name, event.machines)), round(event.share, 9))
+                (event.since, event.found, event.runs, sorted(map(name, event.machines)), round(event.share, 9))
                 for event in one.events
             ],
         )
@@ -119,7 +120,7 @@ def figures(said: Iterable[Verdict], unit: float = 1.0) -> list[float]:
     return [figure / unit for figure in found]
 
 
-def moved(nights: Sequence[Night], by: float) -> list[Night]:
+def moved(nights: Sequence[Point], by: float) -> list[Point]:
     return [
         replace(one, value=one.value + by, remeasured=None if one.remeasured is None else one.remeasured + by)
         for one in nights
@@ -174,7 +175,7 @@ def test_names_and_order_of_machines_change_nothing(made: Made, order: list[int]
 @given(histories(), st.floats(-0.5, 0.5))
 def test_a_run_on_an_unknown_machine_changes_nothing_before_it_and_is_no_failure(made: Made, off: float) -> None:
     said = judge(made.nights)
-    more = judge([*made.nights, Night("9999", off, machine="never seen")])
+    more = judge([*made.nights, Point("9999", off, machine="never seen")])
     assert more.states[:-1] == said.states
     for t in range(len(said) - 1, 0, -5):
         assert told([more[t]]) == told([said[t]])
@@ -216,7 +217,7 @@ def test_one_machine_under_two_labels_loses_the_same(seed: int, at: int, sd: flo
     values[at:] += math.log(share)
     rule = Rule(false_alarms=1e-6)  # none by chance
     alone, two = (
-        judge([Night(f"{t:04}", float(value), machine="ab"[t % labels]) for t, value in enumerate(values)], rule)
+        judge([Point(f"{t:04}", float(value), machine="ab"[t % labels]) for t, value in enumerate(values)], rule)
         for labels in (1, 2)
     )
     for said in (alone, two):

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bench.__main__ import main
-from bench.speedup.judge.suite import SuiteRule
+from bench.speedup.judge.rule import SuiteRule
 from bench.speedup.keep.decisions import Decisions
 from bench.speedup.keep.runs import read_history, stored_files
 from bench.speedup.show.report import content

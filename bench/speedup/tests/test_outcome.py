@@ -26,7 +26,7 @@ CHANGE, MARGIN = math.log(0.987), 0.002
 def verdict(state: str, since: str | None = None, quantity: str = "engine") -> CellVerdict:
     change = CHANGE if state in (REGRESSED, SUSPECT) else 0.001
     interval = None if state == LEARNING else (change - MARGIN, change + MARGIN)
-    leading = Verdict("2026-11-24", state, since, change, interval, compared=4, nights=3, reason="4 of 10 earlier runs")
+    leading = Verdict("2026-11-24", state, since, change, interval, compared=4, runs=3, reason="4 of 10 earlier runs")
     culprit = quantity if state in (REGRESSED, SUSPECT) else None
     return CellVerdict(
         state,

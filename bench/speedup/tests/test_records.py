@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from bench.speedup.judge.changes import what_changed
+from bench.speedup.judge.points import Columns
+from bench.speedup.judge.rule import SuiteRule
 from bench.speedup.judge.store import suites
-from bench.speedup.judge.suite import SuiteRule
-from bench.speedup.judge.verdict import Columns, Night, in_order
 from bench.speedup.keep import index, records
 from bench.speedup.keep.decisions import Decisions
 from bench.speedup.keep.index import read_store
@@ -51,16 +51,12 @@ def test_what_is_put_in_comes_out() -> None:
     assert found.column("sequential_s").tolist() == [one.sequential_s for one in several]
 
 
-def test_a_run_that_was_saved_twice_is_one_night() -> None:
+def test_two_runs_of_one_date_are_two_runs() -> None:
     first, other = WHOLE, replace(WHOLE, logs={name: log + 0.1 for name, log in WHOLE.logs.items()}, again_logs=None)
-    (night,) = Columns.of([first, other])["engine"].nights
-    values = first.logs["engine"], other.logs["engine"]
-    (expected,) = in_order(
-        Night(first.night, value, first.log_ses["engine"], again, None, first.machine)
-        for value, again in zip(values, (0.5, None), strict=True)
-    )
-    assert night == expected
-    assert night.value == pytest.approx(sum(values) / 2)
+    runs = Columns.of([first, other])["engine"]
+    assert runs.values.tolist() == [first.logs["engine"], other.logs["engine"]]
+    assert runs.names == [WHOLE.night] * 2
+    assert list(runs.keys()) == [(WHOLE.night, WHOLE.machine, 0), (WHOLE.night, WHOLE.machine, 1)]
 
 
 @pytest.fixture

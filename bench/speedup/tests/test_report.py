@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from bench.__main__ import main
-from bench.speedup.judge.suite import SuiteRule
+from bench.speedup.judge.rule import SuiteRule
 from bench.speedup.keep.curves import Curve, keep, read_curves
 from bench.speedup.keep.decisions import Decisions, Entry
 from bench.speedup.keep.records import Record, Records

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from bench.speedup.judge.changes import Change, what_changed
-from bench.speedup.judge.suite import CellVerdict, SuiteRule, fair, judge_cell, judge_suite
+from bench.speedup.judge.rule import SuiteRule
+from bench.speedup.judge.suite import CellVerdict, fair, judge_cell, judge_suite
 from bench.speedup.judge.verdict import IMPROVED, LEARNING, OK, REGRESSED, SUSPECT, Verdict
 from bench.speedup.keep.git import commits_between
 from bench.speedup.keep.runs import QUANTITIES, Record

@@ -9,27 +9,18 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from bench.speedup.judge.points import Point
+from bench.speedup.judge.rule import Rule
 from bench.speedup.judge.segment import Outlook, Segment
 from bench.speedup.judge.series import judge
-from bench.speedup.judge.verdict import (
-    IMPROVED,
-    LEARNING,
-    OK,
-    RECOVERED,
-    REGRESSED,
-    SUSPECT,
-    Night,
-    Rule,
-    Verdict,
-    in_order,
-)
+from bench.speedup.judge.verdict import IMPROVED, LEARNING, OK, RECOVERED, REGRESSED, SUSPECT, Verdict
 from bench.speedup.keep.decisions import ACCEPT, DISMISS, Decision
 
 
-def series(values: Sequence[float], se: float | None = 0.004, again: Sequence[float | None] = ()) -> list[Night]:
+def series(values: Sequence[float], se: float | None = 0.004, again: Sequence[float | None] = ()) -> list[Point]:
     second: list[float | None] = [*again, *([None] * (len(values) - len(again)))]
     return [
-        Night(f"2026-{number:04}", float(value), se, other, se if other is not None else None)
+        Point(f"2026-{number:04}", float(value), se, other, se if other is not None else None)
         for number, (value, other) in enumerate(zip(values, second, strict=True))
     ]
 
@@ -154,9 +145,9 @@ def test_losses_in_small_steps_are_found_against_the_old_level() -> None:
 def test_an_improvement_is_told_once_and_counts_after_ten_runs() -> None:
     found = judge(series([*noise(40), *(value + 0.05 for value in noise(30, seed=2))]))
     (improved,) = (verdict for verdict in found if verdict.state == IMPROVED)
-    t = int(improved.night[5:])
+    t = int(improved.run[5:])
     assert 41 <= t <= 44
-    assert (improved.since, improved.compared, improved.nights) == ("2026-0040", 40, t - 39)
+    assert (improved.since, improved.compared, improved.runs) == ("2026-0040", 40, t - 39)
     assert improved.change == pytest.approx(0.05, abs=0.015)
     assert improved.interval is not None
     assert improved.interval[0] < 0.05 < improved.interval[1]
@@ -235,22 +226,14 @@ def test_a_night_without_a_figure_changes_nothing() -> None:
     assert broken[-1].since == broken[-2].since
 
 
-def test_runs_of_a_store_are_put_in_order_and_saved_twice_count_once() -> None:
-    nights = series(noise(20))
-    shuffled = [nights[i] for i in np.random.default_rng(0).permutation(20)]
-    assert in_order([*shuffled, nights[3], nights[7]]) == nights
-    assert [night.night for night in in_order([Night("10", 1.0), Night("9", 2.0)])] == ["9", "10"]
-    assert in_order([Night("a", 1.0), Night("a", 3.0), Night("a", math.nan)])[0].value == 2.0
-
-
 def test_the_order_of_runs_is_that_in_which_they_are_given() -> None:
     values = [*noise(30), *(value - 0.1 for value in noise(30, seed=2))]
     names = [f"{(t * 7 + 1) % 28 + 1:02}.{t // 28 + 1:02}.2026" for t in range(60)]
-    found = judge([Night(name, value) for name, value in zip(names, values, strict=True)])
+    found = judge([Point(name, value) for name, value in zip(names, values, strict=True)])
     assert REGRESSED in found.states[30:33]
     assert set(found.states[33:]) == {REGRESSED}
     assert found[-1].since == names[30]
-    twice = judge([Night("x", value) for value in values])
+    twice = judge([Point("x", value) for value in values])
     assert twice.states == found.states
 
 
@@ -339,7 +322,7 @@ def test_the_work_is_in_proportion_to_the_runs(machines: int, share: float) -> N
         values[60:] += math.log(share)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Segment, "look", counted)
-            found = judge([Night(f"{t:04}", float(x), machine=str(t % machines)) for t, x in enumerate(values)])
+            found = judge([Point(f"{t:04}", float(x), machine=str(t % machines)) for t, x in enumerate(values)])
         assert (found.states[-1] == REGRESSED) == (share < 1)
         return seen
 

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from ..judge.store import Series, suites
-from ..judge.suite import SuiteRule
+from ..judge.rule import SuiteRule
 from ..judge.verdict import REGRESSED, SUSPECT
 from ..judge.versus import NARROW, UNDECIDED, Difference, Finding, Limits, Visit, compare, find
 from ..keep import settled as kept

@@ -248,7 +248,7 @@ def _cell(one: Series, machine: str, decisions: Decisions, reader: Blocks, root:
     if verdict.leading.since and verdict.state in TOLD:
         change = what_changed(one.records, verdict.leading.since, verdict.leading.compared)
         lines = circumstances(change, fingerprint.engine, root) if change else []
-    offsets = one.nights[verdict.quantity].offsets
+    offsets = one.verdicts[verdict.quantity].offsets
     latest = [run.logs[verdict.quantity] - offsets.get(run.machine, 0.0) for run in one.records[-SPARK_NIGHTS:]]
     points = spark(latest, verdict.quantity)
     return Cell(

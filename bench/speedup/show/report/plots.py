@@ -12,8 +12,7 @@ from itertools import pairwise
 from typing import Any
 
 from ...judge.store import Series, Suite
-from ...judge.verdict import IMPROVED, LEARNING, RECOVERED, REGRESSED, Verdict
-from ...judge.verdicts import Verdicts
+from ...judge.verdict import IMPROVED, LEARNING, RECOVERED, REGRESSED, Verdict, Verdicts
 from ...keep.curves import Curve
 from ...keep.decisions import Entry
 from ...keep.runs import Record
@@ -94,7 +93,7 @@ def nights(one: Series, made: Sequence[Entry]) -> dict[str, Any]:
     dates = one.records.nights
     by_night = {night: number for number, night in enumerate(dates)}
     events = [""] * len(dates)
-    for verdicts in one.nights.values():
+    for verdicts in one.verdicts.values():
         for state, since in _found(verdicts):
             if since in by_night:
                 events[by_night[since]] = state
@@ -107,7 +106,7 @@ def nights(one: Series, made: Sequence[Entry]) -> dict[str, Any]:
     shown = _shown(events)
     records = [one.records[n] for n in shown]
     machines = list(dict.fromkeys(one.records.machines))
-    quantities = {name: _quantity(one, name, records) for name in records[-1].quantities}
+    quantities = {name: _quantity(one, name, shown) for name in records[-1].quantities}
     return {
         "machines": machines,
         "machine": [machines.index(record.machine) for record in records],
@@ -151,14 +150,13 @@ def _versions(records: Sequence[Record]) -> list[str]:
     return found
 
 
-def _quantity(one: Series, name: str, records: Sequence[Record]) -> Columns:
-    said = one.nights[name]
-    places = said.by_night
+def _quantity(one: Series, name: str, shown: Sequence[int]) -> Columns:
+    said = one.verdicts[name]
     columns: Columns = {key: [] for key in ("value", "low", "high", "band_low", "band_high", "state", "offset")}
     band: tuple[float, float] | None = None
     segment = 0
-    for record in records:
-        verdict = said[places[record.night, record.machine]]
+    for n in shown:
+        record, verdict = one.records[n], said[n]
         offset = said.offsets.get(record.machine, 0.0)
         if verdict.segment != segment:
             band, segment = None, verdict.segment

@@ -1,0 +1,77 @@
+"""The constants that a user may want to change, and all chances of an error: of a suite, and of each series of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+from ..keep.records import QUANTITIES, Record
+
+OF_A_SUITE = 1 / 1000
+"""Chance, per run, that a suite on which nothing changed is called regressed (`--speedup-false-alarms`)."""
+OF_ONE_SERIES = 1 / 2000
+"""The same of a series that is judged by itself (`replay`)."""
+WARNINGS_OF_A_SUITE = 1 / 100
+"""Chance, per run, that something in a suite on which nothing changed is suspect."""
+OF_A_ROW = 1 / 2000
+"""Chance at most, per run, of the suspect runs in a row that are a loss by themselves, if runs are as often suspect as
+they were before."""
+SMALLEST = 0.01
+"""A loss of a smaller share of the speedup is no failure, however sure it is (`--speedup-smallest`)."""
+LEARN = 10
+"""Runs on a level before anything is judged."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """The constants of the rule that a user may want to change."""
+
+    learn: int = LEARN
+    """Runs in a segment before anything is judged, and runs before a change at least."""
+    false_alarms: float = OF_ONE_SERIES
+    """Chance, per run, that a series on which nothing changed is called regressed."""
+    smallest: float = SMALLEST
+    """A loss of a smaller share of the speedup is no failure, however sure it is."""
+    suspicious: float = 3.0
+    """Normal deviate beyond which this run alone is suspect, and measured again."""
+    confirmed: float = 2.5
+    """The same for the second measurement."""
+    prior: tuple[float, float] = (0.03**2, 6.0)
+    """Variance of a run of a new series, and the degrees of freedom that it counts for while the series is learnt: in
+    bench/evidence speedups differ from run to run by 1 to 4 %."""
+
+    @property
+    def least(self) -> float:
+        """`smallest` as a log."""
+        return -math.log1p(-self.smallest)
+
+    @property
+    def warnings(self) -> float:
+        """Chance, per run, that a series on which nothing changed is suspect."""
+        return NormalDist().cdf(-self.suspicious)
+
+
+@dataclass(frozen=True)
+class SuiteRule:
+    """The constants that a user may want to change."""
+
+    false_alarms: float = OF_A_SUITE
+    """Chance, per run, that the suite fails although nothing changed."""
+    smallest: float = SMALLEST
+    """A loss of a smaller share of the speedup is no failure."""
+
+    def for_each_of(self, cells: int, costs: int = 0) -> Rule:
+        """Return the rule for each series of a suite with so many cells, and so many costs beside them."""
+        series = len(QUANTITIES) * max(1, cells + (cells > 1)) + costs
+        return Rule(
+            false_alarms=self.false_alarms / series,
+            smallest=self.smallest,
+            suspicious=max(Rule().suspicious, -NormalDist().inv_cdf(WARNINGS_OF_A_SUITE / series)),
+        )
+
+    def for_each_in(self, cells: Sequence[Sequence[Record]]) -> Rule:
+        """Return the rule for each series of these cells."""
+        costs = sum(records[-1].is_cost for records in cells)
+        return self.for_each_of(len(cells) - costs, costs)
