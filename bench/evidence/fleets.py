@@ -6,17 +6,15 @@ comes after `BEFORE` nights. Beside it, what a series of its own for each kind f
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
-from itertools import pairwise, product
+from functools import partial
+from itertools import product
 
 import numpy as np
 
-from bench.evidence.tools import log_drop
-from bench.speedup.judge.points import Point
-from bench.speedup.judge.series import judge
-from bench.speedup.judge.verdict import REGRESSED
+from bench.evidence.tables import Table, Values, rare, share
+from bench.evidence.tools import ALONE, OURS, Ask, History, log_drop
+from bench.speedup.judge.rule import LEARN
 
 BEFORE, AFTER = 60, 30
 WITHIN = (1, 2, 3, 7, 14, 30)
@@ -51,67 +49,34 @@ ENGINE = Setting("4, skewed", 0.003, 0.002, 0.015)
 SPEEDUP = Setting("4, skewed", 0.02, 0.023, 0.05)
 
 
-def make(setting: Setting, nights: int, rng: np.random.Generator, since: int | None = None) -> list[Point]:
-    """Return one made history; from night `since` on it has lost the drop."""
+def make(setting: Setting, runs: int, rng: np.random.Generator, since: int | None = None) -> History:
+    """Return one made history; from run `since` on it has lost the drop."""
     shares = SHARES[setting.fleet]
-    machines = rng.choice(len(shares), nights, p=shares)
+    machines = rng.choice(len(shares), runs, p=shares)
     offsets = rng.normal(0.0, setting.offset_sd, len(shares))
-    values = setting.level + offsets[machines] + rng.normal(0.0, setting.night_sd, nights)
+    logs = setting.level + offsets[machines] + rng.normal(0.0, setting.night_sd, runs)
     if since is not None:
-        values[since:] += log_drop(setting.drop)
-    return [
-        Point(f"{t:04}", float(value), machine=f"kind {machine}")
-        for t, (value, machine) in enumerate(zip(values, machines, strict=True))
-    ]
+        logs[since:] += log_drop(setting.drop)
+    return History(logs, machines=machines)
 
 
-def by_kind(nights: Sequence[Point]) -> list[str]:
-    """Return the states of a history in which every kind of machine has a series of its own."""
-    states: dict[str, str] = {}
-    for machine in {night.machine for night in nights}:
-        own = [replace(night, machine="") for night in nights if night.machine == machine]
-        said = judge(own)
-        states |= dict(zip(said.runs.names, said.states, strict=True))
-    return [states[night.run] for night in nights]
+def measured(setting: Setting, ask: Ask, level: float, seed: int) -> Values:
+    """Return how often a history without a drop fails, and whether a drop in another one is found within `WITHIN`."""
+    setting = replace(setting, level=level)
+    quiet = ask(make(setting, QUIET, np.random.default_rng(seed)))
+    lost = ask(make(setting, BEFORE + AFTER, np.random.default_rng(seed), BEFORE))
+    return [quiet.false(LEARN, QUIET), *(lost.found(BEFORE, BEFORE + n) for n in WITHIN)]
 
 
-def delays(setting: Setting, seed: int) -> tuple[int, int]:
-    """Return after how many nights a drop is found, by one series and by one for each kind; `AFTER` + 1 if not."""
-    rng = np.random.default_rng(seed)
-    nights = make(setting, BEFORE + AFTER, rng, BEFORE)
-    found = []
-    for states in (judge(nights).states, by_kind(nights)):
-        after = states[BEFORE:]
-        found.append(
-            after.index(REGRESSED) + 1 if REGRESSED in after and states[BEFORE - 1] != REGRESSED else AFTER + 1
-        )
-    return found[0], found[1]
-
-
-def false_failures(setting: Setting, seed: int) -> int:
-    """Return how often a history without a drop fails."""
-    states = judge(make(setting, QUIET, np.random.default_rng(seed))).states
-    return sum(now == REGRESSED != then for then, now in pairwise(states))
-
-
-def report(histories: int, seed: int, processes: int | None, level: float = 0.0) -> Iterator[str]:
-    """Return the tables as lines of Markdown."""
-    settings = [ENGINE, SPEEDUP]
-    settings += [Setting(fleet, sd, 0.01, 0.03) for fleet, sd in product(SHARES, OFFSETS)]
-    settings = [replace(setting, level=level) for setting in settings]
-    yield (
-        "| fleet | kinds differ by | nights by | false failures per 100 nights | drop | | "
-        + " | ".join(f"≤ {n}" for n in WITHIN)
-        + " |"
-    )
-    yield "| --- | --- | --- | --- | --- " + "| --- " * (len(WITHIN) + 1) + "|"
-    with ProcessPoolExecutor(processes) as pool:
-        for setting in settings:
-            seeds = range(seed, seed + histories)
-            found = list(pool.map(delays, [setting] * histories, seeds, chunksize=16))
-            false = sum(pool.map(false_failures, [setting] * histories, seeds, chunksize=4))
-            start = f"| {setting.fleet} | {setting.offset_sd:.1%} | {setting.night_sd:.1%} "
-            for place, what in enumerate(("one series", "by kind")):
-                shares = " | ".join(f"{sum(one[place] <= n for one in found) / histories:.0%}" for n in WITHIN)
-                rate = f"{100 * false / (histories * (QUIET - 10)):.3f}" if not place else ""
-                yield f"{start}| {rate} | {setting.drop:.1%} | {what} | {shares} |"
+SETTINGS = [ENGINE, SPEEDUP, *(Setting(fleet, sd, 0.01, 0.03) for fleet, sd in product(SHARES, OFFSETS))]
+TABLE = Table(
+    "Fleets",
+    "One series for all kinds of machine, and one for each; false failures and drops are of different histories.",
+    ("fleet", "kinds differ by", "nights by", "drop"),
+    {"false failures per 100 nights": rare, **{f"≤ {n}": share for n in WITHIN}},
+    tuple(
+        ((one.fleet, f"{one.offset_sd:.1%}", f"{one.night_sd:.1%}", f"{one.drop:.1%}"), partial(measured, one))
+        for one in SETTINGS
+    ),
+    (OURS, ALONE),
+)

@@ -7,176 +7,56 @@ of all levels and tools are the same. Where the levels differ, a cell has three 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import product
-from statistics import fmean, median
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from bench.evidence import fleets
-from bench.evidence.tools import TOOLS, Floats, History, is_installed, log_drop
-from bench.speedup.judge.points import Point
-from bench.speedup.judge.series import judge
+from bench.evidence import fleets, tables
+from bench.evidence.tables import Table, Values, each, middle, rate, share, share_of
+from bench.evidence.tools import (
+    ALONE,
+    ASV,
+    MEAN,
+    OTAVA,
+    OTAVA_BY_MACHINE,
+    OURS,
+    Alarms,
+    Ask,
+    Floats,
+    History,
+    log_drop,
+)
+from bench.speedup.judge.rule import LEARN
 from bench.speedup.judge.verdict import REGRESSED, SUSPECT, Verdict
 
 LEVELS = (0.0, 0.64, 2.3)
-LEARN = 10
-"""Runs before anything is judged."""
 WITHIN = (3, 7, 14, 30)
 AFTER = 30
 """Runs after a change."""
 OFFSET_SD = 0.02
 """Standard deviation of the log between kinds of machine."""
-
-
-@dataclass(frozen=True)
-class Said:
-    """What a tool says of a history."""
-
-    red: npt.NDArray[np.bool_]
-    """Whether each run fails."""
-    verdicts: Sequence[Verdict] = ()
-    """Our verdicts."""
-
-    def found(self, at: int, end: int) -> bool:
-        """Return whether a loss that begins with run `at` is found before run `end`: what is red finds nothing."""
-        return bool(self.red[at:end].any() and not self.red[at - 1])
-
-    def false(self, start: int, end: int) -> float:
-        """Return how often a failure begins, per 100 of these runs."""
-        return 100 * float((self.red[start:end] & ~self.red[start - 1 : end - 1]).sum()) / (end - start)
-
-    def size(self, t: int) -> float | None:
-        """Return what the latest loss is said to come to, per cent; ``None`` if none is told."""
-        events = self.verdicts[t].events if self.verdicts else ()
-        return 100 * math.expm1(events[-1].change) if events else None
-
-    def state(self, t: int) -> str | None:
-        """Return what is said of a run."""
-        return self.verdicts[t].state if self.verdicts else None
-
-
-Ask = Callable[[Sequence[Point]], Said]
-
-
-def ours(nights: Sequence[Point]) -> Said:
-    """Ask our rule."""
-    verdicts = judge(nights)
-    return Said(np.array([state == REGRESSED for state in verdicts.states]), verdicts)
-
-
-def peer(tool: str, nights: Sequence[Point]) -> Said:
-    """Ask another tool about all runs as one series; it knows nothing of machines."""
-    logs = np.array([night.value for night in nights])
-    return Said(TOOLS[tool](History(logs, np.zeros(len(logs)), logs)).red)
-
-
-def by_machine(ask: Ask, nights: Sequence[Point]) -> Said:
-    """Ask a tool about each machine as a series of its own."""
-    red, verdicts = np.zeros(len(nights), dtype=bool), dict[int, Verdict]()
-    for machine in {night.machine for night in nights}:
-        at = [t for t, night in enumerate(nights) if night.machine == machine]
-        said = ask([replace(nights[t], machine="") for t in at])
-        red[at] = said.red
-        verdicts |= dict(zip(at, said.verdicts, strict=False))
-    return Said(red, [verdicts[t] for t in sorted(verdicts)])
-
-
-OURS, ALONE = "this project", "this project, each machine alone"
-OTAVA, OTAVA_BY_MACHINE = "Otava, raw", "Otava, by machine"
-ASV, MEAN = "asv, 5 %", "pytest-benchmark mean:5%"
-ASKS: dict[str, Ask] = {
-    OURS: ours,
-    ALONE: partial(by_machine, ours),
-    OTAVA_BY_MACHINE: partial(by_machine, partial(peer, "Apache Otava")),
-    OTAVA: partial(peer, "Apache Otava"),
-    ASV: partial(peer, ASV),
-    MEAN: partial(peer, MEAN),
-}
-NEEDED = {OTAVA: "Apache Otava", OTAVA_BY_MACHINE: "Apache Otava", ASV: ASV}
-"""The tool of `TOOLS` that has to be installed."""
 ONE_MACHINE = (OURS, OTAVA, ASV, MEAN)
 """Who is asked where there is one machine."""
-
-Values = Sequence[Any]
-Measure = Callable[[Ask, float, np.random.Generator], Values]
-"""Make a history at some level and ask about it; return one value for each column, ``None`` where there is none."""
-
-
-def share(values: Values) -> str:
-    """Say how many are true."""
-    return f"{fmean(values):.0%}"
-
-
-def share_of(values: Values) -> str:
-    """Say how many are true, and of how many."""
-    return f"{fmean(values):.0%} of {len(values)}"
-
-
-def rate(values: Values) -> str:
-    """Say a mean."""
-    return f"{fmean(values):.2f}"
-
-
-def middle(values: Values) -> str:
-    """Say a median, in per cent."""
-    return f"{median(values):+.1f}%"
-
-
-def each(values: Values) -> str:
-    """Say how often each occurs."""
-    return ", ".join(f"{what} {count / len(values):.0%}" for what, count in sorted(Counter(values).items()))
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table: a row for every kind of history and every tool."""
-
-    title: str
-    text: str
-    labels: tuple[str, ...]
-    """Headings of what tells rows apart."""
-    columns: Mapping[str, Callable[[Values], str]]
-    """Headings of what is measured, and how it is said of many histories."""
-    rows: tuple[tuple[tuple[str, ...], Measure], ...]
-    tools: tuple[str, ...] = (OURS,)
-    times: int = 1
-    """How many times as many histories our rule is asked about: what is rare and soon simulated."""
-
-
-def nights_of(
-    values: Floats, level: float, machines: Sequence[int] | None = None, se: float | None = None
-) -> list[Point]:
-    """Return a history."""
-    codes = machines if machines is not None else [0] * len(values)
-    return [
-        Point(f"{t:04}", level + float(value), se, machine=f"kind {code}")
-        for t, (value, code) in enumerate(zip(values, codes, strict=True))
-    ]
-
-
-def found_within(said: Said, at: int) -> list[bool]:
-    """Return whether a loss is found within each of `WITHIN` runs."""
-    return [said.found(at, at + n) for n in WITHIN]
-
-
+SEVERAL = (OURS, ALONE, OTAVA_BY_MACHINE, OTAVA, ASV, MEAN)
 FALSE = "false failures per 100 runs"
 FOUND = {f"≤ {n}": share for n in WITHIN}
+
+
+def found_within(said: Alarms, at: int) -> list[bool]:
+    """Return whether a loss is found within each of `WITHIN` runs."""
+    return [said.found(at, at + n) for n in WITHIN]
 
 
 # a. Fleets.
 
 
-def fleet(setting: fleets.Setting, ask: Ask, level: float, rng: np.random.Generator) -> Values:
+def fleet(setting: fleets.Setting, ask: Ask, level: float, seed: int) -> Values:
     """Ask about a fleet of machines, as `fleets` makes it."""
-    made = fleets.make(setting, fleets.BEFORE + AFTER, rng, fleets.BEFORE)
-    said = ask([replace(night, value=level + night.value) for night in made])
+    rng = np.random.default_rng(seed)
+    said = ask(fleets.make(replace(setting, level=level), fleets.BEFORE + AFTER, rng, fleets.BEFORE))
     return [said.false(LEARN, fleets.BEFORE), *found_within(said, fleets.BEFORE)]
 
 
@@ -189,20 +69,21 @@ FLEETS = Table(
         ((f"{one.offset_sd:.1%}", f"{one.night_sd:.1%}", f"{one.drop:.1%}"), partial(fleet, one))
         for one in (fleets.SPEEDUP, replace(fleets.SPEEDUP, drop=0.10), fleets.ENGINE)
     ),
-    (OURS, ALONE, OTAVA_BY_MACHINE, OTAVA, ASV, MEAN),
+    SEVERAL,
 )
 
 
 # b. One high run.
 
 
-def one_high_run(ask: Ask, level: float, rng: np.random.Generator) -> Values:
+def one_high_run(ask: Ask, level: float, seed: int) -> Values:
     """Ask about a loss right after one high run."""
+    rng = np.random.default_rng(seed)
     at = int(rng.integers(25, 61)) + 1
     values = rng.normal(0.0, 0.01, at + AFTER)
     values[at - 1] += math.log1p(rng.uniform(0.15, 0.50))
     values[at:] += log_drop(0.30)
-    said = ask(nights_of(values, level))
+    said = ask(History(level + values))
     return [said.false(LEARN, at), bool(said.red[at:].any()), bool(said.red[at : at + 3].any()), said.state(-1)]
 
 
@@ -222,14 +103,15 @@ HIGH = Table(
 BEFORE = 60
 
 
-def one_machine(by_chance: bool, loss: float, sd: float, ask: Ask, level: float, rng: np.random.Generator) -> Values:
+def one_machine(by_chance: bool, loss: float, sd: float, ask: Ask, level: float, seed: int) -> Values:
     """Ask about a loss on one of two machines; runs count on that one only."""
+    rng = np.random.default_rng(seed)
     runs = BEFORE + 3 * AFTER
     machines = rng.integers(2, size=runs) if by_chance else np.arange(runs) % 2
     values = rng.normal(0.0, sd, runs) + rng.normal(0.0, OFFSET_SD, 2)[machines]
     lost = np.flatnonzero((machines == 1) & (np.arange(runs) >= BEFORE))
     values[lost] += log_drop(loss)
-    said = ask(nights_of(values, level, machines.tolist()))
+    said = ask(History(level + values, machines=machines))
     later = lost[WITHIN[2] - 1]
     noted = said.verdicts[later].noted if said.verdicts else None
     found = [said.found(BEFORE, lost[n - 1] + 1) for n in WITHIN]
@@ -249,7 +131,7 @@ ONE = Table(
         )
         for by_chance, loss, sd in product((False, True), (0.20, 0.10, 0.05), (0.005, 0.01))
     ),
-    (OURS, ALONE, OTAVA_BY_MACHINE, OTAVA, ASV, MEAN),
+    SEVERAL,
 )
 
 
@@ -291,14 +173,15 @@ def one_odd_run(sd: float, drop: float, runs: int, rng: np.random.Generator) -> 
     return values
 
 
-def noise(make: Noise, runs: int, since: int, ask: Ask, level: float, rng: np.random.Generator) -> Values:
+def noise(make: Noise, runs: int, since: int, ask: Ask, level: float, seed: int) -> Values:
     """Ask about noise without a loss, and with losses of 3 and 5 %."""
-    quiet = ask(nights_of(make(runs, rng), level))
+    rng = np.random.default_rng(seed)
+    quiet = ask(History(level + make(runs, rng)))
     found = []
     for loss in (0.03, 0.05):
         values = make(LOST_AT + AFTER, rng)
         values[LOST_AT:] += log_drop(loss)
-        found += found_within(ask(nights_of(values, level)), LOST_AT)
+        found += found_within(ask(History(level + values)), LOST_AT)
     return [quiet.false(LEARN, runs), quiet.false(since, runs), bool(quiet.red[LEARN:].any()), *found]
 
 
@@ -331,13 +214,14 @@ NOISY = Table(
 # e. New kinds of machine.
 
 
-def new_machines(in_use: int, sd: float, loss: float, ask: Ask, level: float, rng: np.random.Generator) -> Values:
+def new_machines(in_use: int, sd: float, loss: float, ask: Ask, level: float, seed: int) -> Values:
     """Ask about a loss where every ten runs a new kind of machine comes and the oldest goes."""
+    rng = np.random.default_rng(seed)
     runs = BEFORE + AFTER
     machines = np.arange(runs) // 10 + rng.integers(in_use, size=runs)
     values = rng.normal(0.0, sd, runs) + rng.normal(0.0, OFFSET_SD, machines.max() + 1)[machines]
     values[BEFORE:] += log_drop(loss)
-    said = ask(nights_of(values, level, machines.tolist()))
+    said = ask(History(level + values, machines=machines))
     return [said.false(LEARN, BEFORE), *found_within(said, BEFORE)]
 
 
@@ -357,11 +241,12 @@ NEW = Table(
 # f. First runs.
 
 
-def first_runs(sd: float, loss: float, run: int, ask: Ask, level: float, rng: np.random.Generator) -> Values:
+def first_runs(sd: float, loss: float, run: int, ask: Ask, level: float, seed: int) -> Values:
     """Ask about a loss in the first runs of a series."""
+    rng = np.random.default_rng(seed)
     values = rng.normal(0.0, sd, AFTER)
     values[run - 1 :] += log_drop(loss)
-    said = ask(nights_of(values, level, se=sd / 2))
+    said = ask(History(level + values, np.full(AFTER, sd / 2)))
     return [said.state(run - 1), said.state(11), said.state(AFTER - 1)]
 
 
@@ -377,9 +262,10 @@ FIRST = Table(
 )
 
 
-def first_suspects(sd: float, ask: Ask, level: float, rng: np.random.Generator) -> Values:
+def first_suspects(sd: float, ask: Ask, level: float, seed: int) -> Values:
     """Ask about first runs without a loss."""
-    said = ask(nights_of(rng.normal(0.0, sd, LEARN), level, se=sd / 2))
+    rng = np.random.default_rng(seed)
+    said = ask(History(level + rng.normal(0.0, sd, LEARN), np.full(LEARN, sd / 2)))
     states = [said.state(t) for t in range(LEARN)]
     return [100 * states.count(SUSPECT) / LEARN, SUSPECT in states]
 
@@ -408,16 +294,15 @@ def holds(verdict: Verdict, truth: float) -> bool | None:
     return bool(verdict.interval[0] <= truth <= verdict.interval[1])
 
 
-def intervals(
-    sd: float, before: int, levels: Sequence[float], ask: Ask, level: float, rng: np.random.Generator
-) -> Values:
+def intervals(sd: float, before: int, levels: Sequence[float], ask: Ask, level: float, seed: int) -> Values:
     """Ask about levels of `APART` runs each, of which the last is kept; intervals are of that against the first."""
+    rng = np.random.default_rng(seed)
     at = before + APART * (len(levels) - 1)
     values = rng.normal(0.0, sd, at + AFTER)
     for number, lower in enumerate(levels):
         start = before + APART * number
         values[start : start + APART if number < len(levels) - 1 else None] += lower
-    verdicts = ask(nights_of(values, level)).verdicts
+    verdicts = ask(History(level + values)).verdicts
     is_loss = len(levels) == 1 or levels[-1] < levels[-2]
     new = (verdict.events[-1] for verdict in verdicts[at:] if is_loss and verdict.is_new)
     off = next((abs(int(event.since) - at) for event in new), None)
@@ -462,40 +347,9 @@ AFTERWARDS = Table(
 TABLES = (FLEETS, HIGH, ONE, NOISY, NEW, FIRST, NO_LOSS, INTERVALS, AFTERWARDS)
 
 
-def asked(measure: Measure, tool: str, level: float, seed: int) -> Values:
-    """Ask a tool about one history."""
-    return measure(ASKS[tool], level, np.random.default_rng(seed))
-
-
 def report(histories: int, seed: int, processes: int | None, peers: int = 0, title: str = "") -> Iterator[str]:
     """Yield the tables of which the title begins so as Markdown; other tools are asked about `peers` histories."""
-    with ProcessPoolExecutor(processes) as pool:
-        for table in TABLES:
-            if not table.title.lower().startswith(title.lower()):
-                continue
+    for table in TABLES:
+        if table.title.lower().startswith(title.lower()):
             yield from ("", f"#### {table.title}", "", table.text, "")
-            yield "| " + " | ".join([*table.labels, "tool", *table.columns]) + " |"
-            yield "| --- " * (len(table.labels) + 1 + len(table.columns)) + "|"
-            for labels, measure in table.rows:
-                for tool in table.tools:
-                    is_ours = tool in (OURS, ALONE)
-                    count = table.times * histories if is_ours else peers
-                    if not count or not is_installed(NEEDED.get(tool, tool)):
-                        continue
-                    cells = [
-                        _cells(table, list(pool.map(partial(asked, measure, tool, level), range(seed, seed + count))))
-                        for level in (LEVELS if tool == OURS else LEVELS[:1])
-                    ]
-                    row = [
-                        one[0] if len(set(one)) == 1 else " / ".join(cell or "–" for cell in one)
-                        for one in zip(*cells, strict=True)
-                    ]
-                    yield "| " + " | ".join([*labels, tool, *row]) + " |"
-
-
-def _cells(table: Table, histories: Sequence[Values]) -> list[str]:
-    cells = []
-    for say, values in zip(table.columns.values(), zip(*histories, strict=True), strict=True):
-        known = [value for value in values if value is not None]
-        cells.append(say(known) if known else "")
-    return cells
+            yield from tables.lines(table, histories, seed, processes, LEVELS, peers)

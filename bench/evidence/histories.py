@@ -17,14 +17,11 @@ from statistics import median
 
 import numpy as np
 
-from bench.evidence.tools import NEEDS, TOOLS, Alarms, Floats, History, Loss, is_installed, new_ones
-from bench.speedup.judge.points import Point
-from bench.speedup.judge.rule import Rule
-from bench.speedup.judge.series import judge
+from bench.evidence.tables import markdown
+from bench.evidence.tools import NEEDS, OURS, TOOLS, Alarms, Floats, History, Loss, is_installed, new_ones, ours
 from bench.speedup.judge.verdict import IMPROVED, RECOVERED, Verdict
 
 MARKS = Path(__file__).with_name("histories.csv")
-OURS = "this project"
 TOLERANCE = 5
 """Runs by which the date of a loss may be off, for it to be that loss."""
 PLATEAU = 60
@@ -98,20 +95,15 @@ def read(file: Path) -> History:
     with file.open(encoding="utf-8", newline="") as lines:
         rows = [(float(row["log_speedup"]), float(row["se"])) for row in csv.DictReader(lines)]
     logs, ses = np.array(rows).T
-    return History(logs, ses, np.full(len(rows), np.nan))
+    return History(logs, ses)
 
 
-def ours(history: History) -> tuple[Alarms, list[Verdict]]:
+def events(history: History) -> Alarms:
     """Ask our rule, which gets one measurement a run: every event that it tells counts, from the run that finds it."""
-    measured = zip(history.logs, history.ses, strict=True)
-    nights = [Point(str(t), float(log), float(se)) for t, (log, se) in enumerate(measured)]
-    verdicts = list(judge(nights, Rule()))
+    verdicts = list(ours(history).verdicts)
     said = [tuple(Loss(int(one.since), one.change, one.interval) for one in verdict.events) for verdict in verdicts]
-    found = [
-        tuple(Loss(int(one.since)) for one in verdict.events if one.found == verdict.run) for verdict in verdicts
-    ]
-    red = np.array([bool(losses) for losses in said])
-    return Alarms(red, new_ones(found), tuple(said)), verdicts
+    found = [tuple(Loss(int(one.since)) for one in verdict.events if one.found == verdict.run) for verdict in verdicts]
+    return Alarms(np.array([bool(losses) for losses in said]), new_ones(found), tuple(said), verdicts)
 
 
 @dataclass(frozen=True)
@@ -206,7 +198,7 @@ def report(folder: Path) -> Iterator[str]:
             yield f"{name} is left out: {file.name} is not in that folder"
     if not histories:
         return
-    said = {name: ours(history) for name, history in histories.items()}
+    said = {name: events(history) for name, history in histories.items()}
     sure = sum(mark.sure and mark.is_loss for name in histories for mark in seen[name])
     unsure = sum(not mark.sure and mark.is_loss for name in histories for mark in seen[name])
     yield (
@@ -215,37 +207,45 @@ def report(folder: Path) -> Iterator[str]:
         "is that one; all others are false."
     )
     yield ""
-    yield (
-        f"| tool | found of {sure} | after runs: median, worst | not sure, of {unsure} | false failures "
-        "| size off by, points: when found | "
-        + " | ".join(f"{n} runs later" for n in LATER)
-        + " | intervals that held it, of all runs | worst sentence |"
-    )
-    yield "| --- " * (8 + len(LATER)) + "|"
-    for tool, ask in TOOLS.items():
-        if not is_installed(tool):
-            yield f"| {tool}: {NEEDS[tool]} is not installed " + "| " * (7 + len(LATER)) + "|"
-            continue
-        outcomes = []
-        for name, history in histories.items():
-            alarms = said[name][0] if tool == OURS else ask(history)
-            outcomes.append(compare(name, alarms, seen[name]))
-        yield _row(tool, outcomes)
+    headings = ["tool", f"found of {sure}", "after runs: median, worst", f"not sure, of {unsure}", "false failures"]
+    headings += ["size off by, points: when found", *(f"{n} runs later" for n in LATER)]
+    headings += ["intervals that held it, of all runs", "worst sentence"]
+
+    def rows() -> Iterator[list[str]]:
+        for tool, ask in TOOLS.items():
+            if not is_installed(tool):
+                yield [f"{tool}: {NEEDS[tool]} is not installed", *[""] * (len(headings) - 1)]
+                continue
+            alarms = {name: said[name] if tool == OURS else ask(history) for name, history in histories.items()}
+            yield [tool, *_row([compare(name, one, seen[name]) for name, one in alarms.items()])]
+
+    yield from markdown(headings, rows())
     yield ""
-    yield from _ours(seen, said)
+    headings = ["series", "true change", "sure", "found on", "said since"]
+    headings += [*(f"size {n} runs later [95 %]" for n in LATER), "no longer told on"]
+    yield from markdown(headings, _ours(seen, said))
 
 
 def _truth(seen: dict[str, list[Mark]]) -> Iterator[str]:
-    yield "| series | run | date | kind | size | sure | why |"
-    yield "| --- | --- | --- | --- | --- | --- | --- |"
-    for one in seen.values():
-        for mark in one:
-            run = f"{mark.run}" if mark.until == mark.run else f"{mark.run} to {mark.until}"
-            sure = "yes" if mark.sure else "no"
-            yield f"| {mark.series} | {run} | {mark.date} | {mark.kind} | {mark.size} | {sure} | {mark.reason} |"
+    yield from markdown(
+        ["series", "run", "date", "kind", "size", "sure", "why"],
+        (
+            [
+                mark.series,
+                f"{mark.run}" if mark.until == mark.run else f"{mark.run} to {mark.until}",
+                mark.date,
+                mark.kind,
+                mark.size,
+                "yes" if mark.sure else "no",
+                mark.reason,
+            ]
+            for one in seen.values()
+            for mark in one
+        ),
+    )
 
 
-def _row(tool: str, outcomes: Sequence[Outcome]) -> str:
+def _row(outcomes: Sequence[Outcome]) -> list[str]:
     every = [found for outcome in outcomes for found in outcome.found]
     delays = [found.at - found.mark.run + 1 for found in every if found.at is not None]
     steps = [found for found in every if found.at is not None and found.mark.kind == "step"]
@@ -257,41 +257,30 @@ def _row(tool: str, outcomes: Sequence[Outcome]) -> str:
         intervals = f", {sum(held)} held" if held else ""
         columns.append(f"{median(errors):.1f} (of {len(errors)}{intervals})" if errors else "")
     held = [holds for found in steps for _, loss in found.told if (holds := found.holds(loss)) is not None]
-    worst = max((outcome.worst for outcome in outcomes), default=(0.0, ""))
-    return " | ".join(
-        [
-            f"| {tool}",
-            f"{len(delays)}",
-            f"{median(delays):.0f}, {max(delays)}" if delays else "",
-            f"{sum(outcome.unsure for outcome in outcomes)}",
-            f"{sum(len(outcome.false) for outcome in outcomes)}",
-            *columns,
-            f"{sum(held) / len(held):.0%} of {len(held)}" if held else "",
-            f"{worst[1]} |",
-        ]
-    )
+    return [
+        f"{len(delays)}",
+        f"{median(delays):.0f}, {max(delays)}" if delays else "",
+        f"{sum(outcome.unsure for outcome in outcomes)}",
+        f"{sum(len(outcome.false) for outcome in outcomes)}",
+        *columns,
+        f"{sum(held) / len(held):.0%} of {len(held)}" if held else "",
+        max((outcome.worst for outcome in outcomes), default=(0.0, ""))[1],
+    ]
 
 
-def _ours(seen: dict[str, list[Mark]], said: dict[str, tuple[Alarms, list[Verdict]]]) -> Iterator[str]:
-    yield (
-        "| series | true change | sure | found on | said since | "
-        + " | ".join(f"size {n} runs later [95 %]" for n in LATER)
-        + " | no longer told on |"
-    )
-    yield "| --- " * (6 + len(LATER)) + "|"
-    for name, (alarms, verdicts) in said.items():
+def _ours(seen: dict[str, list[Mark]], said: dict[str, Alarms]) -> Iterator[list[str]]:
+    for name, alarms in said.items():
         for mark in seen[name]:
             if mark.kind != "odd":
-                start = f"| {name} | {mark.run}: {mark.size}{' (ramp)' * (mark.kind == 'ramp')} "
-                start += f"| {'yes' if mark.sure else 'no'} "
-                yield start + (_of_loss(mark, alarms) if mark.is_loss else _of_gain(mark, verdicts))
-        outcome = compare(name, alarms, seen[name])
-        for t, since in outcome.false:
+                change = f"{mark.run}: {mark.size}{' (ramp)' * (mark.kind == 'ramp')}"
+                told = _of_loss(mark, alarms) if mark.is_loss else _of_gain(mark, alarms.verdicts)
+                yield [name, change, "yes" if mark.sure else "no", *told]
+        for t, since in compare(name, alarms, seen[name]).false:
             loss = next(one for one in alarms.said[t] if one.since == since)
-            yield f"| {name} | false | | {t} | {since} | {_size(loss)} " + "| " * len(LATER) + "|"
+            yield [name, "false", "", f"{t}", f"{since}", _size(loss), *[""] * len(LATER)]
 
 
-def _of_loss(mark: Mark, alarms: Alarms) -> str:
+def _of_loss(mark: Mark, alarms: Alarms) -> list[str]:
     told = {
         t: loss
         for t in range(mark.run, len(alarms.said))
@@ -299,18 +288,17 @@ def _of_loss(mark: Mark, alarms: Alarms) -> str:
         if mark.is_meant(loss.since)
     }
     if not told:
-        return "| never " + "| " * (2 + len(LATER)) + "|"
+        return ["never", *[""] * (2 + len(LATER))]
     first, last = min(told), max(told)
     over = "" if last == len(alarms.said) - 1 else f"{last + 1}"
-    sizes = " | ".join(_size(told.get(mark.run + n)) for n in LATER)
-    return f"| {first} | {told[first].since} | {sizes} | {over} |"
+    return [f"{first}", f"{told[first].since}", *(_size(told.get(mark.run + n)) for n in LATER), over]
 
 
-def _of_gain(mark: Mark, verdicts: Sequence[Verdict]) -> str:
+def _of_gain(mark: Mark, verdicts: Sequence[Verdict]) -> list[str]:
     for t, verdict in enumerate(verdicts[mark.run :], mark.run):
         if verdict.state in (IMPROVED, RECOVERED) and mark.is_meant(int(verdict.since or -1)):
-            return f"| {t}, {verdict.state} | {verdict.since} | " + "| " * len(LATER) + "|"
-    return "| not told " + "| " * (2 + len(LATER)) + "|"
+            return [f"{t}, {verdict.state}", f"{verdict.since}", *[""] * (1 + len(LATER))]
+    return ["not told", *[""] * (2 + len(LATER))]
 
 
 def _size(loss: Loss | None) -> str:

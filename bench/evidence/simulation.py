@@ -24,13 +24,11 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from bench.evidence import fleets, hard, histories, kinds, stopping, suites
-from bench.evidence.tools import NEEDS, TOOLS, Alarms, Floats, History, is_installed, log_drop
+from bench.evidence import fleets, hard, histories, kinds, stopping, suites, tables
+from bench.evidence.tables import markdown
+from bench.evidence.tools import NEEDS, OURS, TOOLS, Alarms, Floats, History, is_installed, log_drop, ours
 from bench.speedup.judge.changepoint import limit_for
-from bench.speedup.judge.points import Point
-from bench.speedup.judge.rule import Rule
-from bench.speedup.judge.series import judge
-from bench.speedup.judge.verdict import REGRESSED
+from bench.speedup.judge.rule import LEARN, Rule
 from bench.speedup.session.options import positive
 
 NIGHT_SDS = (0.005, 0.01, 0.02, 0.04)
@@ -51,7 +49,6 @@ BEFORE = (20, 30, 60, 100, 200)
 """Nights before the drop in these."""
 OUTLIERS, LEAST_OUTLIER, MOST_OUTLIER = 0.05, 0.05, 0.20
 AUTOCORRELATION = 0.3
-LEARN = Rule().learn
 
 
 @dataclass(frozen=True)
@@ -87,15 +84,14 @@ class Tally:
     """Losses that were found before there was one."""
     red_nights: int = 0
     """Nights without a change that failed."""
-    delays: list[int | None] | None = None
+    delays: list[int | None] = field(default_factory=list)
     """Nights until a drop was found, its first one included; ``None`` if it was not."""
-    dating_errors: list[int] | None = None
+    dating_errors: list[int] = field(default_factory=list)
     """Nights from the true to the dated beginning, of the sudden drops that were found."""
 
     def found_within(self, nights: int) -> float:
         """Share of the drops that were found within so many nights."""
-        known = self.delays or []
-        return sum(delay is not None and delay <= nights for delay in known) / max(1, len(known))
+        return sum(delay is not None and delay <= nights for delay in self.delays) / max(1, len(self.delays))
 
     @property
     def false_per_100(self) -> float:
@@ -127,7 +123,7 @@ def run(setting: Setting, tool: str, series: int, seed: int) -> Tally:
     """Ask one tool about so many histories of one setting."""
     # The same histories for every tool.
     rng = np.random.default_rng([seed, *(ord(letter) for letter in repr(setting))])
-    tally = Tally(setting, tool, delays=[], dating_errors=[])
+    tally = Tally(setting, tool)
     for _ in range(series):
         add(tally, TOOLS[tool](make(setting, rng)))
     return tally
@@ -142,8 +138,6 @@ def add(tally: Tally, alarms: Alarms) -> None:
     tally.red_nights += int(alarms.red[LEARN:before].sum())
     if not tally.setting.drop or alarms.red[before - 1]:
         return  # what is red already finds nothing
-    assert tally.delays is not None
-    assert tally.dating_errors is not None
     found = next(((int(t), int(since)) for t, since in alarms.onsets if t >= before), None)
     tally.delays.append(found[0] - before + 1 if found else None)
     if found and tally.setting.shape == "sudden":
@@ -165,6 +159,14 @@ def older(before: int) -> Iterator[Setting]:
             yield Setting(night_sd, PAIR_SDS[0], "clean", drop, "sudden", nights)
 
 
+PARTS = {
+    "suites": ("whole suites of 400 nights", suites.TABLES),
+    "fleets": ("histories of each fleet of machines", (fleets.TABLE,)),
+    "kinds": ("histories of two kinds of night", (kinds.TABLE,)),
+}
+"""Options that print some tables and nothing else: of how many histories, and the tables."""
+
+
 def main(arguments: Sequence[str]) -> int:
     """Run the simulation and print its tables; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m bench simulate", description=__doc__)
@@ -177,12 +179,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--level", type=float, default=0.0, help="added to all values; --hard has three (default: 0)")
     parser.add_argument("--processes", type=positive, default=None, help="default: all CPUs")
     parser.add_argument("--limits", action="store_true", help="only: how often series pass the limits of the evidence")
-    parser.add_argument("--suites", type=positive, metavar="N", help="only: so many whole suites of 400 nights")
+    for name, (what, _) in PARTS.items():
+        parser.add_argument(f"--{name}", type=positive, metavar="N", help=f"only: so many {what}")
     parser.add_argument("--stopping", type=positive, metavar="N", help="only: so many nights that end when sure enough")
-    parser.add_argument(
-        "--fleets", type=positive, metavar="N", help="only: so many histories of each fleet of machines"
-    )
-    parser.add_argument("--kinds", type=positive, metavar="N", help="only: so many histories of two kinds of night")
     parser.add_argument("--hard", type=positive, metavar="N", help="only: so many hard histories of each kind")
     parser.add_argument("--table", default="", metavar="TITLE", help="of --hard, only tables whose title begins so")
     parser.add_argument("--histories", type=Path, metavar="FOLDER", help="only: the public series in this folder")
@@ -190,30 +189,14 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw how soon drops are found (needs matplotlib)")
     chosen = parser.parse_args(arguments)
-    if chosen.limits:
-        _print_limits(chosen.quiet_series, chosen.quiet, chosen.seed, chosen.processes, chosen.level)
-        return 0
-    for part, count in (
-        (suites, chosen.suites),
-        (stopping, chosen.stopping),
-        (fleets, chosen.fleets),
-        (kinds, chosen.kinds),
-    ):
-        if count:
-            for line in part.report(count, chosen.seed, chosen.processes, chosen.level):
-                print(line, flush=True)
-            return 0
-    if chosen.hard:
-        for line in hard.report(chosen.hard, chosen.seed, chosen.processes, chosen.peers, chosen.table):
+    part = _part(chosen)
+    if part is not None:
+        for line in part:
             print(line, flush=True)
         return 0
-    if chosen.histories:
-        for line in histories.report(chosen.histories):
-            print(line, flush=True)
-        return 0
-    tools = ["this project"]
+    tools = [OURS]
     if chosen.peers:
-        tools += [name for name in TOOLS if name != tools[0] and is_installed(name)]
+        tools += [name for name in TOOLS if name != OURS and is_installed(name)]
         for name in TOOLS:
             if not is_installed(name):
                 print(f"{name} is left out: {NEEDS[name]} is not installed (pip install '.[peers]')", file=sys.stderr)
@@ -229,6 +212,21 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
+def _part(chosen: argparse.Namespace) -> Iterator[str] | None:
+    """Return the lines of the only part that was asked for, if one was."""
+    how = chosen.seed, chosen.processes
+    if chosen.limits:
+        return _limits(chosen.quiet_series, chosen.quiet, *how, chosen.level)
+    for name, (_, several) in PARTS.items():
+        if count := getattr(chosen, name):
+            return (line for table in several for line in tables.lines(table, count, *how, (chosen.level,)))
+    if chosen.stopping:
+        return stopping.report(chosen.stopping, *how, chosen.level)
+    if chosen.hard:
+        return hard.report(chosen.hard, *how, chosen.peers, chosen.table)
+    return histories.report(chosen.histories) if chosen.histories else None
+
+
 def _asked(tool: str, peers: int) -> int:
     """Return about how many histories a tool is asked: asv takes long over each of them."""
     return max(1, peers // 8) if tool.startswith("asv") else peers
@@ -238,7 +236,7 @@ def _run_all(chosen: argparse.Namespace, tools: Sequence[str]) -> list[Tally]:
     jobs = []
     every = [replace(setting, level=chosen.level) for setting in settings(chosen.before, chosen.quiet)]
     for setting, tool in itertools.product(every, tools):
-        ours = tool == tools[0]
+        ours = tool == OURS
         if not ours and setting.shape == "ramp":
             continue
         series = (chosen.series if setting.drop else chosen.quiet_series) if ours else _asked(tool, chosen.peers)
@@ -246,7 +244,7 @@ def _run_all(chosen: argparse.Namespace, tools: Sequence[str]) -> list[Tally]:
         shorter = setting if ours or setting.drop else Setting(**{**asdict(setting), "before": chosen.before + AFTER})
         jobs.append((shorter, tool, series, chosen.seed))
     aged = [replace(setting, level=chosen.level) for setting in older(chosen.before)]
-    jobs += [(setting, tools[0], chosen.series, chosen.seed) for setting in aged]
+    jobs += [(setting, OURS, chosen.series, chosen.seed) for setting in aged]
     with ProcessPoolExecutor(chosen.processes) as pool:
         futures = [pool.submit(run, *job) for job in jobs]
         console = Console(stderr=True)
@@ -255,110 +253,98 @@ def _run_all(chosen: argparse.Namespace, tools: Sequence[str]) -> list[Tally]:
 
 def report(tallies: Sequence[Tally], chosen: argparse.Namespace) -> str:
     """Return the tables as Markdown."""
-    ours = [
-        t for t in tallies if t.tool == "this project" and (not t.setting.drop or t.setting.before == chosen.before)
-    ]
+    shown = [t for t in tallies if t.tool == OURS and (not t.setting.drop or t.setting.before == chosen.before)]
+    headings = ["noise", "night SD", "pair SD", "false failures per 100 nights (red nights)", "drop"]
+    headings += [*(f"≤ {n}" for n in WITHIN), "median", "dated off by"]
     lines = [
         f"{chosen.series} histories per drop of {chosen.before} + {AFTER} nights, {chosen.quiet_series} of "
         f"{chosen.quiet} nights without one, seed {chosen.seed}.",
         "",
         "### This rule",
         "",
-        "| noise | night SD | pair SD | false failures per 100 nights (red nights) | drop "
-        + "".join(f"| ≤ {n} " for n in WITHIN)
-        + "| median | dated off by |",
-        "| --- | --- | --- | --- | --- " + "| --- " * len(WITHIN) + "| --- | --- |",
+        *markdown(headings, map(_row, shown)),
+        "",
+        "### More nights before the drop",
+        "",
+        "Sudden drops found within 7 nights, after so many nights; clean noise, pair SD 1 %.",
+        "",
+        *markdown(["drop", "night SD", *(f"{nights} nights" for nights in BEFORE)], _by_age(tallies)),
     ]
-    for tally in ours:
-        setting = tally.setting
-        start = f"| {setting.noise} | {setting.night_sd:.1%} | {setting.pair_sd:.0%} "
-        if not setting.drop:
-            red = 100 * tally.red_nights / max(1, tally.nights)
-            lines.append(f"{start}| {tally.false_per_100:.3f} ({red:.2f}) | 0 " + "| " * (len(WITHIN) + 2) + "|")
-            continue
-        found = [delay for delay in tally.delays or [] if delay is not None]
-        middle = f"{median(found):.0f}" if found else "-"
-        errors = sorted(abs(error) for error in tally.dating_errors or [])
-        off = f"{median(errors):.0f}, 90 % ≤ {errors[int(0.9 * len(errors))]}" if errors else ""
-        lines.append(
-            f"{start}| | {setting.drop:.0%} {setting.shape} "
-            + "".join(f"| {tally.found_within(n):.0%} " for n in WITHIN)
-            + f"| {middle} | {off} |"
-        )
-    lines += ["", "### More nights before the drop", "", *_by_age(tallies)]
     tools = list(dict.fromkeys(tally.tool for tally in tallies))
     if len(tools) > 1:
-        lines += ["", *_beside(tallies, tools, chosen)]
+        lines += [
+            "",
+            "### Beside the others",
+            "",
+            f"{chosen.peers} histories per setting for each other tool, {_asked('asv', chosen.peers)} for asv. False "
+            "failures per 100 nights without a change; after the colon, per cent of the sudden drops of 2, 3, 5 and "
+            "10 % that were found within 7 nights.",
+            "",
+            *markdown(["noise", "night SD", "pair SD", *tools], _beside(tallies, tools, chosen)),
+        ]
     return "\n".join(lines)
 
 
-def _by_age(tallies: Sequence[Tally]) -> Iterator[str]:
-    yield "Sudden drops found within 7 nights, after so many nights; clean noise, pair SD 1 %."
-    yield ""
-    yield "| drop | night SD " + "".join(f"| {nights} nights " for nights in BEFORE) + "|"
-    yield "| --- | --- " + "| --- " * len(BEFORE) + "|"
-    by_setting = {tally.setting: tally for tally in tallies if tally.tool == "this project"}
+def _row(tally: Tally) -> list[str]:
+    setting = tally.setting
+    start = [setting.noise, f"{setting.night_sd:.1%}", f"{setting.pair_sd:.0%}"]
+    if not setting.drop:
+        red = 100 * tally.red_nights / max(1, tally.nights)
+        return [*start, f"{tally.false_per_100:.3f} ({red:.2f})", "0", *[""] * (len(WITHIN) + 2)]
+    found = [delay for delay in tally.delays if delay is not None]
+    errors = sorted(abs(error) for error in tally.dating_errors)
+    off = f"{median(errors):.0f}, 90 % ≤ {errors[int(0.9 * len(errors))]}" if errors else ""
+    shares = [f"{tally.found_within(n):.0%}" for n in WITHIN]
+    return [
+        *start,
+        "",
+        f"{setting.drop:.0%} {setting.shape}",
+        *shares,
+        f"{median(found):.0f}" if found else "-",
+        off,
+    ]
+
+
+def _by_age(tallies: Sequence[Tally]) -> Iterator[list[str]]:
+    by_setting = {tally.setting: tally for tally in tallies if tally.tool == OURS}
     for night_sd, drop in TYPICAL:
-        row = f"| {drop:.0%} | {night_sd:.0%} "
-        for nights in BEFORE:
-            tally = by_setting.get(Setting(night_sd, PAIR_SDS[0], "clean", drop, "sudden", nights))
-            row += f"| {tally.found_within(7):.0%} " if tally else "| "
-        yield row + "|"
+        settings = (Setting(night_sd, PAIR_SDS[0], "clean", drop, "sudden", nights) for nights in BEFORE)
+        known = [by_setting.get(setting) for setting in settings]
+        yield [f"{drop:.0%}", f"{night_sd:.0%}", *(f"{one.found_within(7):.0%}" if one else "" for one in known)]
 
 
-def _beside(tallies: Sequence[Tally], tools: Sequence[str], chosen: argparse.Namespace) -> Iterator[str]:
+def _beside(tallies: Sequence[Tally], tools: Sequence[str], chosen: argparse.Namespace) -> Iterator[list[str]]:
     by_key = {(tally.setting, tally.tool): tally for tally in tallies}
-    yield "### Beside the others"
-    yield ""
-    yield (
-        f"{chosen.peers} histories per setting for each other tool, {_asked('asv', chosen.peers)} for asv. False "
-        "failures per 100 nights without a change; after the colon, per cent of the sudden drops of 2, 3, 5 and 10 % "
-        "that were found within 7 nights."
-    )
-    yield ""
-    yield "| noise | night SD | pair SD " + "".join(f"| {tool} " for tool in tools) + "|"
-    yield "| --- | --- | --- " + "| --- " * len(tools) + "|"
     for noise, night_sd, pair_sd in itertools.product(NOISES, NIGHT_SDS, PAIR_SDS):
-        row = f"| {noise} | {night_sd:.1%} | {pair_sd:.0%} "
+        row = [noise, f"{night_sd:.1%}", f"{pair_sd:.0%}"]
         for tool in tools:
-            quiet = chosen.quiet if tool == tools[0] else chosen.before + AFTER
+            quiet = chosen.quiet if tool == OURS else chosen.before + AFTER
             false = by_key[Setting(night_sd, pair_sd, noise, before=quiet), tool].false_per_100
-            found = (
-                by_key[Setting(night_sd, pair_sd, noise, drop, "sudden", chosen.before), tool].found_within(7)
-                for drop in DROPS
-            )
-            row += f"| {false:.2f}: {', '.join(f'{100 * share:.0f}' for share in found)} "
-        yield row + "|"
+            settings = (Setting(night_sd, pair_sd, noise, drop, "sudden", chosen.before) for drop in DROPS)
+            found = (f"{100 * by_key[setting, tool].found_within(7):.0f}" for setting in settings)
+            row.append(f"{false:.2f}: {', '.join(found)}")
+        yield row
 
 
-def _print_limits(series: int, nights: int, seed: int, processes: int | None, level: float) -> None:
+def _limits(series: int, nights: int, seed: int, processes: int | None, level: float) -> Iterator[str]:
     chances = [1 / 200, 1 / 500, 1 / 1000, 1 / 2000, 1 / 5000, 1 / 10000, 1 / 24000]
-    print("asked for    limit of log R    false failures per night, night SD 2 %, pair SD 1 % and 0.5 %, 3 %")
+    yield "asked for    limit of log R    false failures per night, night SD 2 %, pair SD 1 % and 0.5 %, 3 %"
+    parts, each = range(seed * 4, seed * 4 + 4), series // 4
     with ProcessPoolExecutor(processes) as pool:
         for chance in chances:
             rates = []
             for night_sd, pair_sd in ((0.02, 0.01), (0.005, 0.03)):
                 setting = Setting(night_sd, pair_sd, "clean", before=nights, level=level)
-                parts = [
-                    pool.submit(_alarms, setting, chance, series // 4, part) for part in range(seed * 4, seed * 4 + 4)
-                ]
-                rates.append(sum(part.result() for part in parts) / (4 * (series // 4) * (nights - LEARN)))
+                count = sum(pool.map(_alarms, [setting] * 4, [chance] * 4, [each] * 4, parts))
+                rates.append(count / (4 * each * (nights - LEARN)))
             seen = "    ".join(f"1/{1 / rate:.0f}" if rate else "none" for rate in rates)
-            print(f"1/{1 / chance:<9.0f}  {limit_for(chance):.2f}              {seen}")
+            yield f"1/{1 / chance:<9.0f}  {limit_for(chance):.2f}              {seen}"
 
 
 def _alarms(setting: Setting, chance: float, series: int, seed: int) -> int:
-    rng = np.random.default_rng(seed)
-    rule, count = Rule(false_alarms=chance, smallest=0.0), 0
-    for _ in range(series):
-        history = make(setting, rng)
-        nights = (
-            Point(str(t), float(log), float(se))
-            for t, (log, se) in enumerate(zip(history.logs, history.ses, strict=True))
-        )
-        states = [verdict.state for verdict in judge(nights, rule)]
-        count += sum(now == REGRESSED != then for then, now in itertools.pairwise(states))
-    return count
+    rng, rule = np.random.default_rng(seed), Rule(false_alarms=chance, smallest=0.0)
+    reds = [ours(make(setting, rng), rule).red for _ in range(series)]
+    return sum(int((red[1:] & ~red[:-1]).sum()) for red in reds)
 
 
 def _as_json(tally: Tally) -> dict[str, Any]:
@@ -388,7 +374,7 @@ def plot(tallies: Sequence[Tally], file: Path, before: int) -> None:
                 [100 * tally.found_within(n) for n in nights],
                 look[tally.tool],
                 where="post",
-                linewidth=2.4 if tally.tool == "this project" else 1.4,
+                linewidth=2.4 if tally.tool == OURS else 1.4,
                 label=f"{tally.tool} ({rate:.2f})",
             )
         axis.set_title(f"{drop:.0%} drop, nights differ by {night_sd:.0%}", fontsize=10)

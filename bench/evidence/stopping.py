@@ -15,12 +15,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bench.evidence.tables import markdown
+from bench.evidence.tools import History, ours
 from bench.speedup.budget.allocation import FEW, MORE, USUAL
 from bench.speedup.budget.enough import is_narrow
-from bench.speedup.judge.points import Point
 from bench.speedup.judge.rule import Rule
-from bench.speedup.judge.series import judge
-from bench.speedup.judge.verdict import REGRESSED
 from bench.speedup.keep.earlier import LOOK_BACK
 from bench.speedup.measure.estimate import Spread, margin_of, pooled
 
@@ -80,13 +79,14 @@ def false_failures(rule: str, pair_sd: float, night_sd: float, series: int, seed
     rng = np.random.default_rng([seed, round(1e6 * pair_sd), round(1e6 * night_sd)])
     count = 0
     for _ in range(series):
-        made = itertools.islice(nights(rule, pair_sd, UNRULINESS[-1], rng), QUIET_NIGHTS)
-        history = (
-            Point(str(t), level + one.mean + rng.normal(0.0, night_sd), math.sqrt(one.spread.variance / one.pairs))
-            for t, one in enumerate(made)
-        )
-        states = [verdict.state for verdict in judge(history, Rule(false_alarms=1 / 200, smallest=0.0))]
-        count += sum(now == REGRESSED != then for then, now in itertools.pairwise(states))
+        logs, ses = np.array(
+            [
+                (level + one.mean + rng.normal(0.0, night_sd), math.sqrt(one.spread.variance / one.pairs))
+                for one in itertools.islice(nights(rule, pair_sd, UNRULINESS[-1], rng), QUIET_NIGHTS)
+            ]
+        ).T
+        red = ours(History(logs, ses), Rule(false_alarms=1 / 200, smallest=0.0)).red
+        count += int((red[1:] & ~red[:-1]).sum())
     return count
 
 
@@ -108,17 +108,27 @@ def report(count: int, seed: int, processes: int | None, level: float = 0.0) -> 
         }
         yield f"{count} nights of each kind. Held: intervals that contain the truth; pairs: their mean number."
         yield ""
-        yield "| pair SD | differs by " + "".join(f"| {rule}: held | error | pairs " for rule in RULES) + "|"
-        yield "| --- | --- " + "| --- | --- | --- " * len(RULES) + "|"
-        for unruly, spread in kinds:
-            cells = [held[rule, unruly, spread].result() for rule in RULES]
-            row = "".join(f"| {share:.1%} | {error:+.1f} SE | {pairs:.1f} " for share, error, pairs in cells)
-            yield f"| {spread * PRECISION:.1%} | {unruly:.0%} {row}|"
+        figures = [f"{rule}: {what}" for rule in RULES for what in ("held", "error", "pairs")]
+        yield from markdown(
+            ["pair SD", "differs by", *figures],
+            (
+                [f"{spread * PRECISION:.1%}", f"{unruly:.0%}"]
+                + [text for rule in RULES for text in _said(*held[rule, unruly, spread].result())]
+                for unruly, spread in kinds
+            ),
+        )
         yield ""
         yield f"False failures in {series * QUIET_NIGHTS} nights, where one in 200 is asked for:"
         yield ""
-        yield "| night SD | pair SD " + "".join(f"| {rule} " for rule in (KNOWN, FIXED)) + "|"
-        yield "| --- | --- " + "| --- " * 2 + "|"
-        for night_sd, spread in noises:
-            counts = [failed[rule, night_sd, spread].result() for rule in (KNOWN, FIXED)]
-            yield f"| {night_sd:.1%} | {spread * PRECISION:.1%} " + "".join(f"| {n} " for n in counts) + "|"
+        yield from markdown(
+            ["night SD", "pair SD", KNOWN, FIXED],
+            (
+                [f"{night_sd:.1%}", f"{spread * PRECISION:.1%}"]
+                + [f"{failed[rule, night_sd, spread].result()}" for rule in (KNOWN, FIXED)]
+                for night_sd, spread in noises
+            ),
+        )
+
+
+def _said(share: float, error: float, pairs: float) -> list[str]:
+    return [f"{share:.1%}", f"{error:+.1f} SE", f"{pairs:.1f}"]

@@ -7,13 +7,14 @@ The cells of a made suite have factors that differ from night to night as those 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from itertools import pairwise
+from functools import partial
+from statistics import fmean
 
 import numpy as np
+import numpy.typing as npt
 
-from bench.evidence.tools import log_drop
+from bench.evidence.tables import Table, Values, share, total
+from bench.evidence.tools import Ask, log_drop
 from bench.speedup.judge.points import Point
 from bench.speedup.judge.rule import SuiteRule
 from bench.speedup.judge.series import judge
@@ -30,9 +31,12 @@ SHARED = 0.5
 NIGHTS = 400
 CELLS = 4
 BEFORE, AFTER = 60, 14
+WITHIN = (3, 7, AFTER)
 ENGINE_LOSSES = (0.01, 0.015)
 CELLS_NOISY = 3.0
 """How much noisier the factors of the second question are: small cells on a busy machine."""
+
+Red = npt.NDArray[np.bool_]
 
 
 def make(
@@ -65,51 +69,55 @@ def make(
     return suite
 
 
-def red_nights(suite: list[dict[str, list[Point]]], rule: SuiteRule) -> tuple[list[bool], list[bool]]:
-    """Return which nights fail by a cell, and which by the mean of all cells."""
+def red_runs(suite: list[dict[str, list[Point]]], rule: SuiteRule) -> tuple[Red, Red]:
+    """Return which runs fail by a cell, and which by the mean of all cells."""
     each = rule.for_each_of(len(suite))
     alone = np.zeros(len(suite[0][SPEEDUP]), dtype=bool)
     together = alone.copy()
     for name in QUANTITIES:
         verdicts = [judge(cell[name], each) for cell in suite]
         for one in verdicts:
-            alone |= [verdict.state == REGRESSED for verdict in one]
+            alone |= np.array(one.states) == REGRESSED
         mean = judge(pooled(verdicts), each)
         together[[int(verdict.run) for verdict in mean if verdict.state == REGRESSED]] = True
-    return alone.tolist(), together.tolist()
+    return alone, together
 
 
-def _false(seed: int, chance: float, level: float) -> int:
-    rng = np.random.default_rng(seed)
-    alone, together = red_nights(make(CELLS, NIGHTS, rng, level=level), SuiteRule(false_alarms=chance))
-    red = [one or other for one, other in zip(alone, together, strict=True)]
-    return sum(now and not then for then, now in pairwise(red))
+def false_failures(chance: float, ask: Ask, level: float, seed: int) -> Values:  # noqa: ARG001 -- our rule alone
+    """Return how often a suite fails on which nothing changes."""
+    suite = make(CELLS, NIGHTS, np.random.default_rng(seed), level=level)
+    alone, together = red_runs(suite, SuiteRule(false_alarms=chance))
+    red = alone | together
+    failures = int((red[1:] & ~red[:-1]).sum())
+    return [failures, failures]
 
 
-def _delays(seed: int, loss: float, level: float) -> tuple[int, int]:
+def found(loss: float, ask: Ask, level: float, seed: int) -> Values:  # noqa: ARG001 -- our rule alone
+    """Return whether a loss of all engines is found, by a cell alone and with the mean, within each of `WITHIN`."""
     rng = np.random.default_rng(seed)
     suite = make(3 * CELLS, BEFORE + AFTER, rng, noisier=CELLS_NOISY, loss=loss, since=BEFORE, level=level)
-    alone, together = red_nights(suite, SuiteRule())
-    both = [one or other for one, other in zip(alone, together, strict=True)]
-    never = AFTER + 1
-    first, second = (next((t for t, bad in enumerate(red[BEFORE:], 1) if bad), never) for red in (alone, both))
-    return first, second
+    alone, together = red_runs(suite, SuiteRule())
+    return [bool(red[BEFORE : BEFORE + n].any()) for red in (alone, alone | together) for n in WITHIN]
 
 
-def report(suites: int, seed: int, processes: int | None, level: float = 0.0) -> Iterator[str]:
-    """Return the two tables as lines of Markdown."""
-    with ProcessPoolExecutor(processes) as pool:
-        yield f"| asked for, {CELLS} cells | failures in {suites * NIGHTS} nights without a change | seen |"
-        yield "| --- | --- | --- |"
-        for chance in (1 / 100, 1 / 1000):
-            found = sum(pool.map(_false, range(seed, seed + suites), [chance] * suites, [level] * suites))
-            seen = f"1/{suites * NIGHTS / found:.0f}" if found else "none"
-            yield f"| 1/{1 / chance:.0f} | {found} | {seen} |"
-        yield ""
-        yield f"| engine's loss in {3 * CELLS} noisy cells | | ≤ 3 nights | ≤ 7 | ≤ {AFTER} |"
-        yield "| --- | --- | --- | --- | --- |"
-        for loss in ENGINE_LOSSES:
-            delays = list(pool.map(_delays, range(seed, seed + suites), [loss] * suites, [level] * suites))
-            for place, what in enumerate(("by the cells alone", "with their mean")):
-                shares = (sum(one[place] <= n for one in delays) / suites for n in (3, 7, AFTER))
-                yield f"| {loss:.1%} | {what} | " + " | ".join(f"{share:.0%}" for share in shares) + " |"
+def seen(failures: Values) -> str:
+    """Say how often a run fails."""
+    return f"1/{NIGHTS / fmean(failures):.0f}" if any(failures) else "none"
+
+
+TABLES = (
+    Table(
+        "False alarms",
+        f"Failures of suites of {CELLS} cells in {NIGHTS} nights without a change each.",
+        (f"asked for, {CELLS} cells",),
+        {"failures": total, "seen": seen},
+        tuple(((f"1/{1 / chance:.0f}",), partial(false_failures, chance)) for chance in (1 / 100, 1 / 1000)),
+    ),
+    Table(
+        "A loss of all engines",
+        "Found within so many nights.",
+        (f"engine's loss in {3 * CELLS} noisy cells",),
+        {f"{what}: ≤ {n}": share for what in ("by the cells alone", "with their mean") for n in WITHIN},
+        tuple(((f"{loss:.1%}",), partial(found, loss)) for loss in ENGINE_LOSSES),
+    ),
+)

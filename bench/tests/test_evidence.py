@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from bench.__main__ import main
-from bench.evidence import fleets, hard, histories, kinds, simulation, stopping, suites
+from bench.evidence import fleets, hard, histories, kinds, simulation, stopping, suites, tables
 from bench.evidence.simulation import Setting, Tally, add, make
 from bench.evidence.stopping import PRECISION
 from bench.evidence.tools import (
@@ -22,12 +22,14 @@ from bench.evidence.tools import (
     Alarms,
     History,
     Loss,
+    by_machine,
     conbench,
     github_action_benchmark,
     new_ones,
+    ours,
     pytest_benchmark,
+    this_project,
 )
-from bench.evidence.tools import this_project as ours
 from bench.speedup.budget.allocation import FEW, MORE, USUAL
 from bench.speedup.judge.rule import SuiteRule
 from bench.speedup.judge.suite import CellVerdict
@@ -72,12 +74,12 @@ def test_the_tally_counts_false_failures_delays_and_dates() -> None:
 
 def test_every_rule_finds_what_it_can_and_nothing_in_nothing() -> None:
     large, none = history(0.8), history(0.0)
-    for tool in (ours, pytest_benchmark, conbench, github_action_benchmark):
+    for tool in (this_project, pytest_benchmark, conbench, github_action_benchmark):
         assert [t for t, _ in tool(large).onsets if t < 30] == []
         assert any(30 <= t <= 33 for t, _ in tool(large).onsets)
         assert tool(none).onsets == ()
     assert pytest_benchmark(history(0.03)).onsets == ()
-    assert ours(history(0.03)).onsets[0][1] == 30
+    assert this_project(history(0.03)).onsets[0][1] == 30
 
 
 @pytest.mark.parametrize("name", ["Apache Otava", "asv, 5 %", "asv, 1 %"])
@@ -111,11 +113,11 @@ def test_the_plot_can_be_drawn(tmp_path: Path) -> None:
 def test_a_made_suite_is_judged_as_a_whole() -> None:
     rng = np.random.default_rng(2)
     quiet = suites.make(2, 40, rng)
-    assert [True in red for red in suites.red_nights(quiet, SuiteRule())] == [False, False]
+    assert [bool(red.any()) for red in suites.red_runs(quiet, SuiteRule())] == [False, False]
     lost = suites.make(2, 50, rng, loss=0.03, since=40)
-    alone, together = suites.red_nights(lost, SuiteRule())
-    assert 40 < alone.index(True) < 46
-    assert 40 < together.index(True) < 46
+    alone, together = suites.red_runs(lost, SuiteRule())
+    assert 40 < int(alone.argmax()) < 46
+    assert 40 < int(together.argmax()) < 46
     one, other = ([night.value for night in cell["engine"]] for cell in suites.make(2, 4000, rng))
     assert np.corrcoef([one, other])[0, 1] == pytest.approx(0.5, abs=0.05)
 
@@ -155,19 +157,19 @@ def test_a_level_is_added_to_the_same_histories() -> None:
     assert repr(replace(setting, level=2.3)) == repr(setting)  # which the seeds come from
     for part in (fleets.ENGINE, kinds.Setting(0.5, 0.05, 0.01)):
         assert repr(replace(part, level=2.3)) == repr(part)
-    down, up = (fleets.make(replace(fleets.ENGINE, level=x), 9, np.random.default_rng(1)) for x in (0.0, 2.3))
-    assert [b.value - a.value for a, b in zip(down, up, strict=True)] == pytest.approx([2.3] * 9)
+    below, above = (fleets.make(replace(fleets.ENGINE, level=x), 9, np.random.default_rng(1)) for x in (0.0, 2.3))
+    assert above.logs - below.logs == pytest.approx(2.3)
     down, up = (suites.make(1, 9, np.random.default_rng(1), level=x)[0]["engine"] for x in (0.0, 2.3))
     assert [b.value - a.value for a, b in zip(down, up, strict=True)] == pytest.approx([2.3] * 9)
 
 
 def test_a_cell_shows_that_the_verdict_depends_on_the_level(monkeypatch: pytest.MonkeyPatch) -> None:
-    def at(level: float) -> hard.Measure:
-        return lambda ask, now, rng: [now == level]
+    def at(level: float) -> tables.Measure:
+        return lambda ask, now, seed: [now == level]
 
-    table = replace(hard.NO_LOSS, columns={"x": hard.share}, rows=((("all",), at(0.64)),))
+    table = replace(hard.NO_LOSS, columns={"x": tables.share}, rows=((("all",), at(0.64)),))
     monkeypatch.setattr(hard, "TABLES", (table,))
-    monkeypatch.setattr(hard, "ProcessPoolExecutor", InThisProcess)
+    monkeypatch.setattr(tables, "ProcessPoolExecutor", InThisProcess)
     assert list(hard.report(2, 1, 1))[-1] == "| all | this project | 0% / 100% / 0% |"
 
 
@@ -187,7 +189,7 @@ class InThisProcess:
 def test_what_is_said_of_a_hard_history_is_counted() -> None:
     red = np.zeros(40, dtype=bool)
     red[[12, 13, 30, 31]] = True
-    said = hard.Said(red)
+    said = Alarms(red)
     assert said.false(10, 30) == pytest.approx(5.0)
     assert [said.found(30, 33), said.found(31, 33), said.found(20, 30)] == [True, False, False]
     assert (said.size(30), said.state(30)) == (None, None)
@@ -197,7 +199,7 @@ def test_each_machine_is_asked_alone() -> None:
     machines = np.arange(80) % 2
     values = np.random.default_rng(1).normal(0.0, 0.005, 80) + 0.3 * machines
     values[(machines == 1) & (np.arange(80) >= 50)] -= 0.2
-    alone = hard.by_machine(hard.ours, hard.nights_of(values, 0.0, machines.tolist()))
+    alone = by_machine(ours, History(values, machines=machines))
     assert not alone.red[:50].any()
     assert not alone.red[::2].any()
     assert alone.red[55::2].all()
@@ -219,10 +221,10 @@ def test_noise_is_as_wide_as_its_name_says(name: str, make: hard.Noise, runs: in
 
 def test_an_interval_is_held_to_the_change_that_was_made() -> None:
     loss = (np.log1p(-0.10),)
-    measured = hard.intervals(0.005, 30, loss, hard.ours, 0.0, np.random.default_rng(3))
+    measured = hard.intervals(0.005, 30, loss, ours, 0.0, 3)
     assert measured[0] is None  # one run decides nothing
     assert measured[5:] == [True] * 5  # after 20 and 30 runs; and the date
-    mended = hard.intervals(0.005, 30, (*loss, 0.0), hard.ours, 0.0, np.random.default_rng(3))
+    mended = hard.intervals(0.005, 30, (*loss, 0.0), ours, 0.0, 3)
     assert mended[0] is False  # it is still told: one run mends nothing
     assert mended[-4:] == [None, None, None, None]
 
@@ -259,7 +261,7 @@ def test_sizes_of_marks_are_those_of_the_series(name: str) -> None:
 
 def test_what_is_said_of_a_public_history_is_compared_with_what_is_seen() -> None:
     name = "hyper_http2_res_10mb"
-    alarms, _ = histories.ours(History(as_seen(name, 340), np.full(340, 0.001), np.full(340, np.nan)))
+    alarms = histories.events(History(as_seen(name, 340), np.full(340, 0.001)))
     outcome = histories.compare(name, alarms, MARKS[name])
     assert [found.mark.run for found in outcome.found] == [53, 318]
     for found in outcome.found:

@@ -45,8 +45,9 @@ def series(read: History, quantity: str = "speedup") -> list[Point]:
     if not records:
         return []
     runs = Columns.of(records)[quantity]
-    figures = zip(runs.names, runs.values.tolist(), runs.ses.tolist(), strict=True)
-    return [Point(name, value, None if math.isnan(se) else se) for name, value, se in figures]
+    columns = (runs.values, runs.ses, runs.again, runs.again_ses)
+    figures = [[None if math.isnan(number) else number for number in column.tolist()] for column in columns]
+    return [Point(*point) for point in zip(runs.names, *figures, records.machines, strict=True)]
 
 
 def test_a_series_is_in_the_order_of_its_nights(tmp_path: Path) -> None:
