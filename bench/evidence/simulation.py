@@ -219,7 +219,7 @@ def _part(chosen: argparse.Namespace) -> Iterator[str] | None:
         return _limits(chosen.quiet_series, chosen.quiet, *how, chosen.level)
     for name, (_, several) in PARTS.items():
         if count := getattr(chosen, name):
-            return (line for table in several for line in tables.lines(table, count, *how, (chosen.level,)))
+            return tables.all_lines(several, count, *how, (chosen.level,))
     if chosen.stopping:
         return stopping.report(chosen.stopping, *how, chosen.level)
     if chosen.hard:

@@ -113,6 +113,13 @@ def lines(
         yield from markdown([*table.labels, "tool", *table.columns], rows())
 
 
+def all_lines(several: Sequence[Table], *how: Any) -> Iterator[str]:
+    """Yield some tables as `lines` does, with an empty line between them."""
+    for number, table in enumerate(several):
+        yield from [""] * (number > 0)
+        yield from lines(table, *how)
+
+
 def _cells(table: Table, histories: Sequence[Values]) -> list[str]:
     cells = []
     for say, values in zip(table.columns.values(), zip(*histories, strict=True), strict=True):

@@ -10,9 +10,10 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from .commands import store
-from .judge.rule import Rule, SuiteRule
+from .judge.rule import OF_A_SUITE, OF_ONE_SERIES, SMALLEST
 from .keep.decisions import ACCEPT, DISMISS
 from .keep.sync import BRANCH
 from .session.options import chance, positive, share
@@ -38,9 +39,13 @@ def parser(prog: str, further: Further) -> argparse.ArgumentParser:
     kept = argparse.ArgumentParser(add_help=False)
     kept.add_argument("--storage", type=_folder, default=Path(".benchmarks"), help="the store (default: .benchmarks)")
     rule = argparse.ArgumentParser(add_help=False)
-    rule.add_argument("--smallest", type=share, default=Rule().smallest, help="smallest loss that fails (default: 1%%)")
+    # The names of pytest's options, and those of before.
+    smallest, chances = ("--speedup-smallest", "--smallest"), ("--speedup-false-alarms", "--false-alarms")
+    about: dict[str, Any] = {"dest": "smallest", "type": share, "default": SMALLEST, "metavar": "PERCENT"}
+    rule.add_argument(*smallest, **about, help="smallest loss that fails (default: 1%%)")
+    about = {"dest": "false_alarms", "type": chance, "metavar": "N/RUNS"}
     suite = argparse.ArgumentParser(add_help=False, parents=[rule])
-    suite.add_argument("--false-alarms", type=chance, default=SuiteRule().false_alarms, help="default: 1/1000")
+    suite.add_argument(*chances, **about, default=OF_A_SUITE, help="how often a suite may fail (default: 1/1000)")
 
     history = add("history", parents=[kept, suite], help="show the series, their runs and states")
     history.add_argument("cell", nargs="?", metavar="CELL", help="one series, run by run: its name, part of it, or id")
@@ -79,9 +84,9 @@ def parser(prog: str, further: Further) -> argparse.ArgumentParser:
         "file",
         metavar="FILE.csv",
         type=Path,
-        help="columns: night,log_speedup (or speedup),se[,remeasured,machine]; the oldest run first",
+        help="columns: run,log_speedup (or speedup),se[,remeasured,machine]; the oldest run first",
     )
-    replay.add_argument("--false-alarms", type=chance, default=Rule().false_alarms, help="default: 1/2000")
+    replay.add_argument(*chances, **about, default=OF_ONE_SERIES, help="how often it may fail (default: 1/2000)")
     replay.set_defaults(run=store.replay)
 
     example = add("example", help="print a test to begin with: example > test_speedup.py")

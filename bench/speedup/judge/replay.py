@@ -10,7 +10,9 @@ from typing import Any
 from ..keep.runs import MOST
 from .points import Point
 
-RUN, LOG, SPEEDUP, SE, REMEASURED, MACHINE = "night", "log_speedup", "speedup", "se", "remeasured", "machine"
+RUN, LOG, SPEEDUP, SE, REMEASURED, MACHINE = "run", "log_speedup", "speedup", "se", "remeasured", "machine"
+NIGHT = "night"
+"""What the column of the runs was called before."""
 
 
 class ReplayError(ValueError):
@@ -23,10 +25,10 @@ def read_csv(file: Path) -> list[Point]:
     Parameters
     ----------
     file : Path
-        UTF-8 text with a header. Columns: night, a name; log_speedup, or speedup itself; se, the standard error of the
-        log; optionally remeasured, as the first figure, and machine. Empty cells: no figure in that run, a single pair
-        (``se``), not measured again (``remeasured``), the same machine for all (``machine``). Other columns are left
-        alone.
+        UTF-8 text with a header. Columns: run (or night), a name; log_speedup, or speedup itself; se, the standard
+        error of the log; optionally remeasured, as the first figure, and machine. Empty cells: no figure in that run,
+        a single pair (``se``), not measured again (``remeasured``), the same machine for all (``machine``). Other
+        columns are left alone.
 
     Raises
     ------
@@ -38,11 +40,12 @@ def read_csv(file: Path) -> list[Point]:
             rows = csv.DictReader(lines)
             known = rows.fieldnames or ()
             figure = SPEEDUP if LOG not in known and SPEEDUP in known else LOG
-            missing = [name for name in (RUN, figure, SE) if name not in known]
+            run = NIGHT if RUN not in known and NIGHT in known else RUN
+            missing = [name for name in (run, figure, SE) if name not in known]
             if missing:
                 wanted = f"it needs {RUN},{LOG},{SE}, separated by commas, or {SPEEDUP} for {LOG}"
                 raise ReplayError(f"{file} has no column {', '.join(missing)}; {wanted}")
-            runs = [_run(row, figure, f"{file}, line {rows.line_num}") for row in rows]
+            runs = [_run(row, run, figure, f"{file}, line {rows.line_num}") for row in rows]
     except OSError as error:
         raise ReplayError(f"{file} cannot be read: {error.strerror}") from None
     except (UnicodeDecodeError, csv.Error) as error:
@@ -52,7 +55,7 @@ def read_csv(file: Path) -> list[Point]:
     return runs
 
 
-def _run(row: dict[str, Any], figure: str, where: str) -> Point:
+def _run(row: dict[str, Any], run: str, figure: str, where: str) -> Point:
     def number(name: str) -> float | None:
         text = (row.get(name) or "").strip()
         if not text:
@@ -73,7 +76,7 @@ def _run(row: dict[str, Any], figure: str, where: str) -> Point:
             raise ReplayError(f"{where}: {name} is {value:g} as a log, and no log of a speedup is beyond {MOST:.0f}")
         return value
 
-    name = (row[RUN] or "").strip()
+    name = (row[run] or "").strip()
     if not name:
         raise ReplayError(f"{where}: a run without a name")
     se = number(SE)

@@ -419,7 +419,7 @@ class _Stream:
         levels.present.extend([run for run in at if theirs[run]])
         levels.move(before.n, t if found is None else found)
         part = _Stream(self.said, self.rule, self.decisions, levels, self.todo[theirs[self.todo]])
-        part.is_part = True
+        part.is_part, part.number, part.wolves = True, self.number, self.wolves
         if theirs[t]:
             part._open(t, is_new=found is None)
         part.run()

@@ -161,9 +161,19 @@ def test_one_series_finds_sooner_what_one_for_each_machine_finds_late(setting: f
     assert sum(false for false, *_ in together[:4]) <= 100 * 3 / (fleets.QUIET - 10)
 
 
-def test_replay_knows_machines(tmp_path: Path) -> None:
+def test_a_machine_that_is_judged_apart_is_on_the_level_that_the_others_are_on() -> None:
+    values = np.random.default_rng(2).normal(0.0, 0.003, 120)
+    values[40:] += 0.05
+    values[80:][::2] -= 0.2
+    found = judge([Point(f"{t:04}", float(x), machine="ab"[t % 2]) for t, x in enumerate(values)])
+    assert REGRESSED in found.states[80:90:2]
+    assert set(found.segments[80:].tolist()) == {1}
+
+
+@pytest.mark.parametrize("name", ["night", "run"])
+def test_replay_knows_machines(tmp_path: Path, name: str) -> None:
     file = tmp_path / "x.csv"
-    file.write_text("night,log_speedup,se,machine\n1,0.5,,a\n1,0.6,,b\n2,0.5,0.1,\n")
+    file.write_text(f"{name},log_speedup,se,machine\n1,0.5,,a\n1,0.6,,b\n2,0.5,0.1,\n")
     assert [(point.run, point.machine) for point in read_csv(file)] == [("1", "a"), ("1", "b"), ("2", "")]
 
 

@@ -43,10 +43,9 @@ class Found:
 
 def last_good(series: Series, quantity: str, since: str, say: Say) -> Record | None:
     """Return the latest run before `since` on the old level whose commit is all of its code; ``None`` if none is."""
-    verdicts = series.nights[quantity]
-    for record in [one for one in series.records if one.night < since][::-1]:
-        at = verdicts.by_night.get((record.night, record.machine))
-        if at is not None and verdicts.states[at] in (SUSPECT, REGRESSED):
+    states = series.verdicts[quantity].states
+    for record, state in reversed(list(zip(series.records, states, strict=True))):
+        if record.night >= since or state in (SUSPECT, REGRESSED):
             continue
         about = _saved(record).get("commit_info")
         if isinstance(about, dict) and about.get("dirty"):

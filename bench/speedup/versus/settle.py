@@ -15,8 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from ..judge.store import Series, suites
 from ..judge.rule import SuiteRule
+from ..judge.store import Series, suites
 from ..judge.verdict import REGRESSED, SUSPECT
 from ..judge.versus import NARROW, UNDECIDED, Difference, Finding, Limits, Visit, compare, find
 from ..keep import settled as kept
@@ -87,7 +87,7 @@ class Told:
 def is_settled(series: Series, settlements: Settlements) -> str:
     """Return what was settled of a loss or low run; empty if nothing was yet."""
     leading = series.verdict.leading
-    since = leading.since or leading.night
+    since = leading.since or leading.run
     made = [one.outcome for one in settlements.of(series.fingerprint) if one.is_decided and one.run >= since]
     return made[-1] if made else ""
 
