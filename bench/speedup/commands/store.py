@@ -21,6 +21,7 @@ from ..keep.files import add_lines
 from ..keep.index import read_store
 from ..keep.merging import PRUNED, key_of
 from ..keep.runs import History, stored_files
+from ..keep.settled import read_settled
 from ..keep.sync import SyncError
 from ..keep.sync import sync as synchronise
 from ..measure.cell import Fingerprint
@@ -143,7 +144,7 @@ def sync(options: argparse.Namespace) -> None:
     print(f"{options.branch}: {done.fetched} fetched, {done.sent} sent, {done.runs} runs in all{tries}")
     if done.runs:
         read, decisions = read_store(options.storage), read_decisions(options.storage)
-        for suite in suites(read, decisions, SuiteRule(), options.storage):
+        for suite in suites(read, decisions, SuiteRule(), options.storage, read_settled(options.storage)):
             nights = max(len(one.records) for one in suite.series)
             print(f"  {len(suite.series)} series, up to {plural(nights, 'run')}; {harmless(suite.on)}")
 
@@ -154,7 +155,16 @@ def report(options: argparse.Namespace) -> None:
 
     read, decisions = _read(options.storage)
     curves, problems = read_curves(options.storage)
-    contents = pages.content(read, decisions, _rule(options), root=Path.cwd(), curves=curves, problems=problems)
+    settlements = read_settled(options.storage)
+    contents = pages.content(
+        read,
+        decisions,
+        _rule(options),
+        root=Path.cwd(),
+        curves=curves,
+        problems=(*problems, *settlements.problems),
+        settlements=settlements,
+    )
     try:
         pages.write(options.file, contents, options.title or TITLE)
     except pages.ReportError as error:
@@ -191,7 +201,7 @@ def _read(store: Path) -> tuple[History, Decisions]:
     if not store.is_dir():
         raise CommandError(f"{store} is not a folder: no run is saved yet, or --storage names another one")
     read, decisions = read_store(store), read_decisions(store)
-    for problem in (*read.problems, *decisions.problems):
+    for problem in (*read.problems, *decisions.problems, *read_settled(store).problems):
         print(harmless(problem), file=sys.stderr)
     if not read.records:
         raise CommandError(f"{store} holds no saved run with a speedup")
@@ -221,7 +231,8 @@ def _names(read: History, fingerprint: Fingerprint) -> set[str]:
 
 
 def _judged(read: History, decisions: Decisions, options: argparse.Namespace) -> list[Series]:
-    return [one for suite in suites(read, decisions, _rule(options), options.storage) for one in suite.series]
+    judged = suites(read, decisions, _rule(options), options.storage, read_settled(options.storage))
+    return [one for suite in judged for one in suite.series]
 
 
 def _rule(options: argparse.Namespace) -> SuiteRule:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .changepoint import SPLITS
+from .rule import LEARN
 from .segment import ODD, Segment, Sized
 from .verdict import REGRESSED, SUSPECT, Event, Verdict, of_change
 
@@ -44,6 +45,10 @@ class Change:
     """Run in which it was found."""
     is_loss: bool
     """Whether the level after it is lower."""
+    is_settled: bool = False
+    """Whether an experiment showed that it is a loss: then the runs before it need not be enough for a verdict."""
+    settled: Sized | None = None
+    """By how much the level after it is lower, as the experiment says; ``None`` once it is another level."""
 
 
 class Levels:
@@ -78,7 +83,8 @@ class Levels:
         """What the present level is beside the one that counts; ``None`` if it is no loss."""
         if not self.below:
             return None
-        return REGRESSED if self.measure.n >= self.learn else SUSPECT
+        is_sure = self.measure.n >= self.learn or any(change.is_settled for change in self.changes)
+        return REGRESSED if is_sure else SUSPECT
 
     @property
     def below(self) -> bool:
@@ -112,16 +118,31 @@ class Levels:
                 return True
         level = self.present.until(index)
         # Levels go down from the one that counts, or up: what has turned is another change from an earlier level.
+        is_settled = False
         while self.changes and self.changes[-1].is_loss != (level.lower_by(at) > 0):
             last = self.changes.pop()
             level = last.before
             if last.is_loss == (level.lower_by(at) > 0):
-                found = last.found
+                found, is_settled = last.found, last.is_settled
                 break
-        self.changes.append(Change(level, at[0], found, is_loss=level.lower_by(at) > 0))
+        self.changes.append(Change(level, at[0], found, level.lower_by(at) > 0, is_settled))
         self.present = level.followed_by(at, FEW)
         self._weigh()
         return False
+
+    def fall(self, run: int, settled: Sized) -> None:
+        """Go to a lower level that begins with one more run, because an experiment says so."""
+        before = self.present
+        if self.risen:
+            self.changes = []  # what was good is the level above
+        self.changes.append(Change(before, run, run, is_loss=True, is_settled=True, settled=settled))
+        self.present = before.followed_by([run], 1)
+        self._weigh()
+
+    def confirm(self) -> None:
+        """Take the losses that are open for sure, because an experiment says so."""
+        for change in self.changes:
+            change.is_settled = change.is_settled or change.is_loss
 
     def _is_on(self, level: Segment, at: Sequence[int]) -> bool:
         size = level.change(at)
@@ -155,11 +176,11 @@ class Levels:
         no longer a change, by all of its runs, is none.
         """
         last, at = self.changes[-1], self.present.runs_from()
-        if len(self.changes) > 1 and self._is_none(last.before.change(at)):
+        if len(self.changes) > 1 and self._is_none(last.before.change(at), [last]):
             self.present = _with(last.before, at)
             self.changes.pop()
             self._weigh()
-        elif self._is_none(self._weigh()):
+        elif self._is_none(self._weigh(), self.changes):
             self.present = _with(self.measure, at)
             self.changes = []
             return WITHDRAWN
@@ -168,8 +189,11 @@ class Levels:
             return ADOPTED
         return ""
 
-    def _is_none(self, size: Sized) -> bool:
-        return abs(size.loss) < self.least or abs(size.z) < SAME
+    def _is_none(self, size: Sized, changes: Sequence[Change]) -> bool:
+        """Return whether runs say that they are on the level before, against all that experiments say."""
+        settled = (change.settled for change in changes if change.settled)
+        against = all(one.loss - size.loss > math.hypot(one.margin, size.margin) for one in settled)
+        return against and (abs(size.loss) < self.least or abs(size.z) < SAME)
 
     def whose(self, at: Sequence[int], level: Segment) -> list[int]:
         """Return the machines whose runs say that the level is another one; those of the others are on this one.
@@ -213,8 +237,10 @@ class Levels:
             levels = [*(change.before for change in changes), present.until(n)]
             events = tuple(_event(change, after, share) for change, after in zip(changes, levels[1:], strict=True))
             since = present.runs.names[changes[-1].since]
-            size = measure.change(levels[-1].runs_from())
-            reason = f"{n} runs against {measure.n}"
+            size = _size(changes[0], levels[-1]) if len(changes) == 1 else measure.change(levels[-1].runs_from())
+            reason = f"{n} run{'s' * (n > 1)} against {measure.n}"
+            if changes[-1].settled:
+                reason = f"settled: slower than the last good version, measured in turn; {reason}"
             if state == SUSPECT:
                 reason = (
                     f"{measure.n} of {learn} earlier runs are too few for a verdict; it stays open until you decide"
@@ -269,10 +295,18 @@ def beginning(segment: Segment, index: int, machine: int | None = None) -> int:
     return int(rows[min(range(max(0, len(rows) - FEW), -1, -1), key=misfit)])
 
 
-def _event(change: Change, after: Segment, share: float) -> Event:
+def _size(change: Change, after: Segment) -> Sized:
+    """Return by how much a level is lower, as the experiment says, or its runs if they are many and know it better."""
     size = change.before.change(after.runs_from())
+    is_better = after.n >= LEARN and change.settled and size.margin < change.settled.margin
+    return size if is_better else change.settled or size
+
+
+def _event(change: Change, after: Segment, share: float) -> Event:
+    size = _size(change, after)
     runs, before = after.runs, change.before.counts(change.before.n)
     known = before * after.counts(after.n) * (after.at[after.n - 1] >= runs.several)
     machines = tuple(name for name, counts in zip(runs.machines, known, strict=True) if counts)
     interval = (-size.loss - size.margin, -size.loss + size.margin)
-    return Event(runs.names[change.since], -size.loss, interval, runs.names[change.found], after.n, machines, share)
+    since, found = runs.names[change.since], runs.names[change.found]
+    return Event(since, -size.loss, interval, found, after.n, machines, share, change.is_settled)

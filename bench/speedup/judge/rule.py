@@ -36,8 +36,11 @@ class Rule:
     """A loss of a smaller share of the speedup is no failure, however sure it is."""
     suspicious: float = 3.0
     """Normal deviate beyond which this run alone is suspect, and measured again."""
+    early: float = 2.5
+    """The same in the first runs of a series, whatever the number of series: how far its runs lie apart is mostly a guess
+    then, and rather too wide a one."""
     confirmed: float = 2.5
-    """The same for the second measurement."""
+    """The same of `suspicious`, for the second measurement."""
     prior: tuple[float, float] = (0.03**2, 6.0)
     """Variance of a run of a new series, and the degrees of freedom that it counts for while the series is learnt: in
     bench/evidence speedups differ from run to run by 1 to 4 %."""

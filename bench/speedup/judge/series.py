@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from ..keep.decisions import ACCEPT, Decision
+from ..keep.settled import MACHINE, Settled
 from .changepoint import SPLITS, Floats, Indices, Likeliest, limit_for
 from .levels import ADOPTED, WITHDRAWN, Levels, beginning, is_of_several
 from .lows import SUSPECT_RUN, Lows
@@ -41,11 +42,17 @@ ALONE = 0.05
 WOLF, WOLF_RUNS = 2.5, 200
 """How much more evidence it takes after each loss that went away by itself, and in how many runs half of that is
 forgotten: such a series moves in ways that are not modelled."""
+SLOW_MACHINE = "settled: the machine was slow, the last good version was so too; this run counts for nothing"
 AMBIGUOUS = 30
 """Runs after a loss until which it may turn out to be of some machines only."""
 
 
-def judge(series: Iterable[Point] | Columns, rule: Rule = RULE, decisions: Sequence[Decision] = ()) -> Verdicts:
+def judge(
+    series: Iterable[Point] | Columns,
+    rule: Rule = RULE,
+    decisions: Sequence[Decision] = (),
+    settled: Sequence[Settled] = (),
+) -> Verdicts:
     """Judge every run of a series by the runs before it.
 
     Parameters
@@ -56,6 +63,8 @@ def judge(series: Iterable[Point] | Columns, rule: Rule = RULE, decisions: Seque
         The constants.
     decisions : sequence of Decision
         What people made of changes in this series.
+    settled : sequence of Settled
+        What experiments said of its low runs, in the order in which they were made.
 
     Returns
     -------
@@ -69,7 +78,7 @@ def judge(series: Iterable[Point] | Columns, rule: Rule = RULE, decisions: Seque
     runs = series if isinstance(series, Columns) else Columns(list(series))
     said = Verdicts(runs)
     levels = Levels(Segment(runs, rule.learn, prior=rule.prior), rule.learn, rule.least)
-    stream = _Stream(said, rule, decisions, levels, np.arange(len(runs.names)))
+    stream = _Stream(said, rule, decisions, _by_run(runs, settled), levels, np.arange(len(runs.names)))
     stream.run()
     said.offsets = stream.levels.measure.machines
     said.spread = stream.levels.measure.spread
@@ -85,6 +94,8 @@ class _Stream:
         What was said of the runs; this adds to it.
     rule, decisions
         As for `judge`.
+    settled : mapping of int to Settled
+        What experiments said of some runs.
     levels : Levels
         What is known before the first of these runs.
     todo : array of int
@@ -92,12 +103,19 @@ class _Stream:
     """
 
     def __init__(
-        self, said: Verdicts, rule: Rule, decisions: Sequence[Decision], levels: Levels, todo: Indices
+        self,
+        said: Verdicts,
+        rule: Rule,
+        decisions: Sequence[Decision],
+        settled: Mapping[int, Settled],
+        levels: Levels,
+        todo: Indices,
     ) -> None:
         self.said, self.runs = said, said.runs
         self.rule = rule
         self.decisions = sorted(decisions, key=lambda decision: decision.takes_effect)
         """Those that have not taken effect yet."""
+        self.settled = settled
         self.least = rule.least
         self.limit = limit_for(rule.false_alarms)
         self.limits = limit_for((1 - ALONE) * rule.false_alarms), limit_for(ALONE * rule.false_alarms)
@@ -131,14 +149,27 @@ class _Stream:
             t = int(self.todo[0])
             while self.decisions and self._takes_effect(t):
                 self._carry_out(self.decisions.pop(0))
+            settled = self.settled.get(t)
             if not math.isfinite(self.runs.values[t]):
                 self.todo = self.todo[1:]
-                self._without_figure(t)
-            elif self.segment.n < self.segment.learn:
+                self._left_out(t, "no figure in this run")
+            elif settled is not None and settled.outcome == MACHINE:
                 self.todo = self.todo[1:]
-                self._learn(t)
+                self._of_the_machine(t)
+            elif settled is not None and self.segment.n and not self.levels.below:
+                self.todo = self.todo[1:]
+                self._fall(t, settled)
             else:
-                self._look()
+                if settled is not None:
+                    self.levels.confirm()
+                self._usual(t)
+
+    def _usual(self, t: int) -> None:
+        if self.segment.n < self.segment.learn:
+            self.todo = self.todo[1:]
+            self._learn(t)
+        else:
+            self._look()
 
     def _look(self) -> None:
         """Judge the next runs, up to the first on which something happens."""
@@ -165,7 +196,8 @@ class _Stream:
 
     def _is_special(self, t: int) -> bool:
         is_decided = bool(self.decisions) and self._takes_effect(t)
-        return is_decided or not math.isfinite(self.runs.values[t]) or self._may_be_incomparable(t)
+        is_left_out = t in self.settled or not math.isfinite(self.runs.values[t])
+        return is_decided or is_left_out or self._may_be_incomparable(t)
 
     def _quiet(self, outlook: Outlook, at: Indices) -> int:
         """Return how many of these runs come before the first on which something may happen."""
@@ -209,11 +241,28 @@ class _Stream:
         else:
             self.levels.dismiss()
 
-    def _without_figure(self, t: int) -> None:
+    def _left_out(self, t: int, reason: str) -> None:
+        """Judge a run that counts for nothing."""
         state = self.levels.state or (LEARNING if self.segment.n < self.segment.learn else OK)
         since = self.runs.names[self.levels.changes[-1].since] if self.levels.state else None
         compared = self.levels.measure.n
-        self._tell(t, Verdict(self.runs.names[t], state, since, compared=compared, reason="no figure in this run"))
+        self._tell(t, Verdict(self.runs.names[t], state, since, compared=compared, reason=reason))
+
+    def _of_the_machine(self, t: int) -> None:
+        """Judge a run that was low because its machine was slow: how slow it is the next time is not known."""
+        if self.segment.n:
+            self._outlook(t)
+        self.said.of_the_machine[t] = True
+        self._left_out(t, SLOW_MACHINE)
+
+    def _fall(self, t: int, settled: Settled) -> None:
+        """Go to a lower level because an experiment says so, whatever the history knows."""
+        self._outlook(t)
+        self._forget()
+        self.number += self.levels.risen
+        margin = max(settled.high - settled.change, settled.change - settled.low)
+        self.levels.fall(t, Sized(-settled.change, margin, 0.0))
+        self._open(t, is_new=True)
 
     def _learn(self, t: int) -> None:
         """Judge a run of a level that is not known yet: it may be suspect, and no more."""
@@ -254,7 +303,9 @@ class _Stream:
         # A level that does not count yet is no measure.
         measure = self.levels.measure if self.levels.risen else self.segment
         first = measure.look([t], self.least)
-        suspicious = bool(first.lowness[0] > self.rule.suspicious and -first.change[0] > self.least)
+        is_guess = measure.is_prior and measure.n < self.rule.learn
+        limit = self.rule.early if is_guess else self.rule.suspicious
+        suspicious = bool(first.lowness[0] > limit and -first.change[0] > self.least)
         remeasured = confirmed = False
         if suspicious and math.isfinite(self.runs.again[t]):
             remeasured, confirmed = True, self._measured_again(t, measure, first)
@@ -418,7 +469,7 @@ class _Stream:
         levels.present = before.until(before.n)
         levels.present.extend([run for run in at if theirs[run]])
         levels.move(before.n, t if found is None else found)
-        part = _Stream(self.said, self.rule, self.decisions, levels, self.todo[theirs[self.todo]])
+        part = _Stream(self.said, self.rule, self.decisions, self.settled, levels, self.todo[theirs[self.todo]])
         part.is_part, part.number, part.wolves = True, self.number, self.wolves
         if theirs[t]:
             part._open(t, is_new=found is None)
@@ -507,6 +558,16 @@ class _Stream:
         levels.present = whole
         self._part(t, last.before.n, list(saying), last.found)
         return True
+
+
+def _by_run(runs: Columns, settled: Sequence[Settled]) -> dict[int, Settled]:
+    """Return what was decided of runs, by their index; what was said last counts."""
+    found: dict[int, Settled] = {}
+    for one in settled:
+        at = [t for t, name in enumerate(runs.names) if name == one.run] if one.is_decided else []
+        here = [t for t in at if runs.machines[runs.codes[t]] == one.machine]  # two machines may have one date
+        found |= dict.fromkeys(here or at, one)
+    return found
 
 
 def _as_expected(

@@ -23,6 +23,7 @@ from ..keep.decisions import ACCEPT, Decision, Decisions
 from ..keep.index import SHORT_WAIT_S, Index
 from ..keep.records import Record, Records
 from ..keep.runs import History
+from ..keep.settled import Settlements
 from ..measure.cell import Fingerprint
 from .suite import CellVerdict, SuiteRule, is_young, judge_cell, judge_suite
 from .verdict import REGRESSED, SUSPECT, Event, Verdict, Verdicts
@@ -31,7 +32,7 @@ RUNS_BEFORE = 60
 """Runs before a change that are kept as evidence."""
 RUNS_AFTER = 10
 """Runs after an accepted change that are kept as evidence; of an open one, all are."""
-
+NOTHING_SETTLED = Settlements()
 
 Told = tuple[list[CellVerdict], CellVerdict | None]
 """The verdict on each series of a suite, and on all of the latest run together."""
@@ -101,7 +102,13 @@ class Suite:
         return "; ".join(f"{machine}: {count}" for machine, count in self.machines.items())
 
 
-def suites(history: History, decisions: Decisions, rule: SuiteRule, store: Path | None = None) -> list[Suite]:
+def suites(
+    history: History,
+    decisions: Decisions,
+    rule: SuiteRule,
+    store: Path | None = None,
+    settlements: Settlements = NOTHING_SETTLED,
+) -> list[Suite]:
     """Judge all series of a store; return them by the way of measuring, the one that measured last at the end.
 
     Parameters
@@ -114,13 +121,15 @@ def suites(history: History, decisions: Decisions, rule: SuiteRule, store: Path 
         For each suite.
     store : Path, optional
         The store: its index keeps what was said, until something changes there.
+    settlements : Settlements
+        What experiments said of its low runs.
     """
 
     def protocol(one: Fingerprint) -> int:
         return one.protocol
 
     found = [
-        _suite(number, _Cells(list(group), history, decisions, rule), store if history.digest else None)
+        _suite(number, _Cells(list(group), history, decisions, settlements, rule), store if history.digest else None)
         for number, group in groupby(sorted(history.fingerprints, key=protocol), key=protocol)
     ]
     return sorted(found, key=lambda suite: suite.latest)
@@ -155,11 +164,17 @@ class _Cells:
     """The series that were measured in one way. What is said of them is found out once, when it is asked for."""
 
     def __init__(
-        self, fingerprints: Sequence[Fingerprint], history: History, decisions: Decisions, rule: SuiteRule
+        self,
+        fingerprints: Sequence[Fingerprint],
+        history: History,
+        decisions: Decisions,
+        settlements: Settlements,
+        rule: SuiteRule,
     ) -> None:
         self.fingerprints, self.rule, self.digest = fingerprints, rule, history.digest
         self.records = {one: history.of(one) for one in fingerprints}
         self.decisions = {one: decisions.of(one) for one in fingerprints}
+        self.settled = {one: settlements.of(one) for one in fingerprints}
         self.ours = [one for one in fingerprints if not self.records[one][-1].side_by_side]
         by_last = groupby(sorted(self.ours, key=self.last), key=self.last)
         self.of_a_run = [list(group) for _, group in by_last]
@@ -179,14 +194,15 @@ class _Cells:
         rule = (
             self.rule.for_each_in([self.records[other] for other in with_it]) if with_it else self.rule.for_each_of(1)
         )
-        return judge_cell(self.records[one], rule, self.decisions[one])
+        return judge_cell(self.records[one], rule, self.decisions[one], settled=self.settled[one])
 
     @cached_property
     def _judged(self) -> tuple[dict[Fingerprint, tuple[CellVerdict, dict[str, Verdicts]]], CellVerdict | None]:
         judged = {one: self._alone(one) for one in self.fingerprints if one not in self.ours}
         together = None
         for run in self.of_a_run:
-            said = judge_suite([self.records[one] for one in run], self.rule, [self.decisions[one] for one in run])
+            made, settled = [self.decisions[one] for one in run], [self.settled[one] for one in run]
+            said = judge_suite([self.records[one] for one in run], self.rule, made, settled)
             judged |= zip(run, zip(said.cells, said.verdicts, strict=True), strict=True)
             together = said.together
         return judged, together
@@ -208,7 +224,7 @@ def _suite(protocol: int, cells: _Cells, store: Path | None) -> Suite:
         told, together = cells.judge()
     else:
         # Another NumPy may say another last digit.
-        state = repr((cells.digest, protocol, cells.rule, cells.decisions, np.__version__, sys.version))
+        state = repr((cells.digest, protocol, cells.rule, cells.decisions, cells.settled, np.__version__, sys.version))
         told, together = _kept(store, state, len(cells.fingerprints), cells.judge)
     series = tuple(
         Series(one, cells.records[one], verdict, partial(cells.verdicts, one), cells.is_current(one))

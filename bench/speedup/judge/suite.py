@@ -28,6 +28,7 @@ import numpy as np
 
 from ..keep.decisions import Decision
 from ..keep.runs import QUANTITIES, Record
+from ..keep.settled import MACHINE, Settled
 from ..measure.costs import COST
 from ..measure.factors import FACTORS
 from ..measure.pairs import SPEEDUP
@@ -116,7 +117,11 @@ class SuiteVerdict:
 
 
 def judge_cell(
-    records: Sequence[Record], rule: Rule, decisions: Sequence[Decision] = (), others: Spreads | None = None
+    records: Sequence[Record],
+    rule: Rule,
+    decisions: Sequence[Decision] = (),
+    others: Spreads | None = None,
+    settled: Sequence[Settled] = (),
 ) -> tuple[CellVerdict, dict[str, Verdicts]]:
     """Judge the latest run of a cell.
 
@@ -130,6 +135,8 @@ def judge_cell(
         What people made of its changes.
     others : mapping, optional
         How far the runs of other cells lie apart, which tells something of a cell that is still learnt.
+    settled : sequence of Settled
+        What experiments said of its low runs.
 
     Returns
     -------
@@ -138,7 +145,7 @@ def judge_cell(
     dict of str to Verdicts
         All runs of each quantity.
     """
-    return _judged(Columns.of(records), rule, decisions, records[-1].fingerprint.engine, others or {})
+    return _judged(Columns.of(records), rule, decisions, records[-1].fingerprint.engine, others or {}, settled)
 
 
 def is_young(records: Sequence[Record]) -> bool:
@@ -153,7 +160,10 @@ def _prior(quantity: str, others: Spreads) -> tuple[float, float]:
 
 
 def judge_suite(
-    cells: Sequence[Sequence[Record]], rule: SuiteRule, decisions: Sequence[Sequence[Decision]] = ()
+    cells: Sequence[Sequence[Record]],
+    rule: SuiteRule,
+    decisions: Sequence[Sequence[Decision]] = (),
+    settled: Sequence[Sequence[Settled]] = (),
 ) -> SuiteVerdict:
     """Judge the latest run of all cells.
 
@@ -165,15 +175,17 @@ def judge_suite(
         For the suite.
     decisions : sequence of sequences of Decision
         What people made of the changes of each cell, in the order of the cells.
+    settled : sequence of sequences of Settled
+        What experiments said of the low runs of each cell.
     """
     whole = [not records[-1].is_cost for records in cells]
     each = rule.for_each_in(cells)
-    made = list(decisions) or [()] * len(cells)
+    made, known = list(decisions) or [()] * len(cells), list(settled) or [()] * len(cells)
     others: dict[str, list[float]] = {}
     by_age = sorted(range(len(cells)), key=lambda n: is_young(cells[n]))  # those that tell something first
     told = {}
     for n in by_age:
-        told[n] = judge_cell(cells[n], each, made[n], others if is_young(cells[n]) else None)
+        told[n] = judge_cell(cells[n], each, made[n], others if is_young(cells[n]) else None, known[n])
         for name, said in told[n][1].items():
             if said.spread:
                 others.setdefault(name, []).append(said.spread)
@@ -182,8 +194,8 @@ def judge_suite(
     together = None
     if sum(whole) > 1:
         several = [runs for _, runs in compress(judged, whole)]
-        known = calendar([runs[SPEEDUP] for runs in several])
-        means = {name: pooled([runs[name] for runs in several], known) for name in QUANTITIES}
+        dates = calendar([runs[SPEEDUP] for runs in several])
+        means = {name: pooled([runs[name] for runs in several], dates) for name in QUANTITIES}
         points = {name: runs for name, runs in means.items() if runs}  # a level may be new in all cells but one
         if SPEEDUP in points:
             engines = {records[-1].fingerprint.engine for records in compress(cells, whole)}
@@ -212,6 +224,8 @@ def fair(verdict: CellVerdict, *, widespread: bool = False) -> CellVerdict:
         Whether the factor ``cpu`` was found lower in more than one cell.
     """
     failing = {name for name, one in verdict.by_quantity.items() if one.state == REGRESSED}
+    if any(event.settled for name in failing for event in verdict.by_quantity[name].events):
+        return verdict
     if verdict.state != REGRESSED or widespread or verdict.culprit != CPU or failing - {CPU, SPEEDUP}:
         return verdict
     runs = max(verdict.by_quantity[name].runs for name in failing)
@@ -257,7 +271,8 @@ def pooled(cells: Sequence[Verdicts], known: Calendar | None = None) -> list[Poi
     sums, variances, weights, counts = np.zeros((4, len(points)))
     for said, at in zip(cells, places, strict=True):
         runs = said.runs
-        level = np.flatnonzero((said.segments == said.segments[-1]) & np.isfinite(runs.values))
+        is_known = np.isfinite(runs.values) & ~said.of_the_machine
+        level = np.flatnonzero((said.segments == said.segments[-1]) & is_known)
         if len(level) <= LEARN:
             continue
         values, codes, ses = runs.values[level], runs.codes[level], np.nan_to_num(runs.ses[level])
@@ -287,9 +302,13 @@ def _judged(
     decisions: Sequence[Decision],
     engine: str,
     others: Spreads,
+    settled: Sequence[Settled] = (),
 ) -> tuple[CellVerdict, dict[str, Verdicts]]:
+    # A slow machine is one whatever was low on it; a loss is of one quantity.
+    of_each = {name: [one for one in settled if one.outcome == MACHINE or name == one.quantity] for name in points}
     runs = {
-        name: judge(series, replace(rule, prior=_prior(name, others)), decisions) for name, series in points.items()
+        name: judge(series, replace(rule, prior=_prior(name, others)), decisions, of_each[name])
+        for name, series in points.items()
     }
     latest = {name: verdicts[-1] for name, verdicts in runs.items()}
     state = min((verdict.state for verdict in latest.values()), key=URGENCY.index)
@@ -309,8 +328,9 @@ def _judged(
         quantity = SPEEDUP
     reason = latest[quantity].reason
     if culprit and state in (REGRESSED, SUSPECT):
-        open_early = f"; {reason}" if state == SUSPECT and latest[quantity].since else ""
-        reason = f"{culprit}: {FACTORS[culprit].cause.format(engine=engine)}{open_early}"
+        is_settled = any(event.settled for event in latest[quantity].events)
+        more = f"; {reason}" if is_settled or (state == SUSPECT and latest[quantity].since) else ""
+        reason = f"{culprit}: {FACTORS[culprit].cause.format(engine=engine)}{more}"
     is_new = _has_new_loss(latest.values())
     return CellVerdict(state, latest[quantity], quantity, latest, culprit, shares, reason, is_new), runs
 

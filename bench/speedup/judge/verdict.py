@@ -44,6 +44,8 @@ class Event:
     """Machines that were there before it and after it, and so say that it is one."""
     share: float = 1.0
     """Share of the runs that are on machines with this change; 1 where it is one of all machines."""
+    settled: bool = False
+    """Whether an experiment showed it: the last good version, measured again beside that run's."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,8 @@ class Verdicts(Sequence[Verdict]):
         self._codes = np.zeros(count, dtype=np.int8)
         self.spread: float | None = None
         """Standard deviation of a run on the present level; ``None`` while that is learnt."""
+        self.of_the_machine = np.zeros(count, dtype=bool)
+        """Whether an experiment showed that each run was low because its machine was slow: it counts for nothing."""
         self.beside: list[tuple[int, int, Indices]] = []
         """What is open on some machines is open: from one run to another, and the runs on these machines."""
         self._which = np.zeros(count, dtype=np.int64)

@@ -93,6 +93,7 @@ class Session:
             in_order = (item for item, _ in costs)
             items[:] = [next(in_order) if is_cell(item) else item for item in items]
         cells = [(item.nodeid, name_of(item), cost) for item, cost in costs]
+        self.verdicts.names = [name for _, name, _ in cells]
         self.plan = replace(
             self.plan,
             jobs=jobs_of(cells, self.rounds, self.earlier.took, unit_s),
@@ -212,5 +213,6 @@ class Session:
             root=self._config.rootpath,
             curves=curves,
             blocks={(self.run.now, cell.fingerprint.key): cell.as_json() for cell in cells},
-            problems=problems,
+            problems=(*problems, *self.verdicts.settlements.problems),
+            settlements=self.verdicts.settlements,
         )

@@ -8,13 +8,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..judge.changes import what_changed
-from ..judge.rule import SuiteRule
-from ..judge.suite import CellVerdict, SuiteVerdict, judge_suite
+from ..judge.rule import Rule, SuiteRule
+from ..judge.suite import CellVerdict, SuiteVerdict, judge_cell, judge_suite
 from ..judge.verdict import INCOMPARABLE, incomparable
 from ..keep.decisions import Decisions, read_decisions
 from ..keep.index import read_store
 from ..keep.records import Records
 from ..keep.runs import History, read_history
+from ..keep.settled import Settlements, read_settled
 from ..measure.cell import Cell
 from ..measure.costs import Costs
 from ..show.sentences import TOLD, circumstances
@@ -51,6 +52,8 @@ class Verdicts:
 
     def __init__(self, benchmarks: Benchmarks, run: ThisRun, rule: SuiteRule, note: Callable[[str], object]) -> None:
         self.rule = rule
+        self.names: Sequence[str] = ()
+        """What the cells of the session are called."""
         self._benchmarks = benchmarks
         self._run = run
         self._note = note
@@ -94,12 +97,33 @@ class Verdicts:
             self._note(problem)
         return decisions
 
+    @functools.cached_property
+    def settlements(self) -> Settlements:
+        """What experiments settled."""
+        folder = self._benchmarks.folder
+        settlements = read_settled(folder) if folder else Settlements()
+        for problem in settlements.problems:
+            self._note(problem)
+        return settlements
+
     def suspicion(self, cell: Cell) -> str:
         """Return why a cell should be measured again; empty if it should not."""
         if not self._benchmarks.compare or not cell.judged or cell.again or isinstance(cell.measurement, Costs):
             return ""
-        (series,), verdict = self._judge([cell])
-        return verdict.cells[0].suspicion if len(series) > 1 else ""
+        record = self._run.record(cell)
+        series = self.history.of(record.fingerprint).followed_by([record])
+        if len(series) == 1:
+            return ""
+        made, settled = self.decisions.of(record.fingerprint), self.settlements.of(record.fingerprint)
+        return judge_cell(series, self._rule_of_each, made, settled=settled)[0].suspicion
+
+    @functools.cached_property
+    def _rule_of_each(self) -> Rule:
+        """The rule that each cell is judged by when the session ends, as far as it is known before."""
+        kinds = {kind.name: kind for kind in self.history.records.kinds}
+        known = [kinds[name] for name in self.names if name in kinds]
+        costs = sum(kind.is_cost for kind in known)
+        return self.rule.for_each_of(len(self.names) - costs - sum(kind.side_by_side for kind in known), costs)
 
     def judge(self, cells: Sequence[Cell], root: Path) -> Judged:
         """Return the verdict on each cell and on all together; `root` is the folder of the repository."""
@@ -125,4 +149,6 @@ class Verdicts:
         """Return the series of some cells, this run last, and what is said of them."""
         records = [self._run.record(cell) for cell in cells]
         series = [self.history.of(one.fingerprint).followed_by([one]) for one in records]
-        return series, judge_suite(series, self.rule, [self.decisions.of(cell.fingerprint) for cell in cells])
+        made = [self.decisions.of(one.fingerprint) for one in records]
+        settled = [self.settlements.of(one.fingerprint) for one in records]
+        return series, judge_suite(series, self.rule, made, settled)

@@ -333,7 +333,7 @@ def test_replay_takes_speedups_as_well_and_says_which(bench: Bench, tmp_path: Pa
     ("content", "message"),
     [
         ("night,se\n1,2\n", "has no column log_speedup"),
-        ("", "has no column night, log_speedup, se"),
+        ("", "has no column run, log_speedup, se"),
         ("night,log_speedup,se\n1,fast,0.1\n", "line 2: log_speedup is 'fast', and a number is wanted"),
         ("night,log_speedup,se\n,0.1,0.1\n", "line 2: a run without a name"),
         ("night,log_speedup,se\n1,0.1,-0.1\n", "line 2: se is -0.1, and no standard error is negative"),

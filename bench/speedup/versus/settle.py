@@ -266,7 +266,7 @@ def _settle(options: argparse.Namespace, cells: Sequence[str], root: Path, say: 
     for problem in (*history.problems, *decisions.problems, *settlements.problems):
         say(problem)
     rule = SuiteRule(options.false_alarms, options.smallest)
-    judged = [one for suite in suites(history, decisions, rule, options.storage) for one in suite.series]
+    judged = [one for suite in suites(history, decisions, rule, options.storage, settlements) for one in suite.series]
     chosen = open_cells(judged, settlements, options.cells)
     began = time.monotonic()
     found: list[Told] = []

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from ...judge.changes import what_changed
-from ...judge.store import Series, Suite, suites
+from ...judge.store import NOTHING_SETTLED, Series, Suite, suites
 from ...judge.suite import URGENCY, SuiteRule
 from ...judge.verdict import OK, REGRESSED, SUSPECT
 from ...keep.curves import Curve
 from ...keep.decisions import ACCEPT, Decisions
 from ...keep.runs import History, Record
+from ...keep.settled import Settlements
 from ...measure.cell import Fingerprint
 from ...measure.costs import COST
 from ...measure.pairs import SPEEDUP
@@ -121,6 +122,7 @@ def content(
     curves: Sequence[Curve] = (),
     blocks: Mapping[tuple[str, tuple[Any, ...]], Mapping[str, Any]] | None = None,
     problems: Iterable[str] = (),
+    settlements: Settlements = NOTHING_SETTLED,
 ) -> Content:
     """Return what the report says of a history.
 
@@ -140,12 +142,12 @@ def content(
         What was measured just now and may not be in a file: our block of each cell, by night and key.
     problems : iterable of str
         What else could not be read, a line each.
+    settlements : Settlements
+        What experiments said of low runs.
     """
     reader = Blocks(blocks or {})
-    parts = [
-        _part(suite, number, decisions, reader, root)
-        for number, suite in enumerate(reversed(suites(history, decisions, rule)), start=1)
-    ]
+    judged = suites(history, decisions, rule, settlements=settlements)
+    parts = [_part(suite, number, decisions, reader, root) for number, suite in enumerate(judged[::-1], start=1)]
     unread = (*history.problems, *decisions.problems, *problems, *reader.problems)
     return Content(tuple(parts), tuple(map(drawn, curves)), unread)
 
