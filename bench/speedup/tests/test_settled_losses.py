@@ -44,7 +44,6 @@ def judged(before: int, after: int, *evidence: Settled, then: float = 1.0, seed:
 
 
 @pytest.mark.parametrize("before", [1, 2, 5, 9, 10, 11, 30])
-@pytest.mark.promise("in time: a settled loss is red in its first night, from the second run of all")
 def test_a_settled_loss_is_an_event_in_its_first_run_and_red_from_then_on(before: int) -> None:
     without, found = judged(before, 20, then=0.67), judged(before, 20, settled(before), then=0.67)
     assert without[before].state == SUSPECT
@@ -81,7 +80,6 @@ def test_a_settled_loss_that_the_history_hardly_sees_stays_until_it_is_contradic
 
 
 @pytest.mark.parametrize("before", [1, 5, 30])
-@pytest.mark.promise("fair and true: a slow machine is no loss, once an experiment has shown it")
 def test_a_settled_machine_is_no_loss_and_does_not_bend_the_level(before: int) -> None:
     found = judged(before, 20, settled(before, MACHINE, change=-0.001))
     run = found[before]
