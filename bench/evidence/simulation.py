@@ -24,7 +24,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from bench.evidence import fleets, hard, histories, kinds, stopping, suites, tables
+from bench.evidence import fleets, hard, histories, kinds, settling, stopping, suites, tables
 from bench.evidence.tables import markdown
 from bench.evidence.tools import NEEDS, OURS, TOOLS, Alarms, Floats, History, is_installed, log_drop, ours
 from bench.speedup.judge.changepoint import limit_for
@@ -162,6 +162,7 @@ def older(before: int) -> Iterator[Setting]:
 PARTS = {
     "suites": ("whole suites of 400 nights", suites.TABLES),
     "fleets": ("histories of each fleet of machines", (fleets.TABLE,)),
+    "settling": ("histories of each loss that is settled", (settling.TABLE,)),
     "kinds": ("histories of two kinds of night", (kinds.TABLE,)),
 }
 """Options that print some tables and nothing else: of how many histories, and the tables."""

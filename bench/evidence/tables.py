@@ -48,6 +48,11 @@ def middle(values: Values) -> str:
     return f"{median(values):+.1f}%"
 
 
+def middle_of(values: Values) -> str:
+    """Say a median."""
+    return f"{median(values):.0f}"
+
+
 def each(values: Values) -> str:
     """Say how often each occurs."""
     return ", ".join(f"{what} {count / len(values):.0%}" for what, count in sorted(Counter(values).items()))

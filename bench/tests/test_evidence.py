@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from bench.__main__ import main
-from bench.evidence import fleets, hard, histories, kinds, simulation, stopping, suites, tables
+from bench.evidence import fleets, hard, histories, kinds, settling, simulation, stopping, suites, tables
 from bench.evidence.simulation import Setting, Tally, add, make
 from bench.evidence.stopping import PRECISION
 from bench.evidence.tools import (
@@ -122,7 +122,7 @@ def test_a_made_suite_is_judged_as_a_whole() -> None:
     assert np.corrcoef([one, other])[0, 1] == pytest.approx(0.5, abs=0.05)
 
 
-@pytest.mark.parametrize(("part", "rows"), [("--fleets", 2 * 20 + 2), ("--kinds", 12 + 2)])
+@pytest.mark.parametrize(("part", "rows"), [("--fleets", 2 * 20 + 2), ("--kinds", 12 + 2), ("--settling", 48 + 2)])
 def test_parts_of_the_simulation_are_tables(
     part: str, rows: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,6 +132,19 @@ def test_parts_of_the_simulation_are_tables(
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == rows
     assert len({line.count("|") for line in lines}) == 1
+
+
+@pytest.mark.parametrize("loss", [0.2, 0.1])
+def test_a_loss_that_is_settled_is_red_in_its_first_night_and_a_slow_night_is_not(loss: float) -> None:
+    setting = settling.Setting("speedup", loss, 0.01, 0.01)
+    for seed in range(5):
+        suspect, red, early, rounds, *_ = settling.measured(setting, ours, 0.0, seed)
+        assert (suspect, red) == (True, True)
+        assert early or loss < 0.2
+        assert settling.LEAST <= rounds <= settling.MOST
+        found, _ = settling.settle(setting, loss, 0.0, np.random.default_rng(seed))
+        assert found is not None
+        assert found.outcome == "machine"
 
 
 def test_hard_histories_are_told_in_tables(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

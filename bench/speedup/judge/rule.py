@@ -37,8 +37,8 @@ class Rule:
     suspicious: float = 3.0
     """Normal deviate beyond which this run alone is suspect, and measured again."""
     early: float = 2.5
-    """The same in the first runs of a series, whatever the number of series: how far its runs lie apart is mostly a guess
-    then, and rather too wide a one."""
+    """The same in the first runs of a series, whatever the number of series: how far its runs lie apart is mostly a
+    guess then, and rather too wide a one."""
     confirmed: float = 2.5
     """The same of `suspicious`, for the second measurement."""
     prior: tuple[float, float] = (0.03**2, 6.0)
