@@ -1,7 +1,7 @@
 """What settling adds: ``python -m bench simulate --settling``. How often is a loss red in its first night?
 
-A run is the level, plus a normal effect of the night, plus the mean of five pairs; with outliers, one night in 20 is 5 to
-20 % low. What the history finds low is settled: the last good version and today's are measured in turn in that same
+A run is the level, plus a normal effect of the night, plus the mean of five pairs; with outliers, one night in 20 is 5
+to 20 % low. What the history finds low is settled: the last good version and today's are measured in turn in that same
 night, so that its effect is in both, with a normal effect of each visit, until it is decided or for `MOST` rounds. The
 factor ``engine`` is asked with a tenth of all noise, as it has in the real nights.
 """

@@ -33,7 +33,7 @@ AS_LIKELY = 3.0
 """Log of the odds at which the runs of a machine are on the old level, and not on the new one."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Change:
     """A change of level that is open."""
 
@@ -141,8 +141,7 @@ class Levels:
 
     def confirm(self) -> None:
         """Take the losses that are open for sure, because an experiment says so."""
-        for change in self.changes:
-            change.is_settled = change.is_settled or change.is_loss
+        self.changes = [replace(change, is_settled=change.is_loss) for change in self.changes]
 
     def _is_on(self, level: Segment, at: Sequence[int]) -> bool:
         size = level.change(at)

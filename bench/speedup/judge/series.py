@@ -259,7 +259,9 @@ class _Stream:
         """Go to a lower level because an experiment says so, whatever the history knows."""
         self._outlook(t)
         self._forget()
-        self.number += self.levels.risen
+        if self.levels.risen:  # what was good is on the level above: that one counts
+            self.number += 1
+            self.said.segments[self.segment.runs_from()] = self.number
         margin = max(settled.high - settled.change, settled.change - settled.low)
         self.levels.fall(t, Sized(-settled.change, margin, 0.0))
         self._open(t, is_new=True)

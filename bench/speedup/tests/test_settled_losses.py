@@ -15,7 +15,7 @@ from bench.speedup.judge.points import Point
 from bench.speedup.judge.series import SLOW_MACHINE, judge
 from bench.speedup.judge.store import suites
 from bench.speedup.judge.suite import fair, judge_cell, judge_suite
-from bench.speedup.judge.verdict import LEARNING, OK, RECOVERED, REGRESSED, SUSPECT, Verdict, Verdicts
+from bench.speedup.judge.verdict import IMPROVED, LEARNING, OK, RECOVERED, REGRESSED, SUSPECT, Verdict, Verdicts
 from bench.speedup.keep.decisions import ACCEPT, DISMISS, Decision, Decisions
 from bench.speedup.keep.records import Records
 from bench.speedup.keep.runs import History
@@ -110,6 +110,20 @@ def test_a_loss_that_is_open_is_sure_once_it_is_settled() -> None:
     found = judge(points, settled=[settled(5)])
     assert found.states[4:] == [SUSPECT, REGRESSED, REGRESSED]
     assert found[-1].since == "0003"
+    assert [[event.settled for event in verdict.events] for verdict in found[4:]] == [[False], [True], [True]]
+
+
+def test_a_settled_loss_is_one_of_the_level_that_was_good_last() -> None:
+    values = np.random.default_rng(1).normal(0.0, 0.005, 50)
+    values[30:] += 0.1
+    values[39:] -= 0.2
+    points = [Point(f"{t:04}", float(x)) for t, x in enumerate(values)]
+    assert IMPROVED in judge(points[:39]).states  # and it is not the level that counts yet
+    found = judge(points, settled=[settled(39, change=-0.2)])
+    assert set(found.states[39:]) == {REGRESSED}
+    assert found[39].compared == 9
+    assert found[39].change == pytest.approx(-0.2)
+    assert found.segments[29:].tolist() == [0, *[1] * 20]
 
 
 @pytest.mark.parametrize("kind", [ACCEPT, DISMISS])
