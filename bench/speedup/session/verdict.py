@@ -115,10 +115,10 @@ class Verdicts:
         if len(series) == 1:
             return ""
         made, settled = self.decisions.of(record.fingerprint), self.settlements.of(record.fingerprint)
-        return judge_cell(series, self._rule_of_each, made, settled=settled)[0].suspicion
+        return judge_cell(series, self.rule_of_each, made, settled=settled)[0].suspicion
 
     @functools.cached_property
-    def _rule_of_each(self) -> Rule:
+    def rule_of_each(self) -> Rule:
         """The rule that each cell is judged by when the session ends, as far as it is known before."""
         kinds = {kind.name: kind for kind in self.history.records.kinds}
         known = [kinds[name] for name in self.names if name in kinds]

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -15,10 +16,12 @@ from bench.speedup.judge.rule import SuiteRule
 from bench.speedup.judge.suite import CellVerdict, fair, judge_cell, judge_suite
 from bench.speedup.judge.verdict import IMPROVED, LEARNING, OK, REGRESSED, SUSPECT, Verdict
 from bench.speedup.keep.git import commits_between
-from bench.speedup.keep.runs import QUANTITIES, Record
+from bench.speedup.keep.records import Records
+from bench.speedup.keep.runs import QUANTITIES, History, Record
 from bench.speedup.measure.cell import Fingerprint
 from bench.speedup.measure.factors import FACTORS
 from bench.speedup.measure.pairs import SPEEDUP
+from bench.speedup.session.verdict import Verdicts
 from bench.speedup.show.sentences import circumstances
 
 SDS = {"loop": 0.0003, "cpu": 0.02, "wait": 0.005, "balance": 0.003, "engine": 0.002}
@@ -162,6 +165,16 @@ def test_a_new_cell_is_taken_to_be_as_noisy_as_the_others_of_the_store(place: in
     assert 0.2 < noisy[1] - noisy[0] < 0.5
 
 
+def test_two_runs_of_one_date_are_two_runs_of_the_mean_too() -> None:
+    cells = [records(40, seed=seed, cell=f"cell-{seed}") for seed in (1, 2)]
+    dated = [[replace(one, night=cell[n // 2].night) for n, one in enumerate(cell)] for cell in cells]
+    for dates in (cells, dated):
+        verdict = judge_suite(dates, RULE)
+        assert verdict.together is not None
+        assert verdict.together.leading.compared == 39
+        assert {len(said) for said in verdict.verdicts[0].values()} == {40}
+
+
 def test_a_single_cell_is_no_suite() -> None:
     assert judge_suite([records(30)], RULE).together is None
 
@@ -222,3 +235,14 @@ def test_a_loop_that_got_faster_is_said_so() -> None:
 def test_commits_that_git_does_not_know_are_none(tmp_path: Path) -> None:
     assert commits_between(tmp_path, "aaaa", "bbbb") == []
     assert commits_between(Path(__file__).parent, "--output=x", "HEAD") == []
+
+
+def test_a_second_measurement_is_asked_for_at_the_limit_at_which_the_cell_is_judged() -> None:
+    cells = [records(5, seed=n, cell=f"cell-{n}") for n in range(9)]
+    named = [replace(record, name=record.fingerprint.workload) for cell in cells for record in cell]
+    named[-1] = replace(named[-1], side_by_side=True)
+    verdicts = Verdicts(cast(Any, None), cast(Any, None), RULE, print)
+    vars(verdicts)["history"] = History(Records.of(named))
+    verdicts.names = [f"cell-{n}" for n in range(9)] + ["new"]
+    assert verdicts.rule_of_each == RULE.for_each_of(9)
+    assert verdicts.rule_of_each.suspicious > RULE.for_each_of(1).suspicious
