@@ -241,12 +241,9 @@ def test_commits_that_git_does_not_know_are_none(tmp_path: Path) -> None:
 def test_a_second_measurement_is_asked_for_at_the_limit_at_which_the_cell_is_judged() -> None:
     cells = [records(30, seed=n, cell=f"cell-{n}") for n in range(9)]
     named = [replace(record, name=record.fingerprint.workload) for cell in cells for record in cell]
-    lower = (
-        records(31, {"engine": loss}, seed=0, cell="cell-0", again=False)[-1] for loss in np.arange(0, 0.03, 0.0005)
-    )
-    limits = [RULE.for_each_of(count).suspicious for count in (1, 9)]
+    lower = (records(31, {"cpu": loss}, seed=0, cell="cell-0", again=False)[-1] for loss in np.arange(0, 0.2, 0.001))
     last = next(one for one in lower if judge_cell([*cells[0], one], RULE.for_each_of(1))[0].suspicion)
-    assert not judge_cell([*cells[0], last], RULE.for_each_of(9))[0].suspicion, limits
+    assert judge_cell([*cells[0], last], RULE.for_each_of(9))[0].suspicion == ""
 
     def suspicion(names: list[str]) -> str:
         benchmarks, run = SimpleNamespace(compare=True, folder=None), SimpleNamespace(record=lambda cell: last)
@@ -255,5 +252,5 @@ def test_a_second_measurement_is_asked_for_at_the_limit_at_which_the_cell_is_jud
         verdicts.names = names
         return verdicts.suspicion(cast(Any, SimpleNamespace(judged=True, again=None, measurement=None)))
 
-    assert suspicion(["cell-0"]) == "engine is low"
+    assert "low" in suspicion(["cell-0"])
     assert suspicion([f"cell-{n}" for n in range(8)] + ["new"]) == ""
