@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from .commands import store
-from .judge.rule import OF_A_SUITE, OF_ONE_SERIES, SMALLEST
+from .judge.rule import OF_ONE_SERIES
 from .keep.decisions import ACCEPT, DISMISS
 from .keep.sync import BRANCH
 from .session.options import chance, positive, share
-from .show.encodings import IN_ITS_PLACE, harmless
-from .show.sentences import TITLE
+from .show.encodings import IN_ITS_PLACE, say
 
 Further = Mapping[str, tuple[str, str]]
 """Commands with parsers of their own: help and module, whose ``main`` is called, by name."""
@@ -41,11 +40,11 @@ def parser(prog: str, further: Further) -> argparse.ArgumentParser:
     rule = argparse.ArgumentParser(add_help=False)
     # The names of pytest's options, and those of before.
     smallest, chances = ("--speedup-smallest", "--smallest"), ("--speedup-false-alarms", "--false-alarms")
-    about: dict[str, Any] = {"dest": "smallest", "type": share, "default": SMALLEST, "metavar": "PERCENT"}
-    rule.add_argument(*smallest, **about, help="smallest loss that fails (default: 1%%)")
+    about: dict[str, Any] = {"dest": "smallest", "type": share, "metavar": "PERCENT"}
+    rule.add_argument(*smallest, **about, help="smallest loss that fails (default: as in the latest run, or 1%%)")
     about = {"dest": "false_alarms", "type": chance, "metavar": "N/RUNS"}
     suite = argparse.ArgumentParser(add_help=False, parents=[rule])
-    suite.add_argument(*chances, **about, default=OF_A_SUITE, help="how often a suite may fail (default: 1/1000)")
+    suite.add_argument(*chances, **about, help="how often a suite may fail (default: as in the latest run, or 1/1000)")
 
     history = add("history", parents=[kept, suite], help="show the series, their runs and states")
     history.add_argument("cell", nargs="?", metavar="CELL", help="one series, run by run: its name, part of it, or id")
@@ -54,7 +53,6 @@ def parser(prog: str, further: Further) -> argparse.ArgumentParser:
 
     report = add("report", parents=[kept, suite], help="write the report: one page of HTML on the whole history")
     report.add_argument("file", metavar="FILE.html", type=Path, nargs="?", default=Path("speedup.html"))
-    report.add_argument("--title", help=f"default: {TITLE}")
     report.set_defaults(run=store.report)
 
     for kind, what in ((ACCEPT, "accept a change as the new level"), (DISMISS, "dismiss a change as noise")):
@@ -136,16 +134,16 @@ def run(
         chosen.run(chosen)
         sys.stdout.flush()
     except store.CommandError as error:
-        print(harmless(f"{prog} {chosen.command}: {error}"), file=sys.stderr)
+        say(f"{prog} {chosen.command}: {error}", sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"{prog} {chosen.command}: interrupted", file=sys.stderr)
+        say(f"{prog} {chosen.command}: interrupted", sys.stderr)
         return 130
     except BrokenPipeError:  # somebody read enough
         _write_no_more()
     except OSError as error:  # a full device, a file that is gone
         _write_no_more()
-        print(harmless(f"{prog} {chosen.command}: {error.filename or 'output'}: {error.strerror}"), file=sys.stderr)
+        say(f"{prog} {chosen.command}: {error.filename or 'output'}: {error.strerror}", sys.stderr)
         return 2
     return 0
 

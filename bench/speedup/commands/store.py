@@ -7,6 +7,7 @@ import json
 import math
 import re
 import sys
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -17,18 +18,15 @@ from ..judge.store import Series, evidence, suites
 from ..keep.curves import read_curves
 from ..keep.decisions import ACCEPT, DISMISS, Decisions, read_decisions
 from ..keep.decisions import decide as write_decisions
-from ..keep.files import add_lines
 from ..keep.index import read_store
-from ..keep.merging import PRUNED, key_of
 from ..keep.runs import History, stored_files
 from ..keep.settled import read_settled
-from ..keep.sync import SyncError
+from ..keep.sync import SyncError, forget
 from ..keep.sync import sync as synchronise
 from ..measure.cell import Fingerprint
 from ..show import histories
-from ..show.encodings import harmless
+from ..show.encodings import say
 from ..show.figures import plural
-from ..show.sentences import TITLE
 
 ALL = "all"
 PACKAGE = __name__.removesuffix(".commands.store")
@@ -48,14 +46,16 @@ def history(options: argparse.Namespace) -> None:
         print(json.dumps([histories.as_json(one, decisions) for one in judged], indent=1))
         return
     if options.cell and len(judged) == 1:
-        histories.show_runs(judged[0], decisions)
+        for line in histories.runs(judged[0], decisions):
+            say(line)
     else:
-        histories.show_series(judged)
+        print(histories.series(judged))
 
 
 def decide(options: argparse.Namespace) -> None:
     """Accept a change as the new level, or dismiss it as noise."""
-    if not options.reason.strip():
+    reason = options.reason.strip()
+    if not reason:
         raise CommandError("--reason must say something")
     read, decisions = _read(options.storage)
     everything = options.cell == ALL
@@ -65,37 +65,39 @@ def decide(options: argparse.Namespace) -> None:
         raise CommandError(f"several series have {options.cell!r} in their names: {names}; give one id, or {ALL!r}")
     judged = _judged(read, decisions, options)
     opened = {one.fingerprint: one.verdict.leading.since for one in judged if one.fingerprint in chosen}
-    since = options.since
-    if since is None:
-        known = sorted(night for night in opened.values() if night)
-        if not known:
-            raise CommandError("no change is open there, so there is nothing to dismiss; if there is, give --since")
-        since = known[0]
-    since = since.strip().replace(" ", "T")  # as `history` prints it
-    if not _is_date(since):  # they are compared as text
-        raise CommandError(f"--since {since}: no date; write it as 2026-11-02, or as history prints it")
-    nights = [night for fingerprint in chosen for night in read.of(fingerprint).nights]
-    if since <= min(nights):
-        raise CommandError(f"--since {since}: no run is older, so there is nothing to compare with; name a later run")
-    if since > max(nights):
-        raise CommandError(f"--since {since}: the runs there go from {min(nights)} to {max(nights)}")
-    reason = options.reason.strip()
+    dates = [date for fingerprint in chosen for date in read.of(fingerprint).nights]
+    since = _since(options.since, [date for date in opened.values() if date], dates)
+    until = max(dates)
     same = (options.kind, since, reason)
     made = [[one for one in decisions.of(series) if (one.kind, one.since, one.reason) == same] for series in chosen]
-    if all(any(max(nights) <= (one.until or "") for one in known) for known in made):
-        print(f"nothing new: it was decided before, since {since}: {reason}")
+    if all(any(until <= one.until for one in known) for known in made):
+        say(f"nothing new: it was decided before, since {since}: {reason}")
         return
     try:
-        write_decisions(options.storage, options.kind, chosen, since=since, until=max(nights), reason=reason)
+        write_decisions(options.storage, options.kind, chosen, since=since, until=until, reason=reason)
     except OSError as error:
         raise CommandError(f"{options.storage} cannot be written: {error.strerror}") from None
     what = "noise" if options.kind == DISMISS else "the new level"
     for fingerprint in chosen:
-        name = harmless(f"{_name(read, fingerprint)} ({fingerprint.id})")
+        name = f"{_name(read, fingerprint)} ({fingerprint.id})"
         if options.kind == ACCEPT and not opened.get(fingerprint):
-            print(f"{name}: no change was found there; all the same it learns a new level since {since}")
+            say(f"{name}: no change was found there; all the same it learns a new level since {since}")
         else:
-            print(f"{name}: the change since {since} is {what}")
+            say(f"{name}: the change since {since} is {what}")
+
+
+def _since(typed: str | None, opened: Sequence[str], dates: Sequence[str]) -> str:
+    """Return since when a change is: as it was typed, or since the first of those that are open."""
+    if typed is None and not opened:
+        raise CommandError("no change is open there, so there is nothing to dismiss; if there is, give --since")
+    since = min(opened) if typed is None else typed.strip().replace(" ", "T")  # as `history` prints it
+    if not _is_date(since):  # they are compared as text
+        raise CommandError(f"--since {since}: no date; write it as 2026-11-02, or as history prints it")
+    if since <= min(dates):
+        raise CommandError(f"--since {since}: no run is older, so there is nothing to compare with; name a later run")
+    if since > max(dates):
+        raise CommandError(f"--since {since}: the runs there go from {min(dates)} to {max(dates)}")
+    return since
 
 
 def _is_date(text: str) -> bool:
@@ -107,29 +109,26 @@ def _is_date(text: str) -> bool:
 
 
 def prune(options: argparse.Namespace) -> None:
-    """Delete the runs of which no cell is among the newest nights of its series, or evidence of a change."""
+    """Delete the runs of which no cell is among the newest runs of its series, or evidence of a change."""
     read, decisions = _read(options.storage)
     kept = {
         record.file
         for one in _judged(read, decisions, options)
         for record in [*one.records[-options.keep :], *evidence(one, decisions.of(one.fingerprint))]
     }
-    ours = {run.file for run in read.records.runs} - read.damaged
+    ours = {run.file: run for run in read.records.runs if not run.is_damaged}
     # With their copies: a run would come back from a shorter one.
-    unwanted = {copy for file in ours - kept for copy in read.copies.get(file, (file,))}
+    unwanted = {file for name in ours.keys() - kept for file in (name, *ours[name].copies)}
     gone = [file for file in stored_files(options.storage) if str(file) in unwanted]
     for file in gone:
         if not options.dry_run:
             try:
-                content = file.read_bytes()
-                # First the note: a run that is deleted and not noted comes back with the next sync.
-                add_lines(options.storage / PRUNED, [json.dumps({"run": key_of(json.loads(content), content)})])
-                file.unlink(missing_ok=True)
+                forget(options.storage, file)
             except OSError as error:
                 raise CommandError(f"{file} cannot be deleted: {error.strerror}") from None
-        print(file)
+        say(str(file))
     verb = "would be deleted" if options.dry_run else "deleted"
-    print(f"{len(ours - kept)} of {len(ours)} runs {verb}", file=sys.stderr)
+    say(f"{len(ours.keys() - kept)} of {len(ours)} runs {verb}", sys.stderr)
 
 
 def sync(options: argparse.Namespace) -> None:
@@ -139,14 +138,18 @@ def sync(options: argparse.Namespace) -> None:
     except SyncError as error:
         raise CommandError(str(error)) from None
     for problem in done.problems:
-        print(harmless(problem), file=sys.stderr)
+        say(problem, sys.stderr)
     tries = f", after {done.tries} tries" if done.tries > 1 else ""
-    print(f"{options.branch}: {done.fetched} fetched, {done.sent} sent, {done.runs} runs in all{tries}")
+    say(f"{options.branch}: {done.fetched} fetched, {done.sent} sent, {done.runs} runs in all{tries}")
+    if done.behind:
+        say(f"  {plural(done.behind, 'file')} without a speedup: not sent")
     if done.runs:
         read, decisions = read_store(options.storage), read_decisions(options.storage)
-        for suite in suites(read, decisions, SuiteRule(), options.storage, read_settled(options.storage)):
-            nights = max(len(one.records) for one in suite.series)
-            print(f"  {len(suite.series)} series, up to {plural(nights, 'run')}; {harmless(suite.on)}")
+        for suite in suites(
+            read, decisions, SuiteRule(**read.judged_by()), options.storage, read_settled(options.storage)
+        ):
+            most = max(len(one.records) for one in suite.series)
+            say(f"  {len(suite.series)} series, up to {plural(most, 'run')}; {suite.on}")
 
 
 def report(options: argparse.Namespace) -> None:
@@ -159,33 +162,34 @@ def report(options: argparse.Namespace) -> None:
     contents = pages.content(
         read,
         decisions,
-        _rule(options),
+        _rule(options, read),
         root=Path.cwd(),
         curves=curves,
         problems=(*problems, *settlements.problems),
         settlements=settlements,
     )
     try:
-        pages.write(options.file, contents, options.title or TITLE)
+        pages.write(options.file, contents)
     except pages.ReportError as error:
         raise CommandError(str(error)) from None
     for shown in contents.parts:
-        print(harmless(f"{shown.name}: {shown.headline}"))
-    print(f"Report: {options.file}")
+        say(f"{shown.name}: {shown.headline}")
+    say(f"Report: {options.file}")
 
 
 def replay(options: argparse.Namespace) -> None:
-    """Judge the nights of a CSV file; print one JSON object a line."""
-    rule = Rule(false_alarms=options.false_alarms, smallest=options.smallest)
+    """Judge the runs of a CSV file; print one JSON object a line."""
+    smallest = Rule().smallest if options.smallest is None else options.smallest
+    rule = Rule(false_alarms=options.false_alarms, smallest=smallest)
     try:
-        nights = read_csv(options.file)
+        runs = read_csv(options.file)
     except ReplayError as error:
         raise CommandError(str(error)) from None
-    known = sorted(one.value for one in nights if math.isfinite(one.value))
+    known = sorted(one.value for one in runs if math.isfinite(one.value))
     if known:
         middle = math.exp(known[len(known) // 2])
-        print(f"{plural(len(nights), 'run')}, speedup {middle:.4g} in the middle", file=sys.stderr)
-    for verdict in judge(nights, rule):
+        say(f"{plural(len(runs), 'run')}, speedup {middle:.4g} in the middle", sys.stderr)
+    for verdict in judge(runs, rule):
         print(json.dumps(histories.verdict_as_json(verdict)))
 
 
@@ -202,7 +206,7 @@ def _read(store: Path) -> tuple[History, Decisions]:
         raise CommandError(f"{store} is not a folder: no run is saved yet, or --storage names another one")
     read, decisions = read_store(store), read_decisions(store)
     for problem in (*read.problems, *decisions.problems, *read_settled(store).problems):
-        print(harmless(problem), file=sys.stderr)
+        say(problem, sys.stderr)
     if not read.records:
         raise CommandError(f"{store} holds no saved run with a speedup")
     return read, decisions
@@ -227,13 +231,13 @@ def _names(read: History, fingerprint: Fingerprint) -> set[str]:
     """Return all that a series may be called: its ids and names, earlier ones included."""
     ids = {one.id for one in fingerprint.under_all_names}
     kinds = read.of(fingerprint).kinds
-    return ids.union(*((kind.fingerprint.former_id, kind.name, kind.fingerprint.label) for kind in kinds))
+    return ids.union(*((kind.name, kind.fingerprint.label) for kind in kinds))
 
 
 def _judged(read: History, decisions: Decisions, options: argparse.Namespace) -> list[Series]:
-    judged = suites(read, decisions, _rule(options), options.storage, read_settled(options.storage))
+    judged = suites(read, decisions, _rule(options, read), options.storage, read_settled(options.storage))
     return [one for suite in judged for one in suite.series]
 
 
-def _rule(options: argparse.Namespace) -> SuiteRule:
-    return SuiteRule(false_alarms=options.false_alarms, smallest=options.smallest)
+def _rule(options: argparse.Namespace, read: History) -> SuiteRule:
+    return SuiteRule(**read.judged_by(false_alarms=options.false_alarms, smallest=options.smallest))

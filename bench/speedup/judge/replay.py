@@ -37,7 +37,9 @@ def read_csv(file: Path) -> list[Point]:
     """
     try:
         with file.open(encoding="utf-8-sig", newline="") as lines:
-            rows = csv.DictReader(lines)
+            header = lines.readline()
+            lines.seek(0)
+            rows = csv.DictReader(lines, delimiter="," if "," in header or ";" not in header else ";")
             known = rows.fieldnames or ()
             figure = SPEEDUP if LOG not in known and SPEEDUP in known else LOG
             run = NIGHT if RUN not in known and NIGHT in known else RUN
@@ -61,7 +63,7 @@ def _run(row: dict[str, Any], run: str, figure: str, where: str) -> Point:
         if not text:
             return None
         try:
-            value = float(text)
+            value = float(text.replace(",", "."))  # spreadsheets of half the world write it so
         except ValueError:
             raise ReplayError(f"{where}: {name} is {text[:40]!r}, and a number is wanted") from None
         return value if math.isfinite(value) else None

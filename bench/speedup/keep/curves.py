@@ -73,8 +73,5 @@ def keep(store: Path, curve: Curve) -> None:
 def read_curves(store: Path) -> tuple[list[Curve], list[str]]:
     """Return the latest curve of each title in a store, and a sentence for each that could not be read."""
     found, problems = read_lines(store / FILE, lambda parts: (str(parts["at"]), Curve.from_json(parts)))
-    latest: dict[str, tuple[str, Curve]] = {}
-    for at, curve in found:
-        if at >= latest.get(curve.title, ("", curve))[0]:
-            latest[curve.title] = at, curve
-    return [curve for _, curve in latest.values()], problems
+    latest = {curve.title: curve for _, curve in sorted(found, key=lambda one: one[0])}
+    return list(latest.values()), problems

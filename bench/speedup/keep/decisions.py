@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +22,23 @@ DISMISS = "dismiss"
 
 @dataclass(frozen=True)
 class Decision:
-    """What a person made of a change."""
+    """What a person made of a change; a line of the file."""
 
     kind: str
     """``accept``: a new level from `since` on. ``dismiss``: noise, the level is the old one."""
     since: str
     """First run of the change."""
     until: str = ""
-    """Last run that was known when it was dismissed; later ones are judged anew."""
+    """Last run that was known then; if it was dismissed, later ones are judged anew."""
     reason: str = ""
     """Why."""
+    series: Mapping[str, Any] = field(default_factory=dict)
+    """Fingerprint of the series, as `Fingerprint.as_json` writes it."""
+    by: str = ""
+    """Who decided."""
+    at: str = ""
+    """When, ISO 8601, UTC."""
+    schema: int = SCHEMA
 
     @property
     def takes_effect(self) -> tuple[str, bool]:
@@ -40,62 +47,34 @@ class Decision:
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A line of the file."""
-
-    kind: str
-    """``accept`` or ``dismiss``."""
-    series: Mapping[str, Any]
-    """Fingerprint of the series, as `Fingerprint.as_json` writes it."""
-    since: str
-    """First night of the change."""
-    until: str
-    """Last night that was known."""
-    reason: str
-    by: str
-    """Who decided."""
-    at: str
-    """When, ISO 8601, UTC."""
-    schema: int = SCHEMA
-
-    @property
-    def decision(self) -> Decision:
-        """The decision without the circumstances."""
-        return Decision(self.kind, self.since, self.until, self.reason)
-
-
-@dataclass(frozen=True)
 class Decisions:
     """All that could be read."""
 
-    entries: tuple[Entry, ...] = ()
+    entries: tuple[Decision, ...] = ()
+    """In the order in which they were made."""
     problems: tuple[str, ...] = ()
     """One line for each that was left out."""
 
-    def entries_of(self, fingerprint: Fingerprint) -> list[Entry]:
-        """Return the lines on one series, in the order in which they were written."""
-        keys = fingerprint.keys
-        return [entry for entry in self.entries if Fingerprint.from_json(entry.series).key in keys]
-
     def of(self, fingerprint: Fingerprint) -> list[Decision]:
-        """Return the decisions on one series, in the order in which they were made."""
-        return [entry.decision for entry in self.entries_of(fingerprint)]
+        """Return the decisions on one series."""
+        keys = fingerprint.keys
+        return [one for one in self.entries if Fingerprint.from_json(one.series).key in keys]
 
 
 def read_decisions(store: Path) -> Decisions:
     """Read the decisions of a store; lines that are none are named and left out."""
-    entries, problems = read_lines(store / FILE, _entry)
-    return Decisions(tuple(sorted(entries, key=lambda entry: entry.at)), tuple(problems))
+    entries, problems = read_lines(store / FILE, _decision)
+    return Decisions(tuple(sorted(entries, key=lambda one: one.at)), tuple(problems))
 
 
-def _entry(parts: Any) -> Entry:
-    entry = Entry(**parts)
-    texts = (entry.since, entry.until, entry.reason, entry.by, entry.at)
-    if entry.kind not in (ACCEPT, DISMISS) or not all(isinstance(text, str) for text in texts):
-        raise ValueError(entry.kind)
-    known_schema(entry.schema, SCHEMA)
-    Fingerprint.from_json(entry.series)
-    return entry
+def _decision(parts: Any) -> Decision:
+    made = Decision(**parts)
+    Fingerprint.from_json(made.series)
+    texts = (made.since, made.until, made.reason, made.by, made.at)
+    if made.kind not in (ACCEPT, DISMISS) or not made.at or not all(isinstance(text, str) for text in texts):
+        raise ValueError(made.kind)
+    known_schema(made.schema, SCHEMA)
+    return made
 
 
 def decide(store: Path, kind: str, series: Iterable[Fingerprint], *, since: str, until: str, reason: str) -> None:
@@ -107,9 +86,8 @@ def decide(store: Path, kind: str, series: Iterable[Fingerprint], *, since: str,
         If the store cannot be written.
     """
     at = stamp()
-    entries = [Entry(kind, one.as_json(), since, until, reason, _user(), at) for one in series]
-    # Two people who decide at once do not overwrite each other.
-    add_lines(store / FILE, [json.dumps(asdict(entry), ensure_ascii=True) for entry in entries])
+    made = [Decision(kind, since, until, reason, one.as_json(), _user(), at) for one in series]
+    add_lines(store / FILE, [json.dumps(asdict(one), ensure_ascii=True) for one in made])
 
 
 def _user() -> str:

@@ -8,6 +8,7 @@ import json
 import os
 import stat
 import tempfile
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
@@ -21,6 +22,12 @@ T = TypeVar("T")
 
 LARGEST = 2**28
 """Bytes of the largest file that is read: what is larger was not written by this program."""
+
+
+PARTIAL = ".partial"
+"""End of the name of a file that is being written."""
+ABANDONED_S = 3600.0
+"""Seconds after which nobody is writing such a file any more."""
 
 
 class NewerSchema(ValueError):
@@ -39,21 +46,24 @@ def stamp() -> str:
 
 
 @contextlib.contextmanager
-def whole(folder: Path, content: bytes) -> Iterator[Path]:
+def whole(folder: Path, content: bytes, *, lasting: bool = True) -> Iterator[Path]:
     """Yield a finished file in `folder`, to be linked or moved to where it belongs; delete what is left of it.
+
+    It is on the disk then, unless it need not last.
 
     Raises
     ------
     OSError
         If it cannot be written.
     """
-    handle, name = tempfile.mkstemp(dir=folder, prefix=".", suffix=".partial")
+    handle, name = tempfile.mkstemp(dir=folder, prefix=".", suffix=PARTIAL)
     partial = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
+            if lasting:
+                os.fsync(file.fileno())
         # A temporary file is private, a history is not: give it the rights of any new file.
         umask = os.umask(0)
         os.umask(umask)
@@ -62,6 +72,16 @@ def whole(folder: Path, content: bytes) -> Iterator[Path]:
     finally:
         with contextlib.suppress(FileNotFoundError):
             partial.unlink()
+
+
+def sweep(folder: Path) -> None:
+    """Delete what killed saves left: unfinished files of our own that nobody has written to for `ABANDONED_S`."""
+    for file in folder.glob(f".*{PARTIAL}"):
+        with contextlib.suppress(OSError):
+            found = file.lstat()
+            is_ours = stat.S_ISREG(found.st_mode) and found.st_uid == (os.getuid() if hasattr(os, "getuid") else 0)
+            if is_ours and time.time() - found.st_mtime > ABANDONED_S:
+                file.unlink()
 
 
 def put_new(partial: Path, path: Path) -> Path:
@@ -78,35 +98,53 @@ def put_new(partial: Path, path: Path) -> Path:
         os.link(partial, path)  # fails if the file is there, unlike a rename
     except FileExistsError:
         raise
-    except OSError:  # no hard links on this file system
-        return partial.replace(unlike_others(path))
+    except OSError:  # no hard links on this file system: with a part in its name that no other has
+        return partial.replace(path.with_stem(f"{path.stem}_{uuid.uuid4().hex[:8]}"))
     return path
 
 
-def unlike_others(path: Path) -> Path:
-    """Return a path with a part in its name that no other has."""
-    return path.with_stem(f"{path.stem}_{uuid.uuid4().hex[:8]}")
-
-
 def add_lines(file: Path, lines: Iterable[str]) -> None:
-    """Add lines to the end of a file, which is made if need be; all of them in one write, so that none is torn.
+    """Add lines to the end of a file, which is made if need be: all of them, or none.
 
     Raises
     ------
     OSError
-        If it cannot be written.
+        If it cannot be written; then it is as it was.
     """
-    text = "".join(f"{line}\n" for line in lines)
+    text = "".join(f"{line}\n" for line in lines).encode()
+    if not text:
+        return
     handle = os.open(file, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
     try:
-        if os.fstat(handle).st_size:
-            os.lseek(handle, -1, os.SEEK_END)
-            if os.read(handle, 1) != b"\n":
-                text = f"\n{text}"  # somebody's last line was not ended
-        os.write(handle, text.encode())
-        os.fsync(handle)
+        _regular(os.fstat(handle), file)
+        with _alone(handle):
+            size = os.fstat(handle).st_size
+            if size:
+                os.lseek(handle, -1, os.SEEK_END)
+                if os.read(handle, 1) != b"\n":
+                    text = b"\n" + text  # somebody's last line was not ended
+            try:
+                while text:  # a disk that gets full takes a part
+                    text = text[os.write(handle, text) :]
+                os.fsync(handle)
+            except OSError:
+                os.ftruncate(handle, size)
+                raise
     finally:
         os.close(handle)
+
+
+@contextlib.contextmanager
+def _alone(handle: int) -> Iterator[None]:
+    """Let nobody else add lines to a file meanwhile, where the system can tell them to wait."""
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    with contextlib.suppress(OSError):  # not on every network
+        fcntl.flock(handle, fcntl.LOCK_EX)
+    yield  # closing the file ends it
 
 
 def regular(file: Path) -> os.stat_result:
@@ -117,7 +155,10 @@ def regular(file: Path) -> os.stat_result:
     OSError
         If there is none, it is no regular file (a pipe, a device), or it is larger than `LARGEST`.
     """
-    found = file.stat()
+    return _regular(file.stat(), file)
+
+
+def _regular(found: os.stat_result, file: Path) -> os.stat_result:
     if not stat.S_ISREG(found.st_mode):
         raise OSError(errno.EINVAL, "no regular file", str(file))
     if found.st_size > LARGEST:
@@ -132,16 +173,18 @@ def read_regular(file: Path) -> bytes:
 
 
 def read_json(file: Path) -> Any:
-    """Return what a JSON file says; NaN, infinity and half a surrogate pair are none, and read as Python writes them.
+    """Return what a JSON file says; raise `OSError` as `regular` does, or what `parse_json` does."""
+    return parse_json(read_regular(file))
+
+
+def parse_json(written: bytes) -> Any:
+    """Return what is written as JSON; NaN, infinity and half a surrogate pair are none, and read as Python writes them.
 
     Raises
     ------
-    OSError
-        As `regular` does, or if it cannot be read.
     ValueError, RecursionError
         If it is no JSON.
     """
-    written = read_regular(file)
     try:
         return orjson.loads(written)
     except orjson.JSONDecodeError:

@@ -15,16 +15,15 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterable
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 from platformdirs import user_cache_path
 
 from .files import regular
-from .records import CELL, Kind
+from .records import CELL, Kind, Run
 from .runs import History, SavedRun, read_history, read_run, stored_files
 
 WAIT_S = 2.0
@@ -33,16 +32,12 @@ SHORT_WAIT_S = 0.2
 """The same where it takes no longer to make anew what is kept."""
 KEPT = 20
 """How much of what was made of a store is kept."""
-AT_ONCE = 500
-"""Files that are kept in memory until they are written."""
 _TABLES = """
 CREATE TABLE IF NOT EXISTS version (version TEXT);
 CREATE TABLE IF NOT EXISTS kinds (number INTEGER PRIMARY KEY, text TEXT);
 CREATE TABLE IF NOT EXISTS files (path BLOB PRIMARY KEY, stamp TEXT, said TEXT, cells BLOB);
 CREATE TABLE IF NOT EXISTS made (key TEXT PRIMARY KEY, content TEXT);
 """
-_SAID = [one.name for one in fields(SavedRun)][:-2]
-"""What else a file says beside its cells."""
 
 
 def read_store(store: Path, *, without: Path | None = None) -> History:
@@ -90,17 +85,12 @@ class Index:
                     self.file.unlink(missing_ok=True)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if kind is None:
-            self._write()
-        self._close()
-
-    def _write(self) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._database is not None:
             with contextlib.suppress(sqlite3.Error), self._database:
                 self._database.executemany("INSERT OR REPLACE INTO kinds VALUES (?, ?)", self._new_kinds.items())
                 self._database.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", self._new)
-        self._new, self._new_kinds = [], {}
+        self._close()
 
     def _open(self) -> None:
         self.file.parent.mkdir(parents=True, exist_ok=True)
@@ -137,11 +127,8 @@ class Index:
             if known is not None:
                 return known
         saved = read_run(file)
-        said = [getattr(saved, name) for name in _SAID]
-        self._new.append((path, stamp, json.dumps(said), saved.cells))
+        self._new.append((path, stamp, json.dumps(saved[:-2]), saved.cells))  # all that it says beside its cells
         self._new_kinds |= {number: kind.text for number, kind in saved.kinds.items()}
-        if len(self._new) == AT_ONCE:
-            self._write()
         return saved
 
     def _known(self, database: sqlite3.Connection, path: bytes, stamp: str) -> SavedRun | None:
@@ -155,7 +142,8 @@ class Index:
                 (text,) = database.execute("SELECT text FROM kinds WHERE number = ?", (number,)).fetchone()
                 self._kinds[number] = Kind.from_text(text)
         kinds = {number: self._kinds[number] for number in numbers}
-        return SavedRun(**dict(zip(_SAID, json.loads(said), strict=True)), cells=cells, kinds=kinds)
+        run, *others = json.loads(said)
+        return SavedRun(Run(*run), *others)._replace(cells=cells, kinds=kinds)
 
     def digest(self, problems: Iterable[str]) -> str:
         """Return what stands for all files that were read, and for what is left out of them."""

@@ -177,10 +177,15 @@ class Run(NamedTuple):
     """What all cells of a run have in common, and no other run has."""
 
     night: str
+    """When it was saved: its date, unless that cannot be."""
     file: str
     commit: str = ""
     facts: str = "[{}]"
     """What is in the setting of each of its cells beside that of their kinds, as JSON: often the same text."""
+    copies: tuple[str, ...] = ()
+    """Paths of other files of the same run."""
+    is_damaged: bool = False
+    """Whether a cell of it could not be read."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -297,7 +302,7 @@ class Records(Sequence[Record]):
 
     @property
     def nights(self) -> list[str]:
-        """The night of each."""
+        """The date of each."""
         return [run.night for run in self.runs]
 
     @property

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,6 +29,10 @@ from .records import Record as Record
 
 RUN = "run"
 """Key of a run's id in our block at its top: 32 hexadecimal digits, the same however often the run is saved."""
+RULE = "rule"
+"""Key in that block of what the run was judged by: chance of a false alarm, and smallest loss that fails."""
+LEAST = {"false_alarms": 1e-12, "smallest": 0.0}
+"""What can be told of the rule, and the least that each of it may be; all is below 1."""
 UNFINISHED = "unfinished"
 """Key in that block while the run goes on: it stays if something ends the process."""
 
@@ -33,6 +40,9 @@ MOST = 50.0
 """Largest log of a figure, and largest standard error of one: what is beyond was not measured."""
 CLOCKS_DIFFER = timedelta(days=1)
 """How far ahead of this machine's clock a run may be dated."""
+FIRST = "2018"
+"""No run is older than this program: what is dated before was saved without a clock, in 1970 or 2000."""
+_NUMBER = re.compile(r"\d+(?=_)")
 
 
 @dataclass(frozen=True)
@@ -40,13 +50,11 @@ class History:
     """All records that could be read, and what could not."""
 
     records: Records = field(default_factory=lambda: Records.of(()))
-    """In the order of their nights."""
+    """In the order of their runs."""
     problems: tuple[str, ...] = ()
-    """One line for each file that was left out, wholly or in part."""
-    damaged: frozenset[str] = frozenset()
-    """Paths of these files."""
-    copies: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Paths of all files of a run that was saved more than once, by the path of the one that counts."""
+    """One line for each file that was left out, wholly or in part, or whose date cannot be."""
+    rule: Mapping[str, float] = field(default_factory=dict)
+    """What the latest run was judged by, as far as it says so."""
     digest: str = field(default="", compare=False)
     """Another one whenever a file, or what was left out, is another; empty where that is not known."""
 
@@ -75,13 +83,21 @@ class History:
 
     def of(self, fingerprint: Fingerprint) -> Records:
         """Return the records of a series, the oldest first, those under earlier names of the workload included."""
-        names = fingerprint.under_all_names  # in order, so that runs of one time stay in theirs
+        names = fingerprint.under_all_names
         known = {id(records): records for one in names if (records := self._by_key.get(one.key))}
         if len(known) == 1:
             return next(iter(known.values()))
-        table, at = self.records.table, [place for records in known.values() for place in records.at.tolist()]
-        at.sort(key=lambda place: table.runs[int(table.run_of[place])].night)
-        return Records(table, np.array(at, dtype=np.int64))
+        places = [place for records in known.values() for place in records.at.tolist()]
+        return Records(self.records.table, np.array(sorted(places), dtype=np.int64))
+
+    def after(self, date: str) -> str:
+        """Return the date of a run that comes after all of these: its own, unless a wrong clock says otherwise."""
+        latest = self.records[-1].night if self.records else ""
+        return date if date > latest else _a_moment_after(latest)
+
+    def judged_by(self, **typed: float | None) -> dict[str, float]:
+        """Return what the latest run was judged by, but for what somebody typed."""
+        return {**self.rule, **{name: number for name, number in typed.items() if number is not None}}
 
     @property
     def fingerprints(self) -> list[Fingerprint]:
@@ -105,29 +121,23 @@ def _latest(records: Records) -> Fingerprint:
     return replace(latest, formerly=tuple(known))
 
 
-@dataclass(frozen=True, slots=True)
-class SavedRun:
+class SavedRun(NamedTuple):
     """What one file of a store says, whatever the others say."""
 
-    night: str = ""
-    """When it was saved."""
-    run: str = ""
+    run: Run
+    id: str = ""
     """Id of the run; empty where it has none."""
-    commit: str = ""
-    """Commit of the measured project, if it is known."""
-    facts: str = ""
-    """Facts of its cells, as in `Run`."""
     problems: tuple[str, ...] = ()
     """One line for each cell that was left out, or one for the whole file."""
     is_foreign: bool = False
     """Whether it was measured without pairs."""
-    is_damaged: bool = False
-    """Whether a cell was left out."""
     is_unfinished: bool = False
     """Whether it broke off, or goes on."""
+    rule: Mapping[str, float] | None = None
+    """What it was judged by, if it says so."""
     cells: bytes = b""
     """Its cells, as rows of `CELL`."""
-    kinds: Mapping[int, Kind] = field(default_factory=dict)
+    kinds: Mapping[int, Kind] = MappingProxyType({})
     """The kinds that they are of, by their numbers."""
 
 
@@ -142,10 +152,12 @@ def read_run(file: Path) -> SavedRun:
     try:
         run = read_json(file)
         cells = [cell for cell in run["benchmarks"] if BLOCK in cell["extra_info"]]
-        night = str(run["datetime"])
+        date = str(run["datetime"])
         failed = any(OF_A_FAILED_TEST in cell["extra_info"] for cell in run["benchmarks"])
     except (ValueError, TypeError, KeyError, RecursionError):
-        return SavedRun(problems=(f"{file.name} left out: broken, or no run of pytest-benchmark",))
+        return SavedRun(
+            Run("", str(file)), problems=(f"{_called(file)} left out: broken, or no run of pytest-benchmark",)
+        )
     rows, problems, shared, commit = bytearray(), [], None, ""
     facts: list[dict[str, str]] = []
     kinds: dict[int, Kind] = {}
@@ -154,7 +166,7 @@ def read_run(file: Path) -> SavedRun:
             shared = shared or Shared(run, str(file))
             kind, figures, own = _cell(cell["extra_info"][BLOCK], shared, len(facts))
         except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError) as error:
-            problems.append(f"a cell of {file.name} left out: {_reason(error)}")
+            problems.append(f"a cell of {_called(file)} left out: {_reason(error)}")
         else:
             rows += figures
             facts.append(own)
@@ -163,14 +175,12 @@ def read_run(file: Path) -> SavedRun:
     block = run.get(BLOCK)
     block = block if isinstance(block, dict) else {}
     return SavedRun(
-        night,
+        Run(date, str(file), commit, json.dumps(facts), is_damaged=bool(problems)),
         str(block.get(RUN) or ""),
-        commit,
-        json.dumps(facts),
         tuple(problems),
         is_foreign=not cells and not failed,
-        is_damaged=bool(problems),
         is_unfinished=bool(block.get(UNFINISHED)),
+        rule=_rule(block.get(RULE)),
         cells=bytes(rows),
         kinds=kinds,
     )
@@ -186,60 +196,122 @@ def read_history(files: Iterable[Path], read: Callable[[Path], SavedRun] = read_
     read : callable
         Reads one of them: `read_run`, or an index of what it said before.
     """
-    cells = bytearray()
-    runs: list[Run] = []
-    counts: list[int] = []
-    kinds: dict[int, Kind] = {}
-    by_run: dict[str, int] = {}
-    of_run: dict[str, list[str]] = {}
-    problems: list[str] = []
-    foreign = []
-    damaged = set()
-    latest, unfinished = "", ""
+    saved, problems = [], []
     for file in files:
         try:
-            saved = read(file)
+            one = read(file)
         except OSError as error:
-            problems.append(f"{file.name} left out: {error.strerror}")
+            problems.append(f"{_called(file)} left out: {error.strerror}")
             continue
-        if _is_in_future(saved.night):  # it would be the latest run for ever
-            problems.append(f"{file.name} left out: its date, {saved.night}, is in the future")
-            continue
-        problems += saved.problems
-        if saved.is_foreign:
-            foreign.append(file.name)
-        if saved.is_damaged:
-            damaged.add(str(file))
-        if saved.night > latest:
-            latest, unfinished = saved.night, file.name if saved.is_unfinished else ""
-        this, name = len(runs), saved.run or str(file)
-        cells += saved.cells
-        kinds |= saved.kinds
-        counts.append(len(saved.cells) // CELL.itemsize)
-        runs.append(Run(saved.night, str(file), saved.commit, sys.intern(saved.facts)))
-        of_run.setdefault(name, []).append(str(file))
-        other = by_run.setdefault(name, this)
-        if other != this:  # a copy, or what was saved before all cells were measured
-            by_run[name], fewer = (this, other) if counts[this] > counts[other] else (other, this)
-            if counts[fewer]:
-                kept = Path(runs[by_run[name]].file).name
-                problems.append(f"{Path(runs[fewer].file).name} left out: the same run as {kept}")
-    if unfinished:
-        problems.append(f"{unfinished}: this run broke off, or still goes on; what it had measured by then counts")
+        saved.append(one)
+        problems += one.problems
+    saved, copies = _once(saved)
+    saved, dates = _in_order(saved)
+    problems += copies + dates
+    if saved and saved[-1].is_unfinished:
+        name = _called(saved[-1].run.file)
+        problems.append(f"{name}: this run broke off, or still goes on; what it had measured by then counts")
+    foreign = [_called(one.run.file) for one in saved if one.is_foreign]
     if foreign:
         more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
         problems.append(f"{foreign[0]}{more} left out: measured without pairs")
-    table = Table(np.frombuffer(cells, CELL), np.repeat(np.arange(len(runs)), counts), runs, kinds)
-    ends = np.cumsum([0, *counts])
-    in_order = sorted(by_run.values(), key=lambda number: runs[number].night)
-    at = [np.arange(ends[number], ends[number + 1]) for number in in_order]
-    found = Records(table, np.concatenate([np.arange(0), *at]))
-    copies = {
-        runs[by_run[name]].file: tuple(several)
-        for name, several in of_run.items()
-        if counts[by_run[name]] and several[1:]
-    }
-    return History(found, tuple(problems), frozenset(damaged), copies)
+    cells = np.frombuffer(b"".join(one.cells for one in saved), CELL)
+    counts = [len(one.cells) // CELL.itemsize for one in saved]
+    kinds = {number: kind for one in saved for number, kind in one.kinds.items()}
+    table = Table(cells, np.repeat(np.arange(len(saved)), counts), [one.run for one in saved], kinds)
+    rule = next((one.rule for one in reversed(saved) if one.rule), {})
+    return History(Records(table, np.arange(len(cells))), tuple(problems), rule)
+
+
+def _once(saved: Iterable[SavedRun]) -> tuple[list[SavedRun], list[str]]:
+    """Return the runs without the copies of each, of which the one with most cells counts; and which were left out.
+
+    A run has copies if somebody made them, or if it was sent elsewhere before all its cells were measured.
+    """
+    of_id: dict[str, list[SavedRun]] = {}
+    for one in saved:
+        of_id.setdefault(one.id or one.run.file, []).append(one)
+    found, problems = [], []
+    for several in of_id.values():
+        best = max(several, key=lambda one: len(one.cells))
+        others = tuple(one.run.file for one in several if one is not best)
+        name = _called(best.run.file)
+        problems += [f"{_called(other)} left out: the same run as {name}" for other in others if best.cells]
+        run = best.run._replace(facts=sys.intern(best.run.facts), copies=others)
+        found.append(best._replace(run=run))
+    return found, problems
+
+
+def _in_order(saved: Sequence[SavedRun]) -> tuple[list[SavedRun], list[str]]:
+    """Return the runs in their order, and which of them have dates that cannot be.
+
+    A date comes from a clock, which may have been wrong; the number of a file rises from run to run in its folder. A
+    date is not believed if it is before `FIRST`, or in the future while that of a run with a higher number is earlier:
+    then the run gets its place from its number, and a moment after the run before it for a date. No two runs have one
+    date.
+    """
+    problems, ahead = [], []
+    known = [one.run.night for one in saved if one.cells]
+    newest = max((date for date in known if not _is_in_future(date)), default="")
+    placed: list[tuple[str, int, str, SavedRun]] = []
+    for folder in _by_folder(saved):
+        before = ""
+        for (number, one), after in zip(folder, _earliest_after(folder), strict=True):
+            date = one.run.night
+            future = bool(one.cells) and _is_in_future(date)
+            if one.cells and (date < FIRST or (future and "" < after < date)):
+                impossible = "in the future" if future else f"before {FIRST}"
+                name = _called(one.run.file)
+                problems.append(f"{name} is dated {date}, {impossible}: its number decides where it belongs")
+                date = before or after or newest or date
+            elif future:
+                ahead.append(_called(one.run.file))
+            before = max(before, date)
+            placed.append((date, number, one.run.file, one))
+    if ahead:
+        more = f" and {len(ahead) - 1} more" if ahead[1:] else ""
+        problems.append(f"{ahead[0]}{more}: dated in the future; is the clock of this machine wrong?")
+    found, last = [], ""
+    for date, _, _, one in sorted(placed, key=lambda one: one[:3]):
+        last = date if date > last else _a_moment_after(last)
+        found.append(one if last == one.run.night else one._replace(run=one.run._replace(night=last)))
+    return found, problems
+
+
+def _by_folder(saved: Iterable[SavedRun]) -> Iterable[list[tuple[int, SavedRun]]]:
+    """Return the runs of each folder with their numbers, in the order of these."""
+    folders: dict[str, list[tuple[int, SavedRun]]] = {}
+    for one in saved:
+        folder, name = os.path.split(one.run.file)
+        number = _NUMBER.match(name)
+        folders.setdefault(folder, []).append((int(number[0]) if number else 0, one))
+    return [sorted(several, key=lambda one: (one[0], one[1].run.file)) for several in folders.values()]
+
+
+def _earliest_after(folder: Sequence[tuple[int, SavedRun]]) -> list[str]:
+    """Return for each run the earliest date of those with higher numbers; an empty text if there is none."""
+    found, earliest = [], ""
+    for _, one in reversed(folder):
+        found.append(earliest)
+        if one.run.night >= FIRST:
+            earliest = min(earliest or one.run.night, one.run.night)
+    return found[::-1]
+
+
+def _is_in_future(date: str) -> bool:
+    """Return whether a date cannot be, by the clock of this machine; what is no date is judged elsewhere."""
+    try:
+        when = datetime.fromisoformat(date)
+    except ValueError:
+        return False
+    return when.replace(tzinfo=when.tzinfo or UTC) > datetime.now(UTC) + CLOCKS_DIFFER
+
+
+def _a_moment_after(date: str) -> str:
+    try:
+        return (datetime.fromisoformat(date) + timedelta(microseconds=1)).isoformat()
+    except (ValueError, OverflowError):
+        return date
 
 
 class Shared:
@@ -337,13 +409,15 @@ def _figures(block: Mapping[str, Any]) -> tuple[Sequence[float], Sequence[float]
     return logs, ses
 
 
-def _is_in_future(date: str) -> bool:
-    """Return whether a date cannot be, by the clock of this machine; what is no date is judged elsewhere."""
-    try:
-        when = datetime.fromisoformat(date)
-    except ValueError:
-        return False
-    return when.replace(tzinfo=when.tzinfo or UTC) > datetime.now(UTC) + CLOCKS_DIFFER
+def _rule(stored: object) -> dict[str, float]:
+    known = stored if isinstance(stored, dict) else {}
+    numbers = {name: known[name] for name in LEAST if isinstance(known.get(name), int | float)}
+    return {name: float(number) for name, number in numbers.items() if LEAST[name] <= number < 1}
+
+
+def _called(file: str | Path) -> str:
+    """Return a file's name with that of its folder."""
+    return f"{Path(file).parent.name}/{Path(file).name}"
 
 
 def _reason(error: Exception) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from pytest_benchmark.storage.file import FileStorage
 from pytest_benchmark.utils import safe_dumps
 
-from .files import put_new, whole
+from .files import put_new, regular, sweep, whole
 
 _NUMBER = re.compile(r"(\d+)_.*\.json")
 
@@ -46,7 +46,21 @@ class WholeFileStorage(FileStorage):
 
     def latest(self) -> Path | None:
         """Return the newest saved run that can be read."""
-        return next((path for path in reversed(self.numbered()) if any(self.load(str(path)))), None)
+        newest_first = reversed(self.numbered())
+        return next((path for path in newest_first if self._is_regular(path) and any(self.load(str(path)))), None)
+
+    def query(self, *globs_or_files: Any) -> list[Path]:
+        """Return the files that are meant, but for those that nobody could read: a pipe would be waited for."""
+        found = super().query(*globs_or_files)  # type: ignore[no-untyped-call]
+        return [file for file in found if self._is_regular(file)]
+
+    def _is_regular(self, file: Path) -> bool:
+        try:
+            regular(file)
+        except OSError as error:
+            self.logger.warning(f"{str(file)!r} left out: {error.strerror}")
+            return False
+        return True
 
     def load(self, *globs_or_files: str) -> Iterator[tuple[Path, dict[str, Any]]]:
         """Yield the saved runs; files that are none are named in a warning and left out."""
@@ -98,6 +112,8 @@ def _write_whole(target: Path, name: str, text: str) -> Path:
     """
     folder = target if target.suffix != ".json" else target.parent
     folder.mkdir(parents=True, exist_ok=True)  # somebody may have deleted it meanwhile
+    if folder == target:
+        sweep(folder)
     with whole(folder, text.encode("ascii")) as partial:
         if folder != target:
             return partial.replace(target)

@@ -1,30 +1,34 @@
 """A history on a git branch of its own: fetched, merged with the store, pushed, and tried again if others were faster.
 
-The branch holds the same files as a store. Git's plumbing works on it, with an index of its own: neither the work
-tree nor the index nor any branch of the user's is touched.
+The branch holds the same files as a store, so both are folders while they are merged. A run is known by its id, or by
+its content if it has none, and not by the name of its file: two machines may both have a run 0001. Of two versions of a
+run, because it was still being measured when the first was sent, the later one stays.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
+import json
 import random
 import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from filelock import FileLock
 
-from . import curves, decisions
-from .files import add_lines, put_new, read_regular, unlike_others, whole
-from .git import Git, GitError
-from .merging import PRUNED, Run, identity, merge, pruned_keys
-from .runs import stored_files
+from ..measure.cell import BLOCK
+from . import curves, decisions, settled
+from .files import add_lines, parse_json, put_new, read_lines, read_regular, whole
+from .git import Branch, GitError
+from .runs import RUN, stored_files
 
 BRANCH = "bench-history"
-LINE_FILES = (decisions.FILE, curves.FILE, PRUNED)
+PRUNED = "pruned.jsonl"
+"""In a store: the runs that were deleted on purpose, so that they do not come back; one a line."""
+LINE_FILES = (decisions.FILE, settled.FILE, curves.FILE, PRUNED)
 """Files of lines: those of both sides are put together."""
 LOCK = ".sync.lock"
 TRIES = 40
@@ -35,12 +39,16 @@ _RUN_PATH = re.compile(r"(?:\w[\w.+-]*/)?[^./\\:\0-\x1f][^/\\:\0-\x1f]*\.json")
 """No path from a branch leads out of the store, or to a hidden file."""
 
 
-Identities = dict[bytes, tuple[str, tuple[int, str]] | None]
-"""Key and rank by content."""
-
-
 class SyncError(Exception):
     """The history could not be brought together; the message says why, in one line."""
+
+
+class Run(NamedTuple):
+    """A saved run, in the store or on the branch."""
+
+    file: Path
+    rank: tuple[int, str]
+    """How complete it is: finished cells, and when it was saved."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +61,9 @@ class Synced:
     """Runs that went to the branch."""
     runs: int
     """Runs that both have now."""
-    tries: int
+    behind: int = 0
+    """Files of the store that are no runs of ours, and so stay where they are."""
+    tries: int = 0
     problems: tuple[str, ...] = ()
     """One line for each line that could not be read."""
 
@@ -90,109 +100,128 @@ def sync(
         If the remote cannot be reached, or does not take what is pushed, or the store cannot be written.
     """
     try:
-        with contextlib.closing(Git(repository, remote, branch)) as git:
+        with Branch(repository, remote, branch) as theirs:
             store.mkdir(parents=True, exist_ok=True)
             with FileLock(store / LOCK):  # two at once would write each run twice
-                return _sync(store, git, pause, push=push)
+                return _sync(store, theirs, pause, push=push)
     except GitError as error:
         raise SyncError(str(error)) from None
     except OSError as error:
         raise SyncError(f"{error.filename or store}: {error.strerror}") from None
 
 
-def _sync(store: Path, git: Git, pause: Callable[[float], object], *, push: bool) -> Synced:
-    fetched: set[str] = set()
-    identities: Identities = {}
-    same = 0
+def _sync(store: Path, branch: Branch, pause: Callable[[float], object], *, push: bool) -> Synced:
+    fetched = same = 0
     for number in range(1, TRIES + 1):
-        tip = git.fetch()
-        done, commit = _merge_once(git, store, tip, fetched, identities)
-        if not push or commit is None or commit == tip:
-            return replace(done, fetched=len(fetched), sent=0, tries=number)
-        refused = git.push(commit, tip)
+        tip = branch.fetch()
+        done = merge(store, branch.folder)
+        fetched += done.fetched
+        done = replace(done, fetched=fetched, tries=number)
+        if not push:
+            return replace(done, sent=0)
+        runs = f"Add {done.sent} run{'s' * (done.sent != 1)}" if done.sent else "Bring the history together"
+        commit = branch.commit(tip, runs)
+        refused = branch.push(commit, tip) if commit != tip else ""
         if not refused:
-            return replace(done, fetched=len(fetched), tries=number)
-        same = same + 1 if git.tip() == tip else 0
+            return done
+        same = same + 1 if branch.tip() == tip else 0
         if same == SAME_TIP:
-            raise SyncError(f"{git.where} does not take the history: {refused}")
+            raise SyncError(f"{branch.where} does not take the history: {refused}")
         pause(random.uniform(0.0, min(2.0, 0.1 * 2 ** min(number, 6))))
-    raise SyncError(f"{git.where}: others were faster {TRIES} times in a row; the history is fetched, but not sent")
+    raise SyncError(f"{branch.where}: others were faster {TRIES} times in a row; the history is fetched, but not sent")
 
 
-def _merge_once(
-    git: Git, store: Path, tip: str, fetched: set[str], identities: Identities
-) -> tuple[Synced, str | None]:
-    """Merge the branch into the store, and return the commit that has both; ``None`` if there is nothing at all."""
-    here = {file.relative_to(store).as_posix(): _content(file) for file in stored_files(store)}
-    listed = {path: blob for path, blob in git.files(tip).items() if path in LINE_FILES or _RUN_PATH.fullmatch(path)}
-    contents = {_blob(content, len(tip)): content for content in here.values()}
-    contents |= git.contents(set(listed.values()) - contents.keys())
-    there = {path: contents[blob] for path, blob in listed.items()}
+def merge(store: Path, branch: Path) -> Synced:
+    """Let two folders have every run once, and the same lines; return what came to the first and to the second.
 
-    lines: dict[str, list[str]] = {}
+    Files that are no runs stay where they are.
+    """
     for name in LINE_FILES:
-        theirs = there.pop(name, b"").decode(errors="replace").splitlines()
-        own = store / name
-        ours = own.read_text(encoding="utf-8", errors="replace").splitlines() if own.is_file() else []
-        missing = [line for line in dict.fromkeys(theirs) if line.strip() and line not in ours]
-        if missing:
-            add_lines(own, missing)
-        lines[name] = [line for line in dict.fromkeys([*theirs, *ours]) if line.strip()]
-
-    pruned, problems = pruned_keys(lines[PRUNED])
-    runs = [_runs(side, identities) for side in (here, there)]
-    ours_paths, theirs_paths = ({run.path for run in side} for side in runs)
-    others = [*(set(here) - ours_paths), *(set(there) - theirs_paths)]
-    plan = merge(runs[0], runs[1], pruned, others)
-    for path in plan.from_store:
-        (store / path).unlink(missing_ok=True)
-    for path, content in plan.to_store.items():
-        _put(store / path, content, new=path not in here)
-        fetched.add(path)
-
-    changes: dict[str, bytes | None] = {**plan.to_branch, **dict.fromkeys(plan.from_branch)}
-    for name, all_lines in lines.items():
-        text = "".join(f"{line}\n" for line in all_lines).encode()
-        if all_lines and text != contents.get(listed.get(name, ""), b""):
-            changes[name] = text
-    keys = {run.key for side in runs for run in side} - pruned
-    commit = git.commit(tip, changes, len(plan.to_branch)) if changes else tip or None
-    return Synced(len(fetched), len(plan.to_branch), len(keys), 0, problems), commit
+        mine, others = _lines(store / name), _lines(branch / name)
+        add_lines(store / name, [line for line in others if line not in mine])
+        add_lines(branch / name, [line for line in mine if line not in others])
+    pruned, problems = read_lines(store / PRUNED, lambda parts: str(parts["run"]))
+    here, there = (_runs(folder) for folder in (store, branch))
+    behind = len(stored_files(store)) - sum(map(len, here.values()))
+    for key in (here.keys() | there.keys()) & set(pruned):
+        for run in (*here.pop(key, ()), *there.pop(key, ())):
+            run.file.unlink(missing_ok=True)
+    fetched = sent = 0
+    for key in sorted(here.keys() | there.keys()):
+        ours, theirs = here.get(key, []), there.get(key, [])
+        best = max([*theirs, *ours], key=lambda run: run.rank)
+        fetched += _bring(key, best, branch, ours, store, lasting=True)
+        sent += _bring(key, best, store, theirs, branch, lasting=False)
+    return Synced(fetched, sent, len(here.keys() | there.keys()), behind, problems=tuple(problems))
 
 
-def _runs(files: Mapping[str, bytes], identities: Identities) -> list[Run]:
-    """Return the runs among some files; what is known of a content is kept for the other side and the next try."""
-    found = []
-    for path, content in files.items():
-        if content not in identities:
-            identities[content] = identity(content)
-        known = identities[content]
-        if known is not None and _RUN_PATH.fullmatch(path):
-            found.append(Run(path, *known, content))
+def forget(store: Path, file: Path) -> None:
+    """Delete a run so that it does not come back with the next sync.
+
+    Raises
+    ------
+    OSError
+        If that cannot be noted, or the file cannot be deleted.
+    """
+    content = read_regular(file)
+    # First the note: a run that is deleted and not noted would come back.
+    add_lines(store / PRUNED, [json.dumps({"run": _key(parse_json(content), content)})])
+    file.unlink(missing_ok=True)
+
+
+def _runs(folder: Path) -> dict[str, list[Run]]:
+    """Return the runs in a folder by their keys, without what is broken or none of ours."""
+    found: dict[str, list[Run]] = {}
+    for file in stored_files(folder):
+        try:
+            content = read_regular(file)
+            saved = parse_json(content)
+            benchmarks = saved["benchmarks"]
+            ours = isinstance(saved.get(BLOCK), dict) or any(BLOCK in one["extra_info"] for one in benchmarks)
+            run = Run(file, (len(benchmarks), saved["datetime"] + ""))
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            continue
+        if ours and _RUN_PATH.fullmatch(file.relative_to(folder).as_posix()):
+            found.setdefault(_key(saved, content), []).append(run)
     return found
 
 
-def _content(file: Path) -> bytes:
-    """Return what is in a file; nothing, and so no run, if it cannot be read."""
+def _key(saved: Mapping[str, Any], content: bytes) -> str:
+    """Return what tells a run from all others: its id, or a digest of its content if it has none."""
+    block = saved.get(BLOCK)
+    known = block.get(RUN) if isinstance(block, dict) else None
+    if isinstance(known, str) and re.fullmatch(r"[0-9a-f]{32}", known):
+        return known
+    return hashlib.sha256(content).hexdigest()
+
+
+def _bring(key: str, best: Run, origin: Path, known: list[Run], folder: Path, *, lasting: bool) -> bool:
+    """Let a folder have the best version of a run, and no other; return whether it was written."""
+    for copy in known[1:]:
+        copy.file.unlink(missing_ok=True)
+    if known and known[0].rank >= best.rank:
+        return False
+    content = read_regular(best.file)
+    target = known[0].file if known else folder / best.file.relative_to(origin)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with whole(target.parent, content, lasting=lasting) as partial:
+        if known:
+            partial.replace(target)
+            return True
+        stem = target.stem
+        for digits in range(0, 65, 8):  # another run may have that path, with a part of the key or without
+            try:
+                put_new(partial, target.with_stem(f"{stem}_{key[:digits]}" if digits else stem))
+            except FileExistsError:
+                continue
+            return True
+    raise FileExistsError(17, "there are too many runs of that name", str(target))
+
+
+def _lines(file: Path) -> dict[str, None]:
+    """Return the lines of a file, each once, in their order."""
     try:
-        return read_regular(file)
+        lines = read_regular(file).decode(errors="replace").splitlines()
     except OSError:
-        return b""
-
-
-def _blob(content: bytes, digits: int) -> str:
-    """Return git's name of a content, in a repository whose names have so many digits."""
-    algorithm = hashlib.sha256 if digits == 64 else hashlib.sha1
-    return algorithm(b"blob %d\0" % len(content) + content).hexdigest()
-
-
-def _put(path: Path, content: bytes, *, new: bool) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with whole(path.parent, content) as partial:
-        if not new:
-            partial.replace(path)
-            return
-        try:
-            put_new(partial, path)
-        except FileExistsError:  # a run was saved there a moment ago
-            put_new(partial, unlike_others(path))
+        return {}
+    return dict.fromkeys(line for line in lines if line.strip())

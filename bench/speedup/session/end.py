@@ -9,7 +9,6 @@ import pytest
 
 from ..judge.verdict import IMPROVED, INCOMPARABLE, OK, RECOVERED, REGRESSED, SUSPECT
 from ..show import summary, tables
-from ..show.sentences import TITLE
 from .session import Session
 
 
@@ -42,16 +41,17 @@ def tell(session: Session, reporter: pytest.TerminalReporter) -> None:
     if outcome.alarm:
         write(outcome.alarm, bold=True, **color)
     color["green"] = outcome.state in (OK, IMPROVED, RECOVERED)
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        for command in summary.commands(outcome, session.benchmarks.trouble):
+            reporter.write_line(style.encoded(command))  # it is read by a program
     for line in _written(session, config):
-        reporter.write_line(style.text(line))  # annotations are read by a program
+        reporter.write_line(style.text(line))
     write(outcome.closing, bold=True, **color)
 
 
 def _written(session: Session, config: pytest.Config) -> Iterator[str]:
-    """Write what is wanted beside the tables; yield what to say of it, and the annotations."""
+    """Write what is wanted beside the tables; yield what to say of it."""
     outcome = session.outcome
-    if os.environ.get("GITHUB_ACTIONS") == "true":
-        yield from summary.commands(outcome, session.benchmarks.trouble)
     for file in summary.files(config.getoption("speedup_summary")):
         try:
             summary.append(file, summary.markdown(outcome, summary.about(session.run.facts)))
@@ -62,7 +62,7 @@ def _written(session: Session, config: pytest.Config) -> Iterator[str]:
         from ..show import report  # it needs packages that nothing else does
 
         try:
-            report.write(wanted, session.report(), TITLE)
+            report.write(wanted, session.report())
             yield f"report: {wanted}"
         except report.ReportError as error:
             yield f"no report: {error}"

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..keep.earlier import UNIT
 from ..keep.records import Record
-from ..keep.runs import RUN, UNFINISHED
+from ..keep.runs import RULE, RUN, UNFINISHED
 from ..measure import machine
 from ..measure.cell import BLOCK, Cell
 from ..measure.pairs import PROTOCOL, SCHEMA
@@ -37,6 +37,8 @@ class ThisRun:
         """Its date: that of its beginning, when no fixture can have turned the clock."""
         self.unit_s: float | None = None
         """Seconds that a cost of 1 takes here and now, if it is known."""
+        self.rule: Mapping[str, float] = {}
+        """What it is judged by."""
 
     @functools.cached_property
     def machine(self) -> Mapping[str, str | int]:
@@ -50,6 +52,7 @@ class ThisRun:
             **({} if self.unit_s is None else {UNIT: self.unit_s}),
             RUN: self._id,
             UNFINISHED: True,
+            RULE: dict(self.rule),
             "schema": SCHEMA,
             "protocol": PROTOCOL,
             "machine": dict(self.machine),

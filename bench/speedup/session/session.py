@@ -66,6 +66,7 @@ class Session:
         self.run = ThisRun(self.benchmarks, config.getini(PACKAGES))
         wanted = {name: config.getoption(f"speedup_{name}") for name in ("false_alarms", "smallest")}
         rule = SuiteRule(**{name: value for name, value in wanted.items() if value is not None})
+        self.run.rule = {name: getattr(rule, name) for name in wanted}
         self.verdicts = Verdicts(self.benchmarks, self.run, rule, self._note)
         self.rounds: int | None = config.getoption("rounds")
         """Value of ``--rounds``."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import codecs
+import re
 import unicodedata
+from typing import TextIO
 
 IN_ITS_PLACE = "speedup: another character in its place"
 """How Python is to handle what cannot be encoded: by one character for another, so that tables stay aligned."""
@@ -22,19 +24,30 @@ codecs.register_error(IN_ITS_PLACE, _in_its_place)
 
 
 HARMFUL = {"Cc", "Cf", "Zl", "Zp"}
-"""Categories of Unicode whose characters do something instead of being seen: escape codes, marks of direction."""
+"""Categories of Unicode whose characters do something instead of being seen: escape codes, line ends, marks of
+direction."""
+_COMMAND = re.compile(r"^\s*:(?=:)|#(?=#\w*\[)", re.MULTILINE)
+"""Where a line is a command for the CI service that reads it."""
 
 
 def harmless(text: str) -> str:
     """Return a text from a store, a file, a commit or an exception with what it would do made visible.
 
-    Lines and tabs stay.
+    It is one line afterwards, and no command.
     """
-    if text.isprintable():
-        return text
-    return "".join(
-        ascii(one)[1:-1] if unicodedata.category(one) in HARMFUL and one not in "\n\t" else one for one in text
-    )
+    if not text.isprintable():
+        text = "".join(ascii(one)[1:-1] if unicodedata.category(one) in HARMFUL else one for one in text)
+    return no_command(text)
+
+
+def no_command(lines: str) -> str:
+    """Return lines of which none is a command for a CI service, such as ``::error::`` or ``##[error]``."""
+    return _COMMAND.sub(r"\g<0>\\", lines)
+
+
+def say(line: str, file: TextIO | None = None) -> None:
+    """Print a line with what it would do made visible."""
+    print(harmless(line), file=file)
 
 
 def ascii_of(text: str) -> str:

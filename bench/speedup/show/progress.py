@@ -10,8 +10,9 @@ import pytest
 
 from ..measure.costs import Costs
 from ..measure.pairs import Measurement
+from .columns import Style
+from .encodings import harmless
 from .figures import duration, plural, with_interval, with_unit
-from .tables import Style
 
 QUIET_SECONDS = 60.0
 """Where no line can move, one is written at least as often."""
@@ -75,7 +76,8 @@ class Progress:
             some = "" if fitting == len(items) else f"{fitting} of "
             takes = f", about {duration(left)}" if left else ""
             more = f"; --minutes {minutes_for_all} measures all" if some else ""
-            self._reporter.write_line(f"measuring {some}{plural(len(items), 'cell')}{takes}{more}, {place}")
+            said = f"measuring {some}{plural(len(items), 'cell')}{takes}{more}, {place}"
+            self._reporter.write_line(harmless(said))
             self._reporter.flush()
 
     def begin(self, nodeid: str, name: str) -> None:
@@ -131,6 +133,7 @@ class Progress:
             if last:
                 self._reporter.currentfspath = self._file  # it need not be named again for the next cell
 
+        line = harmless(line)
         self._written = self._clock()
         if self._capture is None:
             write()

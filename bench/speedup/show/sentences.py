@@ -16,8 +16,6 @@ from ..measure.costs import COST
 from ..measure.pairs import SPEEDUP
 from .figures import plural
 
-TITLE = "Speedup, run by run"
-"""What a report is called if nobody says otherwise."""
 TOLD = (REGRESSED, SUSPECT, IMPROVED, RECOVERED)
 """States of which more is said than the word."""
 SUBJECTS = 3
@@ -88,9 +86,9 @@ def when(verdict: Verdict) -> str:
     return f"since {date_of(verdict.since)}" if verdict.since else "in this run"
 
 
-def date_of(night: str) -> str:
+def date_of(run: str) -> str:
     """Return the date of a run, without the time."""
-    return night.partition("T")[0]
+    return run.partition("T")[0]
 
 
 def sentence(verdict: CellVerdict) -> str:

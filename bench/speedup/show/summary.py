@@ -9,10 +9,10 @@ from typing import Any
 
 from ..judge.verdict import IMPROVED, INCOMPARABLE, LEARNING, OK, RECOVERED, REGRESSED, SUSPECT
 from .encodings import harmless
-from .markdown import plain, table
+from .markdown import plain
 from .outcome import Outcome, Shown
 from .sentences import TOLD
-from .tables import WIDTH, Style, compared_with, contest_table, cost_table, factor_table, speedup_table
+from .tables import compared_with, contest_table, cost_table, factor_table, speedup_table
 
 MARKS = {
     REGRESSED: "🔴",
@@ -26,8 +26,6 @@ MARKS = {
 """Beside the words, for who looks from afar."""
 LEVELS = {REGRESSED: "error", SUSPECT: "warning"}
 """Annotations of GitHub by state."""
-WHOLE = Style(width=WIDTH, color=False)
-"""Markdown has room for all columns."""
 
 
 def markdown(outcome: Outcome, facts: Mapping[str, str]) -> str:
@@ -105,13 +103,13 @@ def _lines(outcome: Outcome, facts: Mapping[str, str]) -> Iterator[str]:
     if outcome.answer:
         yield from (plain(outcome.answer), "")
     if outcome.speedups:
-        yield from (*table(speedup_table(outcome, WHOLE)), "")
-        yield from _folded("Factors", table(factor_table(outcome, WHOLE)))
+        yield from (*speedup_table(outcome).markdown(), "")
+        yield from _folded("Factors", factor_table(outcome).markdown())
     if outcome.costs:
         against = (plain(line) for line in compared_with(outcome.costs))
-        yield from _folded("Overhead", [*table(cost_table(outcome, WHOLE)), "", *against])
+        yield from _folded("Overhead", [*cost_table(outcome).markdown(), "", *against])
     for group, contest in outcome.contests.items():
-        yield from _folded(f"Engines side by side: {plain(group)}", table(contest_table(contest, WHOLE)))
+        yield from _folded(f"Engines side by side: {plain(group)}", contest_table(contest).markdown())
     if facts:
         yield ", ".join(f"{plain(name)} {plain(value)}" for name, value in facts.items())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -280,6 +281,65 @@ def test_prune_keeps_the_evidence_of_open_and_accepted_changes(bench: Bench, tmp
     assert after["latest"]["since"] == before["latest"]["since"]
 
 
+def ruled(store: Path, file: str, **rule: Any) -> None:
+    """Let a run say what it was judged by."""
+    (path,) = store.glob(f"*/{file}")
+    saved = json.loads(path.read_text())
+    saved["speedup"]["rule"] = rule
+    path.write_text(json.dumps(saved))
+
+
+def test_the_commands_judge_by_the_rule_of_the_latest_run(bench: Bench, store: Path, tmp_path: Path) -> None:
+    ruled(store, "0024_x.json", smallest=0.01)
+    ruled(store, "0025_x.json", smallest=0.5, false_alarms=0.001)
+    assert "regressed" not in bench("history", "--storage", store)[1]
+    assert "2 ok" in bench("report", tmp_path / "x.html", "--storage", store)[1]
+    assert "regressed" in bench("history", "--storage", store, "--smallest", "1%")[1]
+    ruled(store, "0025_x.json", smallest=-1, false_alarms="often")
+    ruled(store, "0024_x.json", smallest=0.01)
+    assert "regressed" in bench("history", "--storage", store)[1]
+
+
+@pytest.mark.promise("nothing lost: pruned runs do not come back")
+def test_prune_deletes_nothing_that_it_cannot_note(bench: Bench, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("bench.speedup.keep.sync.add_lines", full)
+    before = sorted(store.glob("*/*.json"))
+    status, _, err = bench("prune", "--storage", filled(store / "other", lost_from=99), "--keep", "20")
+    assert status == 2
+    assert "cannot be deleted: No space left on device" in err
+    assert sorted(store.glob("*/*.json")) == before
+    assert len(list((store / "other").glob("*/*.json"))) == 25
+
+
+@pytest.mark.parametrize("kind", ["accept", "dismiss"])
+def test_a_decision_on_a_full_disk_is_said_and_leaves_nothing(
+    bench: Bench, store: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(os, "write", Full(os.write))
+    status, out, err = bench(kind, "all", "--storage", store, "--since", "2026-10-21", "--reason", "x")
+    assert (status, out) == (2, "")
+    assert err.endswith("cannot be written: No space left on device\n")
+    assert read_decisions(store) == Decisions()
+
+
+class Full:
+    """A disk that has room for 300 bytes."""
+
+    def __init__(self, write: Callable[[int, bytes], int]) -> None:
+        self._write = write
+        self._room = 300
+
+    def __call__(self, handle: int, text: bytes) -> int:
+        if not self._room:
+            raise OSError(28, "No space left on device")
+        taken = self._write(handle, text[: self._room])
+        self._room -= taken
+        return taken
+
+
 def replayed(bench: Bench, file: Path, *options: str) -> list[dict[str, Any]]:
     status, out, err = bench("replay", file, *options)
     assert status == 0, err
@@ -296,6 +356,15 @@ def test_replay_prints_a_line_a_night(bench: Bench, tmp_path: Path) -> None:
     assert lines[0]["verdict"] == "learning"
     assert (lines[-1]["verdict"], lines[-1]["since"]) == ("regressed", "20")
     assert replayed(bench, file, "--smallest", "20%")[-1]["verdict"] != "regressed"
+
+
+def test_replay_reads_what_spreadsheets_write(bench: Bench, tmp_path: Path) -> None:
+    commas, semicolons = tmp_path / "commas.csv", tmp_path / "semicolons.csv"
+    rows = [[str(n), f"{math.log(speedup):.6f}", "0.005"] for n, (_, speedup) in enumerate(nights(lost_from=20))]
+    for file, mark, point in ((commas, ",", "."), (semicolons, ";", ",")):
+        lines = (mark.join(one.replace(".", point) for one in row) for row in [["night", "log_speedup", "se"], *rows])
+        file.write_text("\n".join(lines))
+    assert replayed(bench, semicolons) == replayed(bench, commas)
 
 
 def test_replay_looks_at_second_measurements_and_gaps(bench: Bench, tmp_path: Path) -> None:

@@ -363,7 +363,7 @@ def test_a_locale_without_umlauts_keeps_them_and_the_tables(
     assert "Fäden" in (session.path / "Über-ä.md").read_text("utf-8")
     result = session.run(sys.executable, "-m", "bench", "history", "cell")
     result.stdout.fnmatch_lines(["cell (????????): W[?]rter; *"])
-    session.run(sys.executable, "-m", "bench", "report", "Über.html", "--title=Übung").stdout.fnmatch_lines(["*Über*"])
+    session.run(sys.executable, "-m", "bench", "report", "Über.html").stdout.fnmatch_lines(["*Über*"])
     assert "Übung" in (session.path / "Über.html").read_text("utf-8")
 
 

@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pytest_benchmark.utils import get_machine_id as machine_id
 
 from bench.speedup.__main__ import run as command
 from bench.speedup.keep import files
 from bench.speedup.keep.decisions import read_decisions
 from bench.speedup.keep.index import read_store
 from bench.speedup.session.options import chance
+from bench.speedup.show.columns import Column, Style, Table
 from bench.speedup.show.encodings import harmless
 from bench.speedup.show.markdown import plain
+from bench.speedup.show.outcome import Outcome
+from bench.speedup.show.summary import commands
 from bench.speedup.tests.conftest import cell
 from bench.speedup.tests.test_history import HERE, run
 
 EVIL = "\x1b[31mred\x1b]0;title\x07 \u202eleft\u2066 \x9b2J"
-AT_ALL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+COMMAND = "::error file=a.py::no"
+LINES = f"red\n{COMMAND}\r\n::stop-commands::x\u2028::error::x ##[error]no ##vso[x]no"
+AT_ALL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 def called(*arguments: str) -> int:
@@ -44,7 +53,7 @@ def store(tmp_path: Path) -> Path:
 
 def test_what_would_do_something_is_made_visible() -> None:
     assert AT_ALL.search(harmless(EVIL)) is None
-    assert harmless("café × 2\n\tend") == "café × 2\n\tend"
+    assert harmless("café × 2\n\tend") == "café × 2\\n\\tend"
     assert harmless(EVIL).startswith("\\x1b[31mred")
     assert AT_ALL.search(plain(EVIL)) is None
 
@@ -77,7 +86,10 @@ def test_a_pipe_or_a_huge_file_is_named_and_left_out(store: Path, monkeypatch: p
     os.truncate(store / "Linux" / "0010_huge.json", 2**33)
     read = read_store(store)
     assert len(read.records) == 3
-    assert read.problems == ("0009_pipe.json left out: no regular file", "0010_huge.json left out: larger than 0 MiB")
+    assert read.problems == (
+        "Linux/0009_pipe.json left out: no regular file",
+        "Linux/0010_huge.json left out: larger than 0 MiB",
+    )
     (store / "decisions.jsonl").unlink()
     os.mkfifo(store / "decisions.jsonl")
     assert read_decisions(store).problems == ("decisions.jsonl left out: no regular file",)
@@ -90,7 +102,7 @@ def test_a_figure_that_nobody_measured_costs_its_cell_only(store: Path, figures:
     (store / "Linux" / "0004_x.json").write_text(json.dumps(content))
     read = read_store(store)
     assert len(read.records) == 3
-    assert read.problems[0].startswith("a cell of 0004_x.json left out: its speedup is ")
+    assert read.problems[0].startswith("a cell of Linux/0004_x.json left out: its speedup is ")
 
 
 @pytest.mark.parametrize("text", ["1e999999999", "5e-324", "1/0", "0", "1", "nan", "1/2/3", "-1/2", "1/1e400", ""])
@@ -120,6 +132,51 @@ def test_the_report_goes_through_links_and_replaces_no_device(
     assert pipe.is_fifo()
 
 
+def is_command(line: str) -> bool:
+    """Return whether a CI service does something when it reads this line."""
+    return line.lstrip().startswith("::") or re.search(r"##\w*\[", line) is not None
+
+
+@pytest.mark.parametrize("words", ["history", "history forests", "report page.html", "prune --keep=2", "accept all"])
+@pytest.mark.promise("nobody in: stored text cannot harm a terminal, a page, Markdown or annotations")
+def test_nothing_that_is_stored_is_a_command_for_ci(
+    tmp_path: Path, words: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "store" / f"machine\n{COMMAND.replace('/', '')}"
+    folder.mkdir(parents=True)
+    hostile = replace(HERE, data_name=LINES, cpu_model=f"{COMMAND}\n{LINES}", engine=LINES, shape=LINES)
+    for number in range(3):
+        content = run(f"2026-01-{number + 1:02}T00:00:00", fingerprint=hostile)
+        name = f"forests {'x' * 120} {COMMAND} {'y' * 117}{COMMAND} {LINES}"
+        content["benchmarks"][0]["extra_info"]["speedup"]["name"] = name
+        content["speedup"] = {"versions": {LINES: LINES}}
+        (folder / f"{number:04}_x\n{COMMAND}.json").write_text(json.dumps(content))
+    (folder / f"{COMMAND}\n{COMMAND}.json").write_text("{")
+    extra = ["--since=2026-01-02", f"--reason={LINES}"] if words.startswith("accept") else []
+    assert called(*words.split(), "--storage", "store", *extra) == 0
+    if extra:
+        assert called("history", "forests", "--storage", "store") == 0
+    said = capsys.readouterr()
+    assert not [line for line in (said.out + said.err).split("\n") if is_command(line)]
+    assert AT_ALL.search(said.out + said.err) is None
+
+
+@pytest.mark.parametrize("ruled", [False, True])
+def test_no_part_of_a_folded_name_is_a_command(ruled: bool) -> None:
+    column = Column[str]("name", lambda name: name, right=False, folds=True)
+    for length in range(70):
+        table = Table([column], [f"{'x' * length}::error::x", f"{'x' * length} ::error::x"])
+        drawn = Style(60, color=False, ruled=ruled).draw(table)
+        assert not [line for line in drawn.split("\n") if is_command(line)]
+
+
+def test_an_annotation_is_one_line_and_its_own_command_only() -> None:
+    (line,) = commands(Outcome(()), trouble=f"50 %\r\n{LINES}")
+    assert line.startswith("::error title=not saved::50 %25%0D%0Ared%0A::error file")
+    assert re.search(r"[\r\n\u2028]|##\w*\[", line) is None
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 def test_a_full_device_is_one_line(store: Path) -> None:
     with Path("/dev/full").open("w") as full:
@@ -133,6 +190,32 @@ def test_a_full_device_is_one_line(store: Path) -> None:
         )
     assert done.returncode == 2
     assert done.stderr == "pytest-speedup history: output: No space left on device\n"
+
+
+@pytest.mark.parametrize("pattern", [[], ["=*"], ["=0009"]])
+@pytest.mark.parametrize("kind", ["pipe", "dangling", "loop", "folder", "device", "socket"])
+@pytest.mark.promise("nothing lost: no file and no option causes a traceback or costs a good run")
+def test_the_newest_file_of_a_store_can_be_anything(session: pytest.Pytester, kind: str, pattern: list[str]) -> None:
+    folder = session.path / ".benchmarks" / machine_id()
+    folder.mkdir(parents=True)
+    (folder / "0001_x.json").write_text(json.dumps({"machine_info": {}, "datetime": "2026-01-01", "benchmarks": []}))
+    odd = folder / "0009_odd.json"
+    if kind == "pipe":
+        os.mkfifo(odd)
+    elif kind == "folder":
+        odd.mkdir()
+    elif kind == "socket":
+        with contextlib.chdir(folder), socket.socket(socket.AF_UNIX) as one:
+            one.bind(odd.name)
+    else:
+        odd.symlink_to({"dangling": "nowhere", "loop": odd.name, "device": "/dev/zero"}[kind])
+    session.makepyfile(cell())
+    result = session.runpytest_subprocess("-W", "default", f"--benchmark-compare{''.join(pattern)}", timeout=100)
+    result.assert_outcomes(passed=1)
+    assert "INTERNALERROR" not in result.stdout.str() + result.stderr.str()
+    assert result.ret == 0
+    assert "0009_odd.json" in result.stdout.str() + result.stderr.str()
+    assert len(list(folder.glob("0010_*.json"))) == 1
 
 
 LOST = """

@@ -7,6 +7,7 @@ import json
 import math
 import signal
 from collections.abc import Callable
+from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ import pytest
 from pytest_benchmark.logger import PytestBenchmarkWarning
 
 from bench.__main__ import main
+from bench.speedup.judge.suite import judge_suite
+from bench.speedup.keep.index import read_store
 from bench.speedup.measure.machine import usable_cpus
 from bench.speedup.session.signals import Once
 from bench.speedup.tests.conftest import cell
@@ -272,22 +275,22 @@ def test_one_number_of_an_earlier_run_can_be_named(session: pytest.Pytester) -> 
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("0000_broken.json", '{"benchmarks": [', "0000_broken.json left out: broken"),
-        ("0009_empty.json", "", "0009_empty.json left out: broken"),
-        ("0009_list.json", "[1, 2]", "0009_list.json left out: broken"),
-        ("0009_deep.json", "[" * 100_000, "0009_deep.json left out: broken"),
-        ("0009_bare.json", '{"benchmarks": [], "datetime": "2026"}', "0009_bare.json left out: measured without"),
+        ("0000_broken.json", '{"benchmarks": [', "*/0000_broken.json left out: broken"),
+        ("0009_empty.json", "", "*/0009_empty.json left out: broken"),
+        ("0009_list.json", "[1, 2]", "*/0009_list.json left out: broken"),
+        ("0009_deep.json", "[" * 100_000, "*/0009_deep.json left out: broken"),
+        ("0009_bare.json", '{"benchmarks": [], "datetime": "2026"}', "*/0009_bare.json left out: measured without"),
         (
             "0009_cell.json",
             '{"machine_info": {}, "datetime": "2026", "benchmarks": [{"name": "x", "fullname": "x", '
             '"stats": {"min": 1}, "extra_info": {"speedup": {"schema": 1}}}]}',
-            "a cell of 0009_cell.json left out: it has no 'speedup'",
+            "a cell of */0009_cell.json left out: it has no 'speedup'",
         ),
         (
             "0009_newer.json",
             '{"machine_info": {}, "datetime": "2026", "benchmarks": [{"name": "x", "fullname": "x", '
             '"stats": {"min": 1}, "extra_info": {"speedup": {"schema": 99}}}]}',
-            "a cell of 0009_newer.json left out: its schema 99 is newer than this program's*",
+            "a cell of */0009_newer.json left out: its schema 99 is newer than this program's*",
         ),
     ],
 )
@@ -304,6 +307,43 @@ def test_a_broken_file_is_named_and_costs_nothing_else(
     (folder / name).unlink()
     assert len(saved()) == 2
     assert {warning.category for warning in recwarn} <= {PytestBenchmarkWarning}  # of what cannot be compared
+
+
+def test_a_run_says_what_it_was_judged_by(session: pytest.Pytester, saved: Saved) -> None:
+    session.makepyfile(cell())
+    for options in ((), ("--speedup-smallest=3%", "--speedup-false-alarms=1/50")):
+        assert session.runpytest(*options).ret == 0
+    assert [run["speedup"]["rule"] for run in saved()] == [
+        {"false_alarms": 0.001, "smallest": 0.01},
+        {"false_alarms": 0.02, "smallest": 0.03},
+    ]
+    assert read_store(session.path / ".benchmarks").rule == {"false_alarms": 0.02, "smallest": 0.03}
+
+
+class WithoutClock(datetime):
+    """The time of a machine that has no clock."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> WithoutClock:
+        return cls(1970, 1, 1, tzinfo=tz)
+
+
+def test_a_run_of_a_machine_without_a_clock_is_judged_as_the_latest(
+    session: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session.makepyfile(cell())
+    session.runpytest()
+    judged: list[list[str]] = []
+
+    def judge(series: Any, *others: Any) -> Any:
+        judged.append(series[0].nights)
+        return judge_suite(series, *others)
+
+    monkeypatch.setattr("bench.speedup.session.verdict.judge_suite", judge)
+    monkeypatch.setattr("bench.speedup.session.run.datetime", WithoutClock)
+    assert session.runpytest("--benchmark-compare").ret == 0
+    assert judged
+    assert all(nights == sorted(nights) and nights[0] > "2018" for nights in judged)
 
 
 def test_nothing_to_compare_with_is_no_failure(session: pytest.Pytester) -> None:
@@ -429,7 +469,7 @@ def test_a_run_that_was_killed_is_told_by_the_next_ones_and_counts(session: pyte
     session.makepyfile(cell() + "\n\ndef test_later():\n    __import__('os')._exit(9)\n")
     assert session.runpytest_subprocess().ret == 9
     session.makepyfile(cell())
-    told = "0001_*.json: this run broke off, or still goes on; what it had measured by then counts"
+    told = "*/0001_*.json: this run broke off, or still goes on; what it had measured by then counts"
     again = session.runpytest_subprocess("--benchmark-compare")
     again.stdout.fnmatch_lines([told, "*1 cell: 1 learning (1 of 10 earlier runs)"])
     assert not [line for line in session.runpytest_subprocess("--benchmark-compare").outlines if "broke off" in line]

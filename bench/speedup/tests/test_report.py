@@ -19,7 +19,7 @@ import pytest
 from bench.__main__ import main
 from bench.speedup.judge.rule import SuiteRule
 from bench.speedup.keep.curves import Curve, keep, read_curves
-from bench.speedup.keep.decisions import Decisions, Entry
+from bench.speedup.keep.decisions import Decision, Decisions
 from bench.speedup.keep.records import Record, Records
 from bench.speedup.keep.runs import History
 from bench.speedup.measure.cell import Fingerprint
@@ -111,8 +111,8 @@ def test_what_regressed_comes_first_with_since_when_and_why(lost: Any) -> None:
 
 def test_a_cell_has_its_nights_band_events_and_versions(lost: Any) -> None:
     cell = lost.parts[0].cells[0]
-    nights = cell.nights
-    assert len(nights["night"]) == 40
+    nights = cell.runs
+    assert len(nights["run"]) == 40
     assert [text for text in nights["version"] if text] == ["ray 2.61.0"]
     assert nights["event"][30] == "regressed"
     engine = nights["quantities"]["engine"]
@@ -153,8 +153,8 @@ def test_machines_are_one_series_with_offsets() -> None:
     assert part.name == "2 kinds of machine (Abacus, 2 CPUs: 20; Brain, 2 CPUs: 20)"
     assert (cell.state, cell.count, len(cell.machines)) == ("ok", 40, 2)
     assert cell.machines[0].startswith("● Brain, 2 CPUs: 20 runs, speedup ")
-    engine = cell.nights["quantities"]["engine"]
-    assert cell.nights["machines"] == ["Brain, 2 CPUs", "Abacus, 2 CPUs"]
+    engine = cell.runs["quantities"]["engine"]
+    assert cell.runs["machines"] == ["Brain, 2 CPUs", "Abacus, 2 CPUs"]
     assert set(engine["offset"]) == {"−1.0 %", "+1.0 %"}
     even, odd = (np.mean(engine["value"][n::2]) for n in (0, 1))
     assert even == pytest.approx(odd, abs=0.002)  # the offset is taken out
@@ -162,12 +162,12 @@ def test_machines_are_one_series_with_offsets() -> None:
 
 def test_old_runs_are_thinned_out_and_changes_kept() -> None:
     (part,) = contents(series(HERE, 2000, lost_from=1003)).parts
-    shown = part.cells[0].nights
+    shown = part.cells[0].runs
     assert part.cells[0].count == 2000
-    assert len(shown["night"]) < 520
-    when = [night for night, event in zip(shown["night"], shown["event"], strict=True) if event == "regressed"]
+    assert len(shown["run"]) < 520
+    when = [night for night, event in zip(shown["run"], shown["event"], strict=True) if event == "regressed"]
     assert any("2027-12-22" <= night <= "2027-12-26" for night in when)
-    assert len({len(column) for column in shown["quantities"]["engine"].values()} | {len(shown["night"])}) == 1
+    assert len({len(column) for column in shown["quantities"]["engine"].values()} | {len(shown["run"])}) == 1
 
 
 def test_a_series_that_is_measured_no_more_has_no_part_in_the_verdict() -> None:
@@ -181,21 +181,21 @@ def test_a_series_that_is_measured_no_more_has_no_part_in_the_verdict() -> None:
 
 def test_decisions_are_told_with_their_reasons() -> None:
     cell = series(fingerprint(10), 40, lost_from=30)
-    entry = Entry(
-        "accept", fingerprint(10).as_json(), cell[30].night, cell[-1].night, "larger <b>test</b>", "ann", "2026"
+    entry = Decision(
+        "accept", cell[30].night, cell[-1].night, "larger <b>test</b>", fingerprint(10).as_json(), "ann", "2026"
     )
     said = content(history(cell), Decisions((entry,)), SuiteRule(), root=Path.cwd())
-    assert said.parts[0].cells[0].decisions == (
+    assert said.parts[0].cells[0].decisions == [
         "Accepted as the new level, since 2025-02-03: larger <b>test</b> (ann, 2026)",
-    )
-    assert said.parts[0].cells[0].nights["event"][30] == "accepted: larger <b>test</b>"
-    text = page(said, "x")
+    ]
+    assert said.parts[0].cells[0].runs["event"][30] == "accepted: larger <b>test</b>"
+    text = page(said)
     assert "<b>test" not in text
     assert "larger &lt;b&gt;test" in text
 
 
 def test_nothing_in_a_page_comes_from_elsewhere(lost: Any) -> None:
-    text = page(lost, "speedups")
+    text = page(lost)
     own = text.partition('<script type="application/json"')[0]
     assert not re.search(r"(?:src|href)\s*=\s*[\"'](?!#)", own)
     assert "http" not in own.replace("http-equiv", "")
@@ -204,7 +204,7 @@ def test_nothing_in_a_page_comes_from_elsewhere(lost: Any) -> None:
 
 def test_a_page_is_small_with_four_hundred_nights() -> None:
     cells = [series(fingerprint(models, cpus), 400) for models in (10, 20, 30, 40, 50, 60) for cpus in (1, 2)]
-    assert len(page(contents(*cells), "x").encode()) < 3e6
+    assert len(page(contents(*cells)).encode()) < 3e6
 
 
 @pytest.mark.parametrize("every", [1, 7, 1000])
@@ -217,7 +217,7 @@ def test_no_more_runs_are_drawn_of_a_long_history_with_many_changes(every: int) 
 
 
 def test_an_empty_history_makes_a_page(tmp_path: Path) -> None:
-    write(tmp_path / "new" / "x.html", content(History(), Decisions(), SuiteRule(), root=tmp_path), "x")
+    write(tmp_path / "new" / "x.html", content(History(), Decisions(), SuiteRule(), root=tmp_path))
     assert "No run with a speedup" in (tmp_path / "new" / "x.html").read_text()
 
 
@@ -239,7 +239,7 @@ def test_what_is_odd_in_a_stored_run_costs_no_report(odd: dict[str, Any], tmp_pa
     blocks[cells[0][-1].night, fingerprint(10).key] |= odd
     said = content(history(*cells), Decisions(), SuiteRule(), root=tmp_path, blocks=blocks)
     assert any("100-models" in cell.name for cell in said.parts[0].cells)
-    assert "</html>" in page(said, "x")
+    assert "</html>" in page(said)
 
 
 def test_curves_of_a_store_are_read_and_shown(tmp_path: Path) -> None:
@@ -260,9 +260,9 @@ def test_the_command_writes_the_page(tmp_path: Path, capsys: pytest.CaptureFixtu
     store = tmp_path / "store"
     store.mkdir()
     (store / "0001_x.json").write_text(json.dumps(run("2026-11-01T02:17:00", 1.8)))
-    assert main(["report", str(tmp_path / "x.html"), "--storage", str(store), "--title", "Ours & theirs"]) == 0
+    assert main(["report", str(tmp_path / "x.html"), "--storage", str(store)]) == 0
     assert "Abacus, 2 CPUs: 1 cell: 1 learning" in capsys.readouterr().out
-    assert "<h1>Ours &amp; theirs</h1>" in (tmp_path / "x.html").read_text()
+    assert "<h1>Speedup, run by run</h1>" in (tmp_path / "x.html").read_text()
     assert main(["report", str(store / "0001_x.json" / "x.html"), "--storage", str(store)]) == 2
     assert "cannot be written" in capsys.readouterr().err
 
@@ -300,7 +300,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     other = series(fingerprint(10, machine="Brain", protocol=2), 12)
     curve = Curve(f"Model {EVIL}", "CPUs", "speedup", {f"ideal {EVIL}": [(1, 1), (2, 2)]}, log=True)
     path = tmp_path_factory.mktemp("report") / "speedup.html"
-    write(path, contents(*cells, other, curves=[curve], problems=[EVIL]), f"Speedups {EVIL}")
+    write(path, contents(*cells, other, curves=[curve], problems=[EVIL]))
     return path
 
 
@@ -347,7 +347,7 @@ def test_every_plot_is_drawn_and_nothing_is_complained_of(opened: Opened) -> Non
 
 
 def test_a_night_tells_about_itself(opened: Opened) -> None:
-    figure = opened.page.locator("figure.nights:visible").first
+    figure = opened.page.locator("figure.runs:visible").first
     figure.scroll_into_view_if_needed()
     # The event of that scrolling hides a tooltip; it comes before the next frame.
     opened.page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
@@ -363,7 +363,7 @@ def test_a_night_tells_about_itself(opened: Opened) -> None:
 
 
 def test_a_factor_can_be_chosen_and_has_a_table(opened: Opened) -> None:
-    figure = opened.page.locator("figure.nights:visible").first
+    figure = opened.page.locator("figure.runs:visible").first
     figure.scroll_into_view_if_needed()
     figure.get_by_text("wait", exact=True).click()
     figure.get_by_text("Table: all runs").click()

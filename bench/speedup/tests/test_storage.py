@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from pytest_benchmark.logger import Logger
 
+from bench.speedup.keep.files import add_lines
 from bench.speedup.keep.storage import WholeFileStorage
 
 RUN: dict[str, Any] = {"machine_info": {}, "benchmarks": [], "datetime": "2026-01-01T00:00:00+00:00"}
@@ -141,6 +142,62 @@ def test_the_latest_run_is_the_latest_that_can_be_read(tmp_path: Path) -> None:
     latest = store(tmp_path).latest()
     assert latest is not None
     assert latest.name == "0001_x.json"
+
+
+def test_what_killed_saves_left_is_deleted_by_a_later_one(tmp_path: Path) -> None:
+    folder = tmp_path / "here"
+    folder.mkdir()
+    for name in (".old.partial", ".new.partial", ".other.json", "partial"):
+        (folder / name).touch()
+    (folder / ".link.partial").symlink_to(folder / "partial")
+    for name in (".old.partial", ".other.json", "partial"):
+        os.utime(folder / name, (0, 0))
+    store(tmp_path).save(RUN, "x")
+    assert names(tmp_path) == [".link.partial", ".new.partial", ".other.json", "0001_x.json", "partial"]
+
+
+def test_partial_files_of_others_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / ".old.partial").touch()
+    os.utime(tmp_path / "here" / ".old.partial", (0, 0))
+    me = os.getuid()
+    monkeypatch.setattr(os, "getuid", lambda: me + 1)
+    store(tmp_path).save(RUN, "x")
+    assert names(tmp_path) == [".old.partial", "0001_x.json"]
+
+
+def test_lines_are_added_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "x.jsonl"
+    add_lines(file, ["one", "two"])
+    write = os.write
+    taken: list[int] = []
+
+    def nearly_full(handle: int, text: bytes) -> int:
+        if taken:
+            raise OSError(28, "No space left on device")
+        taken.append(write(handle, text[:7]))
+        return taken[0]
+
+    monkeypatch.setattr(os, "write", nearly_full)
+    with pytest.raises(OSError, match="No space left on device"):
+        add_lines(file, ["three", "four"])
+    assert file.read_text() == "one\ntwo\n"
+
+
+def test_lines_that_are_taken_in_parts_are_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "x.jsonl"
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda handle, text: write(handle, text[:3]))
+    add_lines(file, ["three", "four"])
+    assert file.read_text() == "three\nfour\n"
+
+
+def test_no_lines_are_added_to_what_is_no_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.jsonl")
+    with pytest.raises(OSError, match="no regular file"):
+        add_lines(tmp_path / "x.jsonl", ["one"])
+    add_lines(tmp_path / "y.jsonl", [])
+    assert not (tmp_path / "y.jsonl").exists()
 
 
 HUNDRED_KILLS = """

@@ -14,8 +14,7 @@ import pytest
 
 from bench.__main__ import main
 from bench.speedup.keep.decisions import decide, read_decisions
-from bench.speedup.keep.merging import PRUNED, Run, merge
-from bench.speedup.keep.sync import SyncError, sync
+from bench.speedup.keep.sync import PRUNED, SyncError, merge, sync
 from bench.speedup.tests.test_commands import HERE, run
 
 FOLDER = "Linux-CPython-3.11-64bit"
@@ -167,6 +166,24 @@ def test_a_folder_of_the_repository_sees_the_whole_history(clone: Clone, tmp_pat
     assert [entry.reason for entry in read_decisions(stores[1]).entries] == ["theirs"]
 
 
+def test_what_a_repository_ignores_converts_or_leaves_out_is_synced_as_it_is(clone: Clone, tmp_path: Path) -> None:
+    project, stores = clone("a"), [tmp_path / "store", tmp_path / "other"]
+    git("-C", project, "config", "core.autocrlf", "true")
+    git("-C", project, "config", "core.sparseCheckout", "true")
+    (project / ".git" / "info" / "exclude").write_text("*.json\n*.jsonl\n")
+    (project / ".git" / "info" / "sparse-checkout").write_text("/code.py\n")
+    for store in stores:
+        file = save(store, 1, "2026-11-01T02:17:00")
+        file.write_bytes(file.read_bytes() + b"\r\n\n")
+        decide(store, "accept", [HERE], since="2026-11-01", until="2026-11-01", reason=store.name)
+        sync(store, project)
+    sync(stores[0], project)
+    contents = [{file.read_bytes() for file in store.glob("*/*.json")} for store in stores]
+    assert contents[0] == contents[1]
+    assert len(contents[0]) == 2
+    assert all(len(read_decisions(store).entries) == 2 for store in stores)
+
+
 def test_two_syncs_of_one_store_at_once_write_nothing_twice(clone: Clone, tmp_path: Path) -> None:
     project, store, other = clone("a"), tmp_path / "store", tmp_path / "other"
     for number in range(1, 6):
@@ -185,10 +202,7 @@ def test_what_cannot_be_read_stops_no_sync(clone: Clone, tmp_path: Path) -> None
     (store / PRUNED).write_text("garbage{\n" + "[" * 100_000 + "\n")
     done = sync(store, project)
     assert done.sent == 1
-    assert [problem[:54] for problem in done.problems] == [
-        "pruned.jsonl: a line left out, which names no run: 'ga",
-        "pruned.jsonl: a line left out, which names no run: '[[",
-    ]
+    assert done.problems == tuple(f"line {number} of pruned.jsonl left out: broken" for number in (1, 2))
 
 
 def test_decisions_of_both_sides_are_kept(clone: Clone, tmp_path: Path) -> None:
@@ -225,7 +239,7 @@ def test_broken_and_foreign_files_are_left_where_they_are(clone: Clone, tmp_path
     broken, foreign = store / FOLDER / "0002_x.json", store / FOLDER / "0003_x.json"
     broken.write_text('{"benchmarks": [')
     foreign.write_text(json.dumps({"machine_info": {}, "datetime": "2026", "benchmarks": [{"extra_info": {}}]}))
-    sync(store, project)
+    assert sync(store, project).behind == 2
     assert listed(remote) == [f"{FOLDER}/0001_x.json"]
     assert broken.exists()
     assert foreign.exists()
@@ -233,15 +247,23 @@ def test_broken_and_foreign_files_are_left_where_they_are(clone: Clone, tmp_path
 
 def test_nothing_from_the_branch_leads_out_of_the_store(clone: Clone, tmp_path: Path, remote: Path) -> None:
     project, store = clone("a"), tmp_path / "store"
-    content = json.dumps({**run("2026-11-01T02:17:00", 1.8)}).encode()
-    blob = (
-        subprocess.run(
-            ["git", "-C", project, "hash-object", "-w", "--stdin"], input=content, capture_output=True, check=True
+    content = json.dumps({**run("2026-11-01T02:17:00", 1.8)})
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "0001_x.json").write_text(content)
+
+    def blob(text: str) -> str:
+        command = ["git", "-C", str(project), "hash-object", "-w", "--stdin"]
+        return subprocess.run(command, input=text, capture_output=True, check=True, text=True).stdout.strip()
+
+    entries = "".join(
+        f"{mode} {blob(text)} 0\t{path}\n"
+        for mode, text, path in (
+            ("120000", f"{tmp_path}/outside/0001_x.json", "link.json"),
+            ("120000", f"{tmp_path}/outside", "folder"),
+            ("100644", content, "a/b/c.json"),
+            ("100644", content, ".hidden/x.json"),
         )
-        .stdout.decode()
-        .strip()
     )
-    entries = f"120000 {blob} 0\tlink.json\n100644 {blob} 0\ta/b/c.json\n100644 {blob} 0\t.hidden/x.json\n"
     subprocess.run(
         ["git", "-C", project, "update-index", "--index-info"], input=entries.encode(), check=True, capture_output=True
     )
@@ -250,7 +272,7 @@ def test_nothing_from_the_branch_leads_out_of_the_store(clone: Clone, tmp_path: 
     save(store, 1, "2026-11-02T02:17:00")
     assert sync(store, project).fetched == 0
     assert len(list(store.rglob("[!.]*"))) == 2
-    assert "a/b/c.json" in listed(remote)
+    assert {"a/b/c.json", "folder", "link.json"} <= set(listed(remote))
 
 
 @pytest.mark.parametrize("remote_name", ["nowhere", "https://user:secret@127.0.0.1:9/x.git", "-x", ""])
@@ -266,6 +288,25 @@ def test_a_folder_outside_of_git_is_said_to_be_one(tmp_path: Path, capsys: pytes
     outside.mkdir()
     with pytest.raises(SyncError, match="is in no git repository; a shared folder needs none, and no sync"):
         sync(tmp_path / "store", outside)
+
+
+def test_what_git_says_is_told_without_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    project = tmp_path / "home" / "project"
+    git("init", "--quiet", project)
+    with pytest.raises(SyncError) as error:
+        sync(tmp_path / "store", project, str(tmp_path / "home" / "nowhere.git"))
+    assert "'~/nowhere.git' does not appear to be a git repository" in str(error.value)
+    assert str(tmp_path / "home") not in str(error.value).partition(": git ")[2]
+
+
+def test_a_repository_of_another_owner_is_named_with_the_remedy(
+    clone: Clone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = clone("a")
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    with pytest.raises(SyncError, match=r"dubious ownership .*; if you trust it: git config --global --add safe\."):
+        sync(tmp_path / "store", project)
 
 
 def test_a_remote_that_takes_nothing_is_not_asked_for_ever(clone: Clone, remote: Path, tmp_path: Path) -> None:
@@ -303,18 +344,41 @@ def test_the_command_says_what_it_did(
     assert capsys.readouterr().err.startswith("python -m bench sync: bench-history on nowhere: git ls-remote: fatal:")
 
 
-def one(path: str, key: str, rank: int = 1) -> Run:
-    return Run(path, key, (rank, ""), f"{key} {rank}".encode())
+def put(folder: Path, name: str, key: str, cells: int = 1) -> None:
+    """Put a run into a folder."""
+    saved = run("2026-11-01T02:17:00", 1.8, (HERE,) * cells)
+    saved["speedup"]["run"] = key * 32
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(json.dumps(saved))
 
 
-def test_merging_gives_both_sides_every_run_once() -> None:
-    plan = merge([one("1", "a"), one("2", "b", 2), one("3", "b", 2)], [one("1", "c"), one("2", "b", 1)], frozenset())
-    assert plan.to_store == {"1_c.json": b"c 1"}
-    assert plan.to_branch == {"1_a.json": b"a 1", "2": b"b 2"}
-    assert plan.from_store == ("3",)
-    assert plan.from_branch == ()
+def found(folder: Path) -> dict[str, tuple[str, int]]:
+    """Return key and number of cells of the runs in a folder, by name."""
+    read = ((file.name, json.loads(file.read_text())) for file in folder.glob("*.json"))
+    return {name: (run["speedup"]["run"][0], len(run["benchmarks"])) for name, run in read}
 
 
-def test_merging_takes_no_path_of_another_file() -> None:
-    plan = merge([], [one("x.json", "abcdefghij")], frozenset(), taken=["x.json"])
-    assert plan.to_store == {"x_abcdefgh.json": b"abcdefghij 1"}
+def test_merging_gives_both_sides_every_run_once(tmp_path: Path) -> None:
+    store, branch = tmp_path / "store", tmp_path / "branch"
+    for folder, name, key, cells in (
+        (store, "1.json", "a", 1),
+        (store, "2.json", "b", 2),
+        (store, "3.json", "b", 2),
+        (branch, "1.json", "c", 1),
+        (branch, "2.json", "b", 1),
+    ):
+        put(folder, name, key, cells)
+    done = merge(store, branch)
+    assert (done.fetched, done.sent, done.runs) == (1, 2, 3)
+    assert found(store) == {"1.json": ("a", 1), "2.json": ("b", 2), "1_cccccccc.json": ("c", 1)}
+    assert found(branch) == {"1.json": ("c", 1), "2.json": ("b", 2), "1_aaaaaaaa.json": ("a", 1)}
+
+
+def test_merging_takes_no_path_of_another_file(tmp_path: Path) -> None:
+    store, branch = tmp_path / "store", tmp_path / "branch"
+    put(branch, "x.json", "a")
+    store.mkdir()
+    (store / "x.json").write_text("{")
+    merge(store, branch)
+    assert (store / "x.json").read_text() == "{"
+    assert (store / "x_aaaaaaaa.json").exists()

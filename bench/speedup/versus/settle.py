@@ -265,7 +265,7 @@ def _settle(options: argparse.Namespace, cells: Sequence[str], root: Path, say: 
     settlements = read_settled(options.storage)
     for problem in (*history.problems, *decisions.problems, *settlements.problems):
         say(problem)
-    rule = SuiteRule(options.false_alarms, options.smallest)
+    rule = SuiteRule(**history.judged_by(false_alarms=options.false_alarms, smallest=options.smallest))
     judged = [one for suite in suites(history, decisions, rule, options.storage, settlements) for one in suite.series]
     chosen = open_cells(judged, settlements, options.cells)
     began = time.monotonic()
@@ -324,8 +324,10 @@ def _parser(prog: str, default: Sequence[str]) -> argparse.ArgumentParser:
     parser.add_argument("cells", nargs="*", metavar="CELL", help="name of a cell, part of it, or its id; default: all")
     parser.add_argument("--storage", type=Path, default=Path(".benchmarks"), help="the store (default: .benchmarks)")
     parser.add_argument("--minutes", type=duration, default=MINUTES, help="time for all of it (default: %(default)s)")
-    parser.add_argument("--smallest", type=share, default=SuiteRule().smallest, help="smallest loss that fails: 1%%")
-    parser.add_argument("--false-alarms", type=chance, default=SuiteRule().false_alarms, help="default: 1/1000")
+    parser.add_argument(
+        "--smallest", type=share, help="smallest loss that fails (default: as in the latest run, or 1%%)"
+    )
+    parser.add_argument("--false-alarms", type=chance, help="default: as in the latest run, or 1/1000")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what came of it")
     parser.add_argument("--summary", type=Path, metavar="FILE.md", help="add it in Markdown")
     return parser

@@ -2,22 +2,24 @@
 
 Its plots are drawn by Vega-Lite: a plot is data and a description, which a test can look at; it draws SVG, which
 prints well; and vl-convert-python brings its script along as a package, so that nothing has to be copied into this
-project or fetched by the page.
+project or fetched by the page. The descriptions are in ``charts.js``, the data come from `plots`.
 """
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import functools
+import hashlib
 import json
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from ...keep.files import whole
 from ..encodings import harmless
-from . import charts
-from .content import SPARK_NIGHTS, Content, content, counted
+from .content import SPARK_RUNS, Content, content, counted
 from .plots import SPARK, Plot
 
 __all__ = ["Content", "ReportError", "content", "page", "write"]
@@ -26,13 +28,15 @@ SNIPPET = "window.vegaEmbed = vegaEmbed;"
 """How the page's own script gets at the library."""
 HERE = Path(__file__).parent
 NEEDS = "the report needs jinja2 and vl-convert-python (pip install jinja2 vl-convert-python)"
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src"
+"""What the page may load: nothing. Of scripts it runs those that it was made with, and none that is made of text."""
 
 
 class ReportError(Exception):
     """The report cannot be made; the message says why, in one line."""
 
 
-def write(file: Path, contents: Content, title: str) -> None:
+def write(file: Path, contents: Content) -> None:
     """Write the report; it is whole or not there.
 
     Raises
@@ -40,7 +44,7 @@ def write(file: Path, contents: Content, title: str) -> None:
     ReportError
         If a package is missing, or the file cannot be written.
     """
-    text = page(contents, title)
+    text = page(contents)
     try:
         file = file.resolve()  # through links, to the page that is published
         if file.exists() and not file.is_file():
@@ -53,7 +57,7 @@ def write(file: Path, contents: Content, title: str) -> None:
         raise ReportError(f"{file} cannot be written: {error.strerror}") from None
 
 
-def page(contents: Content, title: str) -> str:
+def page(contents: Content) -> str:
     """Return the page as HTML.
 
     Raises
@@ -74,17 +78,17 @@ def page(contents: Content, title: str) -> str:
         lstrip_blocks=True,
     )
     environment.policies["json.dumps_kwargs"] = {"sort_keys": True, "separators": (",", ":")}  # a sixth less
+    scripts = [library(), *((HERE / name).read_text(encoding="utf-8") for name in ("charts.js", "page.js"))]
     return environment.get_template("page.html.j2").render(
-        title=title,
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         contents=contents,
         style=(HERE / "page.css").read_text(encoding="utf-8"),
-        script=(HERE / "page.js").read_text(encoding="utf-8"),
-        library=library(),
+        scripts=scripts,
+        policy=" ".join([POLICY, *map(_source, scripts)]),
         data=_data(contents),
         counts=counted,
         spark=SPARK,
-        spark_nights=SPARK_NIGHTS,
+        spark_runs=SPARK_RUNS,
     )
 
 
@@ -105,33 +109,26 @@ def library() -> str:
     return f"(() => {{{script}\n}})();".replace("</script", "<\\/script")
 
 
+def _source(script: str) -> str:
+    """Return how a policy names a script that is written in the page."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+
+
 def _data(contents: Content) -> dict[str, Any]:
     """Return what the page's own script draws."""
-    specs: dict[str, Any] = {
-        "nights": charts.nights(),
-        "waterfall": charts.waterfall(),
-        "scaling": charts.scaling(),
-    }
-    plots: dict[str, Any] = {}
-    nights: dict[str, Any] = {}
+    plots = _named("curve", contents.curves)
+    runs: dict[str, Any] = {}
     for part in contents.parts:
+        plots |= _named(part.anchor, part.plots)
         for cell in (*part.cells, *part.beside):
-            nights[cell.anchor] = cell.nights
-            plots |= {f"{cell.anchor}-p{n}": _plot(plot) for n, plot in enumerate(cell.plots)}
+            runs[cell.anchor] = cell.runs
+            plots |= _named(cell.anchor, cell.plots)
             if cell.pairs:
-                plots[f"{cell.anchor}-pairs"] = _plot(cell.pairs)
-        plots |= {f"{part.anchor}-p{n}": _plot(plot) for n, plot in enumerate(part.plots)}
-    plots |= {f"curve-p{n}": _plot(plot) for n, plot in enumerate(contents.curves)}
-    data = {
-        "specs": specs,
-        "plots": plots,
-        "nights": nights,
-        "states": charts.POINT_STATES,
-        "shapes": len(charts.MACHINE_SHAPES),
-    }
+                plots[f"{cell.anchor}-pairs"] = dataclasses.asdict(cell.pairs)
+    data = {"plots": plots, "runs": runs}
     json.dumps(data, allow_nan=False)  # a page with NaN in it would not open
     return data
 
 
-def _plot(plot: Plot) -> dict[str, Any]:
-    return {key: value for key, value in dataclasses.asdict(plot).items() if key != "note"}
+def _named(anchor: str, plots: Iterable[Plot]) -> dict[str, Any]:
+    return {f"{anchor}-p{n}": dataclasses.asdict(plot) for n, plot in enumerate(plots)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,105 +11,118 @@ from typing import Any
 
 from ...judge.changes import what_changed
 from ...judge.store import NOTHING_SETTLED, Series, Suite, suites
-from ...judge.suite import URGENCY, SuiteRule
+from ...judge.suite import URGENCY, CellVerdict, SuiteRule
 from ...judge.verdict import OK, REGRESSED, SUSPECT
 from ...keep.curves import Curve
-from ...keep.decisions import ACCEPT, Decisions
-from ...keep.runs import History, Record
+from ...keep.decisions import ACCEPT, Decision, Decisions
+from ...keep.records import Record
+from ...keep.runs import History
 from ...keep.settled import Settlements
 from ...measure.cell import Fingerprint
 from ...measure.costs import COST
 from ...measure.pairs import SPEEDUP
-from ..figures import amount, plural
+from ..figures import plural
+from ..histories import figure_of
 from ..sentences import TOLD, change_of, circumstances, date_of, machines_of, noted, sentence
 from .blocks import Blocks
-from .charts import GLYPHS
-from .plots import Plot, drawn, engines, nights, pairs_of, scaling, spark, waterfall
+from .plots import Plot, drawn, engines, pairs_of, runs, scaling, spark, waterfall
 from .plots import curves as curves_of
 
-SPARK_NIGHTS = 60
-"""Nights in a small plot of the table."""
+SPARK_RUNS = 60
+"""Runs in a small plot of the table."""
+GLYPHS = "●■◆▲✚▶–➤"
+"""The shapes of the machines in a plot, in text."""
 
 
 @dataclass(frozen=True)
 class Matter:
-    """Something that matters tonight."""
+    """Something that matters now."""
 
     state: str
     name: str
     anchor: str
     text: str
-    lines: tuple[str, ...] = ()
+    lines: Sequence[str] = ()
 
 
-@dataclass(frozen=True)
 class Cell:
     """One series, as it is shown."""
 
-    anchor: str
-    name: str
-    state: str
-    count: int
-    """Nights."""
-    last: str
-    """Date of the latest."""
-    value: str
-    """Latest value with its interval."""
-    change: str
-    shown: str
-    """The quantity that is shown at first: the one that changed."""
-    spark: str
-    """Points of the small plot, for SVG; empty with a single night."""
-    spark_end: tuple[float, float]
-    about: dict[str, str]
-    """Facts: data, models, what it is judged on."""
-    quantities: tuple[str, ...]
-    nights: dict[str, Any]
-    """Columns of all quantities, for the page's script."""
-    machines: tuple[str, ...]
-    """What its runs were on, where there are several kinds, in the order in which the page numbers them."""
-    decisions: tuple[str, ...]
-    plots: tuple[Plot, ...]
-    """Of the latest run."""
-    pairs: Plot | None
-    """The pairs of the latest run, as a table only."""
-    text: str
-    """What is said of it."""
-    is_current: bool
-    """Whether the latest run measured it; if not, it has no part in what is said of that run."""
-    lines: tuple[str, ...] = ()
-    noted: tuple[str, ...] = ()
+    def __init__(self, one: Series, part: str, decisions: Decisions, reader: Blocks, root: Path) -> None:
+        last, verdict, quantity = one.records[-1], one.verdict, one.verdict.quantity
+        block, made = reader.of(last), decisions.of(one.fingerprint)
+        self.anchor = f"{part}-{one.fingerprint.id}"
+        self.name, self.state = one.name, verdict.state
+        self.is_current = one.is_current
+        """Whether the latest run measured it; if not, it has no part in what is said of that run."""
+        self.count, self.last = len(one.records), date_of(last.night)
+        self.value = _value(last)
+        self.change = change_of(verdict.leading, quantity)
+        self.about = _about(one.fingerprint, last, block)
+        self.text = _text(one)
+        self.lines = _circumstances(one, root)
+        self.noted = noted(verdict)
+        self.machines = [f"{glyph} {text}" for glyph, text in zip(itertools.cycle(GLYPHS), machines_of(one))]
+        """What its runs were on, where there are several kinds, in the order in which the page numbers them."""
+        self.decisions = [_decided(decision) for decision in made]
+        self.quantities, self.shown = last.quantities, quantity
+        """What can be shown, and what is at first: what changed."""
+        self.runs = runs(one, made)
+        """Columns of all quantities, for the page's script."""
+        self.plots = [] if one.is_cost else [waterfall(last, block)]
+        self.pairs = pairs_of(block)
+        """The pairs of the latest run, as a table only."""
+        offsets = one.verdicts[quantity].offsets
+        logs = [run.logs[quantity] - offsets.get(run.machine, 0.0) for run in one.records[-SPARK_RUNS:]]
+        points = spark(logs, quantity)
+        self.spark = " ".join(f"{x:.1f},{y:.1f}" for x, y in points) if len(points) > 1 else ""
+        """Points of the small plot, for SVG; empty with a single run."""
+        self.spark_end = points[-1]
 
 
-@dataclass(frozen=True)
 class Part:
     """All series that were measured in one way, as they are shown."""
 
-    anchor: str
-    name: str
-    """What its runs were on."""
-    latest: str
-    """Date and time of the latest run."""
-    headline: str
-    state: str
-    matters: tuple[Matter, ...]
-    cells: tuple[Cell, ...]
-    beside: tuple[Cell, ...]
-    """Engines side by side: stored, and not judged."""
-    plots: tuple[Plot, ...]
-    """Of the latest runs: scaling, engines, curves."""
-    facts: dict[str, str]
+    def __init__(self, suite: Suite, number: int, decisions: Decisions, reader: Blocks, root: Path) -> None:
+        self.anchor = f"m{number}"
+        machines = suite.machines
+        several = f"{len(machines)} kinds of machine ({suite.on})"
+        self.name = several if len(machines) > 1 else next(iter(machines))
+        """What its runs were on."""
+        latest = max((one.records[-1] for one in suite.series), key=lambda record: record.night)
+        self.latest = latest.night[:16].replace("T", " ")
+        self.cells: list[Cell] = []
+        self.beside: list[Cell] = []
+        """Engines side by side: stored, and not judged."""
+        for one in sorted(suite.series, key=lambda one: (not one.is_current, URGENCY.index(one.verdict.state))):
+            with reader.guarded(f"{one.name} in the report"):
+                (self.beside if one.side_by_side else self.cells).append(
+                    Cell(one, self.anchor, decisions, reader, root)
+                )
+        self.matters = list(_matters(self.cells, suite.together))
+        states = [cell.state for cell in self.cells if cell.is_current]
+        states += [suite.together.state] if suite.together else []
+        self.state = min(states, key=URGENCY.index, default="learning")
+        self.headline = _headline(self.cells, self.matters)
+        self.plots: list[Plot] = []
+        """Of the latest runs: scaling, engines, curves."""
+        for make in (scaling, engines, curves_of):
+            with reader.guarded("a plot of the latest runs"):
+                self.plots += make(suite, reader)
+        self.facts: dict[str, str] = {}
+        with reader.guarded("facts of the latest run"):
+            self.facts = _facts(latest, reader)
 
 
 @dataclass(frozen=True)
 class Content:
     """All that the report says."""
 
-    parts: tuple[Part, ...]
+    parts: Sequence[Part]
     """The one that measured last first."""
-    curves: tuple[Plot, ...]
+    curves: Sequence[Plot]
     """What was computed from the runs."""
-    problems: tuple[str, ...] = ()
+    problems: Sequence[str] = ()
 
 
 def content(
@@ -139,67 +151,27 @@ def content(
     curves : sequence of Curve
         Of the store.
     blocks : mapping, optional
-        What was measured just now and may not be in a file: our block of each cell, by night and key.
+        What was measured just now and may not be in a file: our block of each cell, by run and key.
     problems : iterable of str
         What else could not be read, a line each.
     settlements : Settlements
         What experiments said of low runs.
     """
     reader = Blocks(blocks or {})
-    judged = suites(history, decisions, rule, settlements=settlements)
-    parts = [_part(suite, number, decisions, reader, root) for number, suite in enumerate(judged[::-1], start=1)]
+    latest_first = reversed(suites(history, decisions, rule, settlements=settlements))
+    parts = [Part(suite, number, decisions, reader, root) for number, suite in enumerate(latest_first, start=1)]
     unread = (*history.problems, *decisions.problems, *problems, *reader.problems)
-    return Content(tuple(parts), tuple(map(drawn, curves)), unread)
+    return Content(parts, list(map(drawn, curves)), unread)
 
 
-def _part(suite: Suite, number: int, decisions: Decisions, reader: Blocks, root: Path) -> Part:
-    anchor = f"m{number}"
-    by_urgency = sorted(suite.series, key=lambda one: (not one.is_current, URGENCY.index(one.verdict.state)))
-    cells: list[Cell] = []
-    beside: list[Cell] = []
-    for one in by_urgency:
-        with reader.guarded(f"{one.name} in the report"):
-            (beside if one.side_by_side else cells).append(_cell(one, anchor, decisions, reader, root))
-    plots: list[Plot] = []
-    for make in (scaling, engines, curves_of):
-        with reader.guarded("a plot of the latest runs"):
-            plots += make(suite, reader)
-    matters = [
-        Matter(cell.state, cell.name, cell.anchor, cell.text, cell.lines) for cell in cells if cell.state in TOLD
-    ]
-    matters += [
-        Matter("ok", cell.name, cell.anchor, small)
-        for cell in cells
-        for small in cell.noted
-        if cell.is_current and cell.state not in (REGRESSED, SUSPECT)
-    ]
-    together = suite.together
+def _matters(cells: Sequence[Cell], together: CellVerdict | None) -> list[Matter]:
+    found = [Matter(one.state, one.name, one.anchor, one.text, one.lines) for one in cells if one.state in TOLD]
+    quiet = [one for one in cells if one.is_current and one.state not in (REGRESSED, SUSPECT)]
+    found += [Matter(OK, one.name, one.anchor, small) for one in quiet for small in one.noted]
     if together and together.state in TOLD:
         said = Matter(together.state, "all cells together", "", sentence(together))
-        matters.insert(0 if together.state == REGRESSED else len(matters), said)
-    states = [cell.state for cell in cells if cell.is_current] + ([together.state] if together else [])
-    latest = max((one.records[-1] for one in suite.series), key=lambda record: record.night)
-    facts: dict[str, str] = {}
-    with reader.guarded("facts of the latest run"):
-        facts = _facts(latest, reader)
-    return Part(
-        anchor,
-        _on(suite),
-        latest.night[:16].replace("T", " "),
-        _headline(cells, matters),
-        min(states, key=URGENCY.index, default="learning"),
-        tuple(matters),
-        tuple(cells),
-        tuple(beside),
-        tuple(plots),
-        facts,
-    )
-
-
-def _on(suite: Suite) -> str:
-    """Return what the runs were on: the machine, or how many kinds of it and how many runs on each."""
-    machines = suite.machines
-    return f"{len(machines)} kinds of machine ({suite.on})" if len(machines) > 1 else next(iter(machines))
+        found.insert(0 if together.state == REGRESSED else len(found), said)
+    return found
 
 
 def counted(cells: Sequence[Cell]) -> list[tuple[str, int]]:
@@ -242,44 +214,12 @@ def _facts(latest: Record, reader: Blocks) -> dict[str, str]:
     return {name: str(value) for name, value in facts.items() if value}
 
 
-def _cell(one: Series, machine: str, decisions: Decisions, reader: Blocks, root: Path) -> Cell:
-    fingerprint, last, verdict = one.fingerprint, one.records[-1], one.verdict
-    block = reader.of(last)
-    made = decisions.entries_of(fingerprint)
-    lines: list[str] = []
-    if verdict.leading.since and verdict.state in TOLD:
-        change = what_changed(one.records, verdict.leading.since, verdict.leading.compared)
-        lines = circumstances(change, fingerprint.engine, root) if change else []
-    offsets = one.verdicts[verdict.quantity].offsets
-    latest = [run.logs[verdict.quantity] - offsets.get(run.machine, 0.0) for run in one.records[-SPARK_NIGHTS:]]
-    points = spark(latest, verdict.quantity)
-    return Cell(
-        f"{machine}-{fingerprint.id}",
-        one.name,
-        verdict.state,
-        len(one.records),
-        date_of(last.night),
-        _value(last),
-        change_of(verdict.leading, verdict.quantity),
-        verdict.quantity,
-        " ".join(f"{x:.1f},{y:.1f}" for x, y in points) if len(points) > 1 else "",
-        points[-1],
-        _about(fingerprint, last, block),
-        last.quantities,
-        nights(one, made),
-        tuple(f"{glyph} {text}" for glyph, text in zip(itertools.cycle(GLYPHS), machines_of(one), strict=False)),
-        tuple(
-            f"{'Accepted as the new level' if entry.kind == ACCEPT else 'Dismissed as noise'}, since "
-            f"{date_of(entry.since)}: {entry.reason} ({entry.by}, {date_of(entry.at)})"
-            for entry in made
-        ),
-        () if one.is_cost else (waterfall(last, block),),
-        pairs_of(block),
-        _text(one),
-        one.is_current,
-        tuple(lines),
-        tuple(noted(verdict)),
-    )
+def _circumstances(one: Series, root: Path) -> list[str]:
+    leading = one.verdict.leading
+    if not (leading.since and one.verdict.state in TOLD):
+        return []
+    change = what_changed(one.records, leading.since, leading.compared)
+    return circumstances(change, one.fingerprint.engine, root) if change else []
 
 
 def _text(one: Series) -> str:
@@ -294,22 +234,25 @@ def _text(one: Series) -> str:
     return verdict.reason
 
 
+def _decided(made: Decision) -> str:
+    what = "Accepted as the new level" if made.kind == ACCEPT else "Dismissed as noise"
+    return f"{what}, since {date_of(made.since)}: {made.reason} ({made.by}, {date_of(made.at)})"
+
+
 def _about(fingerprint: Fingerprint, last: Record, block: Mapping[str, Any]) -> dict[str, str]:
-    against = (block.get(COST) or {}).get("against")
     facts = {
         "data": fingerprint.data_name,
-        "models": str(fingerprint.models) if fingerprint.models else "",
-        "CPU limit": str(fingerprint.cpus),
+        "models": fingerprint.models,
+        "CPU limit": fingerprint.cpus,
         "engine": fingerprint.engine,
-        "pairs": str(last.pairs) if last.pairs else "",
-        "compared with": str(against or ""),
+        "pairs": last.pairs,
+        "compared with": (block.get(COST) or {}).get("against"),
         "series id": fingerprint.id,
     }
-    return {name: value for name, value in facts.items() if value}
+    return {name: str(value) for name, value in facts.items() if value}
 
 
 def _value(record: Record) -> str:
-    if record.is_cost:
-        return amount(record.parallel_s, record.unit)
-    value, interval = math.exp(record.logs[SPEEDUP]), record.interval(SPEEDUP)
-    return f"{value:.2f}" + (f" [{interval[0]:.2f}, {interval[1]:.2f}]" if interval else "")
+    interval = None if record.is_cost else record.interval(SPEEDUP)
+    ends = f" [{interval[0]:.2f}, {interval[1]:.2f}]" if interval else ""
+    return figure_of(record, record.quantities[0]) + ends

@@ -10,16 +10,16 @@
     const length = names.length ? columns[names[0]].length : 0;
     return Array.from({ length }, (_, n) => Object.fromEntries(names.map((name) => [name, columns[name][n]])));
   };
-  const NIGHTS = 90; // of a plot at first
-  const nightRows = (anchor, quantity) => {
-    const { quantities, machines, ...common } = data.nights[anchor];
+  const MOST = 90; // of a plot at first
+  const runRows = (anchor, quantity) => {
+    const { quantities, machines, ...common } = data.runs[anchor];
     return rowsOf({ ...common, ...quantities[quantity] }).map((row) => ({
       ...row,
-      shape: machines.length > 1 ? row.machine % data.shapes : data.states[row.state],
+      shape: machines.length > 1 ? row.machine % charts.shapes : charts.states[row.state],
       machine: machines.length > 1 ? machines[row.machine] : "",
-      when: row.night.slice(0, 16).replace("T", " "),
-      night: `${row.night}Z`,
-      state: data.states[row.state],
+      when: row.run.slice(0, 16).replace("T", " "),
+      run: `${row.run}Z`,
+      state: charts.states[row.state],
     }));
   };
   const told = (value) => String(value ?? "–");
@@ -35,28 +35,19 @@
   };
 
   // --- Plots --------------------------------------------------------------------------------------------------
-  // Colours stay names of the style sheet: light, dark and paper need no new drawing.
-  const SERIES = ["line", "warn", "good", "bad", "quiet"].map((name) => `var(--${name})`);
-  const colored = (value) => {
-    if (typeof value === "string" && value.startsWith("$")) {
-      return value === "$series" ? SERIES : `var(--${value.slice(1)})`;
-    }
-    if (Array.isArray(value)) return value.map(colored);
-    if (value && typeof value === "object") {
-      return Object.fromEntries(Object.entries(value).map(([key, part]) => [key, colored(part)]));
-    }
-    return value;
-  };
-  const config = colored({
+  const color = (name) => `var(--${name})`;
+  const config = {
     background: null,
     font: "system-ui, sans-serif",
     view: { stroke: null },
     axis: {
-      labelColor: "$quiet", titleColor: "$quiet", gridColor: "$grid", domainColor: "$rule", tickColor: "$rule",
-      titleFontWeight: "normal", labelFontSize: 11, titleFontSize: 11,
+      labelColor: color("quiet"), titleColor: color("quiet"), gridColor: color("grid"), domainColor: color("rule"),
+      tickColor: color("rule"), titleFontWeight: "normal", labelFontSize: 11, titleFontSize: 11,
     },
-    legend: { labelColor: "$ink", titleColor: "$quiet", labelFontSize: 11, symbolStrokeWidth: 2 },
-  });
+    legend: {
+      labelColor: color("ink"), titleColor: color("quiet"), labelFontSize: 11, symbolStrokeWidth: 2,
+    },
+  };
   const showTip = (event, text) => {
     tip.textContent = text;
     tip.hidden = false;
@@ -65,18 +56,15 @@
     tip.style.top = `${Math.max(4, event.clientY - height - 12)}px`;
   };
   const nothing = () => Promise.reject(new Error("this page loads nothing"));
-  const draw = async (figure, shared, rows, describe, onShow) => {
+  const draw = async (figure, chart, rows, describe, onShow) => {
     const canvas = figure.querySelector(".canvas");
     const width = Math.max(220, Math.floor(canvas.getBoundingClientRect().width) || 600);
     const spec = {
-      ...colored(typeof shared === "string" ? data.specs[shared] : shared),
+      ...chart,
       width,
       autosize: { type: "fit-x", contains: "padding" },
       data: { values: rows },
     };
-    spec.layer = spec.layer.filter(({ name }) => !name || rows.some((row) => row[name] !== "" && row[name] !== null));
-    // Names of several layers may be the same here; Vega wants each once.
-    spec.layer.forEach((layer) => delete layer.name);
     if (width < 480) {
       spec.layer.forEach(({ encoding }) => { if (encoding.color?.legend) encoding.color.legend.columns = 1; });
     }
@@ -91,6 +79,7 @@
     drawn.set(figure, null); // being drawn: nobody else need do it
     const result = await window.vegaEmbed(canvas.firstElementChild, spec, {
       mode: "vega-lite", renderer: "svg", actions: false, config, tooltip,
+      ast: true, // expressions are interpreted: this page may not make code of text
       loader: { load: nothing, sanitize: nothing },
     });
     drawn.set(figure, result);
@@ -100,28 +89,25 @@
   const isCost = (figure) => !figure.querySelector(".choice");
   const shownRows = (figure) => {
     const all = figure.querySelector(".all input")?.checked ?? true;
-    const rows = nightRows(figure.dataset.nights, quantityOf(figure)).slice(all ? 0 : -NIGHTS);
-    rows.forEach((row, n) => {
-      for (const what of ["version", "event"]) {
-        row[`${what}_left`] = n >= rows.length / 2 ? row[what] : "";
-        row[`${what}_right`] = n < rows.length / 2 ? row[what] : "";
-      }
-    });
+    const rows = runRows(figure.dataset.runs, quantityOf(figure)).slice(all ? 0 : -MOST);
+    rows.forEach((row, n) => { row.side = n < rows.length / 2 ? "left" : "right"; });
     return rows;
   };
-  const drawNights = (figure) => {
+  const drawRuns = (figure) => {
     const quantity = quantityOf(figure);
     const said = isCost(figure) ? "times bare:" : quantity;
     const readout = figure.querySelector(".readout");
-    return draw(figure, "nights", shownRows(figure), (row) => about(row, said),
+    const rows = shownRows(figure);
+    return draw(figure, charts.runs(rows), rows, (row) => about(row, said),
       (parts) => { readout.textContent = parts.join(" · "); });
   };
   const drawPlot = (figure) => {
     const plot = data.plots[figure.dataset.plot];
-    return draw(figure, plot.spec, rowsOf(plot.columns), (row) =>
+    const rows = rowsOf(plot.columns);
+    return draw(figure, charts[plot.spec](rows, plot), rows, (row) =>
       Object.entries(plot.headings).map(([key, heading]) => `${heading}: ${told(row[key])}`));
   };
-  const redraw = (figure) => (figure.dataset.nights ? drawNights(figure) : drawPlot(figure));
+  const redraw = (figure) => (figure.dataset.runs ? drawRuns(figure) : drawPlot(figure));
 
   const figures = [...document.querySelectorAll("figure.plot")];
   const visible = (figure) => figure.getClientRects().length > 0;
@@ -156,7 +142,7 @@
   addEventListener("scroll", () => { tip.hidden = true; }, { passive: true });
 
   // --- One run after the other, by keyboard -------------------------------------------------------------------
-  for (const figure of document.querySelectorAll("figure.nights")) {
+  for (const figure of document.querySelectorAll("figure.runs")) {
     let at = null;
     figure.addEventListener("keydown", (event) => {
       if (event.target !== figure) return;
@@ -175,7 +161,7 @@
       });
     });
     figure.querySelectorAll(".choice input, .all input").forEach((input) => input.addEventListener("change", () => {
-      drawNights(figure);
+      drawRuns(figure);
       const table = figure.querySelector("details.behind");
       if (table.open) fill(table);
     }));
@@ -204,7 +190,7 @@
     [...head.cells].forEach((th, n) => { if (body.rows[0]?.cells[n].className === "n") th.className = "n"; });
     return made;
   };
-  const NIGHT = {
+  const RUN = {
     when: "run", value: "value", low: "from", high: "to (95 %)", state: "state", pairs: "pairs", commit: "commit",
     version: "new version", event: "change",
   };
@@ -213,7 +199,7 @@
     const name = details.dataset.plot ?? figure?.dataset.plot;
     const made = name
       ? table(data.plots[name].headings, rowsOf(data.plots[name].columns))
-      : table({ ...NIGHT, value: quantityOf(figure) }, nightRows(figure.dataset.nights, quantityOf(figure)).reverse());
+      : table({ ...RUN, value: quantityOf(figure) }, runRows(figure.dataset.runs, quantityOf(figure)).reverse());
     details.querySelector(".scroll").replaceChildren(made);
   };
   document.querySelectorAll("details.behind").forEach((details) =>
