@@ -28,6 +28,8 @@ STEADY = " × ".join(STEADY_FACTORS)
 
 Visit = Mapping[str, Mapping[str, float]]
 """Logs of the speedup and its factors, or of a cost, by cell."""
+Rounds = Sequence[tuple[Visit, Visit]]
+"""The visits to A and to B of each round."""
 Within = Mapping[str, Spreads]
 """How far the pairs of a visit leave its logs open, by cell and quantity: variances of the logs in `Visit`."""
 
@@ -99,7 +101,7 @@ class Comparison:
     stopped: str
     """Why no further round was measured."""
     left_out: tuple[str, ...] = ()
-    """Cells that not every visit has."""
+    """Cells that fewer than two rounds have."""
     failure: str = ""
     """Why a visit failed, if one did; what had been measured before counts."""
 
@@ -118,15 +120,14 @@ def within(records: Sequence[Record]) -> dict[str, Spread]:
     return pooled_by_name(known)
 
 
-def compare(
-    rounds: Sequence[tuple[Visit, Visit]], limits: Limits = Limits(), within: Within | None = None
-) -> list[Difference]:
+def compare(rounds: Rounds, limits: Limits = Limits(), within: Within | None = None) -> list[Difference]:
     """Return how B differs from A, for every cell and quantity.
 
     Parameters
     ----------
     rounds : sequence of (Visit, Visit)
-        The visits to A and to B of each round, at least two. Cells that one of them lacks are left out.
+        The visits to A and to B of each round, at least two. A cell takes part in the rounds of which both visits
+        have it, if there are two.
     limits : Limits
         What is a difference.
     within : mapping, optional
@@ -147,16 +148,20 @@ def compare(
     """
     if len(rounds) < 2:
         raise ValueError("two rounds at least are needed for an interval")
-    cells = [cell for cell in rounds[0][0] if all(cell in visit for pair in rounds for visit in pair)]
     series: list[tuple[str, str, np.ndarray, np.ndarray]] = []
-    for cell in cells:
-        whole = set(FACTORS) <= rounds[0][0][cell].keys()
-        for quantity in (*QUANTITIES, STEADY) if whole else tuple(rounds[0][0][cell]):
-            a, b = (np.array([_log(pair[side][cell], quantity) for pair in rounds]) for side in (0, 1))
+    for cell in dict.fromkeys(cell for pair in rounds for cell in pair[0]):
+        both = [pair for pair in rounds if cell in pair[0] and cell in pair[1]]
+        if len(both) < 2:
+            continue
+        whole = set(FACTORS) <= both[0][0][cell].keys()
+        for quantity in (*QUANTITIES, STEADY) if whole else tuple(both[0][0][cell]):
+            a, b = (np.array([_log(pair[side][cell], quantity) for pair in both]) for side in (0, 1))
             series.append((cell, quantity, a, b))
     judged = sum(quantity != STEADY for _, quantity, _, _ in series)
     known = [_known((within or {}).get(cell, {}), quantity) for cell, quantity, _, _ in series]
-    own = [Spread(float((b - a).var(ddof=1)), len(rounds) - 1) for _, _, a, b in series]
+    if not series:
+        return []
+    own = [Spread(float((b - a).var(ddof=1)), len(a) - 1) for _, _, a, b in series]
     # All of an hour's visits tell whether it is a bad one.
     worse = max(1.0, float(np.mean([one.variance / before.variance for one, before in zip(own, known, strict=True)])))
     spreads = [

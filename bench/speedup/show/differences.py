@@ -40,7 +40,7 @@ def table(done: Comparison) -> Table:
 def closing(done: Comparison) -> Iterator[str]:
     """Yield what is to be said under the table; the last line says it all."""
     if done.left_out:
-        yield f"left out, as not every visit has it: {', '.join(done.left_out)}"
+        yield f"left out, as no two rounds have it: {', '.join(done.left_out)}"
     because = "" if done.stopped == INTERRUPTED else "stopped because "
     yield f"{done.rounds} rounds; {because}{done.stopped}"
     judged = [one for one in done.differences if one.is_judged]
@@ -100,17 +100,17 @@ SAID = {
     REGRESSED: "regressed: the code or the packages did it: {change} against last good ({good})",
     MACHINE: "the machine: last good ({good}) is as slow here now, so the loss is not yours: {change}",
     UNDECIDED: "undecided: {change} against last good ({good})",
-    CANNOT: "cannot be settled",
 }
 
 
 def settled(name: str, one: Settled, why: str) -> str:
     """Return what an experiment settled in a sentence."""
-    change = "nothing was measured" if math.isnan(one.change) else against(one.quantity, one.change, one.low, one.high)
-    said = SAID[one.outcome].format(change=change, good=one.good[:10])
-    if one.outcome == MACHINE and not one.minutes:
-        said = f"the machine, against last good ({one.good[:10]})"
-    return f"{name}: {said}{'; ' if why and one.outcome != CANNOT else ': ' if why else ''}{why}"
+    if one.minutes and not math.isnan(one.change):
+        change = against(one.quantity, one.change, one.low, one.high)
+        said = SAID[one.outcome].format(change=change, good=one.good[:10])
+        return f"{name}: {said}{'; ' if why else ''}{why}"
+    outcome = {CANNOT: "cannot be settled", MACHINE: f"the machine, against last good ({one.good[:10]})"}
+    return f"{name}: {outcome.get(one.outcome, one.outcome)}: {why}"
 
 
 def several(changes: Sequence[str]) -> str:

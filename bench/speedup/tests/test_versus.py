@@ -28,9 +28,10 @@ from bench.speedup.keep.runs import Record
 from bench.speedup.measure.cell import Fingerprint
 from bench.speedup.measure.estimate import Spread
 from bench.speedup.show.differences import closing, markdown
+from bench.speedup.versus import visits
 from bench.speedup.versus.ab import alternate, main
 from bench.speedup.versus.environments import Environment, EnvironmentFailure, Version
-from bench.speedup.versus.visits import FEWEST, MOST, Comparable, NoTime, Pace, VisitFailure, measure
+from bench.speedup.versus.visits import FEWEST, MOST, Busy, Comparable, NoTime, Pace, VisitFailure, measure
 
 ROOT = Path(__file__).parents[3]
 SDS = {"loop": 0.0001, "cpu": 0.03, "wait": 0.004, "balance": 0.004, "engine": 0.001}
@@ -235,7 +236,34 @@ def test_a_cell_that_a_later_visit_lacks_is_left_out_by_name() -> None:
         say=lambda line: None,
     )
     assert done.left_out == ("b",)
-    assert next(closing(done)) == "left out, as not every visit has it: b"
+    assert next(closing(done)) == "left out, as no two rounds have it: b"
+
+
+def test_a_cell_that_one_visit_lacks_takes_part_in_the_other_rounds() -> None:
+    both, one = {"a": {"speedup": 0.0}, "b": {"speedup": 0.0}}, {"a": {"speedup": 0.0}}
+    assert {found.cell for found in compare([(both, both), (both, one), (both, both)])} == {"a", "b"}
+    assert {found.cell for found in compare([(both, both), (both, one)])} == {"a"}
+    assert compare([(both, {}), ({}, both)]) == []
+
+
+def test_a_visit_on_a_busy_machine_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tries = iter([Busy("busy"), Busy("busy"), None, Busy("busy"), Busy("busy"), Busy("busy")])
+
+    def busy(*_: object, **__: object) -> tuple[Record, ...]:
+        error = next(tries)
+        if error:
+            raise error
+        return (measured(4),)
+
+    monkeypatch.setattr(visits, "measure", busy)
+    said: list[str] = []
+    sides = [Environment(Path(sys.executable), tmp_path, {})] * 2
+    visit = visits.visiting(sides, [], Comparable(said.append), Pace(60), said.append)
+    monkeypatch.setattr(Pace, "plan", lambda *_: "planned")
+    assert visit(0).keys() == {""}
+    assert said[:2] == ["busy: once more"] * 2
+    with pytest.raises(Busy):
+        visit(1)
 
 
 def test_other_data_are_another_cell() -> None:

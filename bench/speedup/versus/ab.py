@@ -15,12 +15,12 @@ from pathlib import Path
 from rich.console import Console
 
 from ..judge.verdict import REGRESSED
-from ..judge.versus import NARROW, STEADY, Comparison, Limits, Visit, Within, compare, enough
+from ..judge.versus import NARROW, STEADY, Comparison, Limits, Rounds, Visit, Within, compare, enough
 from ..session.options import chance, duration, positive, share
 from ..show import summary
 from ..show.differences import closing, markdown, table
 from .environments import WORK_TREE, EnvironmentFailure, Version, differences, prepare
-from .visits import Comparable, Pace, VisitFailure, in_all, in_any, in_turn, visiting
+from .visits import Comparable, Pace, VisitFailure, in_any, in_turn, visiting
 
 MINUTES = 20
 
@@ -57,7 +57,7 @@ def alternate(
         If a visit of the first two rounds measures nothing.
     """
 
-    def narrow(rounds: Sequence[tuple[Visit, Visit]], took: float) -> str:
+    def narrow(rounds: Rounds, took: float) -> str:
         found = compare(rounds, limits, within())
         widest = max((one.half_width for one in found if not one.is_judged), default=math.nan)
         known = f", {STEADY} known to ±{math.expm1(widest):.2%}" if math.isfinite(widest) else ""
@@ -65,8 +65,8 @@ def alternate(
         return NARROW if enough(found, len(rounds), limits) else ""
 
     done = in_turn(visit, narrow, minutes=minutes, clock=clock)
-    left_out = in_any(done.rounds) - in_all(done.rounds)
     found = compare(done.rounds, limits, within())
+    left_out = in_any(done.rounds) - {one.cell for one in found}
     return Comparison(tuple(found), len(done.rounds), done.stopped, tuple(sorted(left_out)), done.failure)
 
 

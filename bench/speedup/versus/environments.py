@@ -7,7 +7,6 @@ workers inherit. Nothing that is installed is touched.
 
 from __future__ import annotations
 
-import ensurepip
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -173,6 +172,11 @@ def _checkout(version: Version, root: Path, folder: Path) -> Path:
     code = whole / prefix
     if not code.is_dir():
         raise EnvironmentFailure(f"{version.name}: it has no folder {prefix}")
+    made = ["ls-files", "--others", "--ignored", "--exclude-standard", "-z", "--", "*_version.py", "*/version.py"]
+    for name in filter(None, _git(root, *made).stdout.decode(errors="surrogateescape").split("\0")):
+        # What a build wrote beside the modules, which they import.
+        if (code / name).parent.is_dir() and not (code / name).exists():
+            shutil.copy(root / name, code / name)
     return code
 
 
@@ -194,46 +198,36 @@ def _importable(code: Path, root: Path) -> tuple[Path, ...]:
 
 def _is_compiled(root: Path) -> bool:
     """Return whether the project is installed, and has parts that were compiled when it was."""
-    for one in importlib.metadata.distributions():
-        address = json.loads(one.read_text("direct_url.json") or "{}").get("url", "")
-        if address == root.resolve().as_uri() and "Root-Is-Purelib: false" in (one.read_text("WHEEL") or ""):
-            return True
-    return False
+    address = f'"{root.resolve().as_uri()}"'
+    known = [one for one in importlib.metadata.distributions() if address in (one.read_text("direct_url.json") or "")]
+    return any("Root-Is-Purelib: false" in (one.read_text("WHEEL") or "") for one in known)
 
 
 def _overlay(version: Version, say: Say) -> Path:
     """Return a folder with the packages of a version, and what they need and today does not have."""
-    wanted = sorted(map(str, version.requirements))
-    recipe = json.dumps([sys.version, sys.executable, version.strictly, wanted])
+    wanted = {str(one) for one in version.requirements}
+    recipe = json.dumps([sys.version, sys.executable, version.strictly, sorted(wanted)])
     home = user_cache_path("pytest-speedup") / "overlays" / hashlib.sha256(recipe.encode()).hexdigest()[:16]
     complete = home / ".complete"
     try:
         home.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(home.with_suffix(".lock")):
-            if not complete.exists():
-                say(f"{version.name}: installing it, once")
+            if complete.exists():
+                return home
+            say(f"{version.name}: installing {', '.join(sorted(wanted))}, once")
+            while True:
                 shutil.rmtree(home, ignore_errors=True)
-                for further in _installing(version, home, wanted):
-                    say(f"{version.name} needs {', '.join(further)}")
-                complete.write_text(recipe, encoding="utf-8")
+                _install(version.name, home, sorted(wanted))
+                unmet = _unmet(home, version.requirements) - wanted
+                if unmet:
+                    say(f"{version.name} needs {', '.join(sorted(unmet))} too")
+                if version.strictly or not unmet:
+                    break
+                wanted |= unmet
+            complete.write_text(recipe, encoding="utf-8")
     except OSError as error:
         raise EnvironmentFailure(f"{error.filename or home}: {error.strerror}") from None
     return home
-
-
-def _installing(version: Version, home: Path, wanted: list[str]) -> Iterator[list[str]]:
-    """Install packages, and what is missing then; yield what is."""
-    done: set[str] = set()
-    while wanted:
-        _install(version.name, home, wanted)
-        done.update(wanted)
-        wanted = sorted(_unmet(home, version.requirements))
-        if wanted:
-            yield wanted
-        if version.strictly:
-            return
-        if done & set(wanted):
-            raise EnvironmentFailure(f"{version.name} needs {', '.join(wanted)} besides {', '.join(sorted(done))}")
 
 
 def _unmet(home: Path, asked: Iterable[Requirement]) -> set[str]:
@@ -254,25 +248,25 @@ def _unmet(home: Path, asked: Iterable[Requirement]) -> set[str]:
 
 def _install(name: str, home: Path, wanted: Sequence[str]) -> None:
     """Install packages, without what they need, into a folder: by uv where it is there and can, else by pip."""
-    told: list[str] = []
-    for installer, settings in _installers():
-        command = [*installer, "install", "--quiet", *settings, "--no-deps", "--target", str(home), "--", *wanted]
+    told = ["there is neither uv nor pip"]
+    for installer in _installers():
+        command = [*installer, "--quiet", "--no-deps", "--target", str(home), "--", *wanted]
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
         if not done.returncode:
             return
         told = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-    errors = [line for line in told if line.startswith("ERROR")] or told[-1:] or ["there is neither uv nor pip"]
-    raise EnvironmentFailure(f"{name}: {errors[-1]}")
+    raise EnvironmentFailure(f"{name}: {([line for line in told if line.startswith('ERROR')] or told)[-1]}")
 
 
-def _installers() -> Iterator[tuple[list[str], list[str]]]:
-    uv = shutil.which("uv")
+def _installers() -> Iterator[list[str]]:
+    uv, bundled = shutil.which("uv"), importlib.util.find_spec("ensurepip")
     if uv:
-        yield [uv, "pip"], ["--python", sys.executable]
-    wheels = (Path(ensurepip.__file__).parent / "_bundled").glob("pip-*.whl")
-    pips = [["-m", "pip"]] if importlib.util.find_spec("pip") else [[str(wheel / "pip")] for wheel in wheels]
-    for pip in pips:
-        yield [sys.executable, *pip], ["--upgrade", "--disable-pip-version-check"]
+        yield [uv, "pip", "install", "--python", sys.executable]
+    pip = ["-m", "pip"] if importlib.util.find_spec("pip") else []
+    if not pip and bundled and bundled.origin:  # the one that Python itself has
+        pip = [str(wheel / "pip") for wheel in Path(bundled.origin).parent.glob("_bundled/pip-*.whl")]
+    if pip:
+        yield [sys.executable, *pip, "install", "--disable-pip-version-check"]
 
 
 def _name(distribution: Distribution) -> str:

@@ -94,6 +94,13 @@ def version_of(good: Record, root: Path, say: Say) -> Found:
     return Found(Version(name, tuple(packages), commit, strictly=True), (*commits, *changes))
 
 
+def moved_on(low: Record, root: Path, say: Say) -> None:
+    """Say so if the work tree is not what a run measured."""
+    head = _told(root, "rev-parse", "--verify", "HEAD")
+    if _COMMIT.fullmatch(low.commit) and head != low.commit:
+        say(f"{low.name}: its run measured {low.commit[:10]}, and the work tree is at {head[:10]}")
+
+
 def _commits(commit: str, root: Path) -> list[str]:
     """Return what lies between a commit and the work tree, in words; nothing if they are the same."""
     if not _COMMIT.fullmatch(commit):

@@ -11,14 +11,14 @@ import math
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from ..judge.rule import SuiteRule
-from ..judge.store import Series, suites
+from ..judge.store import Series, Suite, suites
 from ..judge.verdict import REGRESSED, SUSPECT
-from ..judge.versus import NARROW, UNDECIDED, Difference, Finding, Limits, Visit, compare, find
+from ..judge.versus import NARROW, UNDECIDED, Finding, Limits, Rounds, compare, find
 from ..keep import settled as kept
 from ..keep.decisions import read_decisions
 from ..keep.index import read_store
@@ -30,10 +30,11 @@ from ..show import summary
 from ..show.encodings import harmless
 from ..show.figures import plural
 from .environments import WORK_TREE, EnvironmentFailure, Say, Version, prepare
-from .good import Found, last_good, nodes, version_of
-from .visits import Comparable, NoTime, Pace, Turns, VisitFailure, in_all, in_turn, visiting
+from .good import Found, last_good, moved_on, nodes, version_of
+from .visits import HINT, Busy, Comparable, NoTime, Pace, Turns, VisitFailure, in_turn, visiting
 
 MINUTES = 20
+LIMITS = Limits()
 NOWHERE = "there is nothing of theirs that differs: it is the same commit, and the same packages"
 
 
@@ -93,7 +94,7 @@ def is_settled(series: Series, settlements: Settlements) -> str:
 
 
 def open_cells(judged: Sequence[Series], settlements: Settlements, wanted: Sequence[str]) -> list[Series]:
-    """Return the cells that the latest run left open; those that are asked for, even if they were settled before.
+    """Return the cells that the latest run left open; or those that are asked for, whatever is known of them.
 
     Raises
     ------
@@ -101,9 +102,8 @@ def open_cells(judged: Sequence[Series], settlements: Settlements, wanted: Seque
         If there is no such cell.
     """
     current = [one for one in judged if one.is_current and not one.side_by_side]
-    low = [one for one in current if one.verdict.state in (SUSPECT, REGRESSED)]
     if not wanted:
-        return [one for one in low if not is_settled(one, settlements)]
+        return [one for one in current if _is_low(one) and not is_settled(one, settlements)]
     names = {text: [one for one in current if text in (one.name, one.fingerprint.id)] for text in wanted}
     names = {text: found or [one for one in current if text in one.name] for text, found in names.items()}
     for text, found in names.items():
@@ -111,13 +111,33 @@ def open_cells(judged: Sequence[Series], settlements: Settlements, wanted: Seque
             known = ", ".join(sorted(one.name for one in current))
             raise EnvironmentFailure(f"the latest run has no cell {text!r}; it has {known}")
     chosen = [one for found in names.values() for one in found]
-    return [one for one in low if one in chosen]
+    return [one for one in current if one in chosen]
+
+
+def still_red(suite: Suite, found: Sequence[Told], settlements: Settlements) -> Iterator[str]:
+    """Yield what is red in the latest run beside what came of it now."""
+    outcomes = {one.settled.series: one.settled.outcome for one in found}
+    for one in suite.series:
+        if not one.is_current or one.side_by_side or not _is_low(one):
+            continue
+        before, now = is_settled(one, settlements), outcomes.get(one.fingerprint.id, "")
+        if before == REGRESSED and not now:
+            yield f"{one.name}: regressed, as was settled before"
+        elif one.verdict.state == REGRESSED and (now or before) not in (REGRESSED, MACHINE):
+            yield f"{one.name}: regressed since {(one.verdict.leading.since or one.records[-1].night)[:10]}"
+    if suite.together and suite.together.state == REGRESSED and not any(map(_is_low, suite.series)):
+        yield "all cells together: regressed, and none of them by itself; name those to settle"
+
+
+def _is_low(one: Series) -> bool:
+    return one.verdict.state in (SUSPECT, REGRESSED)
 
 
 def cases(series: Sequence[Series], root: Path, say: Say) -> Iterator[Case | Told]:
     """Yield what each cell is compared with; or why it cannot be settled."""
     for one in series:
         low, leading = one.records[-1], one.verdict.leading
+        moved_on(low, root, say)
         good = last_good(one, one.verdict.quantity, leading.since or low.night, say)
         nothing = Case(one, good or low, Found(Version(WORK_TREE), ()))
         if good is None:
@@ -150,55 +170,45 @@ def settle(
     count : int
         How many cells share the false alarms.
     """
-    version = group[0].found.version
     if not group[0].found.changes:
         nothing = Finding(MACHINE, 0.0, 0.0, 0.0)
         return [Told(one.name, one.settled(MACHINE, nothing), NOWHERE) for one in group]
     comparable = Comparable(say, [(one.name, one.series.fingerprint) for one in group])
+    pace = Pace(minutes, quantities=[one.quantity for one in group])
+    only = set().union(*(nodes(record) for one in group for record in (one.low, one.good)))
+
+    def findings(rounds: Rounds) -> dict[str, Finding]:
+        known = {(one.cell, one.quantity): one for one in compare(rounds, LIMITS, comparable.within)}
+        return {
+            one.name: find(known[one.name, one.quantity], one.loss, len(rounds), cells=count, limits=LIMITS)
+            for one in group
+            if (one.name, one.quantity) in known
+        }
+
+    def decided(rounds: Rounds, took: float) -> str:
+        found = findings(rounds)
+        for one in group:
+            if one.name in found:
+                said = found[one.name]
+                where = show.against(one.quantity, said.change, said.low, said.high)
+                say(f"round {len(rounds)}: {took:.0f} s, {one.name}: {where}: {said.outcome}")
+        return NARROW if all(said.outcome != UNDECIDED for said in found.values()) else ""
+
     began = time.monotonic()
     try:
-        sides = [prepare(one, root, folder, say) for one in (version, Version(WORK_TREE))]
-        pace = Pace(minutes, quantities=[one.quantity for one in group])
-        only = set().union(*(nodes(record) for one in group for record in (one.low, one.good)))
+        sides = [prepare(one, root, folder, say) for one in (group[0].found.version, Version(WORK_TREE))]
         visit = visiting(sides, cells, comparable, pace, say, only or {""})
-        limits = Limits()
-
-        def findings(rounds: Sequence[tuple[Visit, Visit]]) -> dict[str, Finding]:
-            measured = in_all(rounds)
-            known = _by_cell(compare(rounds, limits, comparable.within))
-            here = [one for one in group if one.name in measured and (one.name, one.quantity) in known]
-            return {
-                one.name: find(known[one.name, one.quantity], one.loss, len(rounds), cells=count, limits=limits)
-                for one in here
-            }
-
-        def decided(rounds: Sequence[tuple[Visit, Visit]], took: float) -> str:
-            found = findings(rounds)
-            for one in group:
-                if one.name in found:
-                    said = found[one.name]
-                    where = show.against(one.quantity, said.change, said.low, said.high)
-                    say(f"round {len(rounds)}: {took:.0f} s, {harmless(one.name)}: {where}: {said.outcome}")
-            return NARROW if all(said.outcome != UNDECIDED for said in found.values()) else ""
-
-        turns = in_turn(visit, decided, minutes=minutes)
-    except NoTime as error:
-        spent = (time.monotonic() - began) / 60
-        return [Told(one.name, one.settled(UNDECIDED, None, spent), str(error)) for one in group]
+        turns = in_turn(visit, decided, minutes=minutes, clock=time.monotonic)
     except (EnvironmentFailure, VisitFailure) as error:
-        spent = (time.monotonic() - began) / 60
-        return [Told(one.name, one.settled(CANNOT, None, spent), str(error)) for one in group]
+        outcome, spent = UNDECIDED if isinstance(error, (NoTime, Busy)) else CANNOT, (time.monotonic() - began) / 60
+        return [Told(one.name, one.settled(outcome, None, spent), str(error)) for one in group]
     told = findings(turns.rounds)
     return [_told(one, told.get(one.name), turns) for one in group]
 
 
-def _by_cell(differences: Sequence[Difference]) -> Mapping[tuple[str, str], Difference]:
-    return {(one.cell, one.quantity): one for one in differences}
-
-
 def _told(case: Case, finding: Finding | None, turns: Turns) -> Told:
     if finding is None:
-        why = "it is not among what was measured: what came after `pytest` in its run comes after -- here"
+        why = f"it is not among what was measured; {HINT}"
         return Told(case.name, case.settled(CANNOT, None, turns.minutes), why)
     why = ""
     if finding.outcome == UNDECIDED:
@@ -266,8 +276,10 @@ def _settle(options: argparse.Namespace, cells: Sequence[str], root: Path, say: 
     for problem in (*history.problems, *decisions.problems, *settlements.problems):
         say(problem)
     rule = SuiteRule(**history.judged_by(false_alarms=options.false_alarms, smallest=options.smallest))
-    judged = [one for suite in suites(history, decisions, rule, options.storage, settlements) for one in suite.series]
-    chosen = open_cells(judged, settlements, options.cells)
+    judged = suites(history, decisions, rule, options.storage, settlements)
+    if not judged:
+        raise EnvironmentFailure(f"{options.storage} holds no saved run with a speedup")
+    chosen = open_cells(judged[-1].series, settlements, options.cells)
     began = time.monotonic()
     found: list[Told] = []
     groups: dict[Version, list[Case]] = {}
@@ -279,24 +291,11 @@ def _settle(options: argparse.Namespace, cells: Sequence[str], root: Path, say: 
     with tempfile.TemporaryDirectory(prefix="bench-settle-") as folder:
         for number, (version, group) in enumerate(groups.items()):
             left = options.minutes - (time.monotonic() - began) / 60
-            names = ", ".join(one.name for one in group)
-            say(f"{names}: {version.name} against today's; {show.several(group[0].found.changes) or 'nothing'} differs")
-            share_of_it = left / (len(groups) - number)
-            found += settle(group, cells, share_of_it, root, Path(folder), say, count=len(chosen))
-    outcomes = {one.settled.series: one.settled.outcome for one in found}
-    red = [
-        f"{one.name}: regressed since {(one.verdict.leading.since or one.records[-1].night)[:10]}"
-        for one in judged
-        if one.is_current and not one.side_by_side and one.verdict.state == REGRESSED
-        if outcomes.get(one.fingerprint.id, is_settled(one, settlements)) not in (MACHINE, REGRESSED)
-    ]
-    red += [
-        f"{one.name}: regressed, as was settled before"
-        for one in judged
-        if one.is_current and one.fingerprint.id not in outcomes and is_settled(one, settlements) == REGRESSED
-        if one.verdict.state in (SUSPECT, REGRESSED)
-    ]
-    return found, [] if options.cells else red
+            changes = show.several(group[0].found.changes) or "nothing"
+            say(f"{', '.join(one.name for one in group)}: {version.name} against today's; what differs: {changes}")
+            its_part = left / (len(groups) - number)
+            found += settle(group, cells, its_part, root, Path(folder), say, count=len(chosen))
+    return found, [] if options.cells else list(still_red(judged[-1], found, settlements))
 
 
 def _say(line: str) -> None:

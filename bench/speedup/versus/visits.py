@@ -17,9 +17,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..judge.versus import FAILED, INTERRUPTED, TIME_UP, VISITS, Visit, Within, within
+from ..judge.versus import FAILED, INTERRUPTED, TIME_UP, VISITS, Rounds, Visit, Within, within
 from ..keep.runs import Record, read_history, stored_files
-from ..measure.cell import Fingerprint
+from ..measure.cell import OF_A_FAILED_TEST, Fingerprint
 from ..measure.factors import STEADY
 from ..show.figures import duration, plural
 from .environments import Environment
@@ -31,6 +31,11 @@ FEWEST, MOST = 2, 12
 WANTED, LEAST = 4, 2
 """Rounds that there should be time for, and must be: with one, whatever came second had the later hour."""
 
+TRIES = 2
+"""How often a visit is tried again that came to nothing because the machine was busy."""
+NO_TESTS = 5
+"""Exit status of pytest where there are none."""
+HINT = "what came after `pytest` in its run comes after -- here"
 CHOSEN = Path(__file__).with_name("chosen.py")
 """The plugin of the visiting pytest that chooses among its cells; not imported here."""
 
@@ -41,6 +46,10 @@ class VisitFailure(Exception):
 
 class NoTime(VisitFailure):
     """There is no time for what is asked; the message says how much it takes."""
+
+
+class Busy(VisitFailure):
+    """Other programs kept the machine busy, so nothing of a visit counts."""
 
 
 class Comparable:
@@ -85,7 +94,9 @@ class Comparable:
         for name, first in self._first:
             if names & {one.cell for one in first.under_all_names}:
                 return name, first
-        self._first.append((record.name, record.fingerprint))
+        taken = any(name == record.name for name, _ in self._first)
+        name = f"{record.name} ({record.fingerprint.id})" if taken else record.name
+        self._first.append((name, record.fingerprint))
         return self._first[-1]
 
 
@@ -108,7 +119,7 @@ def measure(
     Raises
     ------
     VisitFailure
-        If pytest fails, or measures no cell.
+        If pytest fails, or measures no cell; `Busy` if the machine was.
     """
     with tempfile.TemporaryDirectory(prefix="bench-visit-") as name:
         folder, variables = Path(name), environment.variables
@@ -129,8 +140,13 @@ def measure(
             errors="replace",
             check=False,
         )
-        history = read_history(stored_files(folder / "store"))
+        files = stored_files(folder / "store")
+        history = read_history(files)
         if done.returncode or not history.records:
+            if not done.returncode and any(OF_A_FAILED_TEST in file.read_text(encoding="utf-8") for file in files):
+                raise Busy("the machine was busy, or another suite measured on it")
+            if only and done.returncode == NO_TESTS:
+                raise VisitFailure(f"pytest collects none of the cells in {environment.code}; {HINT}")
             tail = "\n".join(done.stdout.splitlines()[-15:])
             raise VisitFailure(f"{environment.code}: pytest ended with status {done.returncode}:\n{tail}")
         return tuple(history.records)
@@ -203,8 +219,15 @@ def visiting(
 
     def visit(which: int) -> Visit:
         nonlocal first
-        began = time.monotonic()
-        measured = measure(sides[which], cells, pace.pairs, only=only)
+        for again in range(TRIES, -1, -1):
+            began = time.monotonic()
+            try:
+                measured = measure(sides[which], cells, pace.pairs, only=only)
+                break
+            except Busy as error:
+                if not again:
+                    raise
+                say(f"{error}: once more")
         if first:
             first = False
             say(pace.plan(time.monotonic() - began, measured))
@@ -228,7 +251,7 @@ class Turns:
 
 def in_turn(
     visit: Callable[[int], Visit],
-    enough: Callable[[Sequence[tuple[Visit, Visit]], float], str],
+    enough: Callable[[Rounds, float], str],
     *,
     minutes: float,
     clock: Callable[[], float] = time.monotonic,
@@ -267,19 +290,14 @@ def in_turn(
             break
         rounds.append((seen[0], seen[1]))
         took = clock() - began
-        if not in_all(rounds):
-            raise VisitFailure(f"A and B have no cell in common: {', '.join(sorted(in_any(rounds)))}")
+        if not seen[0].keys() & seen[1].keys():
+            raise VisitFailure(f"A and B have no cell in common: {', '.join(sorted(in_any(rounds[-1:])))}")
         if len(rounds) >= LEAST:
             late = took * (1 + 1 / len(rounds)) > 60 * minutes
             stopped = enough(rounds, took) or (TIME_UP if late else "")
     return Turns(tuple(rounds), stopped, (clock() - began) / 60, failure)
 
 
-def in_any(rounds: Sequence[tuple[Visit, Visit]]) -> set[str]:
+def in_any(rounds: Rounds) -> set[str]:
     """Return the cells that any visit has."""
     return {cell for pair in rounds for visit in pair for cell in visit}
-
-
-def in_all(rounds: Sequence[tuple[Visit, Visit]]) -> set[str]:
-    """Return the cells that all visits have."""
-    return set.intersection(*(set(visit) for pair in rounds for visit in pair))
