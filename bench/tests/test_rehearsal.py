@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,68 @@ def test_nights_are_green_until_there_is_a_regression_and_red_from_then_on(
     assert nights[0].last == "OK, nothing regressed. 1 cell: 1 ok"
     assert nights[1].last.startswith("Possible regression. 1 cell: 1 suspect in this run (−3.8 % ± ")
     assert nights[2].last.startswith("REGRESSED. 1 cell: 1 regressed since 20")
+
+
+@pytest.fixture
+def committed(tmp_path: Path) -> Callable[[Path, str], None]:
+    """Yield a function that commits a cell to the project of the nights."""
+
+    def commit(remote: Path, source: str) -> None:
+        clone = tmp_path / f"work-{uuid.uuid4().hex}"
+        subprocess.run(["git", "clone", "--quiet", f"file://{remote}", clone], check=True)
+        (clone / "cells").mkdir(exist_ok=True)
+        (clone / "fakeclock.py").write_text(CLOCK)
+        (clone / "cells" / "conftest.py").write_text(CONFTEST.replace('pytest_plugins = ["bench.speedup.plugin"]', ""))
+        (clone / "cells" / "test_cell.py").write_text(source)
+        for command in (
+            ["add", "cells", "fakeclock.py"],
+            ["commit", "--quiet", "-m", "Be careful"],
+            ["push", "--quiet", "origin", "HEAD"],
+        ):
+            subprocess.run(["git", "-C", clone, *command], check=True)
+
+    return commit
+
+
+IN_CLONE = "cells -p bench.speedup.plugin --benchmark-timer=fakeclock.clock"
+
+
+def whole_night(remote: Path, *before: str) -> Rehearsed:
+    command = [*before, sys.executable, "-B", "-m", "pytest", *IN_CLONE.split(), "--benchmark-compare"]
+    return night(remote, command, {"NIGHTLY_MINUTES": "30", "NIGHTLY_CELLS": IN_CLONE})
+
+
+def test_a_night_settles_what_it_left_open_and_is_red_in_the_night_of_the_commit(
+    remote: Path, committed: Callable[[Path, str], None]
+) -> None:
+    committed(remote, cell(engine=1.25))
+    assert whole_night(remote).status == 0
+    committed(remote, cell(engine=1.4))
+    red = whole_night(remote)
+    assert red.status == 1
+    assert red.last.startswith("Possible regression. 1 cell: 1 suspect in this run")
+    assert "### Settled" in red.summary
+    assert "regressed: the code or the packages did it: engine −10.7 %" in red.summary
+    assert "Be careful" in red.summary
+    assert red.report
+
+
+def test_a_night_in_which_the_machine_is_slow_is_green(remote: Path, committed: Callable[[Path, str], None]) -> None:
+    slow = cell().replace("takes=1.25", "takes=float(os.environ.get('SLOW', 1.25))")
+    committed(remote, f"import os\n{slow}")
+    assert whole_night(remote).status == 0
+    committed(remote, f"import os\n\n{slow}")
+    green = whole_night(remote, "env", "SLOW=1.4")
+    assert green.status == 0
+    assert green.last.startswith("Possible regression. 1 cell: 1 suspect in this run")
+    assert "the machine: last good" in green.summary
+
+
+def test_a_cell_that_fails_is_red_whatever_is_settled(remote: Path, committed: Callable[[Path, str], None]) -> None:
+    committed(remote, cell() + "\ndef test_broken():\n    assert False\n")
+    red = whole_night(remote)
+    assert red.status == 1
+    assert red.last.startswith("No verdict yet. 1 cell: 1 learning")
 
 
 def test_a_night_that_takes_too_long_is_ended_and_its_finished_cells_are_kept(
