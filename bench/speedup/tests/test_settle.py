@@ -452,6 +452,7 @@ def test_a_stranger_s_project_settles_for_real(
 ) -> None:
     root = Path(__file__).parents[3]
     monkeypatch.setenv("PYTHONPATH", str(root))
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)  # its sessions are no workers
     evil = "open('evil.txt', 'w')\ndef test_evil(): open('evil.txt', 'w')\n"
     ini = "[pytest]\naddopts = --benchmark-timer=fakeclock.clock\npythonpath = src\n"
     cells = {"test_cell.py": cell(engine=1.25), "conftest.py": CONFTEST, "pytest.ini": ini}
