@@ -246,24 +246,28 @@ def test_a_cell_that_one_visit_lacks_takes_part_in_the_other_rounds() -> None:
     assert compare([(both, {}), ({}, both)]) == []
 
 
-def test_a_visit_on_a_busy_machine_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tries = iter([Busy("busy"), Busy("busy"), None, Busy("busy"), Busy("busy"), Busy("busy")])
+def test_a_visit_on_a_busy_machine_is_tried_again_while_there_is_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
 
     def busy(*_: object, **__: object) -> tuple[Record, ...]:
-        error = next(tries)
-        if error:
-            raise error
+        clock.now += 20
+        if clock.now != 80:
+            raise Busy("busy")
         return (measured(4),)
 
     monkeypatch.setattr(visits, "measure", busy)
+    monkeypatch.setattr("time.monotonic", lambda: clock.now)
+    monkeypatch.setattr(Pace, "plan", lambda *_: "planned")
     said: list[str] = []
     sides = [Environment(Path(sys.executable), tmp_path, {})] * 2
-    visit = visits.visiting(sides, [], Comparable(said.append), Pace(60), said.append)
-    monkeypatch.setattr(Pace, "plan", lambda *_: "planned")
+    visit = visits.visiting(sides, [], Comparable(said.append), Pace(3), said.append)
     assert visit(0).keys() == {""}
-    assert said[:2] == ["busy: once more"] * 2
+    assert (clock.now, said) == (80, ["busy: once more, while there is time", "planned"])
     with pytest.raises(Busy):
         visit(1)
+    assert clock.now == 180
 
 
 def test_other_data_are_another_cell() -> None:

@@ -31,8 +31,6 @@ FEWEST, MOST = 2, 12
 WANTED, LEAST = 4, 2
 """Rounds that there should be time for, and must be: with one, whatever came second had the later hour."""
 
-TRIES = 2
-"""How often a visit is tried again that came to nothing because the machine was busy."""
 NO_TESTS = 5
 """Exit status of pytest where there are none."""
 HINT = "what came after `pytest` in its run comes after -- here"
@@ -215,19 +213,23 @@ def visiting(
     only: Collection[str] = (),
 ) -> Callable[[int], Visit]:
     """Return what measures A (0) or B (1) with the pairs that there is time for; after the first visit it says so."""
-    first = True
+    first, end = True, time.monotonic() + 60 * pace.minutes
 
     def visit(which: int) -> Visit:
         nonlocal first
-        for again in range(TRIES, -1, -1):
+        told = False
+        while True:
             began = time.monotonic()
             try:
                 measured = measure(sides[which], cells, pace.pairs, only=only)
                 break
             except Busy as error:
-                if not again:
+                now = time.monotonic()
+                if now + (now - began) > end:
                     raise
-                say(f"{error}: once more")
+                if not told:
+                    say(f"{error}: once more, while there is time")
+                told = True
         if first:
             first = False
             say(pace.plan(time.monotonic() - began, measured))
