@@ -12,7 +12,7 @@ from typing import cast
 import pytest
 from filelock import FileLock
 
-from bench.cells.against_loop import RayAgainstLoop
+from bench.cells.against_loop import RayAgainstLoop, SideBySide
 from bench.cells.choices import (
     group_of,
     load,
@@ -28,7 +28,6 @@ from bench.cells.engines import ENGINES, Engine
 from bench.cells.overheads import measure_cold, measure_dispatch
 from bench.cells.ray import RayKeeper, RayWorkers
 from bench.cells.setting import PROFILES, Setting
-from bench.cells.side_by_side import SideBySide
 from bench.speedup import Speedup
 from wine_training import RayStartError, WineData
 from wine_training.cluster import JoinError

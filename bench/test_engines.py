@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.cells.side_by_side import SideBySide
+from bench.cells.against_loop import SideBySide
 from wine_training import forest_sweep
 
 pytestmark = [pytest.mark.widest, pytest.mark.speedup_cost(3.7)]

@@ -1,145 +1,119 @@
-"""Ray against the loop: `train_sequential` and `train_ray` in pairs."""
+"""Sweeps, trained by engines and by the loop: Ray alone in pairs, or several engines in turn."""
 
 from __future__ import annotations
 
+import contextlib
+import functools
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
 from statistics import mean
 
+from bench.cells.engines import Engine
 from bench.cells.ray import RayWorkers
 from bench.cells.setting import Setting
-from bench.speedup import Speedup, UnfairPair
+from bench.speedup import Speedup
 from bench.speedup.keep.curves import Curve
-from wine_training import (
-    ModelSpec,
-    RayStartError,
-    TrainingResult,
-    WineData,
-    WorkerLostError,
-    train_ray,
-    train_sequential,
-)
+from bench.speedup.measure.contest import Contestant, Trainer
+from wine_training import ModelSpec, TrainingResult, WineData, forest_sweep, train_sequential
 from wine_training.plan import pieces_of
 from wine_training.sweeps import accuracies_by_trees
 from wine_training.training import LONGEST_FIRST
 
 Tasks = list[list[tuple[float, float]]]
 """Wall and CPU seconds of each fit, or part of one, by task in the order of submission."""
-Trained = tuple[Tasks, list[float]]
-"""These, and the accuracies in the order of the specs."""
+WARM_UPS = 2
+"""Small sweeps that an engine trains before it is measured."""
 
 
+@dataclass
 class RayAgainstLoop:
-    """Measures a sweep with Ray and with the loop."""
+    """Measures a sweep: `train_sequential` and `train_ray` in pairs, with workers that stay from cell to cell."""
 
-    def __init__(self, speedup: Speedup, setting: Setting, workers: RayWorkers) -> None:
-        self._speedup = speedup
-        self._setting = setting
-        self._workers = workers
-        self._trained: dict[str, list[object]] = {}
-        self._accuracies: list[float] = []
+    speedup: Speedup
+    setting: Setting
+    workers: RayWorkers
 
     def __call__(
         self, workload: str, sweep: list[ModelSpec], *, keep_predictions: bool = False, order: str = LONGEST_FIRST
     ) -> None:
-        """Measure it.
-
-        Parameters
-        ----------
-        workload : str
-            Name of the sweep; the series goes on under it.
-        sweep : list of ModelSpec
-            What is trained.
-        keep_predictions : bool
-            Whether the predictions come back too.
-        order : {"longest-first", "as-given"}
-            As for `train_ray`.
-        """
-        setting, workers = self._setting, self._workers
-        subject = setting.subject(workload, workers.engine, workers.session.shape, worker_niceness=workers.niceness)
-        divided = order == LONGEST_FIRST
-        self._speedup.measure(
-            lambda: self._sequential(sweep, keep_predictions),
-            lambda: self._parallel(sweep, keep_predictions, order),
-            cpus=setting.cpus,
-            engine=subject.engine,
-            workload=subject.workload if divided else f"{subject.workload}-{order}",
-            formerly=[old if divided else f"{old}-{order}" for old in subject.formerly],
+        """Measure a sweep; `workload` names its series, and the rest is as for `train_ray`."""
+        setting, workers, same = self.setting, self.workers, SameModels()
+        wine, divided = setting.wine, order == LONGEST_FIRST
+        shape, other_order = workers.session.shape, "" if divided else order
+        subject = setting.subject(workload, workers.engine, shape, other_order, worker_niceness=workers.niceness)
+        self.speedup.measure(
+            lambda: same.tasks_of(train_sequential(sweep, wine, progress=False, keep_predictions=keep_predictions)),
+            lambda: same.tasks_of(workers.train(sweep, wine, keep_predictions=keep_predictions, order=order)),
+            **vars(subject),
             rounds=setting.profile.pairs_for(len(sweep), setting.cpus),
-            data=subject.data,
-            data_name=subject.data_name,
             local=not workers.reserved,
             # Ray ends idle workers when a placement group holds all CPUs: after a pause they would be cold.
-            prepare=self._warm_up if workers.reserved else None,
+            prepare=workers.warm_up if workers.reserved else None,
             pieces=pieces_of(sweep) if divided else (),
-            facts=subject.facts,
-            curves=lambda: accuracy_by_trees(sweep, self._accuracies, setting.wine),
-            shape=subject.shape,
+            curves=lambda: accuracy_by_trees(sweep, [accuracy for accuracy, _ in same.trained], wine),
         )
 
-    def _warm_up(self) -> None:
-        """Warm the workers there are now; if that cannot be, the pair is put aside."""
-        try:
-            self._workers.warm_up()
-        except RayStartError as error:
-            raise UnfairPair(str(error)) from error
 
-    def _sequential(self, sweep: list[ModelSpec], keep_predictions: bool) -> Tasks:
-        results = train_sequential(sweep, self._setting.wine, progress=False, keep_predictions=keep_predictions)
-        return self._checked("loop", results)
+@dataclass
+class SideBySide:
+    """Measures a sweep with several engines in turn, each in pairs with the loop; takes the figures of one of them."""
 
-    def _parallel(self, sweep: list[ModelSpec], keep_predictions: bool, order: str) -> Tasks:
-        setting, workers = self._setting, self._workers
-        try:
-            results = train_ray(
-                sweep,
-                setting.wine,
-                cpus=setting.cpus,
-                progress=False,
-                keep_predictions=keep_predictions,
-                order=order,
-                retries=0,  # a retry would look like a slow run
-            )
-        except WorkerLostError as error:
-            self._warm_up()
-            raise UnfairPair(str(error)) from error
-        cold = {worker for result in results for worker in result.workers} - workers.warm
-        if cold:
-            self._warm_up()
-            raise UnfairPair(f"{len(cold)} of the workers were restarted")
-        return self._checked("ray", results)
+    speedup: Speedup
+    setting: Setting
+    engine: Engine
+    """The one that this test is about."""
+    engines: Sequence[Engine]
+    """All that take part."""
+    group: str
+    """What they have in common, as it is shown."""
 
-    def _checked(self, arm: str, results: list[TrainingResult]) -> Tasks:
-        """Check that both trained the same models; return the seconds of each fit, in the order of submission."""
-        self._accuracies[:] = [result.accuracy for result in results]
-        self._trained[arm] = [(r.accuracy, None if r.predictions is None else r.predictions.tobytes()) for r in results]
-        assert all(other == self._trained[arm] for other in self._trained.values()), (
-            "Ray and the loop trained other models"
+    def __call__(self, workload: str, sweep: list[ModelSpec], *, judged: Collection[str] = ()) -> None:
+        """Measure it; `workload` names its series, and engines whose names are in `judged` get a verdict."""
+        setting, same = self.setting, SameModels()
+        small = forest_sweep(2 * setting.cpus)
+
+        @contextlib.contextmanager
+        def started(one: Engine) -> Iterator[Trainer]:
+            with one.started(setting.wine, setting.cpus) as train:
+                yield Trainer(
+                    first=lambda: train(small[:1]),
+                    # The loop too: a process that has started others starts its OpenBLAS threads anew.
+                    warm_up=lambda: [(train(small), train_sequential(small, setting.wine)) for _ in range(WARM_UPS)],
+                    run=lambda: same.tasks_of(train(sweep)),
+                    pieces=pieces_of(sweep) if one.divides else (),
+                )
+
+        self.speedup.compete(
+            setting.subject(workload, self.engine.name),
+            [Contestant(one.name, functools.partial(started, one), one.name in judged) for one in self.engines],
+            lambda: same.tasks_of(train_sequential(sweep, setting.wine, progress=False)),
+            group=self.group,
+            rounds=setting.profile.rounds,
         )
-        return by_task(results)[0]
 
 
-def by_task(results: Sequence[TrainingResult]) -> Trained:
-    """Return what results in the order of the specs say of the tasks that they were trained in."""
-    tasks = defaultdict(list)
-    for result in results:
-        for part in result.parts:
-            tasks[part.task].append((part.fit_seconds, part.cpu_seconds))
-    return [tasks[number] for number in sorted(tasks)], [result.accuracy for result in results]
+@dataclass
+class SameModels:
+    """Sees to it that all who train a sweep train the same models."""
+
+    trained: list[tuple[float, bytes | None]] = field(default_factory=list)
+    """Accuracy and predictions of each model."""
+
+    def tasks_of(self, results: Sequence[TrainingResult]) -> Tasks:
+        """Return the seconds of each fit by task, if the models are those that were trained before."""
+        found = [(r.accuracy, None if r.predictions is None else r.predictions.tobytes()) for r in results]
+        self.trained = self.trained or found
+        assert found == self.trained, "an engine and the loop trained other models"
+        tasks = defaultdict(list)
+        for result in results:
+            for part in result.parts:
+                tasks[part.task].append((part.fit_seconds, part.cpu_seconds))
+        return [tasks[number] for number in sorted(tasks)]
 
 
 def accuracy_by_trees(sweep: Sequence[ModelSpec], accuracies: Sequence[float], wine: WineData) -> list[Curve]:
-    """Return the curve of a sweep of plain forests on all columns, to draw in the report; nothing of any other sweep.
-
-    Parameters
-    ----------
-    sweep : sequence of ModelSpec
-        What was trained.
-    accuracies : sequence of float
-        On the test rows, in the order of the sweep.
-    wine : WineData
-        The rows.
-    """
+    """Return the curve to draw in the report: of a sweep of plain forests on all columns, and of no other sweep."""
     if any(set(spec.params) != {"n_estimators"} or spec.fold or spec.features for spec in sweep):
         return []
     found = accuracies_by_trees(sweep, accuracies)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from statistics import median
 from typing import Any, TypeGuard, cast
@@ -15,7 +15,7 @@ from sklearn.ensemble import RandomForestClassifier
 
 from bench.cells.engines import ENGINES
 from bench.cells.ray import counted
-from bench.cells.setting import FEW_MODELS, PROFILES, Profile
+from bench.cells.setting import FEW_MODELS, PROFILES
 from bench.speedup.session.options import GROUP, positive
 from wine_training import ModelSpec, WineData, WineDataError, load_wine
 from wine_training.cluster import JoinError, cpus_of
@@ -31,6 +31,8 @@ RAY_START = 20.0
 """What it costs to start Ray and to warm its workers, in forests of 140 trees."""
 ALL_ROWS = 5.0
 """What a forest on all wines costs, in forests on the red ones."""
+TESTS = "tests"
+"""Folder whose tests are no cells, and have parameters of their own."""
 WIDEST = "widest"
 """Marker of cells that are measured at the largest CPU limit only."""
 
@@ -49,40 +51,22 @@ class Wine:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    group = parser.getgroup(*GROUP)
-    group.addoption(
-        "--models", type=_numbers, metavar="N,…", help="Numbers of models. Default: 10,100; 10 for other engines."
+    add = parser.getgroup(*GROUP).addoption
+    several = partial(add, type=_numbers, metavar="N,…")
+    several("--models", help="Numbers of models. Default: 10,100; 10 for other engines.")
+    several("--cpus", help="CPU limits. Default: 1, 2, 4, … and all usable CPUs.")
+    kinds = "red, white or all wines, or several (red,all); or a CSV file in the UCI format. Default: red."
+    add("--wine", metavar="KIND|PATH", help=kinds)
+    sources = (
+        "Where the wines come from: twin (embedded, synthetic), openml, a CSV file, or a folder with a red and a white "
+        "one. Default: auto, which is the cache of OpenML if it is there, else the twin."
     )
-    group.addoption("--cpus", type=_numbers, metavar="N,…", help="CPU limits. Default: 1, 2, 4, … and all usable CPUs.")
-    group.addoption(
-        "--wine",
-        metavar="KIND|PATH",
-        help="red, white or all wines, or several (red,all); or a CSV file in the UCI format. Default: red.",
-    )
-    group.addoption(
-        "--wine-source",
-        default="auto",
-        metavar="SOURCE",
-        help="Where the wines come from: twin (embedded, synthetic), openml, a CSV file, or a folder with a red and a "
-        "white one. Default: auto, which is the cache of OpenML if it is there, else the twin.",
-    )
-    group.addoption(
-        "--profile",
-        choices=PROFILES,
-        default="quick",
-        help="nightly: measure all 6,497 wines too, with more pairs. Default: %(default)s.",
-    )
-    group.addoption(
-        "--ray-address",
-        metavar="HOST:PORT",
-        help="Measure on this running Ray cluster. Default: start a Ray of our own.",
-    )
-    group.addoption(
-        "--ray-nodes",
-        type=_numbers,
-        metavar="N,…",
-        help="How many nodes of that cluster each cell uses. Default: as few as possible.",
-    )
+    add("--wine-source", default="auto", metavar="SOURCE", help=sources)
+    nightly = "nightly: measure all 6,497 wines too, with more pairs. Default: %(default)s."
+    add("--profile", choices=PROFILES, default="quick", help=nightly)
+    cluster = "Measure on this running Ray cluster. Default: start a Ray of our own."
+    add("--ray-address", metavar="HOST:PORT", help=cluster)
+    several("--ray-nodes", help="How many nodes of that cluster each cell uses. Default: as few as possible.")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -124,23 +108,23 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if _is_test_of_machinery(metafunc.definition):
+    if metafunc.definition.path.parent.name == TESTS:
         return
-    models = MODELS if "engine" not in metafunc.fixturenames else MODELS[:1]
+    option = metafunc.config.getoption
+    models = option("models") or (MODELS if "engine" not in metafunc.fixturenames else MODELS[:1])
     limits = _limits(metafunc.config)
     if metafunc.definition.get_closest_marker(WIDEST):
         limits = [max(limits)]
-    where = "-cluster" if metafunc.config.getoption("ray_address") else ""
+    where = "-cluster" if option("ray_address") else ""
     choices = {
         "wine": [pytest.param(wine, id=wine.id) for wine in wines(metafunc.config)],
-        "models": [pytest.param(n, id=counted(n, "model")) for n in metafunc.config.getoption("models") or models],
+        "models": [pytest.param(n, id=counted(n, "model")) for n in models],
         "cpus": [pytest.param(limit, id=f"{counted(limit, 'cpu')}{where}") for limit in limits],
         "engine": [pytest.param(engine, id=engine.name) for engine in ENGINES],
+        "nodes": [pytest.param(n, id=counted(n, "node")) for n in option("ray_nodes") or ()],
     }
-    if nodes := metafunc.config.getoption("ray_nodes"):
-        choices["nodes"] = [pytest.param(n, id=counted(n, "node")) for n in nodes]
     for name, params in choices.items():
-        if name in metafunc.fixturenames:
+        if name in metafunc.fixturenames and params:
             # The CPU limit has the scope of a session, as Ray has, which is kept for all its cells.
             metafunc.parametrize(
                 name, params, indirect=True, scope="session" if name in ("cpus", "nodes") else "function"
@@ -150,17 +134,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.hookimpl(trylast=True)  # after pytest has ordered them by the scopes of their fixtures
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Refuse bad data before Ray is started for them; put the cells into an order in which Ray is seldom started."""
-    impossible = [item for item in items if _is_cell(item) and _nodes(item) > _limit(item)]  # each wants a CPU
+    impossible = [item for item in items if _number("nodes", item) > _number("cpus", item)]  # each wants a CPU
     if impossible:
         config.hook.pytest_deselected(items=impossible)
         items[:] = [item for item in items if item not in impossible]
     items.sort(key=_place)
-    profile = PROFILES[config.getoption("profile")]
     started: set[tuple[int, int]] = set()
     for item in items:
         if _is_cell(item):
-            needs = {(_limit(item), _nodes(item))} if "ray_workers" in item.fixturenames else set()
-            item.add_marker(_cost(item, profile, starts_ray=bool(needs - started)), append=False)  # it comes first
+            needs = {(_number("cpus", item), _number("nodes", item))} if "ray_workers" in item.fixturenames else set()
+            item.add_marker(_cost(item, starts_ray=bool(needs - started)), append=False)  # it comes first
             started |= needs
     if any("wine" in getattr(item, "fixturenames", ()) for item in items):
         try:
@@ -190,7 +173,7 @@ def wines(config: pytest.Config) -> list[Wine]:
     return [Wine("all", chosen)]
 
 
-@functools.cache
+@cache
 def load(wine: Wine) -> WineData:
     """Return the rows, loaded once."""
     return load_wine(wine.source, wine.kind)
@@ -202,16 +185,14 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def _limits(config: pytest.Config) -> Sequence[int]:
-    chosen: tuple[int, ...] | None = config.getoption("cpus")
-    if chosen:
-        return chosen
-    powers = [2**power for power in range(usable_cpus().bit_length())]
-    return sorted({*(limit for limit in powers if limit <= usable_cpus()), usable_cpus()})
+    powers = {2**power for power in range(usable_cpus().bit_length())}
+    return config.getoption("cpus") or sorted({*powers, usable_cpus()})
 
 
-def _cost(cell: pytest.Function, profile: Profile, *, starts_ray: bool) -> pytest.MarkDecorator:
+def _cost(cell: pytest.Function, *, starts_ray: bool) -> pytest.MarkDecorator:
     """Return what the parameters of a cell make of its expected time; its unit is a forest of 140 trees."""
     params: Mapping[str, Any] = cell.callspec.params
+    profile = PROFILES[cell.config.getoption("profile")]
     models, cpus = params.get("models", 1), params["cpus"]
     pairs = profile.pairs_for(models, cpus)
     if "no_ray" in cell.fixturenames:  # it starts its engine in every round
@@ -221,12 +202,8 @@ def _cost(cell: pytest.Function, profile: Profile, *, starts_ray: bool) -> pytes
     shared = {}
     if {"engine", "step"} & params.keys():  # all engines, or all steps, are measured with the first of them
         shared = {"once": f"{cell.originalname.removeprefix('test_')}-{group_of(cell)}"}
-    return pytest.mark.speedup_cost(
-        models * (ALL_ROWS if params["wine"].kind == "all" else 1) * (1 + 1 / cpus),
-        setup=RAY_START if starts_ray else 0,
-        pairs=pairs,
-        **shared,
-    )
+    forests = models * (ALL_ROWS if params["wine"].kind == "all" else 1) * (1 + 1 / cpus)
+    return pytest.mark.speedup_cost(forests, setup=RAY_START if starts_ray else 0, pairs=pairs, **shared)
 
 
 def group_of(cell: pytest.Function) -> str:
@@ -249,24 +226,14 @@ def _place(item: pytest.Item) -> tuple[bool, int, int, int]:
         return False, 0, 0, 0
     file = item.path.stem
     place = ORDER.index(file) if file in ORDER else len(ORDER)
-    return "no_ray" in item.fixturenames, -_limit(item), _nodes(item), place
+    return "no_ray" in item.fixturenames, -_number("cpus", item), _number("nodes", item), place
 
 
 def _is_cell(item: pytest.Item) -> TypeGuard[pytest.Function]:
     """Return whether it has our parameters: tests of the machinery have some of their own."""
-    return isinstance(item, pytest.Function) and hasattr(item, "callspec") and not _is_test_of_machinery(item)
+    return isinstance(item, pytest.Function) and hasattr(item, "callspec") and item.path.parent.name != TESTS
 
 
-def _limit(cell: pytest.Function) -> int:
-    """Return the CPU limit of a cell."""
-    return cast("int", cell.callspec.params.get("cpus", 0))
-
-
-def _nodes(cell: pytest.Function) -> int:
-    """Return on how many nodes a cell is asked for, 0 if on any."""
-    return cast("int", cell.callspec.params.get("nodes", 0))
-
-
-def _is_test_of_machinery(item: pytest.Item) -> bool:
-    """Return whether it is no cell, but has parameters of its own."""
-    return item.path.parent.name == "tests"
+def _number(name: str, item: pytest.Item) -> int:
+    """Return the CPU limit of a cell, or on how many nodes it is asked for; 0 if neither."""
+    return cast("int", item.callspec.params.get(name, 0)) if _is_cell(item) else 0

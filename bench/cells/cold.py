@@ -14,9 +14,20 @@ from contextlib import ExitStack, contextmanager
 STEPS = ("import", "init", "first-wave", "shutdown")
 """What Ray costs a program beside its training."""
 
+seconds: dict[str, float] = {}
+"""What each step took."""
+
+
+@contextmanager
+def timed(step: str) -> Iterator[None]:
+    """Time a step."""
+    began = time.perf_counter()
+    yield
+    seconds[step] = time.perf_counter() - began
+
 
 def main() -> None:
-    """Time the steps of one cold start, in seconds, and one sweep each way when all is warm."""
+    """Time the steps of one cold start, and one sweep each way when all is warm."""
     parser = argparse.ArgumentParser(prog="python -m bench.cells.cold", description=__doc__)
     parser.add_argument("--cpus", type=int, default=1)
     parser.add_argument("--wine", default="red")
@@ -24,57 +35,39 @@ def main() -> None:
     parser.add_argument("--models", type=int, default=10, help="of the sweep that is trained when all is warm")
     parser.add_argument("--without-ray", action="store_true", help="only time the program's own imports")
     options = parser.parse_args()
-    steps = Steps()
-    if options.without_ray:
-        with steps.timed("own imports"):
+    with ExitStack() as session:
+        if not options.without_ray:
+            with timed("import"):
+                import ray  # noqa: F401
+            from bench.cells.ray import measured_session
+
+            with timed("init"):
+                session.enter_context(measured_session(options.cpus))
+        with timed("own imports"):  # the loop needs them too; meanwhile Ray's workers do the same
             import wine_training.training  # noqa: F401
-    else:
-        _start_and_train(options, steps)
-    print(json.dumps({**steps.seconds, "models": options.models}))
+        if not options.without_ray:
+            _train(options, session)
+    print(json.dumps({**seconds, "models": options.models}))
 
 
-class Steps:
-    """Takes the seconds of each step."""
+def _train(options: argparse.Namespace, session: ExitStack) -> None:
+    from sklearn.ensemble import RandomForestClassifier
 
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
+    from wine_training import ModelSpec, forest_sweep, load_wine, train_ray, train_sequential
 
-    @contextmanager
-    def timed(self, name: str) -> Iterator[None]:
-        began = time.perf_counter()
-        yield
-        self.seconds[name] = time.perf_counter() - began
-
-
-def _start_and_train(options: argparse.Namespace, steps: Steps) -> None:
-    with steps.timed("import"):
-        import ray  # noqa: F401
-    from bench.cells.ray import measured_session
-
-    with ExitStack() as stack:
-        with steps.timed("init"):
-            session = ExitStack()
-            session.enter_context(measured_session(options.cpus))
-        stack.callback(session.close)  # if something goes wrong
-        with steps.timed("own imports"):  # the loop needs them too; meanwhile the workers do the same
-            import wine_training.training  # noqa: F401
-        from sklearn.ensemble import RandomForestClassifier
-
-        from wine_training import ModelSpec, forest_sweep, load_wine, train_ray, train_sequential
-
-        sweep = forest_sweep(options.models)
-        small = [ModelSpec(RandomForestClassifier(), {"n_estimators": 5}, random_state=i) for i in range(options.cpus)]
-        with steps.timed("data"):
-            data = load_wine(options.source, options.wine)
-        with steps.timed("first-wave"):
-            train_ray(small, data, progress=False, retries=0)
+    sweep = forest_sweep(options.models)
+    small = [ModelSpec(RandomForestClassifier(), {"n_estimators": 5}, random_state=i) for i in range(options.cpus)]
+    with timed("data"):
+        data = load_wine(options.source, options.wine)
+    with timed("first-wave"):
         train_ray(small, data, progress=False, retries=0)
-        with steps.timed("ray"):
-            train_ray(sweep, data, progress=False, retries=0)
-        with steps.timed("shutdown"):
-            session.close()
+    train_ray(small, data, progress=False, retries=0)
+    with timed("ray"):
+        train_ray(sweep, data, progress=False, retries=0)
+    with timed("shutdown"):
+        session.close()
     train_sequential(small, data, progress=False)
-    with steps.timed("loop"):
+    with timed("loop"):
         train_sequential(sweep, data, progress=False)
 
 

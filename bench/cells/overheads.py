@@ -8,9 +8,8 @@ import pickle
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 from bench.cells.cold import STEPS
@@ -35,12 +34,13 @@ COUNTED = {"break-even": "models"}
 
 def measure_dispatch(speedup: Speedup, setting: Setting, workers: RayWorkers, workload: str, step: str) -> None:
     """Measure what a running Ray costs, beside a pool of processes; `workload` names the series."""
-    with bare_dispatch(setting.cpus) as bare:
+    with ProcessPoolExecutor(setting.cpus, mp_context=multiprocessing.get_context("forkserver")) as pool:
+        list(pool.map(nothing, range(4 * setting.cpus)))
         speedup.cost(
             step,
             setting.subject(workload, workers.engine, workers.session.shape),
             lambda: ray_dispatch_seconds(workers.session, setting.wine),
-            bare,
+            lambda: seconds_of(lambda: list(pool.map(nothing, range(TASKS)))) / TASKS,
             against=f"one of {TASKS} tasks in a ProcessPoolExecutor",
             rounds=setting.profile.pairs,
         )
@@ -53,7 +53,7 @@ def measure_cold(speedup: Speedup, setting: Setting, workload: str, step: str) -
         step,
         setting.subject(workload, "ray"),
         lambda: cold_seconds(cpus, setting.wine.kind, setting.source),
-        lambda: bare_cold_seconds(cpus, setting.wine),
+        lambda: seconds_of(lambda: train_in_bare_processes(cpus, setting.wine)),
         against=f"{cpus} bare process{'es' * (cpus > 1)}, from nothing to their end",
         rounds=setting.profile.starts,
         counted=COUNTED,
@@ -64,37 +64,25 @@ def nothing(value: object = None) -> None:
     """Do nothing, elsewhere."""
 
 
+def seconds_of(work: Callable[[], object], times: int = 1) -> float:
+    """Return how long it takes to do some work, the mean of so many times."""
+    began = time.perf_counter()
+    for _ in range(times):
+        work()
+    return (time.perf_counter() - began) / times
+
+
 def ray_dispatch_seconds(session: RaySession, data: WineData) -> dict[str, float]:
     """Return the seconds of a round trip, of one of many tasks, and of a `put`, with a Ray that is warm."""
     import ray
 
     task = remote(session, nothing)
     ray.get([task.remote() for _ in range(4 * session.cpus)])
-    began = time.perf_counter()
-    for _ in range(ROUND_TRIPS):
-        ray.get(task.remote())
-    round_trip = (time.perf_counter() - began) / ROUND_TRIPS
-    began = time.perf_counter()
-    ray.get([task.remote() for _ in range(TASKS)])
-    each = (time.perf_counter() - began) / TASKS
-    began = time.perf_counter()
-    for _ in range(PUTS):
-        ray.put(data)
-    return {"round-trip": round_trip, "task": each, "put": (time.perf_counter() - began) / PUTS}
-
-
-@contextmanager
-def bare_dispatch(cpus: int) -> Iterator[Callable[[], float]]:
-    """Yield a function that returns the seconds of one of many tasks in a warm pool of processes."""
-    with ProcessPoolExecutor(cpus, mp_context=multiprocessing.get_context("forkserver")) as pool:
-        list(pool.map(nothing, range(4 * cpus)))
-
-        def seconds() -> float:
-            began = time.perf_counter()
-            list(pool.map(nothing, range(TASKS)))
-            return (time.perf_counter() - began) / TASKS
-
-        yield seconds
+    return {
+        "round-trip": seconds_of(lambda: ray.get(task.remote()), ROUND_TRIPS),
+        "task": seconds_of(lambda: ray.get([task.remote() for _ in range(TASKS)])) / TASKS,
+        "put": seconds_of(lambda: ray.put(data), PUTS),
+    }
 
 
 def cold_seconds(cpus: int, wine: str, source: str) -> dict[str, float]:
@@ -110,14 +98,8 @@ def cold_seconds(cpus: int, wine: str, source: str) -> dict[str, float]:
 
 
 def _cold(*options: str) -> dict[str, float]:
-    ran = subprocess.run(
-        [sys.executable, "-m", "bench.cells.cold", *options],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=COLD_SECONDS,
-        check=False,
-    )
+    command = [sys.executable, "-m", "bench.cells.cold", *options]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=COLD_SECONDS, check=False)
     if ran.returncode:
         lines = ran.stderr.strip().splitlines() or ["it said nothing"]
         raise RuntimeError(f"starting Ray in a new process failed: {lines[-1]}")
@@ -144,15 +126,14 @@ def derived(seconds: dict[str, float], *, own_imports_alone: float) -> dict[str,
     return found
 
 
-def bare_cold_seconds(cpus: int, data: WineData) -> float:
-    """Return the seconds from nothing to the first results of as many bare processes, and to their end."""
+def train_in_bare_processes(cpus: int, data: WineData) -> None:
+    """Train a small forest in each of so many new processes, and wait for their end."""
     rows = pickle.dumps((data.X_train, data.y_train))
     program = (
         "import sys, pickle; X, y = pickle.load(sys.stdin.buffer)\n"
         "from sklearn.ensemble import RandomForestClassifier\n"
         "RandomForestClassifier(5, n_jobs=1).fit(X, y)"
     )
-    began = time.perf_counter()
     processes = [subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE) for _ in range(cpus)]
     for process in processes:
         assert process.stdin is not None
@@ -161,4 +142,3 @@ def bare_cold_seconds(cpus: int, data: WineData) -> float:
     statuses = [process.wait(COLD_SECONDS) for process in processes]
     if any(statuses):
         raise RuntimeError("a bare process failed to train a forest")
-    return time.perf_counter() - began

@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import psutil
 
@@ -46,29 +47,10 @@ WARM_LIMIT_SECONDS = 30.0
 def measured_session(cpus: int, *, address: str | None = None, nodes: int | None = None) -> Iterator[RaySession]:
     """Start Ray as `ray_session` does, with as little as possible running beside the workers.
 
-    Parameters
-    ----------
-    cpus : int
-        CPU limit.
-    address : str, optional
-        Address of a running cluster. Its daemons are left as they are.
-    nodes : int, optional
-        On how many nodes of the cluster.
-
-    Yields
-    ------
-    RaySession
-        The session.
-
-    Raises
-    ------
-    LeftoverWarning
-        At the end, as an error, if a process of the session had to be killed.
+    The daemons of a running cluster are left as they are. If a process of the session had to be killed at its end, that
+    is an error, `LeftoverWarning`.
     """
-    added = {name: value for name, value in QUIET.items() if name not in os.environ}
-    os.environ.update(added)
-    stack = ExitStack()
-    try:
+    with mock.patch.dict(os.environ, {**QUIET, **os.environ}), ExitStack() as stack:
         session = stack.enter_context(ray_session(cpus, address=address, nodes=nodes))
         if address is None:
             _end_log_monitor()
@@ -76,15 +58,12 @@ def measured_session(cpus: int, *, address: str | None = None, nodes: int | None
             import bench.cells
 
             stack.enter_context(carried(bench.cells))
-        yield session
-    finally:
         try:
+            yield session
+        finally:
             with warnings.catch_warnings():
                 warnings.simplefilter("error", LeftoverWarning)
                 stack.close()
-        finally:
-            for name in added:
-                os.environ.pop(name, None)
 
 
 def _end_log_monitor() -> None:
@@ -107,24 +86,14 @@ def worker_niceness(session: RaySession) -> int:
     """Return the scheduling priority (``nice``) of the session's workers, from 0 (as the loop) to 19."""
     import ray
 
-    return int(ray.get(remote(session, _niceness).remote()))
-
-
-def _niceness() -> int:
-    return os.nice(0)
+    return int(ray.get(remote(session, lambda: os.nice(0)).remote()))
 
 
 def warm_workers(session: RaySession, clock: Callable[[], float] = time.monotonic) -> frozenset[str]:
     """Make every worker import scikit-learn and fit a small forest; return the workers, as ``pid@machine``.
 
-    The first fit in a worker pays for imports that no later one pays.
-
-    Raises
-    ------
-    RayStartError
-        If fewer workers than the session's CPUs answer, or have other versions of the packages than the driver.
-    RayEndedError
-        If something killed Ray itself.
+    The first fit in a worker pays for imports that no later one pays. `RayStartError`: fewer workers than the session's
+    CPUs answer, or they have other versions than the driver. `RayEndedError`: something killed Ray itself.
     """
     import numpy as np
     import ray
@@ -196,8 +165,31 @@ class RayWorkers:
         return f"ray-cluster{nodes}" if self.reserved else "ray"
 
     def warm_up(self) -> None:
-        """Warm the workers there are now."""
-        self.warm |= warm_workers(self.session)
+        """Warm the workers there are now; if that cannot be, the pair is put aside."""
+        from bench.speedup import UnfairPair
+
+        try:
+            self.warm |= warm_workers(self.session)
+        except RayStartError as error:
+            raise UnfairPair(str(error)) from error
+
+    def train(self, sweep: Sequence[ModelSpec], data: WineData, **how: Any) -> list[TrainingResult]:
+        """Train a sweep with `train_ray`; if a worker was lost, or was a new one, the pair is put aside."""
+        from bench.speedup import UnfairPair
+        from wine_training import WorkerLostError, train_ray
+
+        lost = ""
+        try:
+            # A retry would look like a slow run.
+            results = train_ray(sweep, data, cpus=self.session.cpus, progress=False, retries=0, **how)
+            cold = {worker for result in results for worker in result.workers} - self.warm
+            if not cold:
+                return results
+            lost = f"{len(cold)} of the workers were restarted"
+        except WorkerLostError as error:
+            lost = str(error)
+        self.warm_up()
+        raise UnfairPair(lost)
 
 
 class RayKeeper:
@@ -216,16 +208,14 @@ class RayKeeper:
 
         if self._running is None or self._running[0] != (cpus, nodes) or self._running[1].session.ended:
             self.stop()
-            session = self._stack.enter_context(measured_session(cpus, address=self._address, nodes=nodes))
-            try:
+            with ExitStack() as starting:
+                session = starting.enter_context(measured_session(cpus, address=self._address, nodes=nodes))
                 with threadpool_limits(1):
                     # A process that has started others starts its OpenBLAS threads anew, and they spin for 0.1 s:
                     # now, and not in the first loop.
                     pass
                 workers = RayWorkers(session, set(warm_workers(session)), worker_niceness(session), nodes)
-            except BaseException:
-                self._stack.close()
-                raise
+                self._stack = starting.pop_all()
             self._running = (cpus, nodes), workers
         return self._running[1]
 

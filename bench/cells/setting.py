@@ -21,8 +21,7 @@ class Profile:
     pairs_of_many: int
     """Pairs of a larger cell: each is longer, and so steadier."""
     pairs_of_many_on_one: int
-    """Pairs of a larger cell on one CPU. It takes longest, and it tells only what the engine itself costs, the
-    steadiest of all figures."""
+    """The same on one CPU. That takes longest, and tells only what the engine itself costs, the steadiest figure."""
     minutes: float
     """Time for a run, if ``--minutes`` says nothing."""
     minutes_of_few: float
@@ -74,7 +73,7 @@ class Setting:
     """The CPU limit."""
     profile: Profile
 
-    def subject(self, workload: str, engine: str, shape: str = "", **facts: int) -> Subject:
+    def subject(self, workload: str, engine: str, shape: str = "", order: str = "", **facts: int) -> Subject:
         """Return what a cell is about.
 
         Parameters
@@ -85,16 +84,18 @@ class Setting:
             What does it.
         shape : str
             The nodes of the cluster that it runs on, in words; empty on this machine.
+        order : str
+            In which order, if not in the usual one.
         **facts : int
             What else is to be stored.
         """
-        name = f"{workload}-{self.wine.kind}"
+        name = "-".join(filter(None, (workload, self.wine.kind, order)))
         return Subject(
             workload=name,
             engine=engine,
             cpus=self.cpus,
             data=self.wine.digest,
-            data_name=f"{self.wine.kind}, {self.wine.source}",
+            data_name=f"{self.wine.kind}, {self.source}",
             facts={"wine": self.wine.kind, "data": self.wine.provenance, **facts},
             formerly=(f"test_{name}",),  # until December 2026 a series had the name of its test
             shape=shape,

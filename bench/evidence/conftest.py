@@ -34,7 +34,7 @@ def measure(
         with injection() as change:
             train = _patched(change)
             train(forest_sweep(models), wine, cpus=cpus, progress=False)  # a new task is cold the first time
-            monkeypatch.setattr("bench.cells.against_loop.train_ray", train)
+            monkeypatch.setattr("wine_training.train_ray", train)
             ray_against_loop(workload, forest_sweep(models))
 
     return measured

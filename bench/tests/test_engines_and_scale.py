@@ -10,25 +10,25 @@ from pathlib import Path
 
 import pytest
 
-from bench.cells.against_loop import by_task
-from bench.cells.engines import best_split, dask, longest_first
+from bench.cells.against_loop import SameModels
+from bench.cells.engines import best_split, dask, threads
 from bench.cells.overheads import derived
 from bench.speedup.measure.factors import makespan
 from bench.tools.makespan import Overheads, model, simulated_s, whole_models
 from bench.tools.scale import main
-from wine_training import TrainingResult, forest_sweep, load_wine
+from wine_training import TrainingResult, forest_sweep, load_wine, train_sequential
 from wine_training.models import Part
 
 FREE = Overheads(task_s=0.0, gap_s=0.0, contention=1.0, data_bytes=0.0)
 
 
 def test_the_best_split_is_the_best() -> None:
-    costs = [float(trees) for trees in range(50, 231, 20)]
+    costs = tuple(float(trees) for trees in range(50, 231, 20))
     split = best_split(costs, 2)
     assert sorted(itertools.chain(*split)) == list(range(10))
     assert max(sum(costs[i] for i in part) for part in split) == 700  # no list schedule of whole forests gets there
-    assert best_split([1.0], 3).count((0,)) == 1
-    few = [3.0, 1.0, 4.0, 1.0, 5.0, 9.0]
+    assert sorted(best_split((1.0,), 3)) == [[], [], [0]]
+    few = (3.0, 1.0, 4.0, 1.0, 5.0, 9.0)
     brute = min(
         max(sum(c for c, k in zip(few, where, strict=True) if k == part) for part in range(3))
         for where in itertools.product(range(3), repeat=6)
@@ -41,8 +41,20 @@ def test_results_are_sorted_by_task() -> None:
         return Part(seconds, seconds, 0.0, "1@here", task)
 
     results = [TrainingResult(0.5, (part(1, 1.0), part(2, 2.0))), TrainingResult(0.7, (part(0, 3.0),))]
-    assert by_task(results) == ([[(3.0, 3.0)], [(1.0, 1.0)], [(2.0, 2.0)]], [0.5, 0.7])
-    assert longest_first(forest_sweep(3)) == [2, 1, 0]
+    same = SameModels()
+    assert same.tasks_of(results) == [[(3.0, 3.0)], [(1.0, 1.0)], [(2.0, 2.0)]]
+    assert [accuracy for accuracy, _ in same.trained] == [0.5, 0.7]
+    with pytest.raises(AssertionError, match="trained other models"):
+        same.tasks_of(results[::-1])
+
+
+def test_engines_have_the_longest_first_and_return_the_order_of_the_sweep() -> None:
+    sweep, data = forest_sweep(3), load_wine("twin")
+    with threads.started(data, cpus=1) as train:
+        results = train(sweep)
+    assert [result.parts[0].task for result in results] == [2, 1, 0]
+    assert sorted(results, key=lambda result: result.start) == results[::-1]
+    assert [result.accuracy for result in results] == [r.accuracy for r in train_sequential(sweep, data)]
 
 
 def test_dask_leaves_no_folder_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,11 +62,10 @@ def test_dask_leaves_no_folder_behind(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     in_threads = functools.partial(distributed.LocalCluster, n_workers=1, dashboard_address=None, processes=False)
     monkeypatch.setattr(distributed, "LocalCluster", lambda **_: in_threads())
-    with dask(load_wine("twin"), cpus=1) as train:
+    with dask.started(load_wine("twin"), cpus=1) as train:
         assert list(tmp_path.rglob("worker-*"))
         assert list(tmp_path.rglob("scheduler-*"))
-        _, accuracies = train(forest_sweep(1))
-    assert len(accuracies) == 1
+        assert len(train(forest_sweep(1))) == 1
     assert not list(tmp_path.iterdir())
 
 

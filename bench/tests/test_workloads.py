@@ -45,7 +45,7 @@ def test_what_is_asked_of_the_fixture(wine: WineData, order: str, name: str, pie
     taken, workers = Taken(), SimpleNamespace(engine="ray", niceness=0, reserved=False, session=RaySession(2, "local"))
     measure = RayAgainstLoop(taken, Setting(wine, "twin", 2, PROFILES["quick"]), workers)  # type: ignore[arg-type]
     measure("algorithms", algorithm_sweep(), order=order)
-    assert (taken.asked["workload"], taken.asked["formerly"]) == (name, [f"test_{name}"])
+    assert (taken.asked["workload"], taken.asked["formerly"]) == (name, (f"test_{name}",))
     assert len(taken.asked["pieces"]) == pieces
     measure("forests", forest_sweep(10), order=order)
     assert list(taken.asked["pieces"]) == [trees // 5 for trees in range(50, 231, 20)][: 10 if pieces else 0]

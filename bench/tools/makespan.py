@@ -19,17 +19,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from wine_training import ModelSpec
-from wine_training.plan import Work, tasks_of
+from wine_training.plan import tasks_of
 
-CPUS = tuple(2**power for power in range(11))
-"""1, 2, 4, … 1,024."""
 MACHINE_CPUS = 32
 """CPUs of one machine of the imagined cluster."""
 NETWORK_BYTES_PER_S = 125e6
 """A gigabit per second: what each machine fetches the rows with."""
-WHOLE = {"one model a task": 1, "ten models a task": 10}
-"""Whole models in a task, to compare the plan with."""
-LIMITS = ("dispatch", "tail", "contention", "object store")
 
 
 @dataclass(frozen=True)
@@ -45,10 +40,6 @@ class Overheads:
     data_bytes: float
     """Size of the rows."""
 
-    def fetch_s(self, cpus: int) -> float:
-        """Return the seconds until the last machine has the rows; the driver's own has them."""
-        return max(0, math.ceil(cpus / MACHINE_CPUS) - 1) * self.data_bytes / NETWORK_BYTES_PER_S
-
 
 @dataclass(frozen=True)
 class Point:
@@ -58,7 +49,7 @@ class Point:
     speedup: float
     tasks: int
     gains: Mapping[str, float]
-    """By how much the speedup would grow without each of `LIMITS`, as a ratio of at least 1."""
+    """By how much the speedup would grow without each of its limits, as a ratio of at least 1."""
 
     @property
     def limit(self) -> str:
@@ -67,70 +58,39 @@ class Point:
 
 
 def simulated_s(tasks: Sequence[float], cpus: int, costs: Overheads) -> float:
-    """Return the seconds until the last result is there.
-
-    Parameters
-    ----------
-    tasks : sequence of float
-        Seconds of each task alone, in the order of submission.
-    cpus : int
-        How many run at once.
-    costs : Overheads
-        Of dispatch, contention and data.
-    """
+    """Return the seconds until the last result is there, given those of each task alone, in the order of submission."""
     free = [0.0] * min(cpus, len(tasks))
-    fetched = costs.fetch_s(cpus)
-    end = 0.0
-    for number, seconds in enumerate(tasks):
+    further = max(0, math.ceil(cpus / MACHINE_CPUS) - 1)  # machines: the driver's has the rows
+    fetched = further * costs.data_bytes / NETWORK_BYTES_PER_S
+    for number, seconds in enumerate(tasks, start=1):
         # The first tasks find idle workers, the others one that has just ended one.
-        submitted = (number + 1) * costs.task_s
-        start = max(free[0] + costs.gap_s, submitted, fetched)
-        done = start + seconds * (costs.contention if cpus > 1 else 1.0)
-        heapq.heapreplace(free, done)
-        end = max(end, done)
-    return end + costs.gap_s
+        start = max(free[0] + costs.gap_s, number * costs.task_s, fetched)
+        heapq.heapreplace(free, start + seconds * (costs.contention if cpus > 1 else 1.0))
+    return max(free) + costs.gap_s
 
 
-def durations(tasks: Sequence[Sequence[Work]], seconds: Sequence[float], trees: Sequence[int]) -> list[float]:
-    """Return the seconds of each task, from those of each model."""
+def planned(sweep: Sequence[ModelSpec], seconds: Sequence[float], cpus: int) -> list[float]:
+    """Return the seconds of each task that is planned for a sweep of forests, from those of each model."""
+    trees = [spec.params["n_estimators"] for spec in sweep]
     return [
-        math.fsum(
-            seconds[one.number] * (1.0 if one.trees is None else len(one.trees) / trees[one.number]) for one in task
-        )
-        for task in tasks
+        math.fsum(seconds[n.number] * (1.0 if n.trees is None else len(n.trees) / trees[n.number]) for n in task)
+        for task in tasks_of(sweep, cpus)
     ]
 
 
 def model(sweep: Sequence[ModelSpec], seconds: Sequence[float], costs: Overheads, cpus: int) -> Point:
-    """Return what the model says of a sweep at one number of CPUs.
-
-    Parameters
-    ----------
-    sweep : sequence of ModelSpec
-        Forests.
-    seconds : sequence of float
-        What each of them takes alone.
-    costs : Overheads
-        Of dispatch, contention and data.
-    cpus : int
-        Number of CPUs.
-    """
-    trees = [spec.params["n_estimators"] for spec in sweep]
-    tasks = durations(tasks_of(sweep, cpus), seconds, trees)
-    total = math.fsum(seconds)
-
-    def speedup(costs: Overheads, tasks: Sequence[float] = tasks) -> float:
-        return total / simulated_s(tasks, cpus, costs)
-
-    here = speedup(costs)
+    """Return what the model says of a sweep of forests, of which each takes so many seconds alone."""
+    tasks, total = planned(sweep, seconds, cpus), math.fsum(seconds)
     even = math.ceil(len(tasks) / cpus) * cpus
+    here = simulated_s(tasks, cpus, costs)
     without = {
-        "dispatch": speedup(replace(costs, task_s=0.0, gap_s=0.0)),
-        "tail": speedup(costs, [total / even] * even),
-        "contention": speedup(replace(costs, contention=1.0)),
-        "object store": speedup(replace(costs, data_bytes=0.0)),
+        "dispatch": simulated_s(tasks, cpus, replace(costs, task_s=0.0, gap_s=0.0)),
+        "tail": simulated_s([total / even] * even, cpus, costs),
+        "contention": simulated_s(tasks, cpus, replace(costs, contention=1.0)),
+        "object store": simulated_s(tasks, cpus, replace(costs, data_bytes=0.0)),
     }
-    return Point(cpus, here, len(tasks), {name: max(1.0, without[name] / here) for name in LIMITS})
+    gains = {name: max(1.0, here / there) for name, there in without.items()}
+    return Point(cpus, total / here, len(tasks), gains)
 
 
 def whole_models(seconds: Sequence[float], costs: Overheads, cpus: int, models: int) -> float:

@@ -2,14 +2,13 @@
 
 ``run`` measures the cells of ``injections.py`` night after night, as a nightly job would: one pytest each, a new Ray
 each. ``compact`` writes what the verdict needs of them as CSV. ``report`` replays that through the verdict and
-through the tools that people use.
+through the tools that people use. ``rehearse`` is CI itself: see `bench.tools.rehearsal`.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-import json
 import math
 import subprocess
 import sys
@@ -17,22 +16,22 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from statistics import mean
 
 import numpy as np
 from pytest_benchmark.utils import PercentageRegressionCheck
 
-from bench.evidence.tools import Alarms, History, apache_otava, is_installed
+from bench.evidence.tools import History, apache_otava, is_installed
 from bench.speedup.judge.rule import SuiteRule
 from bench.speedup.judge.suite import CellVerdict, SuiteVerdict, fair, judge_cell, judge_suite
 from bench.speedup.judge.verdict import REGRESSED
+from bench.speedup.keep.files import read_json
 from bench.speedup.keep.runs import QUANTITIES, Record, Shared, record_of
-from bench.speedup.measure.cell import Fingerprint
+from bench.speedup.measure.cell import BLOCK, Fingerprint
 from bench.speedup.session.options import positive
 from bench.tools import rehearsal
 
 EVIDENCE = Path(__file__).parents[1] / "evidence"
-CELLS = EVIDENCE / "injections.py"
 DATA = EVIDENCE / "nights.csv"
 INJECTED_FROM = 21
 """First night with the regressions in; a night before is as ever."""
@@ -49,10 +48,14 @@ class Point:
 
     series: str
     night: int
-    injected: bool
     record: Record
     stats: Mapping[str, float]
     """Mean and min of Ray's seconds, as pytest-benchmark has them."""
+
+    @property
+    def injected(self) -> bool:
+        """Whether it had a regression."""
+        return INJECTED_FROM <= self.night <= LAST_INJECTED and self.series not in QUIET
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -69,70 +72,65 @@ def main(arguments: Sequence[str]) -> int:
     report.add_argument("file", type=Path, nargs="?", default=DATA)
     ci = add("rehearse", help="nights of CI with a regression from one of them on; about half a minute each")
     ci.add_argument("--nights", type=positive, default=30)
-    ci.add_argument("--injected-from", type=positive, default=rehearsal.INJECTED_FROM)
+    ci.add_argument("--injected-from", type=positive, default=INJECTED_FROM)
     ci.add_argument("--keep", type=Path, metavar="FOLDER", help="keep reports, summaries and the repository")
     chosen = parser.parse_args(arguments)
     if chosen.what == "rehearse":
-        return rehearsal.rehearse(
-            chosen.nights, chosen.injected_from, chosen.keep, lambda line: print(line, flush=True)
-        )
+        return rehearsal.rehearse(chosen.nights, chosen.injected_from, chosen.keep)
     if chosen.what == "run":
         return _run(chosen.storage, chosen.nights)
     if chosen.what == "compact":
         _write(chosen.file, _stored(chosen.storage))
-        return 0
-    print("\n".join(_report(read(chosen.file))))
+    else:
+        print("\n".join(_report(read(chosen.file))))
     return 0
 
 
 def _run(storage: Path, nights: int) -> int:
+    cells = [
+        str(EVIDENCE / "injections.py"),
+        "--models=6",
+        "--cpus=2",
+        "--wine=red",
+        "--wine-source=twin",
+        "--rounds=5",
+    ]
     for night in range(1, nights + 1):
-        command = [sys.executable, "-m", "pytest", str(CELLS), "--models=6", "--cpus=2", "--wine=red", "--rounds=5"]
-        command += ["--wine-source=twin", f"--benchmark-storage=file://{storage}", "--speedup-gate=off", "-q"]
-        if INJECTED_FROM <= night <= LAST_INJECTED:
-            command.append("--inject")
-        elif night > LAST_INJECTED:
-            command += ["-k", "nothing"]
+        part = ["-k", "nothing"] if night > LAST_INJECTED else ["--inject"] * (night >= INJECTED_FROM)
         print(f"night {night} of {nights}", flush=True)
-        done = subprocess.run([*command, "--benchmark-compare"], check=False)
+        options = [f"--benchmark-storage=file://{storage}", "--speedup-gate=off", "-q", *part, "--benchmark-compare"]
+        done = subprocess.run([sys.executable, "-m", "pytest", *cells, *options], check=False)
         if done.returncode:
             return done.returncode
     return 0
 
 
 def _stored(storage: Path) -> Iterator[Point]:
-    files = sorted(storage.glob("*/*.json"), key=lambda file: json.loads(file.read_text("utf-8"))["datetime"])
-    for night, file in enumerate(files, start=1):
-        run = json.loads(file.read_text("utf-8"))
+    runs = sorted((read_json(file) for file in storage.glob("*/*.json")), key=lambda run: str(run["datetime"]))
+    for night, run in enumerate(runs, start=1):
         for cell in run["benchmarks"]:
-            block = cell["extra_info"]["speedup"]
-            series = block["workload"].removeprefix("test_").rpartition("-")[0]
-            injected = INJECTED_FROM <= night <= LAST_INJECTED and series not in QUIET
-            stats = {"mean": cell["stats"]["mean"], "min": cell["stats"]["min"]}
-            yield Point(series, night, injected, record_of(block, Shared(run, file.name)), stats)
-
-
-_NUMBERS = ("sequential_s", "parallel_s", "mean_s", "min_s")
-_COLUMNS = [f"{name}{part}" for name in QUANTITIES for part in ("", "_se", "_again", "_again_se")]
+            record = record_of(cell["extra_info"][BLOCK], Shared(run, ""))
+            series = record.fingerprint.workload.removeprefix("test_").rpartition("-")[0]
+            yield Point(series, night, record, {name: cell["stats"][name] for name in ("mean", "min")})
 
 
 def _write(file: Path, points: Iterable[Point]) -> None:
     with file.open("w", encoding="utf-8", newline="") as lines:
         writer = csv.writer(lines, lineterminator="\n")
-        writer.writerow(["series", "night", "injected", *_NUMBERS, *_COLUMNS])
+        figures = [f"{name}{part}" for name in QUANTITIES for part in ("", "_se", "_again", "_again_se")]
+        writer.writerow(["series", "night", "injected", "sequential_s", "parallel_s", "mean_s", "min_s", *figures])
         for point in points:
             record = point.record
-            row: list[Any] = [record.sequential_s, record.parallel_s, point.stats["mean"], point.stats["min"]]
-            for name in QUANTITIES:
-                row += [record.logs[name], record.log_ses[name]]
-                row += [record.again_logs[name] if record.again_logs else None]
-                row += [record.again_ses[name] if record.again_ses else None]
+            known: list[Mapping[str, float | None]] = [record.logs, record.log_ses]
+            known += [record.again_logs or {}, record.again_ses or {}]
+            row: list[float | None] = [record.sequential_s, record.parallel_s, *point.stats.values()]
+            row += [part.get(name) for name in QUANTITIES for part in known]
             cells = ["" if number is None else f"{number:.6g}" for number in row]
             writer.writerow([point.series, point.night, int(point.injected), *cells])
 
 
 def read(file: Path = DATA) -> dict[str, list[Point]]:
-    """Return the nights that `compact` wrote, by series.
+    """Return the nights that ``compact`` wrote, by series.
 
     Raises
     ------
@@ -150,21 +148,21 @@ def _point(row: Mapping[str, str]) -> Point:
     def numbers(part: str) -> dict[str, float]:
         return {name: float(row[name + part]) for name in QUANTITIES if row[name + part]}
 
-    series, night = row["series"], int(row["night"])
-    again = numbers("_again")
+    unknown = dict.fromkeys(QUANTITIES)
+    again = numbers("_again") or None
     record = Record(
-        night=f"{night:04}",
+        night=f"{int(row['night']):04}",
         file="",
-        fingerprint=Fingerprint(series, "ray", 6, 2, "", "", "", 2, 1),
+        fingerprint=Fingerprint(row["series"], "ray", 6, 2, "", "", "", 2, 1),
         logs=numbers(""),
-        log_ses={**dict.fromkeys(QUANTITIES), **numbers("_se")},
+        log_ses={**unknown, **numbers("_se")},
         sequential_s=float(row["sequential_s"]),
         parallel_s=float(row["parallel_s"]),
-        again_logs=again or None,
-        again_ses={**dict.fromkeys(QUANTITIES), **numbers("_again_se")} if again else None,
+        again_logs=again,
+        again_ses={**unknown, **numbers("_again_se")} if again else None,
     )
-    stats = {"mean": float(row["mean_s"]), "min": float(row["min_s"])}
-    return Point(series, night, bool(int(row["injected"])), record, stats)
+    stats = {name: float(row[f"{name}_s"]) for name in ("mean", "min")}
+    return Point(row["series"], int(row["night"]), record, stats)
 
 
 def night_by_night(points: Sequence[Point], cells: int = 1) -> list[CellVerdict]:
@@ -179,75 +177,67 @@ def suite_by_night(series: Sequence[Sequence[Point]]) -> list[SuiteVerdict]:
     return [judge_suite([one[: t + 1] for one in records], SuiteRule()) for t in range(len(records[0]))]
 
 
-def compare_fail(points: Sequence[Point], field: str, percent: float = 5) -> list[int]:
-    """Return the nights on which pytest-benchmark's ``--benchmark-compare-fail`` fails, against the run before."""
-    check = PercentageRegressionCheck(field, percent)
-    return [now.night for then, now in pairwise(points) if check.fails(dict(now.stats), dict(then.stats))]
+def _failed(points: Sequence[Point]) -> dict[str, list[int]]:
+    """Return the nights on which other tools fail; pytest-benchmark compares with the night before."""
+    nights = {
+        f"{field}:5%": [
+            now.night
+            for then, now in pairwise(points)
+            if PercentageRegressionCheck(field, 5).fails(dict(now.stats), dict(then.stats))
+        ]
+        for field in ("mean", "min")
+    }
+    if is_installed("Apache Otava"):
+        logs = np.array([point.record.logs["speedup"] for point in points])
+        alarms = apache_otava(History(logs, np.zeros(len(logs)), logs))
+        nights["Otava"] = [points[t].night for t, _ in alarms.onsets]
+    return nights
 
 
 def _report(series: Mapping[str, Sequence[Point]]) -> Iterator[str]:
     quiet = [series[name] for name in QUIET if name in series]
     said = suite_by_night(quiet)
-    failures = [
-        t + 1
-        for t, night in enumerate(said)
-        if any(one.state == REGRESSED for one in (*night.cells, *([night.together] if night.together else [])))
+    red = [
+        t
+        for t, night in enumerate(said, start=1)
+        if REGRESSED in [one.state for one in (*night.cells, night.together) if one is not None]
     ]
-    yield f"{len(said)} nights of {len(quiet)} cells without a change: {len(failures)} failed {failures or ''}".rstrip()
+    yield f"{len(said)} nights of {len(quiet)} cells without a change: {len(red)} failed {red or ''}".rstrip()
     for points in quiet:
-        rest = f"mean:5% {len(compare_fail(points, 'mean'))}, min:5% {len(compare_fail(points, 'min'))}"
-        yield f"  {points[0].series}: nights that would have failed with {rest}, Otava {_otava(points, 1)}"
+        counts = ", ".join(f"{tool} {len(nights)}" for tool, nights in _failed(points).items())
+        yield f"  {points[0].series}: nights that would have failed with {counts}"
+    head = [
+        "injected on night 21",
+        "change seen in the speedup",
+        "regressed on night, factor",
+        "in a suite of 8",
+        "size",
+    ]
     yield ""
-    yield (
-        "| injected on night 21 | change seen in the speedup | regressed on night, factor | in a suite of 8 | size "
-        "| mean:5% | min:5% | Otava |"
-    )
-    yield "| --- " * 8 + "|"
+    yield f"| {' | '.join([*head, *_failed(())])} |"
+    yield f"| {' | '.join('---' for _ in [*head, *_failed(())])} |"
     for name, points in series.items():
         if name not in QUIET:
-            yield _row(name, points)
+            yield f"| {name} | {' | '.join(_row(points))} |"
 
 
-def _row(name: str, points: Sequence[Point]) -> str:
-    alone, among = night_by_night(points), night_by_night(points, 8)
-    found = _found(points, alone)
-    noted = next(
-        (
-            f"noted on night {point.night}: {', '.join(verdict.noted)}"
-            for point, verdict in zip(points, alone, strict=True)
-            if point.injected and verdict.noted
-        ),
-        "not found",
-    )
+def _row(points: Sequence[Point]) -> Iterator[str]:
+    def seen(injected: bool) -> float:
+        return mean(point.record.logs["speedup"] for point in points if point.injected is injected)
+
+    yield f"{math.expm1(seen(True) - seen(False)):+.1%}"
+    alone = night_by_night(points)
+    notes = [
+        f"noted on night {point.night}: {', '.join(verdict.noted)}"
+        for point, verdict in zip(points, alone, strict=True)
+        if point.injected and verdict.noted
+    ]
+    for said, otherwise in ((alone, notes), (night_by_night(points, 8), [])):
+        nights = zip(points, said, strict=True)
+        found = [f"{point.night}, {verdict.culprit}" for point, verdict in nights if verdict.state == REGRESSED]
+        yield [*found, *otherwise, "not found"][0]
     last = alone[-1].leading
-    size = f"{math.expm1(last.change):+.1%}" if last.since and last.change is not None else ""
-    before = [point.record.logs["speedup"] for point in points if not point.injected]
-    after = [point.record.logs["speedup"] for point in points if point.injected]
-    seen = math.expm1(float(np.mean(after) - np.mean(before)))
-    fails = " | ".join(_nights(compare_fail(points, field)) for field in ("mean", "min"))
-    return (
-        f"| {name} | {seen:+.1%} | {found or noted} | {_found(points, among) or 'not found'} | {size} "
-        f"| {fails} | {_otava(points, INJECTED_FROM)} |"
-    )
-
-
-def _found(points: Sequence[Point], said: Sequence[CellVerdict]) -> str:
-    for point, verdict in zip(points, said, strict=True):
-        if verdict.state == REGRESSED:
-            return f"{point.night}, {verdict.culprit}"
-    return ""
-
-
-def _nights(nights: Sequence[int]) -> str:
-    before = [night for night in nights if night < INJECTED_FROM]
-    after = [night for night in nights if night >= INJECTED_FROM]
-    return f"{after[0] if after else 'not found'}; {len(before)} false"
-
-
-def _otava(points: Sequence[Point], since: int) -> str:
-    if not is_installed("Apache Otava"):
-        return "not installed"
-    logs = np.array([point.record.logs["speedup"] for point in points])
-    alarms: Alarms = apache_otava(History(logs, np.zeros(len(logs)), logs))
-    nights = [points[t].night for t, _ in alarms.onsets]
-    return _nights(nights) if since > 1 else str(len(nights))
+    yield f"{math.expm1(last.change):+.1%}" if last.since and last.change is not None else ""
+    for failed in _failed(points).values():
+        late = [night for night in failed if night >= INJECTED_FROM]
+        yield f"{[*late, 'not found'][0]}; {len(failed) - len(late)} false"

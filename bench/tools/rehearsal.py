@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,15 +20,13 @@ from bench.speedup.versus.environments import cleared_environ
 ROOT = Path(__file__).parents[2]
 CELLS = "bench/evidence/injections.py --models 4 --cpus 2 --wine red --wine-source twin --rounds 5"
 CHOSEN = "nothing_small or dispatch_3"
-INJECTED_FROM = 21
 
 
 @dataclass(frozen=True)
 class Rehearsed:
-    """One night."""
+    """What came of one night: its exit status, what was said, and how many runs the branch has afterwards."""
 
     status: int
-    """Exit status of the night."""
     last: str
     """The last line of what was said of the cells."""
     summary: str
@@ -36,7 +34,6 @@ class Rehearsed:
     report: str
     """The report, as HTML."""
     runs: int
-    """Runs on the branch afterwards."""
 
 
 def night(remote: Path, measure: Sequence[str], env: dict[str, str] | None = None) -> Rehearsed:
@@ -66,15 +63,13 @@ def night(remote: Path, measure: Sequence[str], env: dict[str, str] | None = Non
             errors="replace",
             check=False,
         )
-        told = [
-            line for line in done.stdout.splitlines() if re.search(r"\d+ cells?: ", line) and not line.startswith("[")
-        ]
+        told = re.findall(r"^(?!\[).*\d+ cells?: .*$", done.stdout, re.MULTILINE)
         files = [clone / name for name in ("speedup.md", "speedup.html")]
         summary, report = (file.read_text(encoding="utf-8") if file.exists() else "" for file in files)
-        known = _git("-C", str(remote), "branch", "--list", "bench-history")
-        listed = _git("-C", str(remote), "ls-tree", "-r", "--name-only", "bench-history").splitlines() if known else []
+        known = _git("-C", str(remote), "for-each-ref", "refs/heads/bench-history")
+        listed = _git("-C", str(remote), "ls-tree", "-r", "--name-only", "bench-history") if known else ""
         last = told[-1] if told else (done.stdout + done.stderr)[-2000:]
-        return Rehearsed(done.returncode, last, summary, report, sum(name.endswith(".json") for name in listed))
+        return Rehearsed(done.returncode, last, summary, report, listed.count(".json\n"))
 
 
 def bare(folder: Path, source: Path = ROOT) -> Path:
@@ -84,55 +79,48 @@ def bare(folder: Path, source: Path = ROOT) -> Path:
     return remote
 
 
-def rehearse(nights: int, injected_from: int, keep: Path | None, say: Callable[[str], object] = print) -> int:
+def rehearse(nights: int, injected_from: int, keep: Path | None) -> int:
     """Rehearse nights with a regression from one of them on; return 0 if each was as it should be.
 
     Before the regression every night must be green, and after it one of the next three red, and then all.
     """
+    red: list[int] = []
+    wrong: list[str] = []
     with tempfile.TemporaryDirectory(prefix="rehearsal-") as folder:
-        remote = bare(Path(folder))
-        red: list[int] = []
-        wrong: list[str] = []
+        if keep:
+            shutil.rmtree(keep / "remote.git", ignore_errors=True)
+        remote = bare(keep or Path(folder))
         for number in range(1, nights + 1):
             injected = ["--inject"] if number >= injected_from else []
             command = [sys.executable, "-m", "pytest", *CELLS.split(), *injected, "--benchmark-compare"]
             # The chosen cells by a variable: the script splits its command at blanks.
             done = night(remote, command, env={"PYTEST_ADDOPTS": f"-k '{CHOSEN}'"})
+            print(f"night {number}: status {done.status}, {done.runs} runs kept; {done.last}", flush=True)
             red += [number] if done.status == 1 else []
-            say(f"night {number}: status {done.status}, {done.runs} runs kept; {done.last}")
             wrong += [f"night {number}: {problem}" for problem in problems(done, number)]
             if keep:
-                keep.mkdir(parents=True, exist_ok=True)
                 (keep / f"{number:02}.html").write_text(done.report, encoding="utf-8")
                 (keep / f"{number:02}.md").write_text(done.summary, encoding="utf-8")
-        if keep:
-            shutil.rmtree(keep / "remote.git", ignore_errors=True)
-            shutil.copytree(remote, keep / "remote.git")
-        early = [number for number in red if number < injected_from]
-        if early:
-            wrong.append(f"red before there was a regression: {early}")
-        if nights >= injected_from + 2 and not (red and red[0] <= injected_from + 2):
-            wrong.append(f"the regression of night {injected_from} was not found within three nights")
-        say("\n".join(wrong) or f"as it should be: red on {red}")
-        return 1 if wrong else 0
+    if early := [number for number in red if number < injected_from]:
+        wrong.append(f"red before there was a regression: {early}")
+    if nights >= injected_from + 2 and not (red and red[0] <= injected_from + 2):
+        wrong.append(f"the regression of night {injected_from} was not found within three nights")
+    print("\n".join(wrong) or f"as it should be: red on {red}")
+    return 1 if wrong else 0
 
 
 def problems(done: Rehearsed, number: int) -> list[str]:
     """Return what is wrong with a night: status, summary and report must say the same, and no run may be lost."""
-    found = []
-    if done.status not in (0, 1):
-        found.append(f"status {done.status}: {done.last}")
-    if done.runs != number:
-        found.append(f"{done.runs} runs on the branch")
     regressed = done.last.startswith("REGRESSED")
-    if regressed != (done.status == 1):
-        found.append("the status is not what the last line says")
+    wrong = {
+        f"status {done.status}: {done.last}": done.status not in (0, 1),
+        f"{done.runs} runs on the branch": done.runs != number,
+        "the status is not what the last line says": regressed != (done.status == 1),
+    }
     for name, text, mark in (("summary", done.summary, "🔴"), ("report", done.report, 'class="banner regressed"')):
-        if not text:
-            found.append(f"no {name}")
-        elif (mark in text) != regressed:
-            found.append(f"the {name} does not say what the last line says")
-    return found
+        wrong[f"no {name}"] = not text
+        wrong[f"the {name} does not say what the last line says"] = bool(text) and (mark in text) != regressed
+    return [problem for problem, is_so in wrong.items() if is_so]
 
 
 def _git(*command: str) -> str:

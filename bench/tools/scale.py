@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import math
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,81 +14,68 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.speedup.keep.curves import Curve, Points, keep
+from bench.speedup.keep.files import read_json
 from bench.speedup.keep.runs import stored_files
-from bench.speedup.measure.cell import BLOCK
+from bench.speedup.measure.cell import BLOCK, SIDE_BY_SIDE
 from bench.speedup.measure.costs import COST
 from bench.speedup.session.options import positive
-from bench.tools.makespan import CPUS, WHOLE, Overheads, Point, durations, model, simulated_s, whole_models
-from wine_training import ModelSpec, forest_sweep, load_wine
-from wine_training.plan import tasks_of
+from bench.tools.makespan import Overheads, Point, model, planned, simulated_s, whole_models
+from wine_training import forest_sweep, load_wine
+
+Pair = Mapping[str, Any]
+
+CPUS = tuple(2**power for power in range(11))
+"""1, 2, 4, … 1,024."""
+WHOLE = {"one model a task": 1, "ten models a task": 10}
+"""Whole models in a task, to compare the plan with."""
 
 
 class ScaleError(Exception):
     """What the model needs was not measured; the message says what, in one line."""
 
 
-@dataclass(frozen=True)
-class Measured:
-    """What a store knows of a sweep of forests."""
-
-    wine: str
-    pairs: Mapping[int, Sequence[Mapping[str, Any]]]
-    """The pairs of the latest run at each CPU limit, raw."""
-    costs: Overheads
-
-    @property
-    def seconds(self) -> list[float]:
-        """What each model takes alone: the geometric mean over all pairs."""
-        runs = [pair["sequential_fits"]["wall_s"] for pairs in self.pairs.values() for pair in pairs]
-        return [math.exp(math.fsum(map(math.log, fits)) / len(runs)) for fits in zip(*runs, strict=True)]
-
-
-def measured(store: Path, models: int, wine: str) -> Measured:
-    """Return what the latest runs in a store say of the forests and of dispatch.
+def measured(store: Path, models: int, wine: str) -> tuple[dict[int, Sequence[Pair]], Overheads]:
+    """Return what the latest runs in a store say: the pairs of the forests by CPU limit, and what dispatch costs.
 
     Raises
     ------
     ScaleError
         If one of them is not there.
     """
-    pairs: dict[int, Sequence[Mapping[str, Any]]] = {}
-    factors: dict[int, Mapping[str, Any]] = {}
+    forests: dict[int, Mapping[str, Any]] = {}
     costs: dict[str, float] = {}
-    runs = []
-    for file in stored_files(store):
-        try:
-            run = json.loads(file.read_text(encoding="utf-8"))
-            runs.append((run["datetime"], [bench["extra_info"].get(BLOCK) for bench in run["benchmarks"]]))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            continue  # `python -m bench history` names it
-    for _, blocks in sorted(runs, key=lambda run: str(run[0])):
-        for block in filter(None, blocks):
-            with contextlib.suppress(KeyError, TypeError, AttributeError):  # `python -m bench history` names it
-                if block["engine"] != "ray" or "side_by_side" in block:
-                    continue
-                workload = block["workload"].removeprefix("test_")  # until December 2026 it was the name of the test
-                if workload == f"forests-{wine}" and block["models"] == models:
-                    pairs[block["cpus"]], factors[block["cpus"]] = block["pairs"], block["factors"]
-                elif COST in block and workload.startswith(f"dispatch-{wine}-"):
-                    costs[workload.removeprefix(f"dispatch-{wine}-")] = block["parallel_s"]
-    widest = max(pairs, default=0)
-    if widest < 2 or not costs.keys() >= {"task", "round-trip"}:
+    for block in _blocks(store):
+        with contextlib.suppress(KeyError, TypeError, AttributeError):  # `python -m bench history` names it
+            workload = block["workload"].removeprefix("test_")  # until December 2026 it was the name of the test
+            if block["engine"] != "ray" or SIDE_BY_SIDE in block:
+                continue
+            if COST in block:
+                costs[workload] = block["parallel_s"]
+            elif workload == f"forests-{wine}" and block["models"] == models:
+                forests[block["cpus"]] = {name: block[name] for name in ("pairs", "factors")}
+    task, gap = (costs.get(f"dispatch-{wine}-{step}") for step in ("task", "round-trip"))
+    widest = max(forests, default=0)
+    if widest < 2 or task is None or gap is None:
         missing = f"{models} forests on 2 CPUs or more" if widest < 2 else "dispatch"
         raise ScaleError(
             f"{store} has no run of {missing} on {wine} wines: "
             f"pytest bench/test_forests.py bench/test_overheads.py --wine {wine} --models {models}"
         )
-    data = load_wine("twin", wine)
-    return Measured(
-        wine,
-        pairs,
-        Overheads(
-            task_s=costs["task"],
-            gap_s=costs["round-trip"],
-            contention=max(1.0, 1 / (factors[widest]["cpu"]["value"] * factors[widest]["wait"]["value"])),
-            data_bytes=float(data.X_train.nbytes + data.X_test.nbytes + data.y_train.nbytes + data.y_test.nbytes),
-        ),
-    )
+    data, factors = load_wine("twin", wine), forests[widest]["factors"]
+    size = sum(part.nbytes for part in (data.X_train, data.X_test, data.y_train, data.y_test))
+    contention = max(1.0, 1 / (factors["cpu"]["value"] * factors["wait"]["value"]))
+    return {cpus: one["pairs"] for cpus, one in forests.items()}, Overheads(task, gap, contention, float(size))
+
+
+def _blocks(store: Path) -> Iterator[Mapping[str, Any]]:
+    """Yield what is stored of each cell, the oldest run first."""
+    runs = []
+    for file in stored_files(store):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            run = read_json(file)
+            runs.append((str(run["datetime"]), [cell["extra_info"].get(BLOCK) for cell in run["benchmarks"]]))
+    for _, blocks in sorted(runs, key=lambda run: run[0]):
+        yield from filter(None, blocks)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -102,45 +87,55 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw it (.png, .svg)")
     options = parser.parse_args(arguments)
     try:
-        seen = measured(options.storage, options.models, options.wine)
+        pairs_at, costs = measured(options.storage, options.models, options.wine)
     except ScaleError as error:
         print(f"python -m bench scale: {error}", file=sys.stderr)
         return 2
-    sweep = forest_sweep(options.models)
+    sweep, what = forest_sweep(options.models), f"{options.models} forests, {options.wine} wines"
+    # What each model takes alone: the geometric mean over all pairs.
+    runs = [pair["sequential_fits"]["wall_s"] for pairs in pairs_at.values() for pair in pairs]
+    seconds = [_mean(fits) for fits in zip(*runs, strict=True)]
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
-    costs = seen.costs
     console.print(
-        f"{options.models} forests, {options.wine} wines: {math.fsum(seen.seconds):.1f} s alone; measured: "
-        f"{1e3 * costs.task_s:.2f} ms of dispatch per task, {1e3 * costs.gap_s:.1f} ms between tasks, fits "
-        f"{costs.contention - 1:.1%} longer beside each other"
+        f"{what}: {math.fsum(seconds):.1f} s alone; measured: {1e3 * costs.task_s:.2f} ms of dispatch per task, "
+        f"{1e3 * costs.gap_s:.1f} ms between tasks, fits {costs.contention - 1:.1%} longer beside each other"
     )
-    for cpus, pairs in sorted(seen.pairs.items()):
-        console.print(_check(sweep, pairs, costs, cpus))
-    points = [model(sweep, seen.seconds, costs, cpus) for cpus in CPUS]
-    curve = _curve(points, seen, options)
-    console.print(_table(points, [curve.lines[name] for name in WHOLE]))
+    for cpus, pairs in sorted(pairs_at.items()):
+        ratios = []
+        for pair in pairs:
+            tasks = planned(sweep, pair["sequential_fits"]["wall_s"], cpus)
+            ratios.append(simulated_s(tasks, cpus, costs) / pair["parallel_s"])
+        console.print(
+            f"check on {cpus} CPU{'s' * (cpus > 1)}: modelled over measured time {_mean(ratios):.3f} "
+            f"({min(ratios):.3f} to {max(ratios):.3f}, {len(ratios)} pairs)"
+        )
+    points = [model(sweep, seconds, costs, cpus) for cpus in CPUS]
+    lines: dict[str, Points] = {
+        "ideal": [(float(cpus), float(cpus)) for cpus in CPUS],
+        "as planned": [(float(point.cpus), point.speedup) for point in points],
+    }
+    for name, n in WHOLE.items():
+        lines[name] = [(float(cpus), whole_models(seconds, costs, cpus, n)) for cpus in CPUS]
+    limits: dict[str, Point] = {}
+    for point in points:
+        if point.gains[point.limit] > 1.01:
+            limits.setdefault(point.limit, point)
+    console.print(_table(points, [lines[name] for name in WHOLE]))
+    told = ", ".join(f"{limit} from {point.cpus:,} CPUs on" for limit, point in limits.items()) or "nothing"
+    note = f"A model of the makespan: python -m bench scale. What limits it: {told}."
+    title = f"Modelled speedup, {what}"
     try:
-        keep(options.storage, curve)
+        keep(options.storage, Curve(title, "CPUs (modelled, not measured)", "speedup", lines, log=True, note=note))
     except OSError as error:
         print(f"not kept for the report: {options.storage}: {error.strerror}", file=sys.stderr)
     if options.plot:
-        _plot(points, curve, options)
+        _plot(lines, limits, f"{what}: modelled speedup and what limits it", options.plot)
         console.print(f"Plot: {options.plot}")
     return 0
 
 
-def _check(sweep: Sequence[ModelSpec], pairs: Sequence[Mapping[str, Any]], costs: Overheads, cpus: int) -> str:
-    trees = [spec.params["n_estimators"] for spec in sweep]
-    tasks = tasks_of(sweep, cpus)
-    ratios = [
-        simulated_s(durations(tasks, pair["sequential_fits"]["wall_s"], trees), cpus, costs) / pair["parallel_s"]
-        for pair in pairs
-    ]
-    mean = math.exp(math.fsum(map(math.log, ratios)) / len(ratios))
-    return (
-        f"check on {cpus} CPU{'s' * (cpus > 1)}: modelled over measured time {mean:.3f} "
-        f"({min(ratios):.3f} to {max(ratios):.3f}, {len(ratios)} pairs)"
-    )
+def _mean(values: Sequence[float]) -> float:
+    return math.exp(math.fsum(map(math.log, values)) / len(values))
 
 
 def _table(points: Sequence[Point], whole: Sequence[Points]) -> Table:
@@ -161,57 +156,21 @@ def _table(points: Sequence[Point], whole: Sequence[Points]) -> Table:
     return table
 
 
-def _curve(points: Sequence[Point], seen: Measured, options: argparse.Namespace) -> Curve:
-    """Return what the report draws."""
-    lines: dict[str, Points] = {
-        "ideal": [(float(cpus), float(cpus)) for cpus in CPUS],
-        "as planned": [(float(point.cpus), point.speedup) for point in points],
-    }
-    for name, n in WHOLE.items():
-        lines[name] = [(float(cpus), whole_models(seen.seconds, seen.costs, cpus, n)) for cpus in CPUS]
-    first: dict[str, int] = {}
-    for point in points:
-        if point.gains[point.limit] > 1.01:
-            first.setdefault(point.limit, point.cpus)
-    limits = ", ".join(f"{limit} from {cpus:,} CPUs on" for limit, cpus in first.items())
-    return Curve(
-        f"Modelled speedup, {options.models} forests, {options.wine} wines",
-        "CPUs (modelled, not measured)",
-        "speedup",
-        lines,
-        log=True,
-        note=f"A model of the makespan: python -m bench scale. What limits it: {limits or 'nothing'}.",
-    )
-
-
-def _plot(points: Sequence[Point], curve: Curve, options: argparse.Namespace) -> None:
+def _plot(lines: Mapping[str, Points], limits: Mapping[str, Point], title: str, file: Path) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
-    drawn: list[dict[str, Any]] = [
-        {"color": "0.6", "linestyle": "--"},
-        {"color": "tab:blue", "marker": "o"},
-        {"color": "tab:orange", "marker": "."},
-        {"color": "tab:green", "marker": "."},
-    ]
-    for (name, line), how in zip(curve.lines.items(), drawn, strict=True):
-        axes.plot(*zip(*line, strict=True), label=name, **how)
-    previous = ""
-    for point in points:
-        if point.limit != previous and point.gains[point.limit] > 1.01:
-            axes.annotate(
-                point.limit, (point.cpus, point.speedup), textcoords="offset points", xytext=(6, -14), fontsize="small"
-            )
-            previous = point.limit
-    axes.set(xscale="log", yscale="log", xlabel="CPUs (a model from 2 on)", ylabel="Speedup")
+    for (name, line), how in zip(lines.items(), ("--", "o-", ".-", ".-"), strict=True):
+        axes.plot(*zip(*line, strict=True), how, label=name)
+    for limit, point in limits.items():
+        at, beside = (point.cpus, point.speedup), (6, -14)
+        axes.annotate(limit, at, textcoords="offset points", xytext=beside, fontsize="small")
     axes.set_xscale("log", base=2)
     axes.set_yscale("log", base=2)
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    axes.set_title(
-        f"{options.models} forests, {options.wine} wines: modelled speedup and what limits it", fontsize="medium"
-    )
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.set(xlabel="CPUs (a model from 2 on)", ylabel="Speedup", title=title)
     axes.grid(alpha=0.3)
     axes.legend()
-    figure.savefig(options.plot, dpi=150)
+    figure.savefig(file, dpi=150)
