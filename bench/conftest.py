@@ -80,10 +80,10 @@ def setting(request: pytest.FixtureRequest, wine: WineData, cpus: int) -> Settin
 
 @pytest.fixture
 def engine(request: pytest.FixtureRequest) -> Engine:
-    """Yield an engine; skip if the package that it comes with is not installed."""
+    """Yield an engine; skip if a package that it comes with is not installed."""
     chosen: Engine = request.param
-    if not chosen.is_here:
-        pytest.skip(f"{chosen.name}: {chosen.needs} is not installed (pip install 'wine-training[engines]')")
+    if missing := chosen.missing:
+        pytest.skip(f"{chosen.name}: {', '.join(missing)} not installed (pip install 'wine-training[engines]')")
     return chosen
 
 
@@ -145,13 +145,13 @@ def side_by_side(
     speedup: Speedup,
     setting: Setting,
 ) -> SideBySide:
-    """Yield a function that measures a sweep: `train_sequential` and the engine, in turn with all chosen engines."""
-    chosen = {
-        cast("Engine", item.callspec.params["engine"]).name
+    """Yield a function that measures a sweep: the loop and the engine, in turn with all chosen of its group."""
+    chosen = [
+        cast("Engine", item.callspec.params["engine"])
         for item in request.session.items
         if isinstance(item, pytest.Function) and item.originalname == request.node.originalname
-    }
-    others = [one for one in ENGINES if one.is_here and one.name in chosen]
+    ]
+    others = [one for one in ENGINES if one in chosen and one.group == engine.group and not one.missing]
     return SideBySide(speedup, setting, engine, others, group_of(request.node))
 
 

@@ -7,7 +7,11 @@ import pytest
 from bench.cells.against_loop import SideBySide
 from wine_training import forest_sweep
 
-pytestmark = [pytest.mark.widest, pytest.mark.speedup_cost(3.7)]
+pytestmark = [
+    pytest.mark.widest,
+    pytest.mark.speedup_cost(3.7),
+    pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning:ray.data"),  # Ray's, of Ray
+]
 
 
 def test_engines(side_by_side: SideBySide, models: int) -> None:
@@ -18,5 +22,6 @@ def test_engines(side_by_side: SideBySide, models: int) -> None:
     3. It is ended before the next one is started: what an idle one keeps running would disturb the others.
 
     How much of the speedup is the engine's doing is wait × balance × engine: the other factors are the machine's.
+    Ray's pool, Data and Tune take turns among themselves, and are left out first where there is little time.
     """
     side_by_side("engines", forest_sweep(models))

@@ -197,20 +197,23 @@ def _cost(cell: pytest.Function, *, starts_ray: bool) -> pytest.MarkDecorator:
     pairs = profile.pairs_for(models, cpus)
     if "no_ray" in cell.fixturenames:  # it starts its engine in every round
         pairs = profile.rounds if "engine" in params else profile.starts
-    if "engine" in params and not params["engine"].is_here:
-        models = 0  # it is skipped
-    shared = {}
-    if {"engine", "step"} & params.keys():  # all engines, or all steps, are measured with the first of them
-        shared = {"once": f"{cell.originalname.removeprefix('test_')}-{group_of(cell)}"}
+    more: dict[str, Any] = {}
+    if {"engine", "step"} & params.keys():  # engines of a group, or all steps, are measured with the first of them
+        more["once"] = f"{cell.originalname.removeprefix('test_')}-{group_of(cell)}"
+    if "engine" in params:
+        models *= not params["engine"].missing  # else it is skipped
+        more["importance"] = -1 if params["engine"].group else 0
     forests = models * (ALL_ROWS if params["wine"].kind == "all" else 1) * (1 + 1 / cpus)
-    return pytest.mark.speedup_cost(forests, setup=RAY_START if starts_ray else 0, pairs=pairs, **shared)
+    return pytest.mark.speedup_cost(forests, setup=RAY_START if starts_ray else 0, pairs=pairs, **more)
 
 
 def group_of(cell: pytest.Function) -> str:
-    """Return what cells have in common that share their runs: the id of their parameters but for engine and step."""
+    """Return what cells have in common that share their runs: their parameters, and the group of their engine."""
     params: Mapping[str, Any] = cell.callspec.params
-    own = params["engine"].name if "engine" in params else params["step"]
-    return cell.callspec.id.removesuffix(f"-{own}").removeprefix(f"{own}-")
+    engine = params.get("engine")
+    own = engine.name if engine else params["step"]
+    common = cell.callspec.id.removesuffix(f"-{own}").removeprefix(f"{own}-")
+    return f"{common}, {engine.group}" if engine and engine.group else common
 
 
 def pytest_speedup_unit_seconds(config: pytest.Config) -> float:

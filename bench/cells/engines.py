@@ -11,8 +11,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib.util
+import logging
 import multiprocessing
 import os
+import pickle
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -36,6 +38,13 @@ from wine_training.session import ONE_THREAD
 Sweep = Sequence[ModelSpec]
 Train = Callable[[Sweep], Sequence[TrainingResult]]
 
+WAYS = "other ways of Ray"
+"""Group of engines."""
+TUNE_QUIET = {
+    "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints something whatever it is told
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # nobody reads three files for each model
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends the suite, and not only this sweep
+}
 SPLIT_SECONDS = 5.0
 """How long the best split may be searched for; it is not timed."""
 
@@ -48,17 +57,19 @@ class Engine:
     """It names the series, and stays."""
     start: Callable[[WineData, int], Iterator[Train]]
     """Starts it for some rows and CPUs, yields what trains, and ends it."""
-    needs: str = ""
-    """The package that it comes with, if the suite does not need that anyway."""
+    needs: tuple[str, ...] = ()
+    """The packages that it comes with, but for those that the suite needs anyway."""
     plans: bool = False
     """Whether it makes the tasks itself, and numbers them. For the others each model is a task, the longest first."""
     divides: bool = False
     """Whether it may divide a forest among several workers."""
+    group: str = ""
+    """What those have in common that are measured in turn. One with a name is left out first if there is no time."""
 
     @property
-    def is_here(self) -> bool:
-        """Whether the package that it needs is installed."""
-        return not self.needs or importlib.util.find_spec(self.needs) is not None
+    def missing(self) -> list[str]:
+        """Which of these are not installed."""
+        return [name for name in self.needs if importlib.util.find_spec(name) is None]
 
     @contextmanager
     def started(self, data: WineData, cpus: int) -> Iterator[Train]:
@@ -121,6 +132,72 @@ def ray_joblib(data: WineData, cpus: int) -> Iterator[Train]:
         yield train
 
 
+@engine("ray-pool", group=WAYS)
+def ray_pool(data: WineData, cpus: int) -> Iterator[Train]:
+    """`ray.util.multiprocessing.Pool`: the pool of the standard library on Ray; it says beforehand who trains what."""
+    with measured_session(cpus):
+        import ray
+        from ray.util.multiprocessing import Pool
+
+        rows = ray.put(data)
+        with Pool(cpus) as pool:
+            yield lambda specs: pool.map(lambda spec: fit_and_score(spec, ray.get(rows)), specs, chunksize=1)
+
+
+@engine("ray-data", needs=("pyarrow",), group=WAYS)
+def ray_data(data: WineData, cpus: int) -> Iterator[Train]:
+    """`ray.data.Dataset.map_batches`: a dataset of specs, one in a block and so in a task; the rows in the store."""
+    with measured_session(cpus):
+        import ray
+        from ray.data import DataContext, from_items
+
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        context = DataContext.get_current()
+        context.enable_progress_bars = context.print_on_execution_start = False
+        context.execution_options.preserve_order = True
+        rows = ray.put(data)
+
+        def fit(batch: Any) -> Any:
+            return {
+                "result": [pickle.dumps(fit_and_score(pickle.loads(spec), ray.get(rows))) for spec in batch["spec"]]
+            }
+
+        def train(specs: Sweep) -> list[TrainingResult]:
+            dataset = from_items([{"spec": pickle.dumps(spec)} for spec in specs], override_num_blocks=len(specs))
+            return [pickle.loads(row["result"]) for row in dataset.map_batches(fit, num_cpus=1).take_all()]
+
+        yield train
+
+
+@engine("ray-tune", needs=("pyarrow", "pydantic"), group=WAYS)
+def ray_tune(data: WineData, cpus: int) -> Iterator[Train]:
+    """`ray.tune.Tuner`: a trial of one CPU for each model, with nothing but its training in it."""
+    with (
+        tempfile.TemporaryDirectory(prefix="wine-tune-") as folder,  # Tune would keep its results at home
+        mock.patch.dict(os.environ, TUNE_QUIET),
+        measured_session(cpus),
+    ):
+        from ray import tune
+
+        def trial(config: dict[str, Any], rows: WineData) -> dict[str, Any]:
+            return {"result": fit_and_score(config["spec"], rows)}
+
+        trainable = tune.with_resources(tune.with_parameters(trial, rows=data), {"cpu": 1})
+
+        def train(specs: Sweep) -> list[TrainingResult]:
+            results: Any = tune.Tuner(
+                trainable,
+                param_space={"spec": tune.grid_search(list(specs))},
+                tune_config=tune.TuneConfig(reuse_actors=True),  # else each trial would wait for a new process
+                run_config=tune.RunConfig(storage_path=folder, verbose=0),
+            ).fit()
+            for error in results.errors:
+                raise error
+            return [results[number].metrics["result"] for number in range(len(specs))]
+
+        yield train
+
+
 @engine("loky")
 def loky(data: WineData, cpus: int) -> Iterator[Train]:
     """Joblib's own processes, what scikit-learn uses for ``n_jobs``."""
@@ -171,7 +248,7 @@ def threads(data: WineData, cpus: int) -> Iterator[Train]:
         yield lambda specs: list(pool.map(fit, specs))
 
 
-@engine("dask", needs="distributed")
+@engine("dask", needs=("distributed",))
 def dask(data: WineData, cpus: int) -> Iterator[Train]:
     """`dask.distributed.LocalCluster`: one process per CPU, the rows sent to each beforehand."""
     from dask import config

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import groupby, product
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from bench.cells.choices import group_of
-from bench.cells.engines import ENGINES
+from bench.cells.engines import ENGINES, WAYS, Train, engine, loky, ray_pool
 from bench.speedup.budget.clock import Plan
 from bench.speedup.show.progress import Progress
+from wine_training import WineData
 from wine_training.tests.made_up import UCI_HEADER, made_up_rows
 
 ROOT = Path(__file__).parents[2]
@@ -52,7 +53,8 @@ def test_engines_and_steps_of_one_setting_share_their_runs() -> None:
     def cell(name: str, **params: Any) -> Any:
         return SimpleNamespace(callspec=SimpleNamespace(id=name, params=params))
 
-    assert group_of(cell("all-10-models-2-cpus-loky", engine=SimpleNamespace(name="loky"))) == "all-10-models-2-cpus"
+    for one, group in ((loky, "all-10-models-2-cpus"), (ray_pool, f"all-10-models-2-cpus, {WAYS}")):
+        assert group_of(cell(f"all-10-models-2-cpus-{one.name}", engine=one)) == group
     assert (
         group_of(cell("red-2-cpus-put", step="put")) == group_of(cell("red-2-cpus-task", step="task")) == "red-2-cpus"
     )
@@ -92,6 +94,26 @@ def test_engines_are_compared_on_a_few_models_unless_asked(
     cells = ids(collect(*options), "test_engines.py")
     assert {re.search(r"(\d+)-models", cell)[1] for cell in cells} == models  # type: ignore[index]
     assert {cell.partition("cpus-")[2] for cell in cells} == {engine.name for engine in ENGINES}
+
+
+def test_an_engine_is_one_function_and_is_skipped_with_a_reason_where_its_package_is_not(
+    collect: Collect, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = list(ENGINES)
+    try:
+
+        @engine("made-up", needs=("no_such_package",))
+        def made_up(data: WineData, cpus: int) -> Iterator[Train]:
+            yield lambda specs: []
+
+        assert "red-10-models-6-cpus-made-up" in ids(collect(), "test_engines.py")
+        result = pytester.runpytest_inprocess(
+            f"{ROOT}/bench/test_engines.py", "--rootdir", str(ROOT), "-k", "made-up", "--benchmark-disable", "-rs"
+        )
+    finally:
+        ENGINES[:] = known
+    result.assert_outcomes(skipped=1)
+    result.stdout.fnmatch_lines(["*made-up: no_such_package not installed (pip install 'wine-training?engines?')"])
 
 
 @pytest.mark.parametrize(
@@ -189,7 +211,8 @@ def test_the_time_left_knows_what_each_cell_costs(collect: Collect, monkeypatch:
     rates = [costs[name] / second for name, second in seconds.items()]
     assert max(rates) < 1.5 * min(rates)
     assert [job.name for job in found[0].jobs][:2] == ["forests-red-10-models-2-cpus", "forests-red-100-models-2-cpus"]
-    assert [job.asked for job in found[0].jobs if "cells)" in job.name] == [5, 2, 1]
+    assert [job.asked for job in found[0].jobs if "cells)" in job.name] == [5, 2, 1, 1]
+    assert found[0].jobs[-1].name == "engines-red-10-models-2-cpus, other ways of Ray (3 cells)"  # where time is short
 
 
 def test_the_data_are_named_in_the_header(collect: Collect) -> None:

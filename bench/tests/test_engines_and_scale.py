@@ -5,19 +5,25 @@ from __future__ import annotations
 import functools
 import itertools
 import json
+import os
+import re
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
+from sklearn.ensemble import RandomForestClassifier
 
 from bench.cells.against_loop import SameModels
-from bench.cells.engines import best_split, dask, threads
+from bench.cells.engines import ENGINES, WAYS, Engine, best_split, dask, threads
 from bench.cells.overheads import derived
 from bench.speedup.measure.factors import makespan
 from bench.tools.makespan import Overheads, model, simulated_s, whole_models
 from bench.tools.scale import main
-from wine_training import TrainingResult, forest_sweep, load_wine, train_sequential
+from wine_training import ModelSpec, TrainingResult, forest_sweep, load_wine, train_sequential
 from wine_training.models import Part
+from wine_training.session import usable_cpus
 
 FREE = Overheads(task_s=0.0, gap_s=0.0, contention=1.0, data_bytes=0.0)
 
@@ -53,8 +59,45 @@ def test_engines_have_the_longest_first_and_return_the_order_of_the_sweep() -> N
     with threads.started(data, cpus=1) as train:
         results = train(sweep)
     assert [result.parts[0].task for result in results] == [2, 1, 0]
-    assert sorted(results, key=lambda result: result.start) == results[::-1]
+    assert sorted(results, key=lambda result: result.parts[0].start) == results[::-1]
     assert [result.accuracy for result in results] == [r.accuracy for r in train_sequential(sweep, data)]
+
+
+@pytest.fixture
+def one_ray_at_a_time(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[None]:
+    """Keep other workers of xdist from starting Ray meanwhile."""
+    folder = tmp_path_factory.getbasetemp()
+    with FileLock((folder if worker_id == "master" else folder.parent) / "ray.lock"):
+        yield
+
+
+@pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning:ray.data")
+@pytest.mark.parametrize("engine", [one for one in ENGINES if one.group == WAYS], ids=lambda one: one.name)
+def test_other_ways_of_ray_train_the_same_models_within_their_cpus_and_in_silence(
+    engine: Engine,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    one_ray_at_a_time: None,
+) -> None:
+    if usable_cpus() < 2:
+        pytest.skip("needs two usable CPUs")
+    if engine.missing:
+        pytest.skip(f"{', '.join(engine.missing)} not installed")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    data, environment = load_wine("twin"), dict(os.environ)
+    sweep = [ModelSpec(RandomForestClassifier(n_estimators=n), random_state=n) for n in (4, 20, 12, 8, 16)]
+    with engine.started(data, cpus=2) as train:
+        for results in (train(sweep), train(sweep)):
+            assert [result.accuracy for result in results] == [r.accuracy for r in train_sequential(sweep, data)]
+            assert [result.parts[0].task for result in results] == [4, 0, 2, 3, 1]
+            fits = [(part.start, part.start + part.fit_seconds) for result in results for part in result.parts]
+            assert max(sum(began <= start < end for began, end in fits) for start, _ in fits) <= 2
+    assert dict(os.environ) == environment
+    assert not list(tmp_path.iterdir())
+    out, err = capfd.readouterr()
+    assert (out, re.sub(r"^\[\d{4}-.*\n", "", err, flags=re.MULTILINE)) == ("", "")  # but for what Ray's core logs
 
 
 def test_dask_leaves_no_folder_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
-from bench.cells.against_loop import RayAgainstLoop
+from bench.cells.against_loop import RayAgainstLoop, SideBySide
+from bench.cells.engines import loky, threads
 from bench.cells.setting import PROFILES, Setting
+from bench.speedup import Subject
+from bench.speedup.measure.contest import Contestant
 from bench.speedup.measure.factors import ideal_speedup, makespan
 from bench.speedup.measure.fits import FitSeconds
 from wine_training import WineData, load_wine
@@ -36,6 +39,9 @@ class Taken:
     def measure(self, *runs: object, **asked: Any) -> None:
         self.asked = asked
 
+    def compete(self, subject: Subject, contestants: list[Contestant], *runs: object, **asked: Any) -> None:
+        self.judged = {one.name: one.judged for one in contestants}
+
 
 @pytest.mark.parametrize(
     ("order", "name", "pieces"),
@@ -49,6 +55,15 @@ def test_what_is_asked_of_the_fixture(wine: WineData, order: str, name: str, pie
     assert len(taken.asked["pieces"]) == pieces
     measure("forests", forest_sweep(10), order=order)
     assert list(taken.asked["pieces"]) == [trees // 5 for trees in range(50, 231, 20)][: 10 if pieces else 0]
+
+
+def test_a_cell_says_which_engines_are_judged(wine: WineData) -> None:
+    taken, setting = Taken(), Setting(wine, "twin", 2, PROFILES["quick"])
+    measure = SideBySide(taken, setting, loky, [loky, threads], "red")  # type: ignore[arg-type]
+    measure("engines", forest_sweep(2))
+    assert taken.judged == {"loky": False, "threads": False}
+    measure("engines", forest_sweep(2), judged=["threads"])
+    assert taken.judged == {"loky": False, "threads": True}
 
 
 @pytest.mark.parametrize("models", [1, 3, 10, 100])

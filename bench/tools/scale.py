@@ -142,17 +142,11 @@ def _table(points: Sequence[Point], whole: Sequence[Points]) -> Table:
     table = Table(box=None, pad_edge=False)
     for heading in ("CPUs", "tasks", "speedup", "efficiency", "limited by", "without it", "one model a task", "ten"):
         table.add_column(heading, justify="left" if heading == "limited by" else "right")
-    for number, point in enumerate(points):
+    for point, *others in zip(points, *whole, strict=True):
         gain = point.gains[point.limit]
-        table.add_row(
-            f"{point.cpus:,}",
-            f"{point.tasks:,}",
-            f"{point.speedup:.1f}",
-            f"{point.speedup / point.cpus:.1%}",
-            point.limit if gain > 1 else "",
-            f"{point.speedup * gain:.1f}",
-            *(f"{line[number][1]:.1f}" for line in whole),
-        )
+        shown = [f"{point.cpus:,}", f"{point.tasks:,}", f"{point.speedup:.1f}", f"{point.speedup / point.cpus:.1%}"]
+        shown += [point.limit if gain > 1 else "", f"{point.speedup * gain:.1f}"]
+        table.add_row(*shown, *(f"{speedup:.1f}" for _, speedup in others))
     return table
 
 
