@@ -25,7 +25,7 @@ from bench.cells.choices import (
     pytest_speedup_unit_seconds,
 )
 from bench.cells.engines import ENGINES, Engine
-from bench.cells.overheads import measure_cold, measure_dispatch
+from bench.cells.overheads import measure_cold, measure_dispatch, measure_memory
 from bench.cells.ray import RayKeeper, RayWorkers
 from bench.cells.setting import PROFILES, Setting
 from bench.speedup import Speedup
@@ -50,6 +50,12 @@ collect_ignore = ["speedup/tests", "tests"]
 def wine(request: pytest.FixtureRequest) -> WineData:
     """Yield the rows to train on."""
     return load(request.param)
+
+
+@pytest.fixture
+def trained(request: pytest.FixtureRequest) -> int:
+    """Yield how many models are trained while the memory is looked at; 0: none."""
+    return int(request.param)
 
 
 @pytest.fixture
@@ -159,6 +165,12 @@ def side_by_side(
 def ray_dispatch(speedup: Speedup, setting: Setting, ray_workers: RayWorkers) -> Callable[[str, str], None]:
     """Yield a function that measures a cost of dispatch, beside a pool of processes."""
     return partial(measure_dispatch, speedup, setting, ray_workers)
+
+
+@pytest.fixture
+def ray_memory(speedup: Speedup, setting: Setting, ray_workers: RayWorkers) -> Callable[[str, int], None]:
+    """Yield a function that measures the memory of Ray while it trains so many models, beside a pool of processes."""
+    return partial(measure_memory, speedup, setting, ray_workers)
 
 
 @pytest.fixture

@@ -26,6 +26,18 @@ def test_dispatch(ray_dispatch: Callable[[str, str], None], step: str) -> None:
     ray_dispatch("dispatch", step)
 
 
+@pytest.mark.speedup_cost(1)
+def test_memory(ray_memory: Callable[[str, int], None], trained: int) -> None:
+    """The peak memory of the driver, Ray's daemons and its workers while a sweep is trained, and of a Ray at rest.
+
+    1. Every page counts once, wherever it is shared; no run is timed.
+    2. Beside it, a pool of bare processes is started, trains the same sweep, and ends.
+
+    More if a worker keeps a copy of the rows, the driver keeps what it need not, or a daemon has grown.
+    """
+    ray_memory("memory", trained)
+
+
 @pytest.mark.speedup_cost(4.7)
 @pytest.mark.parametrize("step", COLD_STEPS)
 def test_cold(ray_from_nothing: Callable[[str, str], None], step: str) -> None:

@@ -21,12 +21,14 @@ from wine_training import ModelSpec, WineData, WineDataError, load_wine
 from wine_training.cluster import JoinError, cpus_of
 from wine_training.data import WINE_KINDS
 from wine_training.models import fit_and_score
-from wine_training.session import usable_cpus
+from wine_training.session import this_machine, usable_cpus
 
 MODELS = (10, 100)
 """Numbers of models of the headline."""
-ORDER = "test_forests", "test_applications", "test_overheads", "test_engines"
-"""Files, the headline first."""
+IMPORTANCE = {"test_forests": 3, "test_applications": 2, "test_overheads": 1, "test_engines": 0}
+"""Which files come first where time is short."""
+LEAST_IMPORTANT = -2
+"""The importance of fewer CPUs than there are."""
 RAY_START = 20.0
 """What it costs to start Ray and to warm its workers, in forests of 140 trees."""
 ALL_ROWS = 5.0
@@ -73,7 +75,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", f"{WIDEST}: measured at the largest CPU limit only.")
     too_many = [limit for limit in config.getoption("cpus") or () if limit > usable_cpus()]
     if too_many and not config.getoption("ray_address"):
-        raise pytest.UsageError(f"--cpus {too_many[0]}: this machine has {usable_cpus()} usable CPUs")
+        raise pytest.UsageError(f"--cpus {too_many[0]}: {this_machine()} has {usable_cpus()} usable CPUs")
     if config.getoption("ray_address") in ("", "auto"):  # an unset variable, or whatever Ray this user happens to run
         raise pytest.UsageError("--ray-address wants the HOST:PORT of a cluster")
     if config.getoption("ray_nodes") and not config.getoption("ray_address"):
@@ -120,6 +122,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         "wine": [pytest.param(wine, id=wine.id) for wine in wines(metafunc.config)],
         "models": [pytest.param(n, id=counted(n, "model")) for n in models],
         "cpus": [pytest.param(limit, id=f"{counted(limit, 'cpu')}{where}") for limit in limits],
+        "trained": [pytest.param(0, id="at-rest"), *(pytest.param(n, id=counted(n, "model")) for n in models)],
         "engine": [pytest.param(engine, id=engine.name) for engine in ENGINES],
         "nodes": [pytest.param(n, id=counted(n, "node")) for n in option("ray_nodes") or ()],
     }
@@ -194,7 +197,9 @@ def _cost(cell: pytest.Function, *, starts_ray: bool) -> pytest.MarkDecorator:
     params: Mapping[str, Any] = cell.callspec.params
     profile = PROFILES[cell.config.getoption("profile")]
     models, cpus = params.get("models", 1), params["cpus"]
-    pairs = profile.pairs_for(models, cpus)
+    if "trained" in params:  # twice, and neither time in the loop
+        models = 2 * params["trained"] / (1 + cpus)
+    pairs = profile.pairs_for(params.get("models", 1), cpus)
     if "no_ray" in cell.fixturenames:  # it starts its engine in every round
         pairs = profile.rounds if "engine" in params else profile.starts
     more: dict[str, Any] = {}
@@ -203,6 +208,12 @@ def _cost(cell: pytest.Function, *, starts_ray: bool) -> pytest.MarkDecorator:
     if "engine" in params:
         models *= not params["engine"].missing  # else it is skipped
         more["importance"] = -1 if params["engine"].group else 0
+    elif cpus < max(_limits(cell.config)):
+        more["importance"] = LEAST_IMPORTANT
+    elif params.get("trained", 0) > FEW_MODELS:
+        more["importance"] = -1
+    else:
+        more["importance"] = IMPORTANCE.get(cell.path.stem, 0)
     forests = models * (ALL_ROWS if params["wine"].kind == "all" else 1) * (1 + 1 / cpus)
     return pytest.mark.speedup_cost(forests, setup=RAY_START if starts_ray else 0, pairs=pairs, **more)
 
@@ -227,8 +238,7 @@ def _place(item: pytest.Item) -> tuple[bool, int, int, int]:
     """Return the sort key of a cell: cells that share a Ray together; those that need Ray stopped last."""
     if not _is_cell(item):
         return False, 0, 0, 0
-    file = item.path.stem
-    place = ORDER.index(file) if file in ORDER else len(ORDER)
+    place = -IMPORTANCE.get(item.path.stem, -1)
     return "no_ray" in item.fixturenames, -_number("cpus", item), _number("nodes", item), place
 
 

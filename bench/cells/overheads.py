@@ -13,10 +13,11 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from bench.cells.cold import STEPS
-from bench.cells.ray import RayWorkers
+from bench.cells.engines import processes
+from bench.cells.ray import RayWorkers, counted
 from bench.cells.setting import Setting
 from bench.speedup import Speedup
-from wine_training import WineData
+from wine_training import WineData, forest_sweep
 from wine_training.session import RaySession, remote
 
 ROOT = Path(__file__).parents[2]
@@ -57,6 +58,24 @@ def measure_cold(speedup: Speedup, setting: Setting, workload: str, step: str) -
         against=f"{cpus} bare process{'es' * (cpus > 1)}, from nothing to their end",
         rounds=setting.profile.starts,
         counted=COUNTED,
+    )
+
+
+def measure_memory(speedup: Speedup, setting: Setting, workers: RayWorkers, workload: str, models: int) -> None:
+    """Measure the memory of Ray while it trains so many models, none: at rest; `workload` names the series."""
+    sweep = forest_sweep(models) if models else []
+
+    def pool() -> None:
+        with processes.started(setting.wine, setting.cpus) as train:
+            train(sweep or forest_sweep(setting.cpus))
+
+    held = f"{workload}-{counted(models, 'model') if models else 'at-rest'}"
+    speedup.memory(
+        lambda: sweep and workers.train(sweep, setting.wine),
+        pool,
+        **vars(setting.subject(held, workers.engine, workers.session.shape)),
+        against=f"a pool of {setting.cpus} bare processes that trains the same, and ends",
+        rounds=setting.profile.rounds + 2,
     )
 
 
