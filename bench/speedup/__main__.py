@@ -26,6 +26,8 @@ SETTLE = "settle"
 VERSUS = {
     "ab": "measure two versions in turn: is B slower than A?",
     SETTLE: "measure the last good version beside today's: is a low run a loss, or the machine?",
+    "bisect": "find the commit, release or package with which a loss began",
+    "backfill": "measure many versions in turn, as runs of the history: a level from the first day",
 }
 """Commands with parsers of their own, in the modules of ``versus`` of these names."""
 

@@ -1,0 +1,314 @@
+"""A history from the first day: versions in turn, kept under their dates, and the table of them. Visits are made up."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.speedup.judge.versus import STEADY, Limits
+from bench.speedup.keep.index import read_store
+from bench.speedup.keep.runs import Record
+from bench.speedup.measure.cell import BLOCK, Fingerprint
+from bench.speedup.show.versions import Measured, as_json, closing, markdown, plot, tables
+from bench.speedup.versus import backfill
+from bench.speedup.versus.backfill import BACKFILLED, Target, in_turn, measured
+from bench.speedup.versus.candidates import State
+from bench.speedup.versus.environments import Environment, EnvironmentFailure
+from bench.speedup.versus.visits import Busy, VisitFailure
+
+from .conftest import cell
+
+DAY = datetime.fromisoformat("2026-11-02T00:00:00+00:00")
+SDS = {"loop": 0.0001, "cpu": 0.02, "wait": 0.002, "balance": 0.002, "engine": 0.001}
+
+
+def targets(count: int) -> list[Target]:
+    return [Target(State(name=str(n)), DAY + timedelta(days=n)) for n in range(count)]
+
+
+class Turns:
+    """Remembers who was visited when; a visit takes a minute of its clock."""
+
+    def __init__(self, broken: Sequence[str] = (), ends_after: int | None = None) -> None:
+        self.broken, self.ends_after = broken, ends_after
+        self.now = 0.0
+        self.visited: list[tuple[str, int]] = []
+        self.said: list[str] = []
+
+    def visit(self, target: Target, number: int) -> None:
+        if len(self.visited) == self.ends_after:
+            raise KeyboardInterrupt
+        if target.name in self.broken:
+            raise EnvironmentFailure(f"{target.name}: no such release")
+        self.now += 60
+        self.visited.append((target.name, number))
+
+    def run(
+        self, count: int, rounds: int, minutes: float = math.inf, done: Sequence[tuple[str, int]] = ()
+    ) -> dict[str, str]:
+        return in_turn(
+            targets(count),
+            self.visit,
+            done,
+            rounds=rounds,
+            minutes=minutes,
+            say=self.said.append,
+            clock=lambda: self.now,
+        )
+
+
+def test_every_second_round_goes_the_other_way_round() -> None:
+    turns = Turns()
+    assert turns.run(3, 2) == {}
+    assert turns.visited == [("0", 0), ("1", 0), ("2", 0), ("2", 1), ("1", 1), ("0", 1)]
+
+
+def test_a_version_that_cannot_be_had_costs_no_other() -> None:
+    turns = Turns(broken=["1"])
+    assert turns.run(3, 2) == {"1": "1: no such release"}
+    assert turns.visited == [("0", 0), ("2", 0), ("2", 1), ("0", 1)]
+
+
+def test_a_busy_machine_leaves_no_version_out() -> None:
+    def busy(target: Target, number: int) -> None:
+        raise Busy("other programs kept the CPUs busy")
+
+    said: list[str] = []
+    assert in_turn(targets(2), busy, (), rounds=1, minutes=60, say=said.append) == {}
+    assert len(said) == 2
+
+
+def test_no_visit_begins_that_would_not_end_in_time() -> None:
+    turns = Turns()
+    turns.run(3, 3, minutes=4.5)
+    assert len(turns.visited) == 4
+    assert turns.said[-1] == "the time is up in round 2 of 3; --resume goes on"
+
+
+def test_what_was_measured_before_is_not_measured_again() -> None:
+    turns = Turns()
+    turns.run(2, 2, done=[("0", 0), ("1", 1)])
+    assert turns.visited == [("1", 0), ("0", 1)]
+
+
+def record(name: str, logs: dict[str, float], *, cost: bool = False) -> Record:
+    fingerprint = Fingerprint(name, "engine", 0 if cost else 2, 2, "", "", "Abacus", 2, 1)
+    own = math.exp(-logs["cost"]) if cost else 1.0
+    return Record("", "", fingerprint, logs, dict.fromkeys(logs, 0.001), 1.0, own, pairs=4, name=name)
+
+
+def visits(rounds: int, losses: dict[str, float]) -> list[tuple[str, int, list[Record]]]:
+    """Return visits to versions whose engine loses so much, and whose start takes ten times as much longer."""
+    rng, found = np.random.default_rng(1), []
+    for number in range(rounds):
+        hour = float(rng.normal(0.0, 0.2))
+        for name, loss in losses.items():
+            logs = {quantity: float(rng.normal(0.0, sd)) for quantity, sd in SDS.items()}
+            logs["engine"] -= loss
+            logs = {"speedup": 0.6 + hour + sum(logs.values()), **logs}
+            start = {"cost": -10 * loss + float(rng.normal(0.0, 0.01))}
+            found.append((name, number, [record("forests", logs), record("start", start, cost=True)]))
+    return found
+
+
+def told(losses: dict[str, float], rounds: int = 3) -> list[Measured]:
+    return measured(targets(len(losses)), visits(rounds, losses), {}, Limits(), pytest.fail)
+
+
+def test_versions_are_compared_with_the_first_round_by_round() -> None:
+    first, same, slow = told({"0": 0.0, "1": 0.0, "2": 0.03})
+    assert first.differences == ()
+    assert {one.state for one in same.differences if one.is_judged} <= {"ok", "undecided"}
+    engine, start = slow.of("forests", "engine"), slow.of("start", "cost")
+    assert engine is not None
+    assert start is not None
+    assert (engine.state, start.state) == ("regressed", "regressed")
+    assert engine.low is not None
+    assert engine.high is not None
+    assert engine.low < -0.03 < engine.high
+    assert slow.of("forests", STEADY) is not None
+
+
+def test_the_table_says_changes_with_intervals_and_costs_as_costs() -> None:
+    versions = told({"0": 0.0, "1": 0.03})
+    (forests, speedups), (start, costs) = tables(versions)
+    assert (forests, start) == ("forests", "start")
+    assert [column.header for column in speedups.columns][1:] == [
+        "speedup", "speedup against the first", f"{STEADY} against the first", "engine against the first",
+    ]  # fmt: skip
+    assert [str(one.header) for one in costs.columns][1:] == ["cost", "cost against the first"]
+    _, change = [*costs.columns[2].cells]
+    assert str(change).startswith("+3")
+    _, change = [*speedups.columns[4].cells]
+    assert str(change).startswith("−3.0 % [−3.5, −")
+    *_, last = closing(versions, 0.01)
+    assert last.startswith("2 versions against the first, from 1% on: 2 differences found; a loss of ")
+    text = markdown(versions, 0.01, "Versions <b>")
+    assert "<b>" not in text.replace("\\<b\\>", "")
+    json.dumps(as_json(versions))
+
+
+def test_one_round_has_levels_and_no_intervals() -> None:
+    (_, speedups), (_, costs) = tables(told({"0": 0.0, "1": 0.03}, rounds=1))
+    assert [len([*column.cells]) for column in speedups.columns] == [2, 2]
+    assert [str(column.header) for column in costs.columns] == ["version", "cost"]
+
+
+def test_a_version_without_a_visit_is_named(tmp_path: Path) -> None:
+    versions = measured(targets(3), visits(2, {"0": 0.0, "2": 0.0}), {"1": "no such release"}, Limits(), pytest.fail)
+    assert next(closing(versions, 0.01)) == "1 is left out: no such release"
+    assert [len([*made.columns[0].cells]) for _, made in tables(versions)] == [2, 2]
+    pytest.importorskip("matplotlib")
+    plot(tmp_path / "x.png", versions)
+    assert (tmp_path / "x.png").stat().st_size > 1000
+
+
+# The command
+
+
+Kept = Callable[[], list[dict[str, Any]]]
+
+
+@pytest.fixture
+def project(session: pytest.Pytester, saved: Kept, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    """Yield a repository of four commits in which every visit saves the run that was saved first."""
+    session.makepyfile(cell())
+    session.inline_run("-q")
+    (run,) = saved()
+    for number, day in enumerate((1, 3, 3, 2)):  # the last one was committed on a machine whose clock was late
+        environ = {**os.environ, "GIT_COMMITTER_DATE": f"2026-11-0{day}T12:00:00+0100", "GIT_CONFIG_GLOBAL": os.devnull}
+        who = {f"GIT_{role}_{part}": "a@b" for role in ("AUTHOR", "COMMITTER") for part in ("NAME", "EMAIL")}
+        for command in (["init", "-q", "-b", "main"], ["commit", "-q", "--allow-empty", "-m", f"Commit {number}"]):
+            subprocess.run(["git", *command], cwd=session.path, env={**environ, **who}, check=True)
+
+    def prepare(version: Any, root: Path, folder: Path, say: object) -> Environment:
+        if version.name.startswith("broken"):
+            raise EnvironmentFailure(f"{version.name}: no such release")
+        return Environment(Path(), root, {})
+
+    def measure(environment: Environment, cells: Sequence[str], pairs: int) -> tuple[Record, ...]:
+        (file,) = (one.partition("=")[2] for one in cells if one.startswith("--benchmark-json="))
+        number = len([*(session.path / "store" / BACKFILLED).glob("*.json")])
+        if number == int(os.environ.get("ENDS_AFTER", "-1")):
+            raise KeyboardInterrupt
+        run[BLOCK]["run"] = f"{number:032x}"
+        Path(file).write_text(json.dumps(run))
+        return ()
+
+    monkeypatch.setattr(backfill, "prepare", prepare)
+    monkeypatch.setattr(backfill, "measure", measure)
+    monkeypatch.chdir(session.path)
+    return session
+
+
+def main(*arguments: str) -> int:
+    return backfill.main([*arguments, "--storage", "store"], "backfill")
+
+
+def kept() -> list[dict[str, Any]]:
+    runs = [json.loads(file.read_text()) for file in Path("store", BACKFILLED).glob("*.json")]
+    return sorted(runs, key=lambda run: str(run["datetime"]))
+
+
+def test_commits_become_runs_of_the_history_in_their_order(project: pytest.Pytester) -> None:
+    assert main("--commits", "HEAD~3..HEAD", "--rounds", "2") == 0
+    log = subprocess.run(["git", "log", "--reverse", "--format=%H"], capture_output=True, text=True, check=True)
+    commits = log.stdout.split()
+    records = read_store(Path("store")).records
+    assert [one.commit for one in records] == [one for one in commits for _ in range(2)]
+    assert records.nights == sorted(set(records.nights))
+    assert records.nights[0] == "2026-11-01T11:00:00+00:00"
+    marks = [run[BLOCK][BACKFILLED] for run in kept()]
+    assert len({mark["id"] for mark in marks}) == 1
+    assert [mark["round"] for mark in marks] == [0, 1] * 4
+    assert all(mark["measured"] > run["datetime"] for mark, run in zip(marks, kept(), strict=True))
+    assert not any(run["commit_info"]["dirty"] for run in kept())
+
+
+def test_every_second_commit_includes_the_last(project: pytest.Pytester) -> None:
+    assert main("--commits", "HEAD~3..HEAD", "--rounds", "1", "--every", "2") == 0
+    assert [run[BLOCK][BACKFILLED]["of"].partition(" ")[2] for run in kept()] == ["Commit 1", "Commit 3"]
+
+
+def test_releases_come_before_all_runs_and_one_that_does_not_install_costs_no_other(
+    project: pytest.Pytester, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = json.loads(next((project.path / ".benchmarks").glob("*/*.json")).read_text())["datetime"]
+    (project.path / "store").mkdir()
+    (project.path / ".benchmarks").rename(project.path / "store" / "x")
+    for file in (project.path / "store" / "x").glob("*/*.json"):
+        file.rename(project.path / "store" / file.name)
+    asked = ("--packages", "numpy==1.0", "broken==2.0", "numpy==1.1", "--rounds", "2")
+    assert main(*asked, "--json", "x.json", "--summary", "x.md") == 0
+    assert [run[BLOCK][BACKFILLED]["of"] for run in kept()] == ["numpy==1.0"] * 2 + ["numpy==1.1"] * 2
+    assert kept()[-1]["datetime"] < first
+    assert "broken==2.0 is left out: broken==2.0: no such release" in capsys.readouterr().out
+    assert [one["visits"] for one in json.loads(Path("x.json").read_text())] == [2, 0, 2]
+    assert Path("x.md").read_text().startswith("### Versions against the first\n\n**2 versions against the first")
+
+
+def test_after_ctrl_c_it_goes_on_where_it_was(
+    project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ("--packages", "numpy==1.0", "numpy==1.1", "--rounds", "2")
+    monkeypatch.setenv("ENDS_AFTER", "3")
+    assert main(*asked) == 130
+    monkeypatch.delenv("ENDS_AFTER")
+    assert "--resume goes on" in capsys.readouterr().out
+    assert main(*asked, "--resume") == 0
+    assert "3 visits of before" in capsys.readouterr().out
+    marks = [run[BLOCK][BACKFILLED] for run in kept()]
+    assert len(marks) == 4
+    assert len({mark["id"] for mark in marks}) == 1
+
+
+def test_a_file_that_is_none_of_a_backfill_is_left_out(project: pytest.Pytester) -> None:
+    folder = Path("store", BACKFILLED)
+    folder.mkdir(parents=True)
+    for number, text in enumerate(("{", "[]", '{"speedup": {"backfilled": {"id": 3, "of": [], "round": "x"}}}')):
+        (folder / f"{number}.json").write_text(text)
+    assert main("--packages", "numpy==1.0", "--rounds", "1", "--resume") == 0
+    assert len([*folder.glob("*numpy*.json")]) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--commits", "HEAD"], "write it as v1..HEAD"),
+        (["--commits", "no-such..HEAD"], "is no commit here"),
+        (["--packages", "numpy>1"], "exact version"),
+        (["--releases", "numpy", "x", "2"], "Invalid version"),
+    ],
+)
+def test_what_cannot_be_measured_is_said(
+    project: pytest.Pytester,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    reason: str,
+) -> None:
+    monkeypatch.setattr(backfill, "releases_of", lambda name: ["1.0"])
+    assert main(*arguments) == 2
+    assert reason in capsys.readouterr().err
+
+
+def test_a_store_that_cannot_be_written_is_said(project: pytest.Pytester, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("store").write_text("no folder")
+    assert main("--packages", "numpy==1.0", "--rounds", "1") == 2
+    assert "store/backfilled cannot be written" in capsys.readouterr().err
+
+
+def test_a_visit_that_saves_nothing_is_left_out(project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backfill, "measure", lambda *arguments: ())
+    assert main("--packages", "numpy==1.0", "--rounds", "1") == 2
+    with pytest.raises(VisitFailure, match="saved no run"):
+        backfill.Backfill(Path("store"), "x").keep(Path("nothing.json"), targets(1)[0], 0)
