@@ -11,7 +11,7 @@ import numpy as np
 from .changepoint import SPLITS
 from .rule import LEARN
 from .segment import ODD, Segment, Sized
-from .verdict import REGRESSED, SUSPECT, Event, Verdict, of_change
+from .verdict import REGRESSED, SUSPECT, Event, Verdict
 
 SAME = 1.0
 """Standard errors from a level within which runs are on it."""
@@ -237,15 +237,14 @@ class Levels:
             events = tuple(_event(change, after, share) for change, after in zip(changes, levels[1:], strict=True))
             since = present.runs.names[changes[-1].since]
             size = _size(changes[0], levels[-1]) if len(changes) == 1 else measure.change(levels[-1].runs_from())
-            reason = f"{n} run{'s' * (n > 1)} against {measure.n}"
+            reason = f"{n} runs against {measure.n}"
             if changes[-1].settled:
-                reason = f"settled: slower than the last good version, measured in turn; {reason}"
+                reason = "settled: slower than the last good version, measured in turn"
             if state == SUSPECT:
-                reason = (
-                    f"{measure.n} of {learn} earlier runs are too few for a verdict; it stays open until you decide"
-                )
-            verdict = of_change(run, state or SUSPECT, since, size, measure.n, n, reason=reason)
-            return replace(verdict, events=events, is_new=is_new)
+                few = f"{measure.n} of {learn} earlier runs are too few for a verdict"
+                reason = f"{few}; it stays open until you decide"
+            about = (state or SUSPECT, since, size.change, size.interval, size.z, measure.n, n)
+            return Verdict(run, *about, reason=reason, events=events, is_new=is_new)
 
         return make
 
@@ -306,6 +305,5 @@ def _event(change: Change, after: Segment, share: float) -> Event:
     runs, before = after.runs, change.before.counts(change.before.n)
     known = before * after.counts(after.n) * (after.at[after.n - 1] >= runs.several)
     machines = tuple(name for name, counts in zip(runs.machines, known, strict=True) if counts)
-    interval = (-size.loss - size.margin, -size.loss + size.margin)
     since, found = runs.names[change.since], runs.names[change.found]
-    return Event(since, -size.loss, interval, found, after.n, machines, share, change.is_settled)
+    return Event(since, size.change, size.interval, found, after.n, machines, share, change.is_settled)

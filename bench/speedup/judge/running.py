@@ -66,9 +66,6 @@ class Running:
         self._within = np.zeros((1, 2))
         """Squared standard errors within a run, and how many are known."""
 
-    def __len__(self) -> int:
-        return self.n
-
     def _make_room(self, size: int) -> None:
         for name in (*_RUNS, *_SUMS):
             old = getattr(self, name)

@@ -94,6 +94,16 @@ class Sized:
     z: float
     """Its normal deviate."""
 
+    @property
+    def change(self) -> float:
+        """Log of the runs over the level."""
+        return -self.loss
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % interval of `change`."""
+        return -self.loss - self.margin, -self.loss + self.margin
+
 
 class Segment(Running):
     """Runs on one level.

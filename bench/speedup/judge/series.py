@@ -15,7 +15,7 @@ from .levels import ADOPTED, WITHDRAWN, Levels, beginning, is_of_several
 from .lows import SUSPECT_RUN, Lows
 from .points import Columns, Point
 from .rule import Rule
-from .segment import Expected, Outlook, Segment, Sized
+from .segment import LEAST_SCALE, Expected, Outlook, Segment, Sized
 from .splits import early_change
 from .verdict import (
     IMPROVED,
@@ -27,7 +27,6 @@ from .verdict import (
     SUSPECT,
     Verdict,
     Verdicts,
-    of_change,
 )
 
 RULE = Rule()
@@ -43,6 +42,8 @@ WOLF, WOLF_RUNS = 2.5, 200
 """How much more evidence it takes after each loss that went away by itself, and in how many runs half of that is
 forgotten: such a series moves in ways that are not modelled."""
 SLOW_MACHINE = "settled: the machine was slow, the last good version was so too; this run counts for nothing"
+NORMAL_95 = 1.96
+"""Half the 95 % interval of a normal distribution, in standard deviations."""
 AMBIGUOUS = 30
 """Runs after a loss until which it may turn out to be of some machines only."""
 
@@ -229,6 +230,14 @@ class _Stream:
     def _tell(self, t: int, verdict: Verdict) -> None:
         self.said.tell([t], verdict.state, self.number, lambda _: verdict)
 
+    def _tell_change(
+        self, t: int, state: str, at: Sequence[int], size: Sized, before: int, reason: str, *, noted: bool = False
+    ) -> None:
+        """Say that the latest runs (`at`) are on another level than so many before."""
+        names = self.runs.names
+        about = (size.change, size.interval, size.z, before, len(at), noted)
+        self._tell(t, Verdict(names[t], state, names[at[0]], *about, reason=reason))
+
     def _carry_out(self, decision: Decision) -> None:
         self._forget()
         self.strangers = None
@@ -263,7 +272,8 @@ class _Stream:
             self.number += 1
             self.said.segments[self.segment.runs_from()] = self.number
         margin = max(settled.high - settled.change, settled.change - settled.low)
-        self.levels.fall(t, Sized(-settled.change, margin, 0.0))
+        z = -NORMAL_95 * settled.change / max(margin, LEAST_SCALE)
+        self.levels.fall(t, Sized(-settled.change, margin, z))
         self._open(t, is_new=True)
 
     def _learn(self, t: int) -> None:
@@ -422,8 +432,8 @@ class _Stream:
                 found = known
         index, at, size = found
         self.noted = at[0], t
-        names, reason = self.runs.names, "a loss too small for a failure"
-        self._tell(t, of_change(names[t], OK, names[at[0]], size, index, len(at), reason=reason, noted=True))
+        reason = "a loss too small for a failure"
+        self._tell_change(t, OK, at, size, index, reason, noted=True)
 
     def _incomparable(self, t: int) -> bool:
         """Judge a run that may be on machines of which nothing is known; return whether it is."""
@@ -495,10 +505,10 @@ class _Stream:
         elif back:
             self._back(t, at, lost)
         else:
-            measure, names, n = self.levels.measure, self.runs.names, self.rule.learn
+            measure, n = self.levels.measure, self.rule.learn
             size = measure.change(self.segment.runs_from())
             reason = f"{len(at)} runs against {measure.n}; after {n} they are the level that counts"
-            self._tell(t, of_change(names[t], IMPROVED, names[at[0]], size, measure.n, len(at), reason=reason))
+            self._tell_change(t, IMPROVED, at, size, measure.n, reason)
 
     def _open(self, t: int, *, is_new: bool = False) -> None:
         """Say what is open."""
@@ -517,7 +527,7 @@ class _Stream:
             return
         self.wolves += 1
         size = self.segment.until(n).change(at)
-        self._tell(t, of_change(names[t], RECOVERED, names[at[0]], size, n, len(at), reason="back on the old level"))
+        self._tell_change(t, RECOVERED, at, size, n, "back on the old level")
 
     def _settle(self, t: int) -> bool:
         """Ask, from time to time, whether what is open still is; return whether something else is said now."""

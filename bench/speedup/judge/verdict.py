@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, overload
+from typing import overload
 
 import numpy as np
 import numpy.typing as npt
 
 from .changepoint import Indices
 from .points import Columns
-
-if TYPE_CHECKING:
-    from .segment import Sized
 
 LEARNING = "learning"
 OK = "ok"
@@ -90,32 +87,6 @@ class Verdict:
 def incomparable(run: str, reason: str) -> Verdict:
     """Return the verdict on a run that has no series of its own, but others of the same cell."""
     return Verdict(run, INCOMPARABLE, reason=reason)
-
-
-def of_change(
-    run: str,
-    state: str,
-    since: str,
-    size: Sized,
-    before: int,
-    runs: int,
-    *,
-    reason: str,
-    noted: bool = False,
-) -> Verdict:
-    """Return the verdict on a run that is the last of so many (`runs`) on another level than those before.
-
-    Parameters
-    ----------
-    run, state, since : str
-        As in `Verdict`, as are `reason` and `noted`.
-    size : Sized
-        By how much the log of that level is lower.
-    before, runs : int
-        Runs that it is compared with, and runs on that level.
-    """
-    interval = (-size.loss - size.margin, -size.loss + size.margin)
-    return Verdict(run, state, since, -size.loss, interval, size.z, before, runs, noted, reason=reason)
 
 
 Make = Callable[[int], Verdict]
