@@ -43,6 +43,8 @@ class Columns:
         self.again = _numbers(point.remeasured for point in points)
         self.again_ses = _numbers(point.remeasured_se for point in points)
         self._tell_apart([point.machine for point in points])
+        self.of_row = np.arange(len(points))
+        """Which run each record is of."""
 
     def _tell_apart(self, machines: Sequence[str]) -> None:
         self.machines = list(dict.fromkeys(machines))
@@ -66,14 +68,31 @@ class Columns:
     def of(cls, records: Sequence[Record]) -> dict[str, Columns]:
         """Return the runs of all quantities of a series of saved cells, the oldest first."""
         series = Records.of(records)
+        runs = series.table.run_of[series.at].tolist()
+        number = {run: n for n, run in enumerate(dict.fromkeys(runs))}
         first = cls([])
-        first.names = series.nights
-        first._tell_apart(series.machines)
+        first.of_row = np.array([number[run] for run in runs], dtype=np.int64)
+        rows = [runs.index(run) for run in number] if len(number) < len(runs) else slice(None)
+        first.names = np.array(series.nights, dtype=object)[rows].tolist()
+        first._tell_apart(np.array(series.machines, dtype=object)[rows].tolist())
         found = {}
         for n, name in enumerate(series[-1].quantities):
             found[name] = one = copy(first)
-            one.values, one.ses, one.again, one.again_ses = (series.column(field, n) for field in FIGURES)
+            columns = [series.column(field, n) for field in FIGURES]
+            if len(number) < len(runs):  # a run that has the cell twice is one run
+                values, ses, again, again_ses = columns
+                means = (_mean(one, first.of_row) for one in (values, ses**2, again, again_ses**2))
+                columns = [mean if k % 2 == 0 else np.sqrt(mean) for k, mean in enumerate(means)]
+            one.values, one.ses, one.again, one.again_ses = columns
         return found
+
+
+def _mean(values: npt.NDArray[np.float64], of_row: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Return the mean of what is known of each run; NaN where nothing is."""
+    known = np.isfinite(values)
+    sums, counts = np.bincount(of_row, np.where(known, values, 0.0)), np.bincount(of_row, known)
+    means: npt.NDArray[np.float64] = np.divide(sums, counts, out=np.full(len(counts), np.nan), where=counts > 0)
+    return means
 
 
 def _numbers(values: Iterable[float | None]) -> npt.NDArray[np.float64]:

@@ -316,8 +316,10 @@ class _Stream:
         measure = self.levels.measure if self.levels.risen else self.segment
         first = measure.look([t], self.least)
         is_guess = measure.is_prior and measure.n < self.rule.learn
+        # Of a run among the first, its own pairs have to say so too.
+        is_clear = not is_guess or first.expected.interval(0)[1] < 0
         limit = self.rule.early if is_guess else self.rule.suspicious
-        suspicious = bool(first.lowness[0] > limit and -first.change[0] > self.least)
+        suspicious = bool(is_clear and first.lowness[0] > limit and -first.change[0] > self.least)
         remeasured = confirmed = False
         if suspicious and math.isfinite(self.runs.again[t]):
             remeasured, confirmed = True, self._measured_again(t, measure, first)

@@ -136,6 +136,10 @@ class Verdicts(Sequence[Verdict]):
             codes[at[self._codes[known] == red]] = red
         return [STATES[code] for code in codes.tolist()]
 
+    def at(self, row: int) -> int:
+        """Return which verdict is that on a record of the series: a run may have a cell twice."""
+        return int(self.runs.of_row[row])
+
     def __len__(self) -> int:
         return len(self._codes)
 

@@ -53,7 +53,7 @@ def runs(one: Series, decisions: Decisions) -> Iterator[str]:
         return lambda place: figure_of(one.records[place], name)
 
     def state(place: int) -> str:
-        said = {name: one.verdicts[name].states[place] for name in quantities}
+        said = {name: one.verdicts[name].states[one.verdicts[name].at(place)] for name in quantities}
         told = [f"{name} {state}" for name, state in said.items() if state not in (OK, LEARNING)]
         return ", ".join(told) or said[quantities[0]]
 
@@ -97,8 +97,9 @@ def as_json(one: Series, decisions: Decisions) -> dict[str, Any]:
         ],
         "nights": {
             name: [
-                {"value": math.exp(record.logs[name]), **verdict_as_json(said)}
-                for record, said in zip(one.records, one.verdicts[name], strict=True)
+                {"value": math.exp(record.logs[name]), **verdict_as_json(said[said.at(n)])}
+                for said in [one.verdicts[name]]
+                for n, record in enumerate(one.records)
             ]
             for name in one.records[-1].quantities
         },

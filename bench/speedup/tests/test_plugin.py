@@ -113,7 +113,7 @@ def test_a_second_run_that_is_much_slower_is_suspect_and_no_failure(session: pyt
     second.stdout.fnmatch_lines(
         [
             "cell * −16.7±*%  suspect",
-            "cell: measured again, because engine is low: speedup 1.33, then 1.33",
+            "cell: measured again, because speedup and engine are low: speedup 1.33, then 1.33",
             "WARNING: possible regression, not confirmed yet: cell; the next run decides, or at once: * settle",
             "Possible regression. 1 cell: 1 suspect in this run (−16.7 % ± *, engine)",
         ]

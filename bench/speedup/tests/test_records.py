@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from bench.speedup.judge.changes import what_changed
@@ -57,6 +58,16 @@ def test_two_runs_of_one_date_are_two_runs() -> None:
     assert runs.values.tolist() == [first.logs["engine"], other.logs["engine"]]
     assert runs.names == [WHOLE.night] * 2
     assert list(runs.keys()) == [(WHOLE.night, WHOLE.machine, 0), (WHOLE.night, WHOLE.machine, 1)]
+
+
+def test_a_run_that_has_a_cell_twice_is_one_run() -> None:
+    first, other = WHOLE, replace(WHOLE, logs={name: log + 0.1 for name, log in WHOLE.logs.items()}, again_logs=None)
+    several = Records.of([first, other, first])
+    table = replace(several.table, run_of=np.array([0, 0, 1]))
+    runs = Columns.of(Records(table, several.at))["engine"]
+    assert runs.values.tolist() == [pytest.approx(first.logs["engine"] + 0.05), first.logs["engine"]]
+    assert runs.again.tolist() == [0.5, 0.5]  # what is known of it
+    assert (len(runs.names), runs.of_row.tolist()) == (2, [0, 0, 1])
 
 
 @pytest.fixture

@@ -226,3 +226,8 @@ def test_a_loss_in_the_second_run_of_all_is_suspect(factor: str, loss: float, ce
     cell = records(2, {factor: loss}, since=1)
     assert judge_cell(cell, RULE.for_each_of(cells))[0].state == SUSPECT
     assert said(records(2)).state == LEARNING
+
+
+def test_a_second_run_whose_pairs_lie_far_apart_is_not_suspect() -> None:
+    assert judge([Point("a", 0.6, 0.01), Point("b", 0.4, 0.01)]).states[-1] == SUSPECT
+    assert judge([Point("a", 0.6, 0.01), Point("b", 0.4, 0.2)]).states[-1] == LEARNING

@@ -43,9 +43,9 @@ class Found:
 
 def last_good(series: Series, quantity: str, since: str, say: Say) -> Record | None:
     """Return the latest run before `since` on the old level whose commit is all of its code; ``None`` if none is."""
-    states = series.verdicts[quantity].states
-    for record, state in reversed(list(zip(series.records, states, strict=True))):
-        if record.night >= since or state in (SUSPECT, REGRESSED):
+    said = series.verdicts[quantity]
+    for n, record in reversed(list(enumerate(series.records))):
+        if record.night >= since or said.states[said.at(n)] in (SUSPECT, REGRESSED):
             continue
         about = _saved(record).get("commit_info")
         if isinstance(about, dict) and about.get("dirty"):

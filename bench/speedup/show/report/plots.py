@@ -153,7 +153,7 @@ def _quantity(one: Series, name: str, shown: Sequence[int]) -> Columns:
     band: tuple[float, float] | None = None
     segment = 0
     for n in shown:
-        record, verdict = one.records[n], said[n]
+        record, verdict = one.records[n], said[said.at(n)]
         offset = said.offsets.get(record.machine, 0.0)
         if verdict.segment != segment:
             band, segment = None, verdict.segment
