@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import warnings
 from collections.abc import Callable, Iterator
@@ -31,6 +32,7 @@ from bench.cells.setting import PROFILES, Setting
 from bench.speedup import Speedup
 from wine_training import RayStartError, WineData
 from wine_training.cluster import JoinError
+from wine_training.session import START_LIMIT_S
 
 __all__ = [
     "pytest_addoption",
@@ -99,7 +101,8 @@ def ray_keeper(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     with contextlib.ExitStack() as stack:
         if hasattr(request.config, "workerinput"):  # under xdist: one Ray at a time on the machine
             stack.enter_context(FileLock(tmp_path_factory.getbasetemp().parent / "ray.lock"))
-        keeper = RayKeeper(request.config.getoption("ray_address"))
+        minutes = request.config.getoption("minutes") or math.inf
+        keeper = RayKeeper(request.config.getoption("ray_address"), start_limit_s=min(START_LIMIT_S, 60 * minutes / 2))
         stack.callback(keeper.stop)
         yield keeper
 

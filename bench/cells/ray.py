@@ -10,7 +10,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ import psutil
 
 from wine_training import RayStartError, ray_session
 from wine_training.cluster import carried, check_versions, this_worker, versions
-from wine_training.session import LeftoverWarning, RaySession, remote
+from wine_training.session import START_LIMIT_S, LeftoverWarning, RaySession, remote
 
 if TYPE_CHECKING:
     from wine_training import ModelSpec, TrainingResult, WineData
@@ -44,14 +44,16 @@ WARM_LIMIT_SECONDS = 30.0
 
 
 @contextmanager
-def measured_session(cpus: int, *, address: str | None = None, nodes: int | None = None) -> Iterator[RaySession]:
+def measured_session(
+    cpus: int, *, address: str | None = None, nodes: int | None = None, start_limit_s: float = START_LIMIT_S
+) -> Iterator[RaySession]:
     """Start Ray as `ray_session` does, with as little as possible running beside the workers.
 
     The daemons of a running cluster are left as they are. If a process of the session had to be killed at its end, that
     is an error, `LeftoverWarning`.
     """
     with mock.patch.dict(os.environ, {**QUIET, **os.environ}), ExitStack() as stack:
-        session = stack.enter_context(ray_session(cpus, address=address, nodes=nodes))
+        session = stack.enter_context(ray_session(cpus, address=address, nodes=nodes, start_limit_s=start_limit_s))
         if address is None:
             _end_log_monitor()
         else:
@@ -195,8 +197,9 @@ class RayWorkers:
 class RayKeeper:
     """Keeps Ray running from one cell to the next, as long as they want the same CPU limit."""
 
-    def __init__(self, address: str | None) -> None:
+    def __init__(self, address: str | None, start_limit_s: float = START_LIMIT_S) -> None:
         self._address = address
+        self._start_limit_s = start_limit_s
         self._stack = ExitStack()
         self._running: tuple[tuple[int, int | None], RayWorkers] | None = None
 
@@ -209,7 +212,7 @@ class RayKeeper:
         if self._running is None or self._running[0] != (cpus, nodes) or self._running[1].session.ended:
             self.stop()
             with ExitStack() as starting:
-                session = starting.enter_context(measured_session(cpus, address=self._address, nodes=nodes))
+                session = starting.enter_context(self._session(cpus, nodes))
                 with threadpool_limits(1):
                     # A process that has started others starts its OpenBLAS threads anew, and they spin for 0.1 s:
                     # now, and not in the first loop.
@@ -218,6 +221,9 @@ class RayKeeper:
                 self._stack = starting.pop_all()
             self._running = (cpus, nodes), workers
         return self._running[1]
+
+    def _session(self, cpus: int, nodes: int | None) -> AbstractContextManager[RaySession]:
+        return measured_session(cpus, address=self._address, nodes=nodes, start_limit_s=self._start_limit_s)
 
     def stop(self) -> None:
         """End Ray, if it is running, and fail if a process of it had to be killed."""

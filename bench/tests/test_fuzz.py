@@ -236,7 +236,7 @@ def test_any_history_has_a_verdict_and_that_is_the_one_that_is_kept(folder: Path
             for n, cell in enumerate(cells)
             for record in cell
         ]
-        found = tuple(sorted(named, key=lambda record: record.night))
+        found = tuple(sorted(named, key=lambda record: record.date))
         history = History(Records.of(found), digest=repr(found))
         (anew,) = suites(history, Decisions(), SuiteRule(), folder)
         (kept,) = suites(history, Decisions(), SuiteRule(), folder)

@@ -151,7 +151,7 @@ def _point(row: Mapping[str, str]) -> Point:
     unknown = dict.fromkeys(QUANTITIES)
     again = numbers("_again") or None
     record = Record(
-        night=f"{int(row['night']):04}",
+        date=f"{int(row['night']):04}",
         file="",
         fingerprint=Fingerprint(row["series"], "ray", 6, 2, "", "", "", 2, 1),
         logs=numbers(""),

@@ -65,7 +65,7 @@ def decide(options: argparse.Namespace) -> None:
         raise CommandError(f"several series have {options.cell!r} in their names: {names}; give one id, or {ALL!r}")
     judged = _judged(read, decisions, options)
     opened = {one.fingerprint: one.verdict.leading.since for one in judged if one.fingerprint in chosen}
-    dates = [date for fingerprint in chosen for date in read.of(fingerprint).nights]
+    dates = [date for fingerprint in chosen for date in read.of(fingerprint).dates]
     since = _since(options.since, [date for date in opened.values() if date], dates)
     until = max(dates)
     same = (options.kind, since, reason)

@@ -48,7 +48,7 @@ def what_changed(records: Sequence[Record], since: str, runs: int) -> Change | N
         ``None`` if there is nothing before or nothing after.
     """
     series = Records.of(records)
-    cut, machines = bisect_left(series.nights, since), series.machines
+    cut, machines = bisect_left(series.dates, since), series.machines
     start = max(0, cut - max(1, runs))
     if start == cut or cut == len(series):
         return None

@@ -73,7 +73,7 @@ class Columns:
         first = cls([])
         first.of_row = np.array([number[run] for run in runs], dtype=np.int64)
         rows = [runs.index(run) for run in number] if len(number) < len(runs) else slice(None)
-        first.names = np.array(series.nights, dtype=object)[rows].tolist()
+        first.names = np.array(series.dates, dtype=object)[rows].tolist()
         first._tell_apart(np.array(series.machines, dtype=object)[rows].tolist())
         found = {}
         for n, name in enumerate(series[-1].quantities):

@@ -85,12 +85,12 @@ class Suite:
     @property
     def latest(self) -> str:
         """Its latest run."""
-        return max(one.records[-1].night for one in self.series)
+        return max(one.records[-1].date for one in self.series)
 
     @property
     def machines(self) -> dict[str, int]:
         """How many runs were on each kind of machine, the one that measured last first."""
-        runs = {run for one in self.series for run in zip(one.records.nights, one.records.machines, strict=True)}
+        runs = {run for one in self.series for run in zip(one.records.dates, one.records.machines, strict=True)}
         found: dict[str, int] = {}
         for _, machine in sorted(runs, reverse=True):
             found[machine] = found.get(machine, 0) + 1
@@ -156,8 +156,8 @@ def evidence(series: Series, decisions: Sequence[Decision]) -> list[Record]:
 
 
 def _around(records: Records, since: str, after: int) -> dict[str, Record]:
-    first = bisect_left(records.nights, since)
-    return {record.night: record for record in records[max(0, first - RUNS_BEFORE) : first + after]}
+    first = bisect_left(records.dates, since)
+    return {record.date: record for record in records[max(0, first - RUNS_BEFORE) : first + after]}
 
 
 class _Cells:
@@ -182,7 +182,7 @@ class _Cells:
 
     def last(self, one: Fingerprint) -> str:
         """Return the latest run of a series."""
-        return self.records[one][-1].night
+        return self.records[one][-1].date
 
     def is_current(self, one: Fingerprint) -> bool:
         """Return whether a series was measured in the latest run: of the suite, or of engines side by side."""

@@ -49,7 +49,7 @@ class Branch:
             raise GitError(f"{branch!r} on {remote!r} is no branch of a remote")
         known = self._run("rev-parse", "--absolute-git-dir")
         if known.returncode:
-            raise GitError(_no_repository(repository, known.stderr))
+            raise GitError(no_repository(repository, known.stderr))
         self._temporary = tempfile.TemporaryDirectory()
         self.folder = Path(self._temporary.name) / "files"
         self.folder.mkdir()
@@ -158,7 +158,8 @@ def commits_between(root: Path, older: str, newer: str) -> list[str]:
     return asked.stdout.decode(errors="replace").splitlines() if asked.returncode == 0 else []
 
 
-def _no_repository(folder: Path, stderr: bytes) -> str:
+def no_repository(folder: Path, stderr: bytes) -> str:
+    """Return why git has no repository here, by what it said, with the remedy."""
     reason, where = _reason(stderr), _without_home(str(folder))
     if "not a git repository" in reason:
         return f"{where} is in no git repository; a shared folder needs none, and no sync"

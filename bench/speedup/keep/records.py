@@ -37,7 +37,7 @@ Figures = Sequence[float]
 class Record:
     """One cell of one saved run."""
 
-    night: str
+    date: str
     """When the run was saved: date and time, ISO 8601, UTC."""
     file: str
     """Path of the file."""
@@ -176,7 +176,7 @@ def row(kind: Kind, number: int, pairs: int, *, seconds: Figures, figures: Itera
 class Run(NamedTuple):
     """What all cells of a run have in common, and no other run has."""
 
-    night: str
+    date: str
     """When it was saved: its date, unless that cannot be."""
     file: str
     commit: str = ""
@@ -227,7 +227,7 @@ class Records(Sequence[Record]):
             shared = dict(one.setting), dict(one.versions), one.is_cost, one.side_by_side, one.name, one.unit
             kind = Kind(one.fingerprint, *shared)
             kinds[kind.number] = kind
-            runs.append(Run(one.night, one.file, one.commit))
+            runs.append(Run(one.date, one.file, one.commit))
             sides = (one.logs, one.log_ses, one.again_logs or {}, one.again_ses or {})
             figures = [[_number(side[name]) for name in kind.quantities if name in side] for side in sides]
             seconds = (one.sequential_s, one.parallel_s)
@@ -263,7 +263,7 @@ class Records(Sequence[Record]):
         has_again = not math.isnan(again[kind.quantities[0]])
         spreads = zip(kind.quantities if kind.is_cost else SPREADS, cell["known"].tolist(), strict=False)
         return Record(
-            night=run.night,
+            date=run.date,
             file=run.file,
             fingerprint=kind.fingerprint,
             logs=logs,
@@ -301,9 +301,9 @@ class Records(Sequence[Record]):
         return [self.table.runs[n] for n in self.table.run_of[self.at].tolist()]
 
     @property
-    def nights(self) -> list[str]:
+    def dates(self) -> list[str]:
         """The date of each."""
-        return [run.night for run in self.runs]
+        return [run.date for run in self.runs]
 
     @property
     def machines(self) -> list[str]:

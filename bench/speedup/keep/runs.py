@@ -33,6 +33,10 @@ RULE = "rule"
 """Key in that block of what the run was judged by: chance of a false alarm, and smallest loss that fails."""
 LEAST = {"false_alarms": 1e-12, "smallest": 0.0}
 """What can be told of the rule, and the least that each of it may be; all is below 1."""
+BACKFILLED = "backfilled"
+"""Key in that block if it was measured later than it is dated, among other versions of one backfill."""
+ID, OF = "id", "of"
+"""What stands there: the backfill, and the version."""
 UNFINISHED = "unfinished"
 """Key in that block while the run goes on: it stays if something ends the process."""
 
@@ -92,7 +96,7 @@ class History:
 
     def after(self, date: str) -> str:
         """Return the date of a run that comes after all of these: its own, unless a wrong clock says otherwise."""
-        latest = self.records[-1].night if self.records else ""
+        latest = self.records[-1].date if self.records else ""
         return date if date > latest else _a_moment_after(latest)
 
     def judged_by(self, **typed: float | None) -> dict[str, float]:
@@ -135,6 +139,8 @@ class SavedRun(NamedTuple):
     """Whether it broke off, or goes on."""
     rule: Mapping[str, float] | None = None
     """What it was judged by, if it says so."""
+    backfill: Sequence[str] = ()
+    """Id of the backfill and version that it measured, if it was measured later than it is dated."""
     cells: bytes = b""
     """Its cells, as rows of `CELL`."""
     kinds: Mapping[int, Kind] = MappingProxyType({})
@@ -181,6 +187,7 @@ def read_run(file: Path) -> SavedRun:
         is_foreign=not cells and not failed,
         is_unfinished=bool(block.get(UNFINISHED)),
         rule=_rule(block.get(RULE)),
+        backfill=_backfill(block.get(BACKFILLED)),
         cells=bytes(rows),
         kinds=kinds,
     )
@@ -207,6 +214,7 @@ def read_history(files: Iterable[Path], read: Callable[[Path], SavedRun] = read_
         problems += one.problems
     saved, copies = _once(saved)
     saved, dates = _in_order(saved)
+    saved, numbers = _of_one_hour(saved)
     problems += copies + dates
     if saved and saved[-1].is_unfinished:
         name = _called(saved[-1].run.file)
@@ -218,7 +226,7 @@ def read_history(files: Iterable[Path], read: Callable[[Path], SavedRun] = read_
     cells = np.frombuffer(b"".join(one.cells for one in saved), CELL)
     counts = [len(one.cells) // CELL.itemsize for one in saved]
     kinds = {number: kind for one in saved for number, kind in one.kinds.items()}
-    table = Table(cells, np.repeat(np.arange(len(saved)), counts), [one.run for one in saved], kinds)
+    table = Table(cells, np.repeat(np.array(numbers, dtype=np.int64), counts), [one.run for one in saved], kinds)
     rule = next((one.rule for one in reversed(saved) if one.rule), {})
     return History(Records(table, np.arange(len(cells))), tuple(problems), rule)
 
@@ -242,6 +250,23 @@ def _once(saved: Iterable[SavedRun]) -> tuple[list[SavedRun], list[str]]:
     return found, problems
 
 
+def _backfill(mark: object) -> tuple[str, ...]:
+    known = isinstance(mark, dict) and all(isinstance(mark.get(key), str) for key in (ID, OF))
+    return (mark[ID], mark[OF]) if known and isinstance(mark, dict) else ()
+
+
+def _of_one_hour(saved: Sequence[SavedRun]) -> tuple[list[SavedRun], list[int]]:
+    """Return the runs without all but the last version of each backfill, and the number of the run that each is.
+
+    A backfill is one hour on one machine: it tells nothing of how far runs of other days differ, so that it counts for
+    one run, however many rounds it had.
+    """
+    last = {one.backfill[0]: one.backfill for one in saved if one.backfill}
+    found = [one for one in saved if not one.backfill or last[one.backfill[0]] == one.backfill]
+    first: dict[str, int] = {}
+    return found, [first.setdefault(one.backfill[0], n) if one.backfill else n for n, one in enumerate(found)]
+
+
 def _in_order(saved: Sequence[SavedRun]) -> tuple[list[SavedRun], list[str]]:
     """Return the runs in their order, and which of them have dates that cannot be.
 
@@ -251,13 +276,13 @@ def _in_order(saved: Sequence[SavedRun]) -> tuple[list[SavedRun], list[str]]:
     date.
     """
     problems, ahead = [], []
-    known = [one.run.night for one in saved if one.cells]
+    known = [one.run.date for one in saved if one.cells]
     newest = max((date for date in known if not _is_in_future(date)), default="")
     placed: list[tuple[str, int, str, SavedRun]] = []
     for folder in _by_folder(saved):
         before = ""
         for (number, one), after in zip(folder, _earliest_after(folder), strict=True):
-            date = one.run.night
+            date = one.run.date
             future = bool(one.cells) and _is_in_future(date)
             if one.cells and (date < FIRST or (future and "" < after < date)):
                 impossible = "in the future" if future else f"before {FIRST}"
@@ -274,7 +299,7 @@ def _in_order(saved: Sequence[SavedRun]) -> tuple[list[SavedRun], list[str]]:
     found, last = [], ""
     for date, _, _, one in sorted(placed, key=lambda one: one[:3]):
         last = date if date > last else _a_moment_after(last)
-        found.append(one if last == one.run.night else one._replace(run=one.run._replace(night=last)))
+        found.append(one if last == one.run.date else one._replace(run=one.run._replace(date=last)))
     return found, problems
 
 
@@ -293,8 +318,8 @@ def _earliest_after(folder: Sequence[tuple[int, SavedRun]]) -> list[str]:
     found, earliest = [], ""
     for _, one in reversed(folder):
         found.append(earliest)
-        if one.run.night >= FIRST:
-            earliest = min(earliest or one.run.night, one.run.night)
+        if one.run.date >= FIRST:
+            earliest = min(earliest or one.run.date, one.run.date)
     return found[::-1]
 
 
@@ -328,7 +353,7 @@ class Shared:
     def __init__(self, run: Mapping[str, Any], file: str) -> None:
         block = run.get(BLOCK) or {}
         versions, machine = (dict(block.get(name) or {}) for name in ("versions", "machine"))
-        self.night: str = run["datetime"]
+        self.date: str = run["datetime"]
         self.file = file
         self.commit = str((run.get("commit_info") or {}).get("id") or "")
         self.versions = {name: str(version) for name, version in versions.items()}
@@ -352,7 +377,7 @@ def record_of(block: Mapping[str, Any], run: Shared) -> Record:
         If the block is broken, or newer than this program.
     """
     kind, figures, facts = _cell(block, run, 0)
-    one, runs = np.zeros(1, dtype=np.int64), [Run(run.night, run.file, run.commit, json.dumps([facts]))]
+    one, runs = np.zeros(1, dtype=np.int64), [Run(run.date, run.file, run.commit, json.dumps([facts]))]
     return Records(Table(np.frombuffer(figures, CELL), one, runs, {kind.number: kind}), one)[0]
 
 
@@ -366,7 +391,7 @@ def _cell(block: Mapping[str, Any], run: Shared, number: int) -> tuple[Kind, byt
     if not all(0 < second < math.inf for second in seconds):
         raise ValueError(f"its seconds are {seconds[0]:g} and {seconds[1]:g}")
     figures += _figures(block[AGAIN]) if AGAIN in block else ((), ())
-    datetime.fromisoformat(run.night)  # what is no date would be the latest for ever
+    datetime.fromisoformat(run.date)  # what is no date would be the latest for ever
     pairs = len(block[COST]["own"] if is_cost else block.get("pairs", ()))
     known = from_json(block.get(KNOWN) or {})
     facts = {name: str(block[name]) for name in block.get("facts", ()) if name in block}

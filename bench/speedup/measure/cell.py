@@ -248,11 +248,6 @@ class Fingerprint:
         return _digest(self.key)
 
     @property
-    def former_id(self) -> str:
-        """What `id` was when each kind of machine had a series of its own."""
-        return _digest((*self.cell, self.data, self.cpu_model, self.usable_cpus, self.protocol))
-
-    @property
     def label(self) -> str:
         """What to call the cell if it was stored without a name."""
         models = f"-{self.models}-models" if self.models else ""  # a cost is of none

@@ -123,6 +123,7 @@ def compete(
     dict of str to Showing
         By name. One that failed has its `failure`, and takes no further part.
     """
+    __tracebackhide__ = True
     seen = {one.name: Showing() for one in contestants}
     number = 0
     while not enough(number) and number < rounds:
@@ -155,6 +156,7 @@ def _visit(
     meter: Callable[[], Meter],
     clock: Callable[[], float],
 ) -> None:
+    __tracebackhide__ = True
     began = clock()
     with one.start() as trainer:
         seen.start_s.append(clock() - began)

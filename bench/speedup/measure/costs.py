@@ -120,6 +120,7 @@ def measure_costs(
     enough : callable
         Called with the number of rounds before each and after the last: whether no more are needed.
     """
+    __tracebackhide__ = True
     done: Runs = []
     while not enough(len(done)) and len(done) < rounds:
         if len(done) % 2:

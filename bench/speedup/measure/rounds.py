@@ -39,6 +39,7 @@ class Stopwatch:
 
     def time(self, run: Run) -> tuple[Any, float]:
         """Return what a run reports, and its seconds."""
+        __tracebackhide__ = True
         enabled = gc.isenabled()
         if self.disable_gc:
             gc.disable()
@@ -128,6 +129,7 @@ class PairedRounds:
         TypeError, ValueError
             If the two reports are no reports, not of the same models, or cannot be true.
         """
+        __tracebackhide__ = True
         pairs: list[Pair] = []
         discarded: list[dict[str, Any]] = []
         most = max(1, self._rounds // 2)
@@ -150,6 +152,7 @@ class PairedRounds:
         return Measurement(tuple(pairs), tuple(discarded))
 
     def _pair(self, order: str) -> Pair:
+        __tracebackhide__ = True
         fits, tasks, seconds = self._both(order)
         check_seconds(
             fits,
@@ -178,6 +181,7 @@ class PairedRounds:
 
     def _both(self, order: str) -> tuple[tuple[FitSeconds, ...], Tasks, dict[str, float]]:
         """Do both runs in their order; return the fits of the sequential one, the tasks of the other, the seconds."""
+        __tracebackhide__ = True
         reports: dict[str, Tasks] = {}
         seconds: dict[str, float] = {}
         arms = ("sequential", "parallel") if order == SEQUENTIAL_FIRST else ("parallel", "sequential")

@@ -65,7 +65,7 @@ class Rounds:
             self._fixture.has_error = self._fixture.stats is None  # there is no round to save
             raise
         finally:
-            self._fixture._mode = self._fixture._mode or "speedup"
+            self._fixture._mode = "speedup"
 
     def try_once(self, run: Callable[[], object]) -> None:
         """Let it run something once, untimed."""
@@ -190,6 +190,8 @@ class Benchmarks:
         hook = self._config.hook
         info: dict[str, Any] = hook.pytest_benchmark_generate_commit_info(config=self._config)
         hook.pytest_benchmark_update_commit_info(config=self._config, commit_info=info)
+        if isinstance(info.get("error"), str):  # git's own, with the path of the checkout
+            info["error"] = info["error"].replace(str(Path.home()), "~")
         return info
 
     @property

@@ -99,6 +99,8 @@ class Speedup:
         __tracebackhide__ = True
         with self._rounds.in_use():
             subject, rounds = Subject.of(self._node.nodeid, cpus, **about), self._asked(rounds)
+            if local:
+                self._session.check_cpus(name_of(self._node), subject.cpus)
             known = self._session.known(name_of(self._node), subject)
             pacing = self._session.pacing(known.get(STEADY_PART))
             pairs = PairedRounds(

@@ -73,7 +73,7 @@ class ThisRun:
         setting = versions | {name: str(fact) for name, fact in self.machine.items()}
         storage = self._benchmarks.storage
         return Record(
-            night=self.now,
+            date=self.now,
             file=str(storage.written or "") if storage else "",
             fingerprint=cell.fingerprint,
             logs={name: math.log(one.value) for name, one in measured.judged.items()},

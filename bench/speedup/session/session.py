@@ -111,6 +111,12 @@ class Session:
             return {}
         return self.earlier.spreads(name, Fingerprint.of(subject, 0, self.run.machine))
 
+    def check_cpus(self, name: str, cpus: int) -> None:
+        """Take note of a limit that this machine cannot reach."""
+        usable = int(self.run.machine["usable_cpus"])
+        if cpus > usable:
+            self._note(f"{name}: cpus={cpus}, and this process may use {usable}: the others are counted as idle")
+
     def pacing(self, known: Spread | None) -> Pacing:
         """Return what tells when a cell has pairs enough; `known` is the spread of the steady part."""
         return Pacing(self.plan, self.benchmarks.per_cell, self.verdicts.rule.smallest, known, self.progress.note)

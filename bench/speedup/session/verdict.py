@@ -148,7 +148,7 @@ class Verdicts:
     def _judge(self, cells: Sequence[Cell]) -> tuple[list[Records], SuiteVerdict]:
         """Return the series of some cells, this run last, and what is said of them."""
         records = [self._run.record(cell) for cell in cells]
-        records = [replace(one, night=self.history.after(one.night)) for one in records]
+        records = [replace(one, date=self.history.after(one.date)) for one in records]
         series = [self.history.of(one.fingerprint).followed_by([one]) for one in records]
         made = [self.decisions.of(one.fingerprint) for one in records]
         settled = [self.settlements.of(one.fingerprint) for one in records]

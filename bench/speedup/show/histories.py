@@ -24,7 +24,7 @@ SERIES: list[Column[Series]] = [
     Column("id", lambda one: one.fingerprint.id, right=False, folds=True),
     Column("cell", lambda one: one.name, right=False, folds=True),
     Column("runs", lambda one: str(len(one.records)), folds=True),
-    Column("latest run", lambda one: date_of(one.records[-1].night), right=False, folds=True),
+    Column("latest run", lambda one: date_of(one.records[-1].date), right=False, folds=True),
     Column("latest", lambda one: figure_of(one.records[-1], one.records[-1].quantities[0]), folds=True),
     Column("change", lambda one: change_of(one.verdict.leading, one.verdict.quantity), folds=True),
     Column("state", lambda one: _state(one), right=False, folds=True),
@@ -58,7 +58,7 @@ def runs(one: Series, decisions: Decisions) -> Iterator[str]:
         return ", ".join(told) or said[quantities[0]]
 
     columns = [
-        Column("run", lambda place: one.records[place].night[:16].replace("T", " "), right=False, folds=True),
+        Column("run", lambda place: one.records[place].date[:16].replace("T", " "), right=False, folds=True),
         *(Column(name, figure(name), folds=True) for name in quantities),
         Column("state", state, right=False, folds=True),
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..judge.suite import URGENCY, CellVerdict
 from ..judge.verdict import INCOMPARABLE, LEARNING, OK, REGRESSED, SUSPECT
@@ -23,6 +23,8 @@ from .sentences import TOLD, noted, sentence, when, with_percent
 TOLD_LOSS = 0.005
 """Smallest share that is told."""
 FIRST = "first run: the next one shows how much each cell changed, and whether that is suspect; ten give a verdict"
+TOLD_GAIN = 0.02
+"""Smallest gain that is told: what is less is mostly noise."""
 FEW_NAMES = 3
 """More cells are counted, not named."""
 SETTLE = f"python -m {__name__.removesuffix('.show.outcome')} settle"
@@ -80,10 +82,14 @@ class Shown:
         start, culprit = ("In parallel", "the parallel run") if alone else (f"With {self.engine}", self.engine)
         lost = sorted(((1 - one.value, FACTORS[name].loss) for name, one in measured.factors.items()), reverse=True)
         told = [f"{share:.0%} {to.format(engine=culprit)}" for share, to in lost if share >= TOLD_LOSS]
+        gained = [
+            f"{one.value - 1:.0%} in {name}" for name, one in measured.factors.items() if one.value > 1 + TOLD_GAIN
+        ]
         return (
             f"{start}, {plural(measured.models, 'model')} train {with_interval(measured.speedup, 2)} times as fast as "
             f"in a loop, on {plural(measured.pairs[0].cpus, 'CPU')} (ideal {measured.ideal:.2f})"
-            f"{': lost ' * bool(told)}{', '.join(told)}{self._known_better(culprit)}"
+            f"{': lost ' * bool(told)}{', '.join(told)}{'; gained ' * bool(gained)}{', '.join(gained)}"
+            f"{self._known_better(culprit)}"
         )
 
     def _known_better(self, engine: str) -> str:
@@ -265,8 +271,10 @@ def shown(cell: Cell, verdict: CellVerdict | None, circumstances: Sequence[str])
         What else changed with its level, a line each.
     """
     bad = verdict is not None and verdict.state in (REGRESSED, SUSPECT)
-    # The second measurement counts if it cleared the first one of suspicion.
-    counts = cell.measurement if cell.again is None or bad else cell.again
+    counts = cell.measurement
+    if cell.again is not None and isinstance(counts, Measurement):  # what the verdict goes by, too
+        # The second one alone, if it cleared the first one of suspicion; else both.
+        counts = replace(counts, pairs=(*counts.pairs, *cell.again.pairs)) if bad else cell.again
     remarks = tuple(_remarks(cell, verdict, circumstances))
     names = harmless(cell.name), harmless(cell.fingerprint.engine)
     return Shown(*names, counts, verdict, remarks, *cell.location, apart=cell.apart)

@@ -14,18 +14,20 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench.speedup.judge.points import Columns
 from bench.speedup.judge.versus import STEADY, Limits
 from bench.speedup.keep.index import read_store
-from bench.speedup.keep.runs import Record
+from bench.speedup.keep.runs import BACKFILLED, Record
 from bench.speedup.measure.cell import BLOCK, Fingerprint
 from bench.speedup.show.versions import Measured, as_json, closing, markdown, plot, tables
 from bench.speedup.versus import backfill
-from bench.speedup.versus.backfill import BACKFILLED, Target, in_turn, measured
+from bench.speedup.versus.backfill import Target, in_turn, measured
 from bench.speedup.versus.candidates import State
 from bench.speedup.versus.environments import Environment, EnvironmentFailure
 from bench.speedup.versus.visits import Busy, VisitFailure
 
 from .conftest import cell
+from .test_history import HERE, run
 
 DAY = datetime.fromisoformat("2026-11-02T00:00:00+00:00")
 SDS = {"loop": 0.0001, "cpu": 0.02, "wait": 0.002, "balance": 0.002, "engine": 0.001}
@@ -225,8 +227,8 @@ def test_commits_become_runs_of_the_history_in_their_order(project: pytest.Pytes
     commits = log.stdout.split()
     records = read_store(Path("store")).records
     assert [one.commit for one in records] == [one for one in commits for _ in range(2)]
-    assert records.nights == sorted(set(records.nights))
-    assert records.nights[0] == "2026-11-01T11:00:00+00:00"
+    assert records.dates == sorted(set(records.dates))
+    assert records.dates[0] == "2026-11-01T11:00:00+00:00"
     marks = [run[BLOCK][BACKFILLED] for run in kept()]
     assert len({mark["id"] for mark in marks}) == 1
     assert [mark["round"] for mark in marks] == [0, 1] * 4
@@ -312,3 +314,16 @@ def test_a_visit_that_saves_nothing_is_left_out(project: pytest.Pytester, monkey
     assert main("--packages", "numpy==1.0", "--rounds", "1") == 2
     with pytest.raises(VisitFailure, match="saved no run"):
         backfill.Backfill(Path("store"), "x").keep(Path("nothing.json"), targets(1)[0], 0)
+
+
+def test_a_backfill_counts_for_one_run_of_its_last_version(tmp_path: Path) -> None:
+    (tmp_path / "backfilled").mkdir()
+    (tmp_path / "machine").mkdir()
+    for n, version in enumerate(["v1", "v1", "v2", "v2"]):
+        content = run(f"2026-01-0{n + 1}", 1.5 + n / 10)
+        content["speedup"] = {"backfilled": {"id": "x", "of": version, "round": n % 2, "measured": "2026-03-01"}}
+        (tmp_path / "backfilled" / f"2026010{n + 1}-{version}.json").write_text(json.dumps(content))
+    (tmp_path / "machine" / "0001_x.json").write_text(json.dumps(run("2026-02-01", 1.7)))
+    for _ in range(2):  # from the files, then from the index
+        runs = Columns.of(read_store(tmp_path).of(HERE))["speedup"]
+        assert [math.exp(value) for value in runs.values] == [pytest.approx(math.sqrt(1.7 * 1.8)), pytest.approx(1.7)]

@@ -512,7 +512,7 @@ def test_a_run_with_uncommitted_changes_cannot_be_had(
     history += [run(tmp_path / "store", "2026-11-20T02", head, {}, dirty=True)]
     with pytest.raises(EnvironmentFailure, match="uncommitted"):
         ask("2026-11-20", ".")
-    history += [replace(history[0], night="2026-11-20T03", file="other")]
+    history += [replace(history[0], date="2026-11-20T03", file="other")]
     with pytest.raises(EnvironmentFailure, match="several runs"):
         ask("2026-11-20", ".")
     with pytest.raises(EnvironmentFailure, match="no run of the history"):

@@ -170,8 +170,9 @@ def test_pip_does_it_where_there_is_no_uv_and_python_s_own_where_there_is_no_pip
     wheels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shutil.which", lambda name: None)
-    assert next(environments._installers())[:4] == [sys.executable, "-m", "pip", "install"]
     real = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: real("json") if name == "pip" else real(name))
+    assert next(environments._installers())[:4] == [sys.executable, "-m", "pip", "install"]
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "pip" else real(name))
     environments._install("x", tmp_path / "x", ["brisk==1.0"])
     assert (tmp_path / "x" / "brisk.py").exists()

@@ -64,7 +64,7 @@ def test_a_series_is_in_the_order_of_its_nights(tmp_path: Path) -> None:
 def test_a_run_with_a_date_that_cannot_be_has_its_place_from_its_number(tmp_path: Path, date: str) -> None:
     read = history(tmp_path, run("2026-01-01", 1.1), run(date, 1.2), run("2026-01-02", 1.3))
     assert [night.value for night in series(read)] == [math.log(speedup) for speedup in (1.1, 1.2, 1.3)]
-    assert [record.night for record in read.records] == ["2026-01-01", "2026-01-01T00:00:00.000001", "2026-01-02"]
+    assert [record.date for record in read.records] == ["2026-01-01", "2026-01-01T00:00:00.000001", "2026-01-02"]
     why = "before 2018" if date.startswith("1970") else "in the future"
     assert read.problems == (f"{FOLDER}/0001_x.json is dated {date}, {why}: its number decides where it belongs",)
 
@@ -74,7 +74,7 @@ def test_the_latest_runs_stay_the_latest_whatever_the_clock_said(tmp_path: Path)
     runs += [run("1970-01-01T00:00:07", 1.4), run("1970-01-01T00:00:03", 1.5)]
     read = history(tmp_path, *runs)
     assert [night.value for night in series(read)] == [math.log(1 + n / 10) for n in range(6)]
-    assert [record.night for record in read.records] == sorted(record.night for record in read.records)
+    assert [record.date for record in read.records] == sorted(record.date for record in read.records)
     assert len(read.problems) == 2
 
 
@@ -90,13 +90,13 @@ def test_runs_of_a_new_folder_without_a_clock_are_the_latest(tmp_path: Path) -> 
 def test_a_machine_without_a_clock_has_a_history_too(tmp_path: Path) -> None:
     read = history(tmp_path, *(run(f"1970-01-01T00:00:0{n}", 1 + n / 10) for n in (3, 1, 2)))
     assert [night.value for night in series(read)] == [math.log(speedup) for speedup in (1.3, 1.1, 1.2)]
-    assert len(set(read.records.nights)) == 3
+    assert len(set(read.records.dates)) == 3
 
 
 def test_runs_after_a_clock_that_stands_still_are_all_read_and_named_once(tmp_path: Path) -> None:
     """Then it is the clock of this machine that is wrong, and not the dates of the runs."""
     read = history(tmp_path, *(run(f"2199-01-0{n}", 1 + n / 10) for n in range(1, 6)))
-    assert [record.night for record in read.records] == [f"2199-01-0{n}" for n in range(1, 6)]
+    assert [record.date for record in read.records] == [f"2199-01-0{n}" for n in range(1, 6)]
     assert read.problems == (
         f"{FOLDER}/0000_x.json and 4 more: dated in the future; is the clock of this machine wrong?",
     )
@@ -117,7 +117,7 @@ def test_the_run_that_is_measured_now_comes_after_all_others(tmp_path: Path) -> 
 def test_two_runs_of_one_date_are_two_runs(tmp_path: Path) -> None:
     read = history(tmp_path, *(run("2026-01-01T02:17:00+00:00", 1 + n / 10) for n in range(3)), run("2026-01-02"))
     assert [night.value for night in series(read)] == [math.log(one) for one in (1.0, 1.1, 1.2, 1.8)]
-    assert [record.night for record in read.records] == [
+    assert [record.date for record in read.records] == [
         "2026-01-01T02:17:00+00:00",
         "2026-01-01T02:17:00.000001+00:00",
         "2026-01-01T02:17:00.000002+00:00",
@@ -191,7 +191,7 @@ def test_a_copy_of_a_run_counts_once_and_the_one_with_more_cells_stays(tmp_path:
     for content, name in ((early, "a"), (late, "a"), (other, "b")):
         content["speedup"] = {"run": name * 32}
     read = history(tmp_path, early, late, other, late)
-    assert [(record.night, record.fingerprint.models) for record in read.records] == [
+    assert [(record.date, record.fingerprint.models) for record in read.records] == [
         ("2026-01-01", 10),
         ("2026-01-01", 100),
         ("2026-01-02", 10),

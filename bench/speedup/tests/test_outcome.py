@@ -11,12 +11,14 @@ import pytest
 
 from bench.speedup.judge.suite import CellVerdict
 from bench.speedup.judge.verdict import INCOMPARABLE, LEARNING, OK, REGRESSED, SUSPECT, Verdict
+from bench.speedup.measure.cell import Cell, Fingerprint, Subject
 from bench.speedup.measure.costs import CostPair, Costs
 from bench.speedup.measure.fits import FitSeconds
 from bench.speedup.measure.pairs import Measurement, Pair
 from bench.speedup.show.gates import OFF, WARN
 from bench.speedup.show.markdown import plain
 from bench.speedup.show.outcome import Outcome, Shown
+from bench.speedup.show.outcome import shown as shown_cell
 from bench.speedup.show.summary import append, commands, markdown
 from bench.speedup.show.tables import Style, render
 
@@ -208,3 +210,24 @@ def test_a_regressed_cell_is_an_annotation_of_its_test(night: Outcome) -> None:
 
 def test_markdown_makes_nothing_of_plain_text() -> None:
     assert plain("a`b`\n| <x> [y](z) *") == "a\\`b\\` \\| \\<x\\> \\[y\\]\\(z\\) \\*"
+
+
+def test_the_first_sentence_tells_gains_and_how_well_the_engine_is_known() -> None:
+    fits, tasks = (FitSeconds(1.5, 1.5),) * 2, ((FitSeconds(1.5, 1.4),),) * 2
+    noisy = [Pair("sequential-first", 2, 3.0, seconds, fits, tasks) for seconds in (1.6, 1.61, 1.6)]
+    slower = (FitSeconds(1.8, 1.8),) * 2
+    noisy.append(Pair("sequential-first", 2, 3.6, 1.6, slower, tasks))
+    answer = Shown("red", "ray", Measurement(tuple(noisy))).answer
+    assert re.fullmatch(
+        r"With ray, 2 models train 1\.95 \[1\.6\d, 2\.2\d\] times as fast as in a loop, on 2 CPUs \(ideal 2\.00\): "
+        r"lost 7% to waiting for CPUs, 6% to ray itself; gained 12% in cpu; what ray itself costs is known to ±0\.\d%",
+        answer,
+    ), answer
+
+
+def test_the_figures_of_a_cell_that_was_measured_again_are_those_of_the_verdict() -> None:
+    subject = Subject("red", "ray", 2)
+    fingerprint = Fingerprint.of(subject, 2, {"cpu_model": "Abacus", "usable_cpus": 2})
+    cell = Cell("x", "red", subject, fingerprint, measurement(2.0), again=measurement(1.5), suspicion="engine is low")
+    counted = {state: shown_cell(cell, verdict(state), ()).measurement for state in (OK, SUSPECT)}
+    assert [one.parallel_s for one in counted.values()] == pytest.approx([1.5, math.sqrt(2.0 * 1.5)])

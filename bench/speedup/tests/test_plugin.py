@@ -336,7 +336,7 @@ def test_a_run_of_a_machine_without_a_clock_is_judged_as_the_latest(
     judged: list[list[str]] = []
 
     def judge(series: Any, *others: Any) -> Any:
-        judged.append(series[0].nights)
+        judged.append(series[0].dates)
         return judge_suite(series, *others)
 
     monkeypatch.setattr("bench.speedup.session.verdict.judge_suite", judge)
@@ -805,3 +805,15 @@ def test_hooks_of_a_stranger_are_called_as_promised_and_turn_no_clock(session: p
 def test_an_odd_limit_of_joblib_is_none(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
     monkeypatch.setenv("LOKY_MAX_CPU_COUNT", limit)
     assert usable_cpus() >= 1
+
+
+def test_more_cpus_than_there_are_are_told_and_cost_no_memory(session: pytest.Pytester) -> None:
+    session.makepyfile(cell(rounds=3).replace("cpus=2", "cpus=10**9"))
+    result = session.runpytest()
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["cell: cpus=1000000000, and this process may use *: the others are counted as idle"])
+
+
+def test_a_fixture_that_is_used_twice_says_how_it_was_used(session: pytest.Pytester) -> None:
+    session.makepyfile(cell(rounds=1).replace("(speedup)", "(speedup, benchmark)") + "    benchmark(lambda: None)\n")
+    session.runpytest().stdout.fnmatch_lines(["*Previously it was used in speedup mode*"])

@@ -56,8 +56,8 @@ def test_two_runs_of_one_date_are_two_runs() -> None:
     first, other = WHOLE, replace(WHOLE, logs={name: log + 0.1 for name, log in WHOLE.logs.items()}, again_logs=None)
     runs = Columns.of([first, other])["engine"]
     assert runs.values.tolist() == [first.logs["engine"], other.logs["engine"]]
-    assert runs.names == [WHOLE.night] * 2
-    assert list(runs.keys()) == [(WHOLE.night, WHOLE.machine, 0), (WHOLE.night, WHOLE.machine, 1)]
+    assert runs.names == [WHOLE.date] * 2
+    assert list(runs.keys()) == [(WHOLE.date, WHOLE.machine, 0), (WHOLE.date, WHOLE.machine, 1)]
 
 
 def test_a_run_that_has_a_cell_twice_is_one_run() -> None:
@@ -114,7 +114,7 @@ def test_a_longer_history_makes_no_more_records_and_parses_nothing(tmp_path: Pat
         (suite,) = suites(history, Decisions(), SuiteRule())
         (lost,) = (one for one in suite.series if one.verdict.leading.since)
         assert what_changed(lost.records, str(lost.verdict.leading.since), 20) is not None
-        tonight = history.of(HERE).followed_by([replace(lost.records[-1], night="2026-12-01")])
+        tonight = history.of(HERE).followed_by([replace(lost.records[-1], date="2026-12-01")])
         assert len(Columns.of(tonight)["engine"].names) == runs + 1
         assert tonight[-2].setting == {"ray": "2.60.0", "accuracy": str(runs - 1)}
         found.append(dict(counted))

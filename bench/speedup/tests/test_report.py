@@ -84,11 +84,11 @@ def block(record: Record) -> dict[str, Any]:
 
 
 def history(*cells: list[Record]) -> History:
-    return History(Records.of(sorted((one for cell in cells for one in cell), key=lambda record: record.night)))
+    return History(Records.of(sorted((one for cell in cells for one in cell), key=lambda record: record.date)))
 
 
 def contents(*cells: list[Record], **more: Any) -> Any:
-    blocks = {(cell[-1].night, cell[-1].fingerprint.key): block(cell[-1]) for cell in cells}
+    blocks = {(cell[-1].date, cell[-1].fingerprint.key): block(cell[-1]) for cell in cells}
     return content(history(*cells), Decisions(), SuiteRule(), root=Path.cwd(), blocks=blocks, **more)
 
 
@@ -182,7 +182,7 @@ def test_a_series_that_is_measured_no_more_has_no_part_in_the_verdict() -> None:
 def test_decisions_are_told_with_their_reasons() -> None:
     cell = series(fingerprint(10), 40, lost_from=30)
     entry = Decision(
-        "accept", cell[30].night, cell[-1].night, "larger <b>test</b>", fingerprint(10).as_json(), "ann", "2026"
+        "accept", cell[30].date, cell[-1].date, "larger <b>test</b>", fingerprint(10).as_json(), "ann", "2026"
     )
     said = content(history(cell), Decisions((entry,)), SuiteRule(), root=Path.cwd())
     assert said.parts[0].cells[0].decisions == [
@@ -235,8 +235,8 @@ def test_an_empty_history_makes_a_page(tmp_path: Path) -> None:
 )
 def test_what_is_odd_in_a_stored_run_costs_no_report(odd: dict[str, Any], tmp_path: Path) -> None:
     cells = [series(fingerprint(10), 12), series(fingerprint(100), 12)]
-    blocks = {(cell[-1].night, cell[-1].fingerprint.key): block(cell[-1]) for cell in cells}
-    blocks[cells[0][-1].night, fingerprint(10).key] |= odd
+    blocks = {(cell[-1].date, cell[-1].fingerprint.key): block(cell[-1]) for cell in cells}
+    blocks[cells[0][-1].date, fingerprint(10).key] |= odd
     said = content(history(*cells), Decisions(), SuiteRule(), root=tmp_path, blocks=blocks)
     assert any("100-models" in cell.name for cell in said.parts[0].cells)
     assert "</html>" in page(said)

@@ -26,7 +26,7 @@ from bench.speedup.tests.projects import Project, only_these, wheel
 from bench.speedup.tests.test_versus import rounds
 from bench.speedup.versus import environments, good, visits
 from bench.speedup.versus.environments import Environment
-from bench.speedup.versus.settle import still_red
+from bench.speedup.versus.settle import Told, go_on, still_red
 from bench.speedup.versus.visits import Busy, VisitFailure
 
 HERE = Fingerprint("train", "pool", 8, 2, "abc", "rows", "Abacus", 2, 1)
@@ -485,3 +485,21 @@ def test_the_latest_outcome_of_a_cell_counts(lost: Project, played: Visits) -> N
     append(lost.root / ".benchmarks", [replace(first, outcome=MACHINE, at="2026-02-02T04:00:00+00:00")])
     assert settle() == 0
     assert not played.calls
+
+
+def test_which_of_several_changes_it_was_is_looked_for_in_the_time_that_is_left(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    called: list[list[str]] = []
+    said: list[str] = []
+    monkeypatch.setattr("bench.speedup.versus.bisect.main", lambda typed, prog: called.append(typed))
+    loss = Settled(HERE.id, "2026-02-02", "2026-02-01", REGRESSED, "engine", -0.1, -0.2, -0.05, "Abacus", 1.0)
+    several, only = Told("cell", loss, several=True), Told("other", replace(loss, good="2026-01-01"))
+    go_on([only], 60.0, tmp_path, ["bench/"], said.append)
+    assert (called, said) == ([], [])
+    go_on([several, only, several], 12.0, tmp_path, ["bench/"], said.append)
+    command = ["--good", "2026-02-01", "--quantity", "engine", "--storage", str(tmp_path), "--", "bench/"]
+    assert (called, said) == ([["--minutes", "12.0", *command]], [])
+    go_on([several], 2.0, tmp_path, ["bench/"], said.append)
+    assert said == [f"which of them did it? bisect {' '.join(command)}"]
+    assert len(called) == 1

@@ -47,7 +47,7 @@ def records(
         logs = {SPEEDUP: math.log(2) + sum(logs.values()), **logs}
         found.append(
             Record(
-                night=f"2026-{night:04}",
+                date=f"2026-{night:04}",
                 file="",
                 fingerprint=Fingerprint(cell, "ray", 10, 2, "d", "twin", "Abacus", 2, 1),
                 logs=logs,
@@ -168,7 +168,7 @@ def test_a_new_cell_is_taken_to_be_as_noisy_as_the_others_of_the_store(place: in
 
 def test_two_runs_of_one_date_are_two_runs_of_the_mean_too() -> None:
     cells = [records(40, seed=seed, cell=f"cell-{seed}") for seed in (1, 2)]
-    dated = [[replace(one, night=cell[n // 2].night) for n, one in enumerate(cell)] for cell in cells]
+    dated = [[replace(one, date=cell[n // 2].date) for n, one in enumerate(cell)] for cell in cells]
     for dates in (cells, dated):
         verdict = judge_suite(dates, RULE)
         assert verdict.together is not None
@@ -207,7 +207,7 @@ def test_what_changed_names_arms_versions_facts_and_commits() -> None:
     after = [
         replace(
             record,
-            night=f"2027-{i}",
+            date=f"2027-{i}",
             setting={"ray": "2.61.0", "numpy": "2.4", "nice": "15", "new": "1"},
             commit="b" * 40,
         )

@@ -125,8 +125,8 @@ def test_what_is_judged_at_once_is_what_will_be_read(session: pytest.Pytester, m
     session.makepyfile(textwrap.dedent(facts) + textwrap.dedent(cost))
     for _ in range(2):  # the second one knows from the first how far pairs lie apart
         session.runpytest("--benchmark-compare").assert_outcomes(passed=2)
-    runs = {one.night: one for one in judged if not one.is_cost}.values()
-    costs = {one.night: one for one in judged if one.is_cost}.values()
+    runs = {one.date: one for one in judged if not one.is_cost}.values()
+    costs = {one.date: one for one in judged if one.is_cost}.values()
     read = [replace(one, file="") for one in read_store(session.path / ".benchmarks").records]
     assert [replace(one, file="") for one in Records.of(runs)] == [one for one in read if not one.is_cost]
     assert [replace(one, file="") for one in Records.of(costs)] == [one for one in read if one.is_cost]

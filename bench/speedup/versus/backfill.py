@@ -28,7 +28,7 @@ from rich.console import Console
 from ..judge.versus import Limits, Visit, compare
 from ..keep.files import put_new, read_json, whole
 from ..keep.index import read_store
-from ..keep.runs import Record, read_history
+from ..keep.runs import BACKFILLED, ID, OF, Record, read_history
 from ..measure.cell import BLOCK
 from ..measure.pairs import SPEEDUP
 from ..session.options import duration, positive, share
@@ -42,11 +42,8 @@ from .environments import Environment, EnvironmentFailure, Say, prepare
 from .visits import PAIRS, Busy, Comparable, VisitFailure, measure
 
 ROUNDS = 3
-BACKFILLED = "backfilled"
-"""Key in the block at the top of a run, and the folder of the store where these runs are: not among the numbered
-ones, of which pytest-benchmark takes the last for the latest."""
-ID, OF, ROUND, MEASURED = "id", "of", "round", "measured"
-"""What is kept there: the backfill, the version, the round, and when it really was measured."""
+ROUND, MEASURED = "round", "measured"
+"""What is kept in the mark of a run, too: the round, and when it really was measured."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +61,11 @@ class Target:
 
 @dataclass(frozen=True)
 class Backfill:
-    """Where the runs of one backfill are kept, and how they are marked."""
+    """Where the runs of one backfill are kept, and how they are marked.
+
+    They have a folder of their own, not to be among the numbered files, of which pytest-benchmark takes the last one
+    for the latest.
+    """
 
     store: Path
     id: str
@@ -236,7 +237,7 @@ def targets_of(options: argparse.Namespace, root: Path, say: Say) -> list[Target
         texts = options.packages
     states = [state_of(text, root, options.storage, say) for text in texts]
     # When they were released is not known: one a day, before all that was measured here.
-    nights = [run.night for run in read_store(options.storage).records.runs] if options.storage.is_dir() else []
+    nights = [run.date for run in read_store(options.storage).records.runs] if options.storage.is_dir() else []
     first_run = min((datetime.fromisoformat(night) for night in nights), default=datetime.now(UTC))
     before = first_run.replace(microsecond=0, tzinfo=first_run.tzinfo or UTC).astimezone(UTC)
     return [Target(one, before - timedelta(days=len(states) - n)) for n, one in enumerate(states)]

@@ -84,9 +84,9 @@ def _version_of_run(text: str, root: Path, store: Path, say: Say) -> Version:
     if not store.is_dir():
         raise EnvironmentFailure(f"{text}: {store} is not a folder; --storage names the history")
     wanted = text.replace(" ", "T")
-    found = {one.file: one for one in read_store(store).records if one.night.startswith(wanted)}
+    found = {one.file: one for one in read_store(store).records if one.date.startswith(wanted)}
     if len(found) != 1:
-        runs = ", ".join(sorted(one.night[:19] for one in found.values()))
+        runs = ", ".join(sorted(one.date[:19] for one in found.values()))
         raise EnvironmentFailure(f"{text}: {'several runs: ' + runs if found else 'no run of the history'}")
     (record,) = found.values()
     try:

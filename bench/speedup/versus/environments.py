@@ -76,6 +76,8 @@ class Version:
             except InvalidRequirement as error:
                 raise EnvironmentFailure(f"{text}: {str(error).splitlines()[0]}") from None
         asked = _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{text}^{{commit}}")
+        if asked.returncode and asked.stderr.strip():
+            raise EnvironmentFailure(git.no_repository(root, asked.stderr))
         if asked.returncode:
             raise EnvironmentFailure(f"{text!r} is no commit here, and no requirement such as scipy==1.15.0")
         return cls(text, commit=asked.stdout.decode().strip())

@@ -45,11 +45,11 @@ def last_good(series: Series, quantity: str, since: str, say: Say) -> Record | N
     """Return the latest run before `since` on the old level whose commit is all of its code; ``None`` if none is."""
     said = series.verdicts[quantity]
     for n, record in reversed(list(enumerate(series.records))):
-        if record.night >= since or said.states[said.at(n)] in (SUSPECT, REGRESSED):
+        if record.date >= since or said.states[said.at(n)] in (SUSPECT, REGRESSED):
             continue
         about = _saved(record).get("commit_info")
         if isinstance(about, dict) and about.get("dirty"):
-            say(f"{record.night[:19]} is passed over: it was measured with uncommitted changes")
+            say(f"{record.date[:19]} is passed over: it was measured with uncommitted changes")
             continue
         return record
     return None
@@ -90,7 +90,7 @@ def version_of(good: Record, root: Path, say: Say) -> Found:
     changes = [f"{one.name} {one.specifier} → {installed()[canonicalize_name(one.name)]}" for one in packages]
     changes = [change.replace(" ==", " ", 1) for change in changes]
     commit = good.commit if commits else ""
-    name = f"last good ({good.night[:10]}, {good.commit[:10]})"
+    name = f"last good ({good.date[:10]}, {good.commit[:10]})"
     return Found(Version(name, tuple(packages), commit, strictly=True), (*commits, *changes))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import shlex
 import sys
 import tempfile
 import time
@@ -21,6 +22,7 @@ from ..judge.verdict import REGRESSED, SUSPECT
 from ..judge.versus import NARROW, UNDECIDED, Finding, Limits, Rounds, compare, find
 from ..keep import settled as kept
 from ..keep.decisions import read_decisions
+from ..keep.git import commits_between
 from ..keep.index import read_store
 from ..keep.runs import Record
 from ..keep.settled import CANNOT, MACHINE, Settled, Settlements, read_settled
@@ -29,12 +31,15 @@ from ..show import differences as show
 from ..show import summary
 from ..show.encodings import harmless
 from ..show.figures import plural
+from . import bisect
 from .environments import WORK_TREE, EnvironmentFailure, Say, Version, prepare
 from .good import Found, last_good, moved_on, nodes, version_of
 from .visits import HINT, Busy, Comparable, NoTime, Pace, Turns, VisitFailure, in_turn, visiting
 
 MINUTES = 20
 LIMITS = Limits()
+LEAST_TO_GO_ON = 5.0
+"""Minutes that it takes at least to find out which of several changes it was."""
 NOWHERE = "there is nothing of theirs that differs: it is the same commit, and the same packages"
 
 
@@ -71,7 +76,7 @@ class Case:
         figures = (finding.change, finding.low, finding.high) if finding else (math.nan,) * 3
         only = self.found.changes[0] if len(self.found.changes) == 1 and outcome == REGRESSED else ""
         where = machine or self.low.machine
-        about = (self.series.fingerprint.id, self.low.night, self.good.night, outcome, self.quantity)
+        about = (self.series.fingerprint.id, self.low.date, self.good.date, outcome, self.quantity)
         return Settled(*about, *figures, where, round(minutes, 2), only)
 
 
@@ -83,6 +88,8 @@ class Told:
     settled: Settled
     why: str = ""
     """What else there is to say."""
+    several: bool = False
+    """Whether several changes lie between, any of which may have done it."""
 
 
 def is_settled(series: Series, settlements: Settlements) -> str:
@@ -124,7 +131,7 @@ def still_red(suite: Suite, found: Sequence[Told], settlements: Settlements) -> 
         if before == REGRESSED and not now:
             yield f"{one.name}: regressed, as was settled before"
         elif one.verdict.state == REGRESSED and (now or before) not in (REGRESSED, MACHINE):
-            yield f"{one.name}: regressed since {(one.verdict.leading.since or one.records[-1].night)[:10]}"
+            yield f"{one.name}: regressed since {(one.verdict.leading.since or one.records[-1].date)[:10]}"
     if suite.together and suite.together.state == REGRESSED and not any(map(_is_low, suite.series)):
         yield "all cells together: regressed, and none of them by itself; name those to settle"
 
@@ -138,7 +145,7 @@ def cases(series: Sequence[Series], root: Path, say: Say) -> Iterator[Case | Tol
     for one in series:
         low, leading = one.records[-1], one.verdict.leading
         moved_on(low, root, say)
-        good = last_good(one, one.verdict.quantity, leading.since or low.night, say)
+        good = last_good(one, one.verdict.quantity, leading.since or low.date, say)
         nothing = Case(one, good or low, Found(Version(WORK_TREE), ()))
         if good is None:
             missing = replace(nothing.settled(CANNOT), good="")
@@ -203,20 +210,21 @@ def settle(
         outcome, spent = UNDECIDED if isinstance(error, (NoTime, Busy)) else CANNOT, (time.monotonic() - began) / 60
         return [Told(one.name, one.settled(outcome, None, spent), str(error)) for one in group]
     told = findings(turns.rounds)
-    return [_told(one, told.get(one.name), turns) for one in group]
+    return [_told(one, told.get(one.name), turns, root) for one in group]
 
 
-def _told(case: Case, finding: Finding | None, turns: Turns) -> Told:
+def _told(case: Case, finding: Finding | None, turns: Turns, root: Path) -> Told:
     if finding is None:
         why = f"it is not among what was measured; {HINT}"
         return Told(case.name, case.settled(CANNOT, None, turns.minutes), why)
-    why = ""
+    why, several = "", False
     if finding.outcome == UNDECIDED:
         more = math.ceil(finding.rounds * turns.minutes / len(turns.rounds))
         why = f"about {plural(more, 'minute')} more would settle it: --minutes {math.ceil(turns.minutes) + more}"
     elif finding.outcome == REGRESSED:
         why = f"what differs: {show.several(case.found.changes)}"
-    return Told(case.name, case.settled(finding.outcome, finding, turns.minutes), why)
+        several = len(case.found.changes) > 1 or len(commits_between(root, case.good.commit, case.low.commit)) > 1
+    return Told(case.name, case.settled(finding.outcome, finding, turns.minutes), why, several)
 
 
 def main(arguments: Sequence[str], prog: str, default: Sequence[str] = ()) -> int:
@@ -242,6 +250,7 @@ def main(arguments: Sequence[str], prog: str, default: Sequence[str] = ()) -> in
     options = _parser(prog, default).parse_args(own)
     say = _say
     root = Path.cwd()
+    began = time.monotonic()
     try:
         found, red = _settle(options, after or list(default), root, say)
     except EnvironmentFailure as error:
@@ -263,8 +272,36 @@ def main(arguments: Sequence[str], prog: str, default: Sequence[str] = ()) -> in
     except OSError as error:
         print(harmless(f"{prog}: {error.filename or options.storage}: {error.strerror}"), file=sys.stderr)
         return 2
+    go_on(found, options.minutes - (time.monotonic() - began) / 60, options.storage, after or list(default), say)
     outcomes = {one.settled.outcome for one in found}
     return 1 if REGRESSED in outcomes or red else 2 if CANNOT in outcomes else 0
+
+
+def go_on(found: Sequence[Told], minutes: float, store: Path, cells: Sequence[str], say: Say) -> None:
+    """Look for the change behind each loss, if several lie between and there is time; else say how to.
+
+    Parameters
+    ----------
+    found : sequence of Told
+        What was settled.
+    minutes : float
+        The time that is left.
+    store : Path
+        The history.
+    cells : sequence of str
+        Arguments for pytest.
+    say : callable
+        Called with what to type.
+    """
+    losses = dict.fromkeys((one.settled.good, one.settled.quantity) for one in found if one.several)
+    began = time.monotonic()
+    for number, (good, quantity) in enumerate(losses):
+        left = (minutes - (time.monotonic() - began) / 60) / (len(losses) - number)
+        command = ["--good", good, "--quantity", quantity, "--storage", str(store), "--", *cells]
+        if left < LEAST_TO_GO_ON:
+            say(f"which of them did it? bisect {shlex.join(command)}")
+        else:
+            bisect.main(["--minutes", f"{left:.1f}", *command], "bisect")
 
 
 def _settle(options: argparse.Namespace, cells: Sequence[str], root: Path, say: Say) -> tuple[list[Told], list[str]]:

@@ -39,7 +39,7 @@ class Blocks:
         return found
 
     def of(self, record: Record) -> Mapping[str, Any]:
-        known = self._known.get((record.night, record.fingerprint.key))
+        known = self._known.get((record.date, record.fingerprint.key))
         if known is not None:
             return known
         for bench in self.run(record).get("benchmarks", ()):

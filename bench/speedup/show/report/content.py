@@ -55,7 +55,7 @@ class Cell:
         self.name, self.state = one.name, verdict.state
         self.is_current = one.is_current
         """Whether the latest run measured it; if not, it has no part in what is said of that run."""
-        self.count, self.last = len(one.records), date_of(last.night)
+        self.count, self.last = len(one.records), date_of(last.date)
         self.value = _value(last)
         self.change = change_of(verdict.leading, quantity)
         self.about = _about(one.fingerprint, last, block)
@@ -89,8 +89,8 @@ class Part:
         several = f"{len(machines)} kinds of machine ({suite.on})"
         self.name = several if len(machines) > 1 else next(iter(machines))
         """What its runs were on."""
-        latest = max((one.records[-1] for one in suite.series), key=lambda record: record.night)
-        self.latest = latest.night[:16].replace("T", " ")
+        latest = max((one.records[-1] for one in suite.series), key=lambda record: record.date)
+        self.latest = latest.date[:16].replace("T", " ")
         self.cells: list[Cell] = []
         self.beside: list[Cell] = []
         """Engines side by side: stored, and not judged."""
@@ -226,7 +226,7 @@ def _text(one: Series) -> str:
     verdict = one.verdict
     if not one.is_current:
         said = sentence(verdict) if verdict.state in TOLD else verdict.state
-        return f"Not measured since {date_of(one.records[-1].night)}. Then: {said}"
+        return f"Not measured since {date_of(one.records[-1].date)}. Then: {said}"
     if verdict.state in TOLD:
         return sentence(verdict)
     if verdict.state == OK:

@@ -94,7 +94,7 @@ def spark(logs: Sequence[float], quantity: str) -> list[tuple[float, float]]:
 
 def runs(one: Series, made: Sequence[Decision]) -> dict[str, Any]:
     """Return the columns of all quantities; of a cost, what is judged is turned round, so that up is dearer."""
-    dates = one.records.nights
+    dates = one.records.dates
     places = {date: number for number, date in enumerate(dates)}
     events = [""] * len(dates)
     for verdicts in one.verdicts.values():
@@ -113,7 +113,7 @@ def runs(one: Series, made: Sequence[Decision]) -> dict[str, Any]:
     return {
         "machines": machines,
         "machine": [machines.index(record.machine) for record in records],
-        "run": [record.night[:19] for record in records],
+        "run": [record.date[:19] for record in records],
         "commit": [record.commit[:10] for record in records],
         "pairs": [record.pairs for record in records],
         "event": [events[n] for n in shown],
