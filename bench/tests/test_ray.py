@@ -63,7 +63,7 @@ def test_nobody_reads_the_logs(workers: RayWorkers) -> None:
 
 def test_what_is_left_of_a_session_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     @contextlib.contextmanager
-    def leaving(cpus: int, *, address: str | None, nodes: int | None) -> Iterator[RaySession]:
+    def leaving(cpus: int, *, address: str | None, nodes: int | None, start_limit_s: float) -> Iterator[RaySession]:
         assert os.environ.keys() >= QUIET.keys()
         yield RaySession(cpus, "local")
         warnings.warn("raylet (7)", LeftoverWarning, stacklevel=1)
@@ -87,7 +87,7 @@ def test_ray_that_something_killed_is_started_anew_for_the_next_cell(monkeypatch
             return psutil.STATUS_SLEEPING
 
     @contextlib.contextmanager
-    def started(cpus: int, *, address: str | None, nodes: int | None) -> Iterator[RaySession]:
+    def started(cpus: int, *, address: str | None, nodes: int | None, start_limit_s: float) -> Iterator[RaySession]:
         yield RaySession(cpus, "local", daemons={"gcs_server": cast("Any", Daemon())})
         ended.append(cpus)
 
