@@ -40,6 +40,18 @@ def test_a_suite_sees_another_as_long_as_it_measures(other: subprocess.Popen[str
     assert not mine.was_not()
 
 
+def test_a_suite_that_begins_meanwhile_is_seen_when_the_cell_ends(
+    request: pytest.FixtureRequest, cache: object
+) -> None:
+    mine = Alone()
+    mine.begin()
+    try:
+        request.getfixturevalue("other")
+        assert mine.was_not()
+    finally:
+        mine.end()
+
+
 @pytest.mark.promise("fair and true: two suites at once on one machine are left out of the history")
 def test_what_is_measured_beside_another_suite_is_kept_apart(
     session: pytest.Pytester, other: subprocess.Popen[str]
