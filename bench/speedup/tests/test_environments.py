@@ -51,7 +51,8 @@ def value(environment: Environment, module: str, where: Path) -> str:
     """Return what a worker of this version sees, which has only the variables and is started anywhere."""
     code = f"import {module}; print({module}.VALUE)"
     command = [str(environment.python), "-c", code]
-    done = subprocess.run(command, cwd=where, env=environment.variables, check=True, capture_output=True, text=True)
+    env = {**environment.variables, "PYTHONDONTWRITEBYTECODE": "1"}  # the work tree is looked at afterwards
+    done = subprocess.run(command, cwd=where, env=env, check=True, capture_output=True, text=True)
     return done.stdout
 
 
