@@ -39,7 +39,7 @@ from ..show.figures import plural
 from ..show.versions import Measured, as_json, closing, markdown, plot, tables
 from .candidates import State, between, last_patches, releases_of, state_of, told
 from .environments import Environment, EnvironmentFailure, Say, prepare
-from .visits import PAIRS, Busy, Comparable, VisitFailure, measure
+from .visits import PAIRS, Busy, Comparable, VisitFailure, measure, parted, say
 
 ROUNDS = 3
 ROUND, MEASURED = "round", "measured"
@@ -269,11 +269,10 @@ def main(arguments: Sequence[str], prog: str, default: Sequence[str] = ()) -> in
     int
         0; 2 if nothing was measured, or what was cannot be kept; 130 after Ctrl-C.
     """
-    typed = list(arguments)
-    own, after = (typed[: typed.index("--")], typed[typed.index("--") + 1 :]) if "--" in typed else (typed, [])
+    own, cells = parted(arguments, default)
     options = _parser(prog, default).parse_args(own)
     try:
-        return _backfill(options, after or list(default), Path.cwd())
+        return _backfill(options, cells, Path.cwd())
     except EnvironmentFailure as error:
         trouble = str(error)
     except OSError as error:
@@ -283,23 +282,23 @@ def main(arguments: Sequence[str], prog: str, default: Sequence[str] = ()) -> in
 
 
 def _backfill(options: argparse.Namespace, cells: Sequence[str], root: Path) -> int:
-    targets = targets_of(options, root, _say)
+    targets = targets_of(options, root, say)
     backfill = Backfill.of(options.storage, targets, cells, options.resume)
     done = [(name, number) for name, number, _ in backfill.runs()]
-    _say(f"{plural(len(targets), 'version')}, {plural(options.rounds, 'round')}; backfill {backfill.id}")
+    say(f"{plural(len(targets), 'version')}, {plural(options.rounds, 'round')}; backfill {backfill.id}")
     if done:
-        _say(f"{plural(len(done), 'visit')} of before")
+        say(f"{plural(len(done), 'visit')} of before")
     left_out: dict[str, str] = {}
     interrupted = False
     with tempfile.TemporaryDirectory(prefix="bench-backfill-") as name:
         visits = _Visits(backfill, root, Path(name), cells, options.pairs)
         try:
-            left_out = in_turn(targets, visits, done, rounds=options.rounds, minutes=options.minutes, say=_say)
+            left_out = in_turn(targets, visits, done, rounds=options.rounds, minutes=options.minutes, say=say)
         except KeyboardInterrupt:
             interrupted = True
-            _say("interrupted; --resume goes on")
+            say("interrupted; --resume goes on")
     limits = Limits(smallest=options.smallest)
-    versions = measured(targets, backfill.runs(), left_out, limits, _say)
+    versions = measured(targets, backfill.runs(), left_out, limits, say)
     _show(versions, options)
     if interrupted:
         return 130
@@ -319,7 +318,7 @@ class _Visits:
 
     def __call__(self, target: Target, number: int) -> None:
         if target.name not in self._ready:
-            self._ready[target.name] = prepare(target.state.version, self._root, self._folder, say=_say)
+            self._ready[target.name] = prepare(target.state.version, self._root, self._folder, say=say)
         saved = self._folder / "visit.json"
         saved.unlink(missing_ok=True)
         measure(self._ready[target.name], [*self._cells, f"--benchmark-json={saved}"], self._pairs)
@@ -334,7 +333,7 @@ def _show(versions: Sequence[Measured], options: argparse.Namespace) -> None:
         console.print(f"\n{harmless(cell)}")
         console.print(made)
     for line in closing(versions, options.smallest):
-        _say(line)
+        say(line)
     if options.json:
         options.json.write_text(json.dumps(as_json(versions), indent=1), encoding="utf-8")
     for file in summary.files(options.summary):
@@ -343,11 +342,7 @@ def _show(versions: Sequence[Measured], options: argparse.Namespace) -> None:
         try:
             plot(options.plot, versions)
         except ImportError:
-            _say("--plot needs matplotlib")
-
-
-def _say(line: str) -> None:
-    print(harmless(line), flush=True)
+            say("--plot needs matplotlib")
 
 
 def _parser(prog: str, default: Sequence[str]) -> argparse.ArgumentParser:

@@ -31,7 +31,7 @@ from ..show.sentences import share_of
 from .candidates import State, between, both, releases_of, state_of
 from .environments import Environment, EnvironmentFailure, Say, Version, prepare
 from .posterior import SURE, Posterior, Seen, Step, posterior
-from .visits import PAIRS, Busy, Comparable, VisitFailure, measure
+from .visits import PAIRS, Busy, Comparable, VisitFailure, measure, parted, say
 
 MINUTES = 30
 FILE = "bisect.jsonl"
@@ -244,11 +244,11 @@ def main(arguments: Sequence[str], prog: str, default: Sequence[str] = ()) -> in
         0 if the culprit is known, 1 if it is not (yet), or good and bad do not differ, 2 if it cannot be looked for.
     """
     typed = list(arguments)
-    own, after = (typed[: typed.index("--")], typed[typed.index("--") + 1 :]) if "--" in typed else (typed, [])
+    own, cells = parted(arguments, default)
     options = _parser(prog, default).parse_args(own)
     again = f"{prog} {shlex.join(typed)}" if options.resume else f"{prog} --resume {shlex.join(typed)}"
     try:
-        return _bisect(options, after or list(default), Path.cwd(), again)
+        return _bisect(options, cells, Path.cwd(), again)
     except (EnvironmentFailure, EndFailure) as error:
         print(harmless(f"{prog}: {error}"), file=sys.stderr)
         return 2
@@ -258,7 +258,7 @@ def main(arguments: Sequence[str], prog: str, default: Sequence[str] = ()) -> in
 
 
 def _bisect(options: argparse.Namespace, cells: Sequence[str], root: Path, again: str) -> int:
-    good, bad = both(*(state_of(text, root, options.storage, _say) for text in (options.good, options.bad)))
+    good, bad = both(*(state_of(text, root, options.storage, say) for text in (options.good, options.bad)))
     began, lines, told = time.monotonic(), [], []
     done: Outcome | None = None
     with tempfile.TemporaryDirectory(prefix="bench-bisect-") as folder:
@@ -267,19 +267,19 @@ def _bisect(options: argparse.Namespace, cells: Sequence[str], root: Path, again
             if done is not None and len(states) == 2:
                 break  # nothing lies between: it is that one
             names = [one.name for one in states]
-            _say(f"{plural(len(states) - 1, 'candidate')}: {_listed(names[1:])}; good: {names[0]}")
+            say(f"{plural(len(states) - 1, 'candidate')}: {_listed(names[1:])}; good: {names[0]}")
             left = options.minutes - (time.monotonic() - began) / 60
             task = Search(len(states) - 1, options.smallest, options.quantity)
-            log = Log(options.storage / FILE, names, cells, _say)
+            log = Log(options.storage / FILE, names, cells, say)
             task.passed += log.read() if options.resume else []
             if task.passed:
-                _say(f"{plural(len(task.visits), 'visit')} of before")
+                say(f"{plural(len(task.visits), 'visit')} of before")
             visits = Visits(states, root, Path(folder), cells, options.pairs)
-            done = search(task, visits, minutes=left, keep=log.keep, say=_say, names=names)
+            done = search(task, visits, minutes=left, keep=log.keep, say=say, names=names)
             lines = closing(done, names, again)
             told.append(as_json(done, names))
             for line in lines:
-                _say(line)
+                say(line)
             if done.stopped != KNOWN or len(done.search.known[1].steps) > 1:
                 break
             at = done.search.known[1].steps[0].candidates
@@ -325,13 +325,13 @@ class Visits:
         self._cells = cells
         self._pairs = pairs
         self._ready: dict[int, Environment] = {}
-        self._comparable = Comparable(_say)
+        self._comparable = Comparable(say)
 
     def __call__(self, which: int) -> Visit:
         """Measure a version."""
         if which not in self._ready:
             version: Version = self._states[which].version
-            self._ready[which] = prepare(version, *self._where, say=_say)
+            self._ready[which] = prepare(version, *self._where, say=say)
         return self._comparable.visit(measure(self._ready[which], self._cells, self._pairs))
 
 
@@ -354,7 +354,7 @@ class Log:
         self._file = file
         self._names = list(names)
         self._key = hashlib.sha256(json.dumps([self._names, list(cells)]).encode()).hexdigest()[:16]
-        self._say = say
+        self.say = say
         self._trouble = False
 
     def keep(self, one: Passed) -> None:
@@ -365,14 +365,14 @@ class Log:
             add_lines(self._file, [json.dumps(line)])
         except OSError as error:
             if not self._trouble:
-                self._say(f"{self._file}: {error.strerror}; --resume will not know of this visit, nor of later ones")
+                self.say(f"{self._file}: {error.strerror}; --resume will not know of this visit, nor of later ones")
             self._trouble = True
 
     def read(self) -> list[Passed]:
         """Return the visits of this search; versions that could not be had are tried again."""
         found, problems = read_lines(self._file, self._passed)
         for problem in problems:
-            self._say(problem)
+            self.say(problem)
         return [one for one in found if one is not None]
 
     def _passed(self, parts: Mapping[str, Any]) -> Passed | None:
@@ -480,10 +480,6 @@ def as_json(done: Outcome, names: Sequence[str]) -> dict[str, Any]:
         (cell, quantity), known = task.known
         told |= {"cell": cell, "quantity": quantity, "posterior": asdict(known)}
     return told
-
-
-def _say(line: str) -> None:
-    print(harmless(line), flush=True)
 
 
 def _parser(prog: str, default: Sequence[str]) -> argparse.ArgumentParser:

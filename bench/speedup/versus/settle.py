@@ -34,7 +34,7 @@ from ..show.figures import plural
 from . import bisect
 from .environments import WORK_TREE, EnvironmentFailure, Say, Version, prepare
 from .good import Found, last_good, moved_on, nodes, version_of
-from .visits import HINT, Busy, Comparable, NoTime, Pace, Turns, VisitFailure, in_turn, visiting
+from .visits import HINT, Busy, Comparable, NoTime, Pace, Turns, VisitFailure, in_turn, parted, say, visiting
 
 MINUTES = 20
 LIMITS = Limits()
@@ -245,14 +245,12 @@ def main(arguments: Sequence[str], prog: str, default: Sequence[str] = ()) -> in
         1 if a loss is one of the code or the packages, or the latest run is red and nothing is to be settled of it;
         else 2 if a cell cannot be settled, or there is no such cell; else 0.
     """
-    typed = list(arguments)
-    own, after = (typed[: typed.index("--")], typed[typed.index("--") + 1 :]) if "--" in typed else (typed, [])
+    own, cells = parted(arguments, default)
     options = _parser(prog, default).parse_args(own)
-    say = _say
     root = Path.cwd()
     began = time.monotonic()
     try:
-        found, red = _settle(options, after or list(default), root, say)
+        found, red = _settle(options, cells, root, say)
     except EnvironmentFailure as error:
         print(harmless(f"{prog}: {error}"), file=sys.stderr)
         return 2
@@ -272,7 +270,7 @@ def main(arguments: Sequence[str], prog: str, default: Sequence[str] = ()) -> in
     except OSError as error:
         print(harmless(f"{prog}: {error.filename or options.storage}: {error.strerror}"), file=sys.stderr)
         return 2
-    go_on(found, options.minutes - (time.monotonic() - began) / 60, options.storage, after or list(default), say)
+    go_on(found, options.minutes - (time.monotonic() - began) / 60, options.storage, cells, say)
     outcomes = {one.settled.outcome for one in found}
     return 1 if REGRESSED in outcomes or red else 2 if CANNOT in outcomes else 0
 
@@ -333,10 +331,6 @@ def _settle(options: argparse.Namespace, cells: Sequence[str], root: Path, say: 
             its_part = left / (len(groups) - number)
             found += settle(group, cells, its_part, root, Path(folder), say, count=len(chosen))
     return found, [] if options.cells else list(still_red(judged[-1], found, settlements))
-
-
-def _say(line: str) -> None:
-    print(harmless(line), flush=True)
 
 
 def _write(options: argparse.Namespace, found: Sequence[Told], red: Sequence[str]) -> None:

@@ -21,6 +21,7 @@ from ..judge.versus import FAILED, INTERRUPTED, TIME_UP, VISITS, Rounds, Visit, 
 from ..keep.runs import Record, read_history, stored_files
 from ..measure.cell import OF_A_FAILED_TEST, Fingerprint
 from ..measure.factors import STEADY
+from ..show.encodings import harmless
 from ..show.figures import duration, plural
 from .environments import Environment
 
@@ -36,6 +37,18 @@ NO_TESTS = 5
 HINT = "what came after `pytest` in its run comes after -- here"
 CHOSEN = Path(__file__).with_name("chosen.py")
 """The plugin of the visiting pytest that chooses among its cells; not imported here."""
+
+
+def say(line: str) -> None:
+    """Print a line at once: somebody waits for it for minutes."""
+    print(harmless(line), flush=True)
+
+
+def parted(arguments: Sequence[str], default: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return what was typed for a command, and what after ``--`` for pytest; `default`, if nothing was."""
+    typed = list(arguments)
+    end = typed.index("--") if "--" in typed else len(typed)
+    return typed[:end], typed[end + 1 :] or list(default)
 
 
 class VisitFailure(Exception):
