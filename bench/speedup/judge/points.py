@@ -69,10 +69,13 @@ class Columns:
         """Return the runs of all quantities of a series of saved cells, the oldest first."""
         series = Records.of(records)
         runs = series.table.run_of[series.at].tolist()
-        number = {run: n for n, run in enumerate(dict.fromkeys(runs))}
+        at: dict[int, int] = {}
+        for place, run in enumerate(runs):
+            at.setdefault(run, place)
+        number = {run: n for n, run in enumerate(at)}
         first = cls([])
         first.of_row = np.array([number[run] for run in runs], dtype=np.int64)
-        rows = [runs.index(run) for run in number] if len(number) < len(runs) else slice(None)
+        rows = list(at.values()) if len(at) < len(runs) else slice(None)
         first.names = np.array(series.dates, dtype=object)[rows].tolist()
         first._tell_apart(np.array(series.machines, dtype=object)[rows].tolist())
         found = {}
