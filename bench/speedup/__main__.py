@@ -92,9 +92,7 @@ def parser(prog: str, further: Further) -> argparse.ArgumentParser:
     example = add("example", help="print a test to begin with: example > test_speedup.py")
     example.set_defaults(run=store.example)
 
-    for name, what in VERSUS.items():
-        add(name, help=what, add_help=False)
-    for name, (what, _) in further.items():
+    for name, what in [*VERSUS.items(), *((name, what) for name, (what, _) in further.items())]:
         add(name, help=what, add_help=False)
     return top
 
@@ -106,27 +104,15 @@ def _folder(text: str) -> Path:
 def run(
     arguments: Sequence[str], prog: str, further: Further, cells: Sequence[str] = (), suite: Sequence[str] = ()
 ) -> int:
-    """Run one command; return the exit status.
+    """Run one command, which was typed after `prog`; return the exit status.
 
-    Parameters
-    ----------
-    arguments : sequence of str
-        What was typed.
-    prog : str
-        What it was typed after.
-    further : mapping
-        Commands beside those of the plugin.
-    cells : sequence of str
-        What is measured in turn if nothing else is said.
-    suite : sequence of str
-        What pytest collects all cells from, of which ``settle`` measures those that are open.
+    If nothing else is said, `cells` are measured in turn; ``settle`` measures what is open of the whole `suite`.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors=IN_ITS_PLACE)
     if arguments and arguments[0] in VERSUS:
-        module = importlib.import_module(
-            f".versus.{arguments[0]}", __package__
-        )  # it needs packages that nothing else does
+        # It needs packages that nothing else does.
+        module = importlib.import_module(f".versus.{arguments[0]}", __package__)
         return int(module.main(arguments[1:], f"{prog} {arguments[0]}", suite if arguments[0] == SETTLE else cells))
     if arguments and arguments[0] in further:
         # What they need is not loaded for the others.
@@ -135,19 +121,19 @@ def run(
     try:
         chosen.run(chosen)
         sys.stdout.flush()
+        return 0
     except store.CommandError as error:
-        say(f"{prog} {chosen.command}: {error}", sys.stderr)
-        return 2
+        trouble, status = str(error), 2
     except KeyboardInterrupt:
-        say(f"{prog} {chosen.command}: interrupted", sys.stderr)
-        return 130
+        trouble, status = "interrupted", 130
     except BrokenPipeError:  # somebody read enough
         _write_no_more()
+        return 0
     except OSError as error:  # a full device, a file that is gone
         _write_no_more()
-        say(f"{prog} {chosen.command}: {error.filename or 'output'}: {error.strerror}", sys.stderr)
-        return 2
-    return 0
+        trouble, status = f"{error.filename or 'output'}: {error.strerror}", 2
+    say(f"{prog} {chosen.command}: {trouble}", sys.stderr)
+    return status
 
 
 def _write_no_more() -> None:

@@ -72,9 +72,9 @@ class Difference:
     high: float
     state: str
     """``regressed``, ``improved``, ``ok`` (the interval is within the smallest difference) or ``undecided``."""
-    error: float = math.nan
+    error: float
     """Standard error of `change`."""
-    degrees: int = 0
+    degrees: int
     """Its degrees of freedom."""
 
     @property
@@ -104,6 +104,7 @@ class Comparison:
     """Cells that fewer than two rounds have."""
     failure: str = ""
     """Why a visit failed, if one did; what had been measured before counts."""
+    minutes: float = 0.0
 
     @property
     def state(self) -> str:
@@ -121,25 +122,11 @@ def within(records: Sequence[Record]) -> dict[str, Spread]:
 
 
 def compare(rounds: Rounds, limits: Limits = Limits(), within: Within | None = None) -> list[Difference]:
-    """Return how B differs from A, for every cell and quantity.
+    """Return how B differs from A, for every cell, in the order of the first visit, and its quantities and `STEADY`.
 
-    Parameters
-    ----------
-    rounds : sequence of (Visit, Visit)
-        The visits to A and to B of each round, at least two. A cell takes part in the rounds of which both visits
-        have it, if there are two.
-    limits : Limits
-        What is a difference.
-    within : mapping, optional
-        What the pairs of these visits tell of their spread.
+    There are two rounds at least. A cell takes part in those of which both visits have it, if there are two. What the
+    pairs of these visits tell of their spread is known from `within`.
 
-    Returns
-    -------
-    list of Difference
-        In the order of the cells of the first visit; of each cell its quantities and `STEADY`.
-
-    Notes
-    -----
     The interval is that of the moderated t (see `geometric_mean`), on the differences of the logs, round by round: two
     rounds alone tell too little of how far rounds lie apart. What is known before is the spread of the pairs within
     the visits and that of the quantity from run to run, in bench/evidence. A change is called regressed or improved
@@ -148,26 +135,26 @@ def compare(rounds: Rounds, limits: Limits = Limits(), within: Within | None = N
     """
     if len(rounds) < 2:
         raise ValueError("two rounds at least are needed for an interval")
-    series: list[tuple[str, str, np.ndarray, np.ndarray]] = []
+    found: list[tuple[str, str, np.ndarray, np.ndarray]] = []
     for cell in dict.fromkeys(cell for pair in rounds for cell in pair[0]):
         both = [pair for pair in rounds if cell in pair[0] and cell in pair[1]]
         if len(both) < 2:
             continue
-        whole = set(FACTORS) <= both[0][0][cell].keys()
-        for quantity in (*QUANTITIES, STEADY) if whole else tuple(both[0][0][cell]):
-            a, b = (np.array([_log(pair[side][cell], quantity) for pair in both]) for side in (0, 1))
-            series.append((cell, quantity, a, b))
-    judged = sum(quantity != STEADY for _, quantity, _, _ in series)
-    known = [_known((within or {}).get(cell, {}), quantity) for cell, quantity, _, _ in series]
-    if not series:
+        for quantity in quantities_of(both[0][0][cell]):
+            names = STEADY_FACTORS if quantity == STEADY else (quantity,)
+            a, b = (np.array([math.fsum(pair[side][cell][one] for one in names) for pair in both]) for side in (0, 1))
+            found.append((cell, quantity, a, b))
+    if not found:
         return []
-    own = [Spread(float((b - a).var(ddof=1)), len(a) - 1) for _, _, a, b in series]
+    judged = sum(quantity != STEADY for _, quantity, _, _ in found)
+    known = [_known((within or {}).get(cell, {}), quantity) for cell, quantity, _, _ in found]
+    own = [Spread(float((b - a).var(ddof=1)), len(a) - 1) for _, _, a, b in found]
     # All of an hour's visits tell whether it is a bad one.
     worse = max(1.0, float(np.mean([one.variance / before.variance for one, before in zip(own, known, strict=True)])))
     spreads = [
         pooled([one, replace(before, variance=worse * before.variance)]) for one, before in zip(own, known, strict=True)
     ]
-    return [_difference(*one, spread, limits, judged) for one, spread in zip(series, spreads, strict=True) if spread]
+    return [_difference(*one, spread, limits, judged) for one, spread in zip(found, spreads, strict=True) if spread]
 
 
 VISITS = {name: spread / (2 if name in STEADY_FACTORS else 1) for name, spread in SPREADS.items()}
@@ -196,8 +183,9 @@ def enough(differences: Sequence[Difference], rounds: int, limits: Limits = Limi
     return bool(deciding) and all(one.half_width <= wanted for one in deciding)
 
 
-def _log(logs: Mapping[str, float], quantity: str) -> float:
-    return math.fsum(logs[name] for name in STEADY_FACTORS) if quantity == STEADY else logs[quantity]
+def quantities_of(logs: Mapping[str, float]) -> tuple[str, ...]:
+    """Return what a visit tells of a cell: the speedup, its factors and `STEADY`, or what there is."""
+    return (*QUANTITIES, STEADY) if set(FACTORS) <= logs.keys() else tuple(logs)
 
 
 def _difference(
@@ -218,12 +206,11 @@ def _difference(
 
 @dataclass(frozen=True)
 class Finding:
-    """What the rounds so far tell of a loss that a run showed."""
+    """What the rounds so far tell of a loss that a run showed: today against last good."""
 
     outcome: str
     """``regressed``: today is slower than last good was; ``machine``: it is not; or ``undecided``."""
     change: float
-    """Log of today over last good."""
     low: float
     """Lower end of the 95 % interval of `change`, which holds whenever one stops to look."""
     high: float
@@ -234,21 +221,9 @@ class Finding:
 def find(one: Difference, loss: float, rounds: int, *, cells: int = 1, limits: Limits = Limits()) -> Finding:
     """Return whether the loss that a run showed is there when the last good version is measured beside today's.
 
-    Parameters
-    ----------
-    one : Difference
-        Of the quantity that was low: today (B) against last good (A).
-    loss : float
-        By how much the log of the quantity was lower in the run.
-    rounds : int
-        Rounds so far, at least 2.
-    cells : int
-        How many cells share `limits.false_alarms`.
-    limits : Limits
-        What is a loss.
+    The log of the quantity was lower by `loss` in the run; `one` is today (B) against last good (A) after so many
+    rounds, 2 at least. So many cells share `limits.false_alarms`.
 
-    Notes
-    -----
     One looks after every round and stops as soon as it is decided. So the chance of a mistake is shared out over all
     looks, 1/2 for the first, 1/6, 1/12, …, which adds up to 1, and the intervals hold together (Bonferroni's
     inequality): neither the rate nor the interval depends on when one stops. It is ``machine`` if half the loss of

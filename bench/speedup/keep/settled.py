@@ -60,6 +60,11 @@ class Settled:
         """Whether it says whose loss it is."""
         return self.outcome in (REGRESSED, MACHINE)
 
+    @property
+    def plain(self) -> dict[str, Any]:
+        """It as JSON can say it: ``None`` for NaN."""
+        return {name: None if part != part else part for name, part in asdict(self).items()}
+
 
 @dataclass(frozen=True)
 class Settlements:
@@ -83,19 +88,9 @@ def read_settled(store: Path) -> Settlements:
 
 
 def append(store: Path, settled: Iterable[Settled]) -> None:
-    """Write what was settled, all of it or nothing; what has no date gets that of now.
-
-    Raises
-    ------
-    OSError
-        If the store cannot be written.
-    """
-    lines = []
-    for one in settled:
-        parts = {**asdict(replace(one, at=one.at or stamp())), "schema": SCHEMA}
-        plain = {name: None if isinstance(part, float) and math.isnan(part) else part for name, part in parts.items()}
-        lines.append(json.dumps(plain, ensure_ascii=True, allow_nan=False))
-    add_lines(store / FILE, lines)
+    """Write what was settled, all of it or nothing (`OSError`); what has no date gets that of now."""
+    parts = [{**replace(one, at=one.at or stamp()).plain, "schema": SCHEMA} for one in settled]
+    add_lines(store / FILE, [json.dumps(one, ensure_ascii=True, allow_nan=False) for one in parts])
 
 
 def _settled(parts: Any) -> Settled:

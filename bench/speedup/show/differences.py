@@ -1,19 +1,23 @@
-"""What came of A against B, as a table, as Markdown, and in a line that says it all."""
+"""What came of versions measured in turn, as tables, as Markdown, and in a line that says it all."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
+from typing import Any
 
-from rich import box
-from rich.table import Table
 from rich.text import Text
 
 from ..judge.verdict import IMPROVED, REGRESSED
-from ..judge.versus import INTERRUPTED, STEADY, UNDECIDED, Comparison, Difference
+from ..judge.versus import INTERRUPTED, UNDECIDED, Comparison, Difference
 from ..keep.settled import CANNOT, MACHINE, Settled
+from ..measure.costs import COST
 from . import markdown as md
+from .columns import Column, Style, Table
 from .sentences import share_of
 from .tables import STYLES
 
@@ -21,20 +25,42 @@ SHOWN = 3
 """Changes that are told one by one."""
 
 
-def table(done: Comparison) -> Table:
+def drawn(table: Table[Any], width: int) -> str:
+    """Return a table for standard output; `width` columns wide where that is no terminal."""
+    is_terminal = sys.stdout.isatty()
+    columns = shutil.get_terminal_size().columns if is_terminal else width
+    return Style(columns, color=is_terminal and "NO_COLOR" not in os.environ).draw(table)
+
+
+def as_markdown(title: str, lines: Sequence[str], *tables: str) -> str:
+    """Return lines as Markdown, the last one first, which says it all; and tables, or what else is Markdown."""
+    *rest, last = lines
+    told = ["", *(f"- {md.plain(line)}" for line in rest)] if rest else []
+    return "\n".join([f"### {md.plain(title)}", "", f"**{md.plain(last)}**", *told, "", *tables]).rstrip() + "\n\n"
+
+
+Row = str | Difference
+"""A line of the table: the name of a cell, and below it what differs."""
+
+
+def table(done: Comparison) -> Table[Row]:
     """Return the differences as a table."""
-    made = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    made.add_column(overflow="fold", min_width=len(STEADY) + 2)
-    for heading in ("A", "B", "B against A [95 %]"):
-        made.add_column(heading, justify="right", no_wrap=True)
-    made.add_column("verdict", no_wrap=True)
-    for cell, group in groupby(done.differences, key=lambda one: one.cell):
-        made.add_row(Text(cell, style="bold"))
-        for one in group:
-            state = one.state if one.is_judged else ""
-            figures = (f"{one.a:.3f}", f"{one.b:.3f}", _interval(one))
-            made.add_row(f"  {one.quantity}", *figures, Text(state, style=STYLES.get(state, "")))
-    return made
+
+    def figure(heading: str, text: Callable[[Difference], str | Text], right: bool = True) -> Column[Row]:
+        return Column(heading, lambda row: "" if isinstance(row, str) else text(row), right=right)
+
+    def name(row: Row) -> str | Text:
+        return Text(row, "bold") if isinstance(row, str) else f"  {row.quantity}"
+
+    columns = [
+        Column("", name, right=False, folds=True),
+        figure("A", lambda one: f"{one.a:.3f}"),
+        figure("B", lambda one: f"{one.b:.3f}"),
+        figure("B against A [95 %]", _interval),
+        figure("verdict", lambda one: Text(one.state, STYLES.get(one.state, "")) if one.is_judged else "", right=False),
+    ]
+    groups = groupby(done.differences, key=lambda one: one.cell)
+    return Table(columns, [row for cell, group in groups for row in (cell, *group)])
 
 
 def closing(done: Comparison) -> Iterator[str]:
@@ -56,44 +82,21 @@ def closing(done: Comparison) -> Iterator[str]:
 
 
 def _interval(one: Difference) -> str:
-    return f"{_percent(one.change)} [{_percent(one.low)}, {_percent(one.high)}]"
+    low, change, high = (f"{math.expm1(log):+.2%}".replace("-", "−") for log in (one.low, one.change, one.high))
+    return f"{change} [{low}, {high}]"
 
 
-def _percent(log: float) -> str:
-    return f"{math.expm1(log):+.2%}".replace("-", "−")
-
-
-def markdown(done: Comparison, names: Sequence[str], other: Sequence[str]) -> str:
+def markdown(done: Comparison, a: str, b: str, packages: Sequence[str]) -> str:
     """Return the comparison as Markdown."""
     *rest, last = closing(done)
-    lines = [
-        "### A against B",
-        "",
-        f"**{md.plain(last)}**",
-        "",
-        f"A: {md.plain(names[0])}, B: {md.plain(names[1])}. {md.plain('; '.join(rest))}.",
-        "",
-        f"Packages: {md.plain(', '.join(other) or 'the same')}",
-        "",
-        "| cell | quantity | A | B | B against A \\[95 %\\] | |",
-        "| --- | --- | --: | --: | --: | --- |",
-    ]
-    lines += [
-        f"| {md.plain(one.cell)} | {one.quantity} | {one.a:.3f} | {one.b:.3f} | {md.plain(_interval(one))} "
-        f"| {one.state if one.is_judged else ''} |"
-        for one in done.differences
-    ]
-    return "\n".join([*lines, ""])
+    lines = [f"A: {a}, B: {b}", *rest, f"packages: {', '.join(packages) or 'the same'}", last]
+    return as_markdown("A against B", lines, *table(done).markdown())
 
 
-def against(quantity: str, change: float, low: float, high: float) -> str:
-    """Return a change of a quantity with its interval: ``engine −6.1 % [−7.9, −4.2]``; a larger cost is worse."""
-    ends = sorted((share_of(low, quantity), share_of(high, quantity)), key=_number)
-    return f"{quantity} {share_of(change, quantity)} [{', '.join(end.removesuffix(' %') for end in ends)}]"
-
-
-def _number(percent: str) -> float:
-    return float(percent.removesuffix(" %").replace("−", "-"))
+def with_interval(quantity: str, change: float, low: float, high: float) -> str:
+    """Return a change with its interval, such as ``−6.1 % [−7.9, −4.2]``; of a cost it is that of the cost."""
+    ends = (high, low) if quantity == COST else (low, high)
+    return f"{share_of(change, quantity)} [{', '.join(share_of(end, quantity).removesuffix(' %') for end in ends)}]"
 
 
 SAID = {
@@ -106,7 +109,7 @@ SAID = {
 def settled(name: str, one: Settled, why: str) -> str:
     """Return what an experiment settled in a sentence."""
     if one.minutes and not math.isnan(one.change):
-        change = against(one.quantity, one.change, one.low, one.high)
+        change = f"{one.quantity} {with_interval(one.quantity, one.change, one.low, one.high)}"
         said = SAID[one.outcome].format(change=change, good=one.good[:10])
         return f"{name}: {said}{'; ' if why else ''}{why}"
     outcome = {CANNOT: "cannot be settled", MACHINE: f"the machine, against last good ({one.good[:10]})"}

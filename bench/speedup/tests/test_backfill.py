@@ -7,7 +7,7 @@ import math
 import os
 import subprocess
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,10 @@ from bench.speedup.judge.versus import STEADY, Limits
 from bench.speedup.keep.index import read_store
 from bench.speedup.keep.runs import BACKFILLED, Record
 from bench.speedup.measure.cell import BLOCK, Fingerprint
-from bench.speedup.show.versions import Measured, as_json, closing, markdown, plot, tables
+from bench.speedup.show.versions import Measured, closing, markdown, plot, tables
 from bench.speedup.versus import backfill
-from bench.speedup.versus.backfill import Target, in_turn, measured
-from bench.speedup.versus.candidates import State
-from bench.speedup.versus.environments import Environment, EnvironmentFailure
+from bench.speedup.versus.backfill import in_turn, measured
+from bench.speedup.versus.environments import Environment, EnvironmentFailure, Version
 from bench.speedup.versus.visits import Busy, VisitFailure
 
 from .conftest import cell
@@ -33,8 +32,8 @@ DAY = datetime.fromisoformat("2026-11-02T00:00:00+00:00")
 SDS = {"loop": 0.0001, "cpu": 0.02, "wait": 0.002, "balance": 0.002, "engine": 0.001}
 
 
-def targets(count: int) -> list[Target]:
-    return [Target(State(name=str(n)), DAY + timedelta(days=n)) for n in range(count)]
+def versions(count: int) -> list[Version]:
+    return [Version(str(n)) for n in range(count)]
 
 
 class Turns:
@@ -46,19 +45,19 @@ class Turns:
         self.visited: list[tuple[str, int]] = []
         self.said: list[str] = []
 
-    def visit(self, target: Target, number: int) -> None:
+    def visit(self, version: Version, number: int) -> None:
         if len(self.visited) == self.ends_after:
             raise KeyboardInterrupt
-        if target.name in self.broken:
-            raise EnvironmentFailure(f"{target.name}: no such release")
+        if version.name in self.broken:
+            raise EnvironmentFailure(f"{version.name}: no such release")
         self.now += 60
-        self.visited.append((target.name, number))
+        self.visited.append((version.name, number))
 
     def run(
         self, count: int, rounds: int, minutes: float = math.inf, done: Sequence[tuple[str, int]] = ()
     ) -> dict[str, str]:
         return in_turn(
-            targets(count),
+            versions(count),
             self.visit,
             done,
             rounds=rounds,
@@ -81,11 +80,11 @@ def test_a_version_that_cannot_be_had_costs_no_other() -> None:
 
 
 def test_a_busy_machine_leaves_no_version_out() -> None:
-    def busy(target: Target, number: int) -> None:
+    def busy(version: Version, number: int) -> None:
         raise Busy("other programs kept the CPUs busy")
 
     said: list[str] = []
-    assert in_turn(targets(2), busy, (), rounds=1, minutes=60, say=said.append) == {}
+    assert in_turn(versions(2), busy, (), rounds=1, minutes=60, say=said.append) == {}
     assert len(said) == 2
 
 
@@ -108,7 +107,7 @@ def record(name: str, logs: dict[str, float], *, cost: bool = False) -> Record:
     return Record("", "", fingerprint, logs, dict.fromkeys(logs, 0.001), 1.0, own, pairs=4, name=name)
 
 
-def visits(rounds: int, losses: dict[str, float]) -> list[tuple[str, int, list[Record]]]:
+def visited(rounds: int, losses: dict[str, float]) -> list[tuple[str, int, list[Record]]]:
     """Return visits to versions whose engine loses so much, and whose start takes ten times as much longer."""
     rng, found = np.random.default_rng(1), []
     for number in range(rounds):
@@ -123,7 +122,7 @@ def visits(rounds: int, losses: dict[str, float]) -> list[tuple[str, int, list[R
 
 
 def told(losses: dict[str, float], rounds: int = 3) -> list[Measured]:
-    return measured(targets(len(losses)), visits(rounds, losses), {}, Limits(), pytest.fail)
+    return measured(versions(len(losses)), visited(rounds, losses), {}, Limits(), pytest.fail)
 
 
 def test_versions_are_compared_with_the_first_round_by_round() -> None:
@@ -141,36 +140,33 @@ def test_versions_are_compared_with_the_first_round_by_round() -> None:
 
 
 def test_the_table_says_changes_with_intervals_and_costs_as_costs() -> None:
-    versions = told({"0": 0.0, "1": 0.03})
-    (forests, speedups), (start, costs) = tables(versions)
+    made = told({"0": 0.0, "1": 0.03})
+    (forests, speedups), (start, costs) = tables(made)
     assert (forests, start) == ("forests", "start")
-    assert [column.header for column in speedups.columns][1:] == [
+    assert [column.heading for column in speedups.columns][1:] == [
         "speedup", "speedup against the first", f"{STEADY} against the first", "engine against the first",
     ]  # fmt: skip
-    assert [str(one.header) for one in costs.columns][1:] == ["cost", "cost against the first"]
-    _, change = [*costs.columns[2].cells]
-    assert str(change).startswith("+3")
-    _, change = [*speedups.columns[4].cells]
-    assert str(change).startswith("−3.0 % [−3.5, −")
-    *_, last = closing(versions, 0.01)
+    assert [one.heading for one in costs.columns][1:] == ["cost", "cost against the first"]
+    first, slow = costs.rows
+    assert (costs.columns[2].cell(first), str(costs.columns[2].cell(slow))[:2]) == ("-", "+3")
+    assert str(speedups.columns[4].cell(slow)).startswith("−3.0 % [−3.5, −")
+    *_, last = closing(made, 0.01)
     assert last.startswith("2 versions against the first, from 1% on: 2 differences found; a loss of ")
-    text = markdown(versions, 0.01, "Versions <b>")
-    assert "<b>" not in text.replace("\\<b\\>", "")
-    json.dumps(as_json(versions))
+    assert "| --- | --: | --: | --: | --: |" in markdown(made, 0.01)
 
 
 def test_one_round_has_levels_and_no_intervals() -> None:
     (_, speedups), (_, costs) = tables(told({"0": 0.0, "1": 0.03}, rounds=1))
-    assert [len([*column.cells]) for column in speedups.columns] == [2, 2]
-    assert [str(column.header) for column in costs.columns] == ["version", "cost"]
+    assert (len(speedups.rows), len(speedups.columns)) == (2, 2)
+    assert [column.heading for column in costs.columns] == ["version", "cost"]
 
 
 def test_a_version_without_a_visit_is_named(tmp_path: Path) -> None:
-    versions = measured(targets(3), visits(2, {"0": 0.0, "2": 0.0}), {"1": "no such release"}, Limits(), pytest.fail)
-    assert next(closing(versions, 0.01)) == "1 is left out: no such release"
-    assert [len([*made.columns[0].cells]) for _, made in tables(versions)] == [2, 2]
+    made = measured(versions(3), visited(2, {"0": 0.0, "2": 0.0}), {"1": "no such release"}, Limits(), pytest.fail)
+    assert next(closing(made, 0.01)) == "1 is left out: no such release"
+    assert [len(one.rows) for _, one in tables(made)] == [2, 2]
     pytest.importorskip("matplotlib")
-    plot(tmp_path / "x.png", versions)
+    plot(tmp_path / "x.png", made)
     assert (tmp_path / "x.png").stat().st_size > 1000
 
 
@@ -192,12 +188,12 @@ def project(session: pytest.Pytester, saved: Kept, monkeypatch: pytest.MonkeyPat
         for command in (["init", "-q", "-b", "main"], ["commit", "-q", "--allow-empty", "-m", f"Commit {number}"]):
             subprocess.run(["git", *command], cwd=session.path, env={**environ, **who}, check=True)
 
-    def prepare(version: Any, root: Path, folder: Path, say: object) -> Environment:
+    def prepare(version: Version, root: Path, folder: Path, say: object) -> Environment:
         if version.name.startswith("broken"):
             raise EnvironmentFailure(f"{version.name}: no such release")
-        return Environment(Path(), root, {})
+        return Environment(root, {})
 
-    def measure(environment: Environment, cells: Sequence[str], pairs: int) -> tuple[Record, ...]:
+    def measure(environment: Environment, cells: Sequence[str], pairs: int, **_: object) -> tuple[Record, ...]:
         (file,) = (one.partition("=")[2] for one in cells if one.startswith("--benchmark-json="))
         number = len([*(session.path / "store" / BACKFILLED).glob("*.json")])
         if number == int(os.environ.get("ENDS_AFTER", "-1")):
@@ -311,10 +307,10 @@ def test_a_store_that_cannot_be_written_is_said(project: pytest.Pytester, capsys
 
 
 def test_a_visit_that_saves_nothing_is_left_out(project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backfill, "measure", lambda *arguments: ())
+    monkeypatch.setattr(backfill, "measure", lambda *_: ())
     assert main("--packages", "numpy==1.0", "--rounds", "1") == 2
     with pytest.raises(VisitFailure, match="saved no run"):
-        backfill.Backfill(Path("store"), "x").keep(Path("nothing.json"), targets(1)[0], 0)
+        backfill.Backfill(Path("store"), "x").keep(Path("nothing.json"), Version("x"), DAY, 0)
 
 
 def test_a_backfill_counts_for_one_run_of_its_last_version(tmp_path: Path) -> None:

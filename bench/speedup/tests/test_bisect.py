@@ -15,26 +15,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.speedup.judge.versus import Visit
+from bench.speedup.judge.versus import FAILED, INTERRUPTED, TIME_UP, Visit
 from bench.speedup.keep.runs import Record
 from bench.speedup.measure.cell import Fingerprint
 from bench.speedup.versus import bisect, candidates
 from bench.speedup.versus.bisect import (
-    FAILED,
-    INTERRUPTED,
     KNOWN,
     NONE,
-    TIME_UP,
-    EndFailure,
     Log,
-    Outcome,
     Passed,
     Search,
     closing,
     search,
 )
-from bench.speedup.versus.candidates import State, between, both, last_patches, releases_of, state_of
-from bench.speedup.versus.environments import EnvironmentFailure, installed, prepare
+from bench.speedup.versus.candidates import between, exact_version, last_patches, releases_of
+from bench.speedup.versus.environments import EnvironmentFailure, Version, installed, prepare
 from bench.speedup.versus.posterior import Posterior, Seen, posterior
 from bench.speedup.versus.visits import Busy, VisitFailure
 
@@ -53,7 +48,7 @@ def found(
         hour += drift * float(rng.normal())
         lost = math.fsum(step for place, step in steps if where[len(seen)] >= place)
         log = lost + float(rng.normal(0.0, sd))
-        seen.append(Seen(where[len(seen)], level + log + hour))
+        seen.append((where[len(seen)], level + log + hour))
         if len(seen) < 4:
             continue
         known = posterior(seen, 16)
@@ -100,14 +95,12 @@ def test_a_loss_in_two_steps_is_told_as_two() -> None:
 
 def test_after_two_slow_visits_the_next_is_one_that_is_probably_not() -> None:
     """Half of 1 to 4 would be 2, which is as probably slow; were it, the machine's hour would be in all three."""
-    seen = [Seen(version, -0.1 * (version >= 1) + 0.001 * (n % 3)) for n, version in enumerate((0, 16, 16, 0, 8, 4))]
+    seen = [(version, -0.1 * (version >= 1) + 0.001 * (n % 3)) for n, version in enumerate((0, 16, 16, 0, 8, 4))]
     assert posterior(seen, 16).next == 1
 
 
 def test_two_candidates_between_which_nothing_can_be_visited_are_told_as_one() -> None:
-    seen = [
-        Seen(version, -0.1 * (version >= 6) + 0.001 * (n % 3)) for n, version in enumerate((0, 8, 8, 0, 4, 7, 4, 7))
-    ]
+    seen = [(version, -0.1 * (version >= 6) + 0.001 * (n % 3)) for n, version in enumerate((0, 8, 8, 0, 4, 7, 4, 7))]
     known = posterior(seen, 8, unusable={5, 6})
     assert known.steps[0].candidates == (5, 6, 7)
     assert known.next not in (5, 6)
@@ -116,7 +109,7 @@ def test_two_candidates_between_which_nothing_can_be_visited_are_told_as_one() -
 @pytest.mark.parametrize("versions", [(0, 4), (0, 1, 2), (1, 4, 4)])
 def test_without_both_ends_nothing_is_said(versions: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="visits are needed"):
-        posterior([Seen(version, 0.0) for version in versions], 4)
+        posterior([(version, 0.0) for version in versions], 4)
 
 
 class Machine:
@@ -149,13 +142,13 @@ class Machine:
         factors["engine"] += sum(step for place, step in self.steps if version >= place)
         return {"cell": {"speedup": 0.6 + sum(factors.values()), **factors}}
 
-    def search(self, minutes: float = 60, task: Search | None = None) -> Outcome:
+    def search(self, minutes: float = 60, task: Search | None = None) -> Search:
         self.kept: list[Passed] = []
         task = task or Search(16)
         return search(task, self, minutes=minutes, say=str, keep=self.kept.append, names=NAMES, clock=lambda: self.now)
 
 
-def last(done: Outcome) -> str:
+def last(done: Search) -> str:
     return closing(done, NAMES, "bisect --resume")[-1]
 
 
@@ -193,7 +186,7 @@ def test_two_culprits_are_named() -> None:
 def test_when_the_time_is_up_the_few_are_named() -> None:
     done = Machine((11, -0.02)).search(minutes=5)
     assert done.stopped == TIME_UP
-    assert len(done.search.visits) == 6
+    assert len(done.visits) == 6
     assert "hold 95 %" in last(done)
     assert last(done).endswith("to go on: bisect --resume")
 
@@ -210,20 +203,20 @@ def test_a_busy_machine_passes_no_candidate_over() -> None:
         raise Busy("other programs kept the CPUs busy")
 
     done = search(Search(16), busy, minutes=60, say=str, keep=str, names=NAMES, clock=lambda: 0.0)
-    assert (done.stopped, done.search.unusable) == (FAILED, {})
+    assert (done.stopped, done.unusable) == (FAILED, {})
 
 
 @pytest.mark.parametrize("broken", [0, 16])
 def test_without_good_or_bad_there_is_no_search(broken: int) -> None:
-    with pytest.raises(EndFailure, match="ImportError"):
+    with pytest.raises(VisitFailure, match="ImportError"):
         Machine((10, -0.03), broken=[broken]).search()
 
 
 def test_a_visit_that_fails_is_made_again_once_where_one_succeeded_before() -> None:
     machine = Machine((2, -0.004), broken_after=6)
     done = machine.search(task=Search(2))
-    assert (done.stopped, len(done.search.visits), machine.tries) == (FAILED, 6, 8)
-    assert done.search.unusable == {}
+    assert (done.stopped, len(done.visits), machine.tries) == (FAILED, 6, 8)
+    assert done.unusable == {}
     assert "hold 95 %" in last(done)
 
 
@@ -300,11 +293,15 @@ def project(tmp_path: Path) -> Project:
     return made
 
 
+def packages(version: Version) -> list[str]:
+    return [str(one) for one in version.requirements]
+
+
 def never(name: str) -> list[str]:
     raise AssertionError(f"nobody asked for the releases of {name}")
 
 
-Ask = Callable[..., list[State]]
+Ask = Callable[..., list[Version]]
 
 
 @pytest.fixture
@@ -313,9 +310,9 @@ def ask(project: Project, tmp_path: Path) -> Ask:
 
     def listed(
         good: str, bad: str, *, paths: Sequence[str] = (), releases: Callable[[str], Sequence[str]] = never
-    ) -> list[State]:
-        ends = (state_of(text, project.root, tmp_path / "store", pytest.fail) for text in (good, bad))
-        return between(*both(*ends), project.root, paths, releases)
+    ) -> list[Version]:
+        older, newer = (exact_version(text, project.root, tmp_path / "store", pytest.fail) for text in (good, bad))
+        return between(older, newer, project.root, paths, releases)
 
     return listed
 
@@ -349,17 +346,17 @@ def test_releases_lie_between_two_of_them_without_pre_releases(ask: Ask) -> None
     known = ["2.0", "1.10", "1.9.1", "1.9", "1.9.1rc1", "1.8", "1.10.dev1", "3.0"]
     states = ask("numpy==1.9", "numpy==2.0", releases=lambda name: known)
     assert [one.name for one in states] == ["numpy 1.9", "numpy 1.9.1", "numpy 1.10", "numpy 2.0"]
-    assert [str(one) for one in states[1].version.requirements] == ["numpy==1.9.1"]
+    assert packages(states[1]) == ["numpy==1.9.1"]
     back = ask("numpy==2.0", "numpy==1.9", releases=lambda name: known)
     assert [one.name for one in back] == [one.name for one in states[::-1]]
 
 
 def test_packages_are_changed_one_by_one(ask: Ask) -> None:
     states = ask("numpy==1,scipy==1,rich==5", "numpy==2,scipy==2,rich==5")
-    assert [dict(one.packages) for one in states] == [
-        {"numpy": "1", "rich": "5", "scipy": "1"},
-        {"numpy": "2", "rich": "5", "scipy": "1"},
-        {"numpy": "2", "rich": "5", "scipy": "2"},
+    assert [packages(one) for one in states] == [
+        ["numpy==1", "rich==5", "scipy==1"],
+        ["numpy==2", "rich==5", "scipy==1"],
+        ["numpy==2", "rich==5", "scipy==2"],
     ]
     assert [one.name for one in states][1:] == ["numpy 1 → 2", "scipy 1 → 2"]
 
@@ -409,8 +406,8 @@ def test_the_slow_one_of_twelve_releases_is_found(project: Project, wheels: Path
     for n, version in enumerate(versions):
         wheel(wheels, version, f"SECONDS = {1.05 if n >= 7 else 1.0}\n")
     wheel(wheels, "1.12rc1", "SECONDS = 9.0\n")
-    ends = both(*(state_of(f"widget=={one}", project.root, tmp_path, pytest.fail) for one in ("1.0", "1.11")))
-    states = between(*ends, project.root, (), releases_of)
+    good, bad = (exact_version(f"widget=={one}", project.root, tmp_path, pytest.fail) for one in ("1.0", "1.11"))
+    states = between(good, bad, project.root, (), releases_of)
     assert [one.name for one in states] == [f"widget {one}" for one in versions]
     rng = np.random.default_rng(2)
     visited: set[int] = set()
@@ -427,7 +424,7 @@ def test_the_slow_one_of_twelve_releases_is_found(project: Project, wheels: Path
     assert closing(done, names, "")[-1].startswith("culprit: widget 1.7 (")
     assert 4 < len(visited) < 12
     # It is one that can be made ready.
-    environment = prepare(states[7].version, project.root, tmp_path, say=str)
+    environment = prepare(states[7], project.root, tmp_path, say=str)
     assert (environment.path[0] / "widget.py").read_text() == "SECONDS = 1.05\n"
 
 
@@ -465,13 +462,13 @@ def test_between_two_runs_both_code_and_packages_are_candidates(
     today = installed()["numpy"]
     history += [run(tmp_path / "store", "2026-11-20T02", old, {"numpy": "1.0"})]
     history += [run(tmp_path / "store", "2026-11-22T02", new, {"numpy": today})]
-    good, code, packages = ask("2026-11-20", "2026-11-22")
-    assert (good.commit, code.commit, packages.commit) == (old, new, new)
-    assert good.packages == code.packages == (("numpy", "1.0"),)
-    assert packages.packages == (("numpy", today),)
+    good, code, both = ask("2026-11-20", "2026-11-22")
+    assert (good.commit, code.commit, both.commit) == (old, new, new)
+    assert packages(good) == packages(code) == ["numpy==1.0"]
+    assert packages(both) == []
+    assert both.name == f"numpy 1.0 → {today}"
     assert code.name == "the code of 2026-11-22"
-    assert code.version.strictly
-    assert packages.version.requirements == ()
+    assert code.strictly
 
 
 HOSTILE = [
@@ -501,7 +498,7 @@ def test_what_is_not_installed_takes_no_part(project: Project, history: list[Rec
     said: list[str] = []
     head = project.git("rev-parse", "HEAD")
     history += [run(tmp_path / "store", "2026-11-20T02", head, {"no-such-package": "1.0"})]
-    assert state_of("2026-11-20", project.root, tmp_path / "store", said.append).packages == ()
+    assert packages(exact_version("2026-11-20", project.root, tmp_path / "store", said.append)) == []
     assert said == ["no-such-package 1.0 takes no part: it is not installed today"]
 
 
@@ -532,15 +529,14 @@ def test_the_command_goes_on_from_the_code_to_the_commit(
     history += [run(tmp_path / "store", "2026-11-22T02", commits[3], {"numpy": "2.0"})]
     rng = np.random.default_rng(1)
 
-    class Made:
-        def __init__(self, states: Sequence[State], *others: object) -> None:
-            self.states = states
+    def visits(version: Version, cells: Sequence[str], pairs: int) -> tuple[Record, ...]:
+        slow = version.commit in (*commits[2:], "")  # the last one is checked out
+        fingerprint = Fingerprint("cell", "engine", 2, 2, "", "", "Abacus", 2, 1)
+        logs = {"speedup": -0.1 * slow + float(rng.normal(0.0, 0.005))}
+        return (Record("", "", fingerprint, logs, {}, 1.0, 1.0, name="cell"),)
 
-        def __call__(self, which: int) -> Visit:
-            slow = self.states[which].commit in (*commits[2:], "")  # the last one is checked out
-            return {"cell": {"speedup": -0.1 * slow + float(rng.normal(0.0, 0.005))}}
-
-    monkeypatch.setattr(bisect, "Visits", Made)
+    monkeypatch.setattr(bisect, "prepare", lambda version, **_: version)
+    monkeypatch.setattr(bisect, "measure", visits)
     monkeypatch.chdir(project.root)
     asked = ["--good", "2026-11-20", "--bad", "2026-11-22", "--storage", str(tmp_path / "store")]
     result = bisect.main([*asked, "--json", "x.json", "--summary", "x.md", "--", "test_x.py"], "bisect")

@@ -50,7 +50,7 @@ def prepared(project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def value(environment: Environment, module: str, where: Path) -> str:
     """Return what a worker of this version sees, which has only the variables and is started anywhere."""
     code = f"import {module}; print({module}.VALUE)"
-    command = [str(environment.python), "-c", code]
+    command = [sys.executable, "-c", code]
     env = {**environment.variables, "PYTHONDONTWRITEBYTECODE": "1"}  # the work tree is looked at afterwards
     done = subprocess.run(command, cwd=where, env=env, check=True, capture_output=True, text=True)
     return done.stdout
@@ -82,7 +82,7 @@ def test_a_commit_is_a_checkout_that_stands_first_on_the_path(
     project.commit({name: text.format(2) for name, text in LAYOUTS[layout].items()})
     a, b = prepared(first), prepared(".")
     assert [value(one, "mine", tmp_path) for one in (a, b)] == ["1\n", "2\n"]
-    assert (a.python, b.code, differences(a, b)) == (Path(sys.executable), project.root, [])
+    assert (b.code, differences(a, b)) == (project.root, [])
     assert project.git("status", "--porcelain") == ""
 
 
@@ -173,7 +173,7 @@ def test_pip_does_it_where_there_is_no_uv_and_python_s_own_where_there_is_no_pip
     monkeypatch.setattr("shutil.which", lambda name: None)
     real = importlib.util.find_spec
     monkeypatch.setattr("importlib.util.find_spec", lambda name: real("json") if name == "pip" else real(name))
-    assert next(environments._installers())[:4] == [sys.executable, "-m", "pip", "install"]
+    assert environments.pips() == [[sys.executable, "-m", "pip"]]
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "pip" else real(name))
     environments._install("x", tmp_path / "x", ["brisk==1.0"])
     assert (tmp_path / "x" / "brisk.py").exists()
@@ -195,6 +195,6 @@ def test_what_a_build_wrote_beside_the_modules_is_there_too(
 def test_variables_meant_for_this_session_are_not_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTEST_ADDOPTS", "-x")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", "x")
-    variables = Environment(Path(sys.executable), tmp_path, {}, (tmp_path, tmp_path / "b")).variables
+    variables = Environment(tmp_path, {}, (tmp_path, tmp_path / "b")).variables
     assert not {"PYTEST_ADDOPTS", "GITHUB_STEP_SUMMARY"} & variables.keys()
     assert variables["PYTHONPATH"] == f"{tmp_path}{os.pathsep}{tmp_path / 'b'}"

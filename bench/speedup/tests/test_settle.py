@@ -24,7 +24,8 @@ from bench.speedup.measure.cell import Fingerprint
 from bench.speedup.tests.conftest import CLOCK, CONFTEST, cell
 from bench.speedup.tests.projects import Project, only_these, wheel
 from bench.speedup.tests.test_versus import rounds
-from bench.speedup.versus import environments, good, visits
+from bench.speedup.versus import environments, good
+from bench.speedup.versus import settle as settling
 from bench.speedup.versus.environments import Environment
 from bench.speedup.versus.settle import Told, go_on, still_red
 from bench.speedup.versus.visits import Busy, VisitFailure
@@ -87,7 +88,7 @@ class Visits:
 def played(monkeypatch: pytest.MonkeyPatch) -> Visits:
     """Yield the visits that are played."""
     made = Visits()
-    monkeypatch.setattr(visits, "measure", made.measure)
+    monkeypatch.setattr(settling, "measure", made.measure)
     monkeypatch.setattr("time.monotonic", lambda: made.now)
     return made
 
@@ -290,7 +291,7 @@ def test_a_version_that_does_not_run_cannot_be_had(
     def broken(*_: object, **__: object) -> None:
         raise VisitFailure("no module called gone")
 
-    monkeypatch.setattr(visits, "measure", broken)
+    monkeypatch.setattr(settling, "measure", broken)
     assert settle() == 2
     assert came(lost).outcome == CANNOT
     assert "train-cell: cannot be settled: no module called gone" in capsys.readouterr().out
@@ -301,7 +302,7 @@ def test_a_busy_machine_decides_nothing(lost: Project, played: Visits, monkeypat
         played.now += 30
         raise Busy("the machine was busy")
 
-    monkeypatch.setattr(visits, "measure", busy)
+    monkeypatch.setattr(settling, "measure", busy)
     assert settle() == 0
     assert came(lost).outcome == UNDECIDED
 
@@ -494,7 +495,7 @@ def test_which_of_several_changes_it_was_is_looked_for_in_the_time_that_is_left(
     said: list[str] = []
     monkeypatch.setattr("bench.speedup.versus.bisect.main", lambda typed, prog: called.append(typed))
     loss = Settled(HERE.id, "2026-02-02", "2026-02-01", REGRESSED, "engine", -0.1, -0.2, -0.05, "Abacus", 1.0)
-    several, only = Told("cell", loss, several=True), Told("other", replace(loss, good="2026-01-01"))
+    several, only = Told("cell", loss), Told("other", replace(loss, good="2026-01-01", culprit="ray 2.57.0 → 2.58.0"))
     go_on([only], 60.0, tmp_path, ["bench/"], said.append)
     assert (called, said) == ([], [])
     go_on([several, only, several], 12.0, tmp_path, ["bench/"], said.append)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,10 +29,9 @@ from bench.speedup.keep.runs import Record
 from bench.speedup.measure.cell import Fingerprint
 from bench.speedup.measure.estimate import Spread
 from bench.speedup.show.differences import closing, markdown
-from bench.speedup.versus import visits
-from bench.speedup.versus.ab import alternate, main
+from bench.speedup.versus.ab import main, narrow
 from bench.speedup.versus.environments import Environment, EnvironmentFailure, Version
-from bench.speedup.versus.visits import FEWEST, MOST, Busy, Comparable, NoTime, Pace, VisitFailure, measure
+from bench.speedup.versus.visits import FEWEST, MOST, Busy, Comparable, NoTime, Pace, VisitFailure, in_turn, measure
 
 ROOT = Path(__file__).parents[3]
 SDS = {"loop": 0.0001, "cpu": 0.03, "wait": 0.004, "balance": 0.004, "engine": 0.001}
@@ -152,6 +152,10 @@ def test_rounds_are_enough_when_the_steady_part_is_known_whatever_it_says() -> N
     assert not enough(compare(rounds(12)), 12, Limits(precision=1e-5))
 
 
+def alternate(visit: Callable[[int], Visit], limits: Limits, **about: Any) -> Comparison:
+    return in_turn(visit, partial(narrow, limits, lambda line: None), limits, **about)
+
+
 class Clock:
     """Visits that take a minute each on a clock of their own."""
 
@@ -170,8 +174,7 @@ class Clock:
         return visit(self.rng, engine=self.engine * which)
 
     def run(self, limits: Limits | None = None, minutes: float = 60) -> Comparison:
-        limits = limits or Limits()
-        return alternate(self.visit, limits, minutes=minutes, say=lambda line: None, clock=lambda: self.now)
+        return alternate(self.visit, limits or Limits(), minutes=minutes, clock=lambda: self.now)
 
 
 def test_visits_alternate_until_the_intervals_are_narrow() -> None:
@@ -195,14 +198,14 @@ def test_no_round_begins_that_would_not_end_in_time() -> None:
 
 def test_versions_without_a_common_cell_are_told_so() -> None:
     with pytest.raises(VisitFailure, match="no cell in common: a, b"):
-        alternate(lambda which: {"ab"[which]: {"speedup": 0.0}}, Limits(), minutes=1, say=lambda line: None)
+        alternate(lambda which: {"ab"[which]: {"speedup": 0.0}}, Limits(), minutes=1)
 
 
 def test_a_visit_that_cannot_begin_is_no_interruption(tmp_path: Path) -> None:
     (tmp_path / "test_x.py").write_text("import no_such_module\n")
     (tmp_path / "bench").symlink_to(Path(__file__).parents[2])
     with pytest.raises(VisitFailure, match="no_such_module"):
-        measure(Environment(Path(sys.executable), tmp_path, {}), ["test_x.py", "-p", "bench.speedup.plugin"], 1)
+        measure(Environment(tmp_path, {}), ["test_x.py", "-p", "bench.speedup.plugin"], 1)
 
 
 def test_what_was_measured_before_an_interruption_counts() -> None:
@@ -220,11 +223,11 @@ def test_a_late_visit_that_fails_costs_no_earlier_round() -> None:
             raise VisitFailure("no Ray")
         return clock.visit(which)
 
-    done = alternate(visit, Limits(), minutes=60, say=lambda line: None, clock=lambda: clock.now)
+    done = alternate(visit, Limits(), minutes=60, clock=lambda: clock.now)
     assert (done.rounds, done.stopped, done.failure) == (2, "a visit failed", "no Ray")
     clock.order = [0] * 5
     with pytest.raises(VisitFailure, match="no Ray"):
-        alternate(visit, Limits(), minutes=60, say=lambda line: None, clock=lambda: clock.now)
+        alternate(visit, Limits(), minutes=60, clock=lambda: clock.now)
 
 
 def test_a_cell_that_a_later_visit_lacks_is_left_out_by_name() -> None:
@@ -233,7 +236,6 @@ def test_a_cell_that_a_later_visit_lacks_is_left_out_by_name() -> None:
         lambda which: {cell: {"speedup": 0.0} for cell in next(visits)},
         Limits(),
         minutes=1e-9,
-        say=lambda line: None,
     )
     assert done.left_out == ("b",)
     assert next(closing(done)) == "left out, as no two rounds have it: b"
@@ -246,27 +248,23 @@ def test_a_cell_that_one_visit_lacks_takes_part_in_the_other_rounds() -> None:
     assert compare([(both, {}), ({}, both)]) == []
 
 
-def test_a_visit_on_a_busy_machine_is_tried_again_while_there_is_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_visit_on_a_busy_machine_is_tried_again_while_there_is_time(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
 
-    def busy(*_: object, **__: object) -> tuple[Record, ...]:
+    def busy(pairs: int) -> tuple[Record, ...]:
         clock.now += 20
         if clock.now != 80:
             raise Busy("busy")
         return (measured(4),)
 
-    monkeypatch.setattr(visits, "measure", busy)
     monkeypatch.setattr("time.monotonic", lambda: clock.now)
     monkeypatch.setattr(Pace, "plan", lambda *_: "planned")
     said: list[str] = []
-    sides = [Environment(Path(sys.executable), tmp_path, {})] * 2
-    visit = visits.visiting(sides, [], Comparable(said.append), Pace(3), said.append)
-    assert visit(0).keys() == {""}
+    pace = Pace(3)
+    assert len(pace.visit(busy, said.append)) == 1
     assert (clock.now, said) == (80, ["busy: once more, while there is time", "planned"])
     with pytest.raises(Busy):
-        visit(1)
+        pace.visit(busy, said.append)
     assert clock.now == 180
 
 
@@ -295,7 +293,7 @@ def test_nonsense_durations_are_refused(minutes: str, capsys: pytest.CaptureFixt
 
 
 def test_a_comparison_as_markdown_says_the_last_line_first() -> None:
-    text = markdown(Clock(engine=-0.05).run(), ["A|1", "<b>"], ["ray 1 → 2"])
+    text = markdown(Clock(engine=-0.05).run(), "A|1", "<b>", ["ray 1 → 2"])
     assert text.splitlines()[2].startswith("**B has regressed")
     assert "A\\|1" in text
     assert "<b>" not in text.replace("\\<b\\>", "")

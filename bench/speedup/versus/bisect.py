@@ -7,40 +7,37 @@ import hashlib
 import json
 import math
 import shlex
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from ..judge.versus import Visit
+from ..judge.versus import FAILED, INTERRUPTED, STEADY, TIME_UP, Visit, quantities_of
 from ..keep.files import add_lines, read_lines
 from ..keep.runs import QUANTITIES
 from ..measure.costs import COST
-from ..measure.factors import FACTORS
 from ..measure.factors import STEADY as STEADY_FACTORS
-from ..session.options import duration, positive, share
-from ..show import markdown as md
-from ..show import summary
-from ..show.encodings import harmless
-from ..show.figures import duration as in_words
-from ..show.figures import plural
-from ..show.sentences import share_of
-from .candidates import State, between, both, releases_of, state_of
+from ..show.differences import as_markdown, with_interval
+from ..show.figures import duration, plural
+from .candidates import between, exact_version, releases_of
+from .command import parser, run, write
 from .environments import Environment, EnvironmentFailure, Say, Version, prepare
-from .posterior import SURE, Posterior, Seen, Step, posterior
-from .visits import PAIRS, Busy, Comparable, VisitFailure, measure, parted, say
+from .posterior import SURE, Posterior, Step, posterior
+from .visits import PAIRS, Busy, Clock, Comparable, VisitFailure, measure, say, turns
 
 MINUTES = 30
 FILE = "bisect.jsonl"
 """In the folder of the store: what each visit measured, one a line, so that a search can be taken up again."""
+START = 4
+"""Visits before anything is known: good, bad, bad and good."""
 LEAST_VISITS = 10
 """Before so many nobody says that good and bad do not differ: the noise of the first few may look too small."""
 NO_LOSS = 0.01
 """Chance of a loss below which there is none."""
-KNOWN, NONE, TIME_UP, INTERRUPTED, FAILED = "known", "no difference", "the time is up", "interrupted", "a visit failed"
+KNOWN, NONE = "known", "no difference"
 TOLD = 5
 """Candidates that are named, of those that hold 95 %."""
 
@@ -61,23 +58,18 @@ class Passed:
 
 @dataclass
 class Search:
-    """What is known of where a loss began.
-
-    Parameters
-    ----------
-    count : int
-        How many candidates there are.
-    smallest : float
-        A smaller loss, as a share, is none.
-    quantity : str
-        The one to look at; by default whichever shows the loss most clearly.
-    """
+    """What is known of where a loss began, and why nothing more is looked for."""
 
     count: int
+    """How many candidates there are."""
     smallest: float = 0.01
+    """A smaller loss, as a share, is none."""
     quantity: str = ""
+    """The one to look at; by default whichever shows the loss most clearly."""
     passed: list[Passed] = field(default_factory=list)
-    _told: tuple[int, dict[Quantity, Posterior]] = (-1, {})
+    stopped: str = ""
+    failure: str = ""
+    _known: tuple[int, dict[Quantity, Posterior]] = (-1, {})
     """What was known after so many visits."""
 
     @property
@@ -93,22 +85,21 @@ class Search:
     @property
     def next(self) -> int:
         """The version to visit next: good, bad, bad and good, and then where it tells most."""
-        start = (0, self.count, self.count, 0)
         done = len(self.visits)
-        if done < len(start):
-            return start[done]
-        return self.known[1].next
+        return (0, self.count, self.count, 0)[done] if done < START else self.known[1].next
 
     @property
     def quantities(self) -> list[Quantity]:
         """What all visits have measured, and is looked at."""
-        visits = [one.visit for one in self.visits]
-        found = []
-        for cell in visits[0] if visits else ():
-            if all(cell in visit for visit in visits):
-                names = QUANTITIES if set(FACTORS) <= visits[0][cell].keys() else tuple(visits[0][cell])
-                found += [(cell, name) for name in names if self.quantity in ("", name)]
-        return found
+        first, *others = [one.visit for one in self.visits] or [{}]
+        cells = [cell for cell in first if all(cell in visit for visit in others)]
+        each = [(cell, name) for cell in cells for name in quantities_of(first[cell]) if name != STEADY]
+        return [one for one in each if self.quantity in ("", one[1])]
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether enough was seen to know anything."""
+        return len(self.visits) >= START and bool(self.quantities)
 
     @property
     def known(self) -> tuple[Quantity, Posterior]:
@@ -119,45 +110,29 @@ class Search:
         return best, each[best]
 
     def _each(self) -> dict[Quantity, Posterior]:
-        after, found = self._told
+        after, found = self._known
         if after == len(self.passed):
             return found
         smallest, found = -math.log1p(-self.smallest), {}
         for cell, name in self.quantities:
-            seen = [Seen(one.version, one.visit[cell][name]) for one in self.visits]
+            seen = [(one.version, one.visit[cell][name]) for one in self.visits]
             found[cell, name] = posterior(seen, self.count, self.unusable.keys(), smallest)
-        self._told = len(self.passed), found
+        self._known = len(self.passed), found
         return found
 
     @property
     def ended(self) -> str:
         """Why there is nothing more to look for; empty if there is."""
-        if len(self.visits) < 4 or not self.quantities:
+        if not self.is_begun:
             return ""
         each = self._each()
         _, best = self.known
         # Of many quantities one looks low by chance.
         if best.is_known and best.loss >= SURE and best.evidence >= math.log(len(each)):
             return KNOWN
-        if len(self.visits) >= LEAST_VISITS:
-            steady = [one for (_, name), one in each.items() if name in (*STEADY_FACTORS, COST)] or list(each.values())
-            if all(one.loss <= NO_LOSS for one in steady):
-                return NONE
-        return ""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What came of a search."""
-
-    search: Search
-    stopped: str
-    seconds: float
-    failure: str = ""
-
-
-class EndFailure(Exception):
-    """The good or the bad version cannot be visited; the message says why."""
+        steady = [one for (_, name), one in each.items() if name in (*STEADY_FACTORS, COST)] or list(each.values())
+        is_none = len(self.visits) >= LEAST_VISITS and all(one.loss <= NO_LOSS for one in steady)
+        return NONE if is_none else ""
 
 
 def search(
@@ -165,196 +140,118 @@ def search(
     visit: Callable[[int], Visit],
     *,
     minutes: float,
-    say: Callable[[str], object],
+    say: Say,
     keep: Callable[[Passed], object],
     names: Sequence[str],
-    clock: Callable[[], float] = time.monotonic,
-) -> Outcome:
-    """Visit versions until it is known where the loss began, or the time is up.
+    clock: Clock = time.monotonic,
+) -> Search:
+    """Visit versions by their numbers until it is known where the loss began, or the time is up; return the search.
 
-    Parameters
-    ----------
-    task : Search
-        With what was seen before.
-    visit : callable
-        Measures a version by its number; raises `VisitFailure` or `EnvironmentFailure` if it cannot be measured.
-    minutes : float
-        After which no visit begins that would not end in time; the first four are made all the same.
-    say, keep : callable
-        Called after each visit: with a line on what is known, and with the visit.
-    names : sequence of str
-        The versions.
-    clock : callable
-        Seconds.
-
-    Raises
-    ------
-    EndFailure
-        If the good or the bad version cannot be visited.
+    After each visit `say` is called with a line on what is known, and `keep` with the visit. The first `START` are made
+    in any case. Raises what `visit` raises if the good or the bad version cannot be visited.
     """
-    began = clock()
-    made, failed, stopped, failure = 0, 0, task.ended, ""
-    while not stopped:
-        took = clock() - began
-        if len(task.visits) >= 4 and took * (1 + 1 / max(made, 1)) > 60 * minutes:
-            stopped = TIME_UP
+    failed, time_left = 0, turns(minutes, START - len(task.visits), clock)
+    task.stopped = task.ended
+    while not task.stopped:
+        if next(time_left, None) is None:
+            task.stopped = TIME_UP
             break
         which, at = task.next, clock()
         try:
             one = Passed(which, visit(which), clock() - at)
         except KeyboardInterrupt:
-            stopped = INTERRUPTED
+            task.stopped = INTERRUPTED
             break
         except (VisitFailure, EnvironmentFailure) as error:
             before = any(one.version == which for one in task.visits)
             if before or isinstance(error, Busy):  # it is not the version
                 failed += 1
-                if failed < 2:
-                    continue
-                stopped, failure = FAILED, str(error)
-                break
+                if failed == 2:
+                    task.stopped, task.failure = FAILED, str(error)
+                continue
             if which in (0, task.count):
-                raise EndFailure(str(error)) from None
+                raise
             one = Passed(which, cannot=str(error))
+        failed = 0
         task.passed.append(one)
         keep(one)
-        made, failed = made + 1, 0
         if not one.cannot and not task.quantities:
-            raise EndFailure("the visits have no cell in common")
+            raise VisitFailure("the visits have no cell in common")
         say(progress(task, names))
-        stopped = task.ended
-    return Outcome(task, stopped, clock() - began, failure)
+        task.stopped = task.ended
+    return task
 
 
 def main(arguments: Sequence[str], prog: str, default: Sequence[str] = ()) -> int:
     """Run the command ``bisect`` in the folder of a project.
 
-    Parameters
-    ----------
-    arguments : sequence of str
-        What was typed.
-    prog : str
-        What it was typed after.
-    default : sequence of str
-        What pytest is to measure if nothing else is said.
-
-    Returns
-    -------
-    int
-        0 if the culprit is known, 1 if it is not (yet), or good and bad do not differ, 2 if it cannot be looked for.
+    Returns 0 if the culprit is known, 1 if it is not (yet), or good and bad do not differ, 2 if it cannot be looked
+    for.
     """
-    typed = list(arguments)
-    own, cells = parted(arguments, default)
-    options = _parser(prog, default).parse_args(own)
-    again = f"{prog} {shlex.join(typed)}" if options.resume else f"{prog} --resume {shlex.join(typed)}"
-    try:
-        return _bisect(options, cells, Path.cwd(), again)
-    except (EnvironmentFailure, EndFailure) as error:
-        print(harmless(f"{prog}: {error}"), file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"{prog}: interrupted before anything was measured", file=sys.stderr)
-        return 130
+    return run(partial(_bisect, prog, list(arguments)), _parser(prog, default), arguments, default)
 
 
-def _bisect(options: argparse.Namespace, cells: Sequence[str], root: Path, again: str) -> int:
-    good, bad = both(*(state_of(text, root, options.storage, say) for text in (options.good, options.bad)))
-    began, lines, told = time.monotonic(), [], []
-    done: Outcome | None = None
+def _bisect(prog: str, typed: Sequence[str], options: argparse.Namespace, cells: Sequence[str]) -> int:
+    root, began = Path.cwd(), time.monotonic()
+    told: list[dict[str, Any]] = []
+    again = f"{prog}{'' if options.resume else ' --resume'} {shlex.join(typed)}"
+    good, bad = (exact_version(text, root, options.storage, say) for text in (options.good, options.bad))
     with tempfile.TemporaryDirectory(prefix="bench-bisect-") as folder:
+        ready = cache(partial(prepare, root=root, folder=Path(folder), say=say))
         while True:
-            states = between(good, bad, root, options.paths, releases_of)
-            if done is not None and len(states) == 2:
+            versions = between(good, bad, root, options.paths, releases_of)
+            if told and len(versions) == 2:
                 break  # nothing lies between: it is that one
-            names = [one.name for one in states]
-            say(f"{plural(len(states) - 1, 'candidate')}: {_listed(names[1:])}; good: {names[0]}")
             left = options.minutes - (time.monotonic() - began) / 60
-            task = Search(len(states) - 1, options.smallest, options.quantity)
-            log = Log(options.storage / FILE, names, cells, say)
-            task.passed += log.read() if options.resume else []
-            if task.passed:
-                say(f"{plural(len(task.visits), 'visit')} of before")
-            visits = Visits(states, root, Path(folder), cells, options.pairs)
-            done = search(task, visits, minutes=left, keep=log.keep, say=say, names=names)
-            lines = closing(done, names, again)
-            told.append(as_json(done, names))
+            task = _searched(versions, ready, options, cells, left)
+            names = [one.name for one in versions]
+            lines = closing(task, names, again)
+            told.append(as_json(task, names))
             for line in lines:
                 say(line)
-            if done.stopped != KNOWN or len(done.search.known[1].steps) > 1:
+            if task.stopped != KNOWN or len(task.known[1].steps) > 1:
                 break
-            at = done.search.known[1].steps[0].candidates
-            good, bad = states[at[0] - 1], states[at[-1]]
+            at = task.known[1].steps[0].candidates
+            good, bad = versions[at[0] - 1], versions[at[-1]]
             if len(at) > 1:
                 break
-    assert done is not None
-    try:
-        if options.json:
-            options.json.write_text(json.dumps(told, indent=1), encoding="utf-8")
-        for file in summary.files(options.summary):
-            text = ["### Where the loss began", "", f"**{md.plain(lines[-1])}**", "", *map(_item, lines[:-1]), ""]
-            summary.append(file, "\n".join(text))
-    except OSError as error:
-        raise EnvironmentFailure(f"{error.filename} cannot be written: {error.strerror}") from None
-    if done.stopped == INTERRUPTED:
-        return 130
-    return 2 if done.stopped == FAILED else 0 if done.stopped == KNOWN else 1
+    write(options, told, as_markdown("Where the loss began", lines))
+    return {INTERRUPTED: 130, FAILED: 2, KNOWN: 0}.get(task.stopped, 1)
 
 
-def _item(line: str) -> str:
-    return f"- {md.plain(line)}"
+def _searched(
+    versions: Sequence[Version],
+    ready: Callable[[Version], Environment],
+    options: argparse.Namespace,
+    cells: Sequence[str],
+    minutes: float,
+) -> Search:
+    """Return what came of a search among versions."""
+    names, comparable = [one.name for one in versions], Comparable(say)
+    say(f"{plural(len(versions) - 1, 'candidate')}: {_listed(names[1:])}; good: {names[0]}")
+    task = Search(len(versions) - 1, options.smallest, options.quantity)
+    log = Log(options.storage / FILE, names, cells, say)
+    task.passed += log.read() if options.resume else []
+    if task.passed:
+        say(f"{plural(len(task.visits), 'visit')} of before")
 
+    def visit(which: int) -> Visit:
+        return comparable.visit(measure(ready(versions[which]), cells, options.pairs))
 
-class Visits:
-    """Measures versions; each is made ready when it is visited first.
-
-    Parameters
-    ----------
-    states : sequence of State
-        The versions.
-    root, folder : Path
-        The project, and where copies of commits may be put.
-    cells : sequence of str
-        Arguments for pytest.
-    pairs : int
-        Pairs for each cell.
-    """
-
-    def __init__(self, states: Sequence[State], root: Path, folder: Path, cells: Sequence[str], pairs: int) -> None:
-        self._states = states
-        self._where = root, folder
-        self._cells = cells
-        self._pairs = pairs
-        self._ready: dict[int, Environment] = {}
-        self._comparable = Comparable(say)
-
-    def __call__(self, which: int) -> Visit:
-        """Measure a version."""
-        if which not in self._ready:
-            version: Version = self._states[which].version
-            self._ready[which] = prepare(version, *self._where, say=say)
-        return self._comparable.visit(measure(self._ready[which], self._cells, self._pairs))
+    return search(task, visit, minutes=minutes, keep=log.keep, say=say, names=names)
 
 
 class Log:
     """What a search has seen, in a file of the store; of it nothing is used but figures, by the name of the version.
 
-    Parameters
-    ----------
-    file : Path
-        One visit a line, of all searches.
-    names : sequence of str
-        The versions of this search.
-    cells : sequence of str
-        What it measures.
-    say : callable
-        Called with a line if it cannot be written.
+    The file has one visit a line, of all searches: a search is known by the `names` of its versions and its `cells`.
     """
 
     def __init__(self, file: Path, names: Sequence[str], cells: Sequence[str], say: Say) -> None:
         self._file = file
         self._names = list(names)
         self._key = hashlib.sha256(json.dumps([self._names, list(cells)]).encode()).hexdigest()[:16]
-        self.say = say
+        self._say = say
         self._trouble = False
 
     def keep(self, one: Passed) -> None:
@@ -365,92 +262,75 @@ class Log:
             add_lines(self._file, [json.dumps(line)])
         except OSError as error:
             if not self._trouble:
-                self.say(f"{self._file}: {error.strerror}; --resume will not know of this visit, nor of later ones")
+                self._say(f"{self._file}: {error.strerror}; --resume will not know of this visit, nor of later ones")
             self._trouble = True
 
     def read(self) -> list[Passed]:
         """Return the visits of this search; versions that could not be had are tried again."""
         found, problems = read_lines(self._file, self._passed)
         for problem in problems:
-            self.say(problem)
+            self._say(problem)
         return [one for one in found if one is not None]
 
     def _passed(self, parts: Mapping[str, Any]) -> Passed | None:
         if parts["search"] != self._key or parts["cannot"]:
             return None
         visit = {
-            str(cell): {str(name): _finite(log) for name, log in logs.items()} for cell, logs in parts["visit"].items()
+            str(cell): {str(name): float(log) for name, log in logs.items()} for cell, logs in parts["visit"].items()
         }
-        return Passed(self._names.index(parts["name"]), visit, _finite(parts["seconds"]))
-
-
-def _finite(number: Any) -> float:
-    if not math.isfinite(float(number)):
-        raise ValueError(number)
-    return float(number)
+        seconds = float(parts["seconds"])
+        if not all(map(math.isfinite, [seconds, *(log for logs in visit.values() for log in logs.values())])):
+            raise ValueError("a figure is not finite")
+        return Passed(self._names.index(parts["name"]), visit, seconds)
 
 
 def progress(task: Search, names: Sequence[str]) -> str:
     """Return what to say after a visit."""
     last = task.passed[-1]
-    number = f"visit {len(task.visits)}: {names[last.version]}, {in_words(last.seconds)}"
     if last.cannot:
         return f"{names[last.version]} is passed over: {last.cannot.strip().splitlines()[-1]}"
-    if len(task.visits) < 4:
+    number = f"visit {len(task.visits)}: {names[last.version]}, {duration(last.seconds)}"
+    if not task.is_begun:
         return number
     (_, quantity), known = task.known
     if known.loss < SURE:
         return f"{number}; {quantity} of bad against good {_size(known.total, quantity)}"
-    few = known.few
-    return f"{number}; {quantity}: {_candidates(few[0], names)} ({few[0].share:.0%}){_others(few)}"
+    first, *others = known.few
+    more = f" and {plural(len(others), 'other candidate')} hold 95 %" if others else ""
+    return f"{number}; {quantity}: {_shared(first, names)}{more}"
 
 
-def _others(few: Collection[Step]) -> str:
-    return f" and {plural(len(few) - 1, 'other candidate')} hold 95 %" if len(few) > 1 else ""
-
-
-def closing(done: Outcome, names: Sequence[str], again: str) -> list[str]:
-    """Return what is to be said at the end; the last line says it all.
-
-    Parameters
-    ----------
-    done : Outcome
-        The search.
-    names : sequence of str
-        The versions.
-    again : str
-        What to type to go on.
-    """
-    task = done.search
+def closing(task: Search, names: Sequence[str], again: str) -> list[str]:
+    """Return what is to be said at the end; the last line says it all. `again` is what to type to go on."""
     lines = [f"passed over: {names[version]}: {why.strip().splitlines()[-1]}" for version, why in task.unusable.items()]
-    if done.failure:
-        lines.append(done.failure)
-    spent = f"{plural(len(task.visits), 'visit')}, {in_words(sum(one.seconds for one in task.passed))}"
-    if len(task.visits) < 4 or not task.quantities:
-        return [*lines, f"no culprit yet: {done.stopped}; {spent}; to go on: {again}"]
+    if task.failure:
+        lines.append(task.failure)
+    spent = f"{plural(len(task.visits), 'visit')}, {duration(sum(one.seconds for one in task.passed))}"
+    if not task.is_begun:
+        return [*lines, f"no culprit yet: {task.stopped}; {spent}; to go on: {again}"]
     (cell, quantity), known = task.known
     of_cell = f"{quantity} of {cell}" if len({one for one, _ in task.quantities}) > 1 else quantity
     whole = f"{of_cell} of bad against good {_size(known.total, quantity)}"
-    if done.stopped == NONE:
+    if task.stopped == NONE:
         faster = " but for the better" if known.total.low > 0 else ""
         return [*lines, f"no culprit: good and bad do not differ{faster}: {whole}; {spent}"]
-    if done.stopped == KNOWN:
-        if len(known.steps) > 1:
-            parts = [f"{_candidates(one, names)} ({one.share:.0%}) {_size(one, quantity)}" for one in known.steps]
-            return [*lines, f"culprits: the loss came in two steps: {of_cell}: {' and '.join(parts)}; {spent}"]
-        (one,) = known.steps
-        before = names[one.candidates[0] - 1]
-        what = f"{of_cell} {_size(one, quantity)} against {before}"
+    first, *others = known.steps
+    if task.stopped == KNOWN and others:
+        parts = " and ".join(f"{_shared(one, names)} {_size(one, quantity)}" for one in known.steps)
+        return [*lines, f"culprits: the loss came in two steps: {of_cell}: {parts}; {spent}"]
+    if task.stopped == KNOWN:
+        before = names[first.candidates[0] - 1]
+        what = f"{of_cell} {_size(first, quantity)} against {before}"
         todo = f"look at what it changes, or stay with {before} until that is mended"
-        return [*lines, f"culprit: {_candidates(one, names)} ({one.share:.0%}): {what}; {spent}; what to do: {todo}"]
+        return [*lines, f"culprit: {_shared(first, names)}: {what}; {spent}; what to do: {todo}"]
     lines.append(f"{whole}; it is a loss with {known.loss:.0%}")
-    few = ", ".join(f"{_candidates(one, names)} ({one.share:.0%})" for one in known.few[:TOLD])
+    few = ", ".join(_shared(one, names) for one in known.few[:TOLD])
     more = f" and {len(known.few) - TOLD} more" if len(known.few) > TOLD else ""
-    return [*lines, f"no culprit yet: {done.stopped}; {few}{more} hold 95 %; {spent}; to go on: {again}"]
+    return [*lines, f"no culprit yet: {task.stopped}; {few}{more} hold 95 %; {spent}; to go on: {again}"]
 
 
-def _candidates(one: Step, names: Sequence[str]) -> str:
-    return " or ".join(names[candidate] for candidate in one.candidates)
+def _shared(one: Step, names: Sequence[str]) -> str:
+    return f"{' or '.join(names[candidate] for candidate in one.candidates)} ({one.share:.0%})"
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -458,47 +338,31 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _size(one: Step, quantity: str) -> str:
-    low, high = sorted((share_of(one.low, quantity), share_of(one.high, quantity)), key=_number)
-    return f"{share_of(one.change, quantity)} [{low.removesuffix(' %')}, {high.removesuffix(' %')}]"
+    return with_interval(quantity, one.change, one.low, one.high)
 
 
-def _number(text: str) -> float:
-    return float(text.removesuffix(" %").replace("−", "-"))
-
-
-def as_json(done: Outcome, names: Sequence[str]) -> dict[str, Any]:
+def as_json(task: Search, names: Sequence[str]) -> dict[str, Any]:
     """Return a search as plain numbers and texts."""
-    task = done.search
     told: dict[str, Any] = {
         "versions": list(names),
-        "stopped": done.stopped,
-        "failure": done.failure,
+        "stopped": task.stopped,
+        "failure": task.failure,
         "passed_over": {names[version]: why for version, why in task.unusable.items()},
         "visits": [{"version": names[one.version], "seconds": one.seconds, "logs": one.visit} for one in task.visits],
     }
-    if len(task.visits) >= 4 and task.quantities:
+    if task.is_begun:
         (cell, quantity), known = task.known
         told |= {"cell": cell, "quantity": quantity, "posterior": asdict(known)}
     return told
 
 
 def _parser(prog: str, default: Sequence[str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=prog,
-        description="Find the commit, release or package with which a loss began, by measuring versions in turn.",
-        epilog="A version is a commit, branch or tag; '.', the work tree; packages, scipy==1.15.0; or a run of the "
-        "history by its date, 2026-11-20: what differs between two runs is found. Everything after -- goes to pytest; "
-        f"default: {' '.join(default) or 'what it collects here'}.",
-    )
-    parser.add_argument("--good", required=True, metavar="VERSION", help="before the loss")
-    parser.add_argument("--bad", default=".", metavar="VERSION", help="with the loss (default: the work tree)")
-    parser.add_argument("--paths", nargs="+", default=[], metavar="PATH", help="only commits that touch one of them")
-    parser.add_argument("--minutes", type=duration, default=MINUTES, help="time for the visits (default: %(default)s)")
-    parser.add_argument("--pairs", type=positive, default=PAIRS, help="per cell and visit (default: %(default)s)")
-    parser.add_argument("--quantity", choices=(*QUANTITIES, COST), default="", help="default: what shows it best")
-    parser.add_argument("--smallest", type=share, default=0.01, help="a smaller loss is none (default: 1%%)")
-    parser.add_argument("--storage", type=Path, default=Path(".benchmarks"), help="the store (default: .benchmarks)")
-    parser.add_argument("--resume", action="store_true", help="go on with the same search, with what it has seen")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write what came of it")
-    parser.add_argument("--summary", type=Path, metavar="FILE.md", help="add it in Markdown")
-    return parser
+    versions = "A version is a commit, branch or tag; '.', the work tree; packages, scipy==1.15.0; or a run of the "
+    versions += "history by its date, 2026-11-20: what differs between two runs is found. "
+    what = "Find the commit, release or package with which a loss began, by measuring versions in turn."
+    made = parser(prog, default, what, versions, "smallest", "storage", "resume", pairs=PAIRS, minutes=MINUTES)
+    made.add_argument("--good", required=True, metavar="VERSION", help="before the loss")
+    made.add_argument("--bad", default=".", metavar="VERSION", help="with the loss (default: the work tree)")
+    made.add_argument("--paths", nargs="+", default=[], metavar="PATH", help="only commits that touch one of them")
+    made.add_argument("--quantity", choices=(*QUANTITIES, COST), default="", help="default: what shows it best")
+    return made

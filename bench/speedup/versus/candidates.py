@@ -5,14 +5,12 @@ What is typed is done. What a run of the history says is checked as `good` does 
 
 from __future__ import annotations
 
-import ensurepip
-import importlib.util
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -20,12 +18,10 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion
 from packaging.version import Version as Pep440
 
-from ..keep import git
-from ..keep.files import read_json
 from ..keep.index import read_store
 from ..show.encodings import harmless
-from .environments import EnvironmentFailure, Say, Version, installed
-from .good import version_of
+from .environments import EnvironmentFailure, Say, Version, git_run, git_says, installed, pips
+from .good import is_dirty, version_of
 
 SECONDS = 120
 """Time limit for one question to the package index."""
@@ -34,50 +30,15 @@ _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 Releases = Callable[[str], Sequence[str]]
 
 
-@dataclass(frozen=True)
-class State:
-    """The code, and the packages that the search is about."""
+def exact_version(text: str, root: Path, store: Path, say: Say) -> Version:
+    """Return what somebody calls good or bad; its packages have exact versions.
 
-    commit: str = ""
-    """Empty for the work tree."""
-    packages: tuple[tuple[str, str], ...] = ()
-    """Versions by name, sorted."""
-    name: str = field(default="", compare=False)
-    """What to call it."""
-    strictly: bool = False
-    """Whether nothing else is installed with `packages`: a store chose them."""
-
-    @property
-    def version(self) -> Version:
-        """What can be prepared: today's environment but for the packages that are other ones."""
-        here = installed()
-        wanted = [f"{name}=={version}" for name, version in self.packages if here.get(name) != version]
-        return Version(self.name, tuple(map(Requirement, wanted)), self.commit, self.strictly)
-
-
-def state_of(text: str, root: Path, store: Path, say: Say) -> State:
-    """Return what somebody calls good or bad.
-
-    Parameters
-    ----------
-    text : str
-        A commit, branch or tag; ``.`` for the work tree; packages with exact versions, ``scipy==1.15.0``; or a run of
-        the history, by the beginning of its date.
-    root : Path
-        The project's folder.
-    store : Path
-        The history.
-    say : callable
-        Called with a line for each package of a run that takes no part.
-
-    Raises
-    ------
-    EnvironmentFailure
-        If there is no such version, or a run asks for what a store may not ask for.
+    It is a commit, branch or tag; ``.`` for the work tree; packages, ``scipy==1.15.0``; or a run of the history, by the
+    beginning of its date. Raises `EnvironmentFailure` if there is no such version, or a run asks for what a store may
+    not ask for.
     """
     version = _version_of_run(text, root, store, say) if _DATE.match(text) else Version.parse(text, root)
-    packages = tuple(sorted(map(_exactly, version.requirements)))
-    return State(version.commit, packages, text, version.strictly)
+    return replace(version, name=text, requirements=tuple(map(_exactly, version.requirements)))
 
 
 def _version_of_run(text: str, root: Path, store: Path, say: Say) -> Version:
@@ -89,200 +50,134 @@ def _version_of_run(text: str, root: Path, store: Path, say: Say) -> Version:
         runs = ", ".join(sorted(one.date[:19] for one in found.values()))
         raise EnvironmentFailure(f"{text}: {'several runs: ' + runs if found else 'no run of the history'}")
     (record,) = found.values()
-    try:
-        about = read_json(Path(record.file)).get("commit_info") or {}
-    except (OSError, ValueError, AttributeError):
-        about = {}
-    if about.get("dirty"):
+    if is_dirty(record):
         raise EnvironmentFailure(f"{text}: it was measured with uncommitted changes, which nobody has any more")
-    return version_of(record, root, say).version
+    return version_of(record, root, say)
 
 
-def _exactly(one: Requirement) -> tuple[str, str]:
+def _exactly(one: Requirement) -> Requirement:
     (only, *more) = [*one.specifier, None]
     if only is None or more != [None] or only.operator not in ("==", "===") or one.url or one.extras or one.marker:
         raise EnvironmentFailure(f"{one}: an exact version is needed, such as scipy==1.15.0")
     try:
-        return str(canonicalize_name(one.name)), str(Pep440(only.version))
+        return Requirement(f"{canonicalize_name(one.name)}=={Pep440(only.version)}")
     except InvalidVersion:
         raise EnvironmentFailure(f"{one}: {only.version} is no exact version") from None
 
 
-def both(good: State, bad: State) -> tuple[State, State]:
-    """Return good and bad with the same packages named in both; what only one of them names is today's in the other.
-
-    Raises
-    ------
-    EnvironmentFailure
-        If one of these is not installed today.
-    """
-    here = installed()
-    sides = [dict(good.packages), dict(bad.packages)]
-    for mine, other in (sides, sides[::-1]):
-        for name in other.keys() - mine.keys():
-            if name not in here:
-                raise EnvironmentFailure(f"{name} is not installed, so it has no version in the other one")
-            mine[name] = here[name]
-    strictly = good.strictly or bad.strictly
-    good_packages, bad_packages = (tuple(sorted(side.items())) for side in sides)
-    return (
-        State(good.commit, good_packages, good.name, strictly),
-        State(bad.commit, bad_packages, bad.name, strictly),
-    )
-
-
-def between(good: State, bad: State, root: Path, paths: Sequence[str], releases: Releases) -> list[State]:
+def between(good: Version, bad: Version, root: Path, paths: Sequence[str], releases: Releases) -> list[Version]:
     """Return the versions from good to bad, both included; each after the first is a candidate.
 
     Where both the code and packages differ, the code comes first and is one candidate, and so are the packages: which
-    commit or package it was is asked again between the two, and of a package which release.
-
-    Parameters
-    ----------
-    good, bad : State
-        With the same packages named in both, see `both`.
-    root : Path
-        The project's folder.
-    paths : sequence of str
-        Commits that touch none of them are no candidates; all are if there are none.
-    releases : callable
-        Returns the releases of a package that can be used here.
-
-    Raises
-    ------
-    EnvironmentFailure
-        If nothing differs, or the commits or releases cannot be had.
+    commit or package it was is asked again between the two, and of a package which release, which `releases` knows. A
+    package that only one of the two names is today's in the other. Commits that touch none of `paths` are no
+    candidates, if there are any. Raises `EnvironmentFailure` if nothing differs, or what lies between cannot be had.
     """
-    differ = [(name, old, new) for (name, old), (_, new) in zip(good.packages, bad.packages, strict=True) if old != new]
-    if good.commit == bad.commit:
+    here = installed()
+    older, newer = ({one.name: str(one.specifier)[2:] for one in side.requirements} for side in (good, bad))
+    for name in older.keys() ^ newer.keys():
+        if name not in here:
+            raise EnvironmentFailure(f"{name} is not installed, so it has no version in the other one")
+    names = sorted(older | newer)
+    older, newer = ({name: side.get(name) or here[name] for name in names} for side in (older, newer))
+    differ = [name for name in older if older[name] != newer[name]]
+
+    def version(name: str, packages: Mapping[str, str], commit: str = good.commit) -> Version:
+        others = [Requirement(f"{one}=={text}") for one, text in packages.items() if here.get(one) != text]
+        return Version(name, tuple(others), commit, good.strictly or bad.strictly)
+
+    first, told = version(good.name, older), {name: f"{name} {older[name]} → {newer[name]}" for name in differ}
+    if good.commit != bad.commit:
         if not differ:
-            raise EnvironmentFailure(f"{good.name} and {bad.name} are the same version")
-        if len(differ) == 1:
-            return list(_releases(good, *differ[0], releases))
-        return list(_one_by_one(good, differ))
-    if differ:
-        packages = ", ".join(f"{name} {old} → {new}" for name, old, new in differ)
-        code = replace(bad, packages=good.packages, name=f"the code of {bad.name}")
-        return [good, code, replace(bad, name=packages)]
-    return [good, *_commits(good, bad, root, paths)]
+            return [first, *(version(name, older, commit) for commit, name in _commits(good, bad, root, paths))]
+        code = version(f"the code of {bad.name}", older, bad.commit)
+        return [first, code, version(", ".join(told.values()), newer, bad.commit)]
+    if not differ:
+        raise EnvironmentFailure(f"{good.name} and {bad.name} are the same version")
+    if len(differ) == 1:
+        (name,) = differ
+        way = _releases(older[name], newer[name], releases(name))
+        return [version(f"{name} {one}", {**older, name: one}) for one in way]
+    changed = [{name: newer[name] for name in differ[: n + 1]} for n in range(len(differ))]
+    return [first, *(version(told[name], {**older, **new}) for name, new in zip(differ, changed, strict=True))]
 
 
-def _one_by_one(good: State, differ: Sequence[tuple[str, str, str]]) -> Iterator[State]:
-    yield good
-    packages = dict(good.packages)
-    for name, old, new in differ:
-        packages[name] = new
-        yield replace(good, packages=tuple(sorted(packages.items())), name=f"{name} {old} → {new}")
+def _releases(old: str, new: str, known: Sequence[str]) -> list[str]:
+    low, high = sorted(map(Pep440, (old, new)))
+    inner = sorted(one for one in set(map(Pep440, known)) if low < one < high and not one.is_prerelease)
+    upwards = [str(one) for one in (low, *inner, high)]
+    return upwards if upwards[0] == str(Pep440(old)) else upwards[::-1]
 
 
-def _releases(good: State, name: str, old: str, new: str, releases: Releases) -> Iterator[State]:
-    low, high = sorted((Pep440(old), Pep440(new)))
-    known = {Pep440(text) for text in releases(name)}
-    inner = sorted(one for one in known if low < one < high and not one.is_prerelease)
-    for one in (low, *inner, high) if Pep440(old) == low else (high, *inner[::-1], low):
-        packages = {**dict(good.packages), name: str(one)}
-        yield replace(good, packages=tuple(sorted(packages.items())), name=f"{name} {one}")
-
-
-def _commits(good: State, bad: State, root: Path, paths: Sequence[str]) -> Iterator[State]:
+def _commits(good: Version, bad: Version, root: Path, paths: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield the commits after good up to bad, and what to call them."""
     if not good.commit:
         raise EnvironmentFailure("the work tree cannot be the good version: it comes after all commits")
-    last = bad.commit or told(root, "rev-parse", "--verify", "HEAD^{commit}").strip()
+    last = bad.commit or git_says(root, "rev-parse", "--verify", "HEAD^{commit}")
     if git_run(root, "merge-base", "--is-ancestor", good.commit, last).returncode:
         raise EnvironmentFailure(f"{good.name} is no ancestor of {bad.name}: nothing lies between them")
-    listed = told(
-        root, "log", "--first-parent", "--reverse", "--format=%H %h %s", f"{good.commit}..{last}", "--", *paths
-    )
-    found = []
-    for line in listed.splitlines():
+    command = ("log", "--first-parent", "--reverse", "--format=%H %h %s", f"{good.commit}..{last}", "--", *paths)
+    lines = git_says(root, *command).splitlines()
+    for line in lines:
         commit, _, name = line.partition(" ")
-        found.append(replace(good, commit=commit, name=harmless(name)))
-    if not bad.commit and told(root, "status", "--porcelain", "--untracked-files=no"):
-        found.append(replace(good, commit="", name="the uncommitted changes"))
-    if not found:
+        yield commit, harmless(name)
+    is_changed = not bad.commit and bool(git_says(root, "status", "--porcelain", "--untracked-files=no"))
+    if is_changed:
+        yield "", "the uncommitted changes"
+    elif not lines:
         raise EnvironmentFailure(f"no commit between {good.name} and {bad.name} touches {' or '.join(paths)}")
-    yield from found
-
-
-def git_run(root: Path, *command: str) -> subprocess.CompletedProcess[bytes]:
-    """Run git in a folder, whatever its status; raise `EnvironmentFailure` if there is none."""
-    try:
-        return git.run(root, *command)
-    except git.GitError as error:
-        raise EnvironmentFailure(str(error)) from None
-
-
-def told(root: Path, *command: str) -> str:
-    """Return what git says; raise `EnvironmentFailure` if it fails."""
-    done = git_run(root, *command)
-    if done.returncode:
-        lines = done.stderr.decode(errors="replace").strip().splitlines()
-        raise EnvironmentFailure(lines[-1] if lines else f"git {command[0]} failed")
-    return done.stdout.decode(errors="replace")
 
 
 def releases_of(name: str) -> list[str]:
     """Return the releases of a package that this Python can use, as the index says that pip or uv is set up with.
 
-    Raises
-    ------
-    EnvironmentFailure
-        If neither pip nor uv can say it.
+    Raises `EnvironmentFailure` if neither pip nor uv can say it.
     """
-    told_by = ""
+    why = ""
     for ask in (_asked_of_pip, _asked_of_uv):
         try:
             found = ask(name)
         except (OSError, subprocess.TimeoutExpired) as error:
-            told_by = str(error)
+            why = f": {error}"
             continue
         if found:
             return found
-    raise EnvironmentFailure(f"the releases of {name} cannot be had from the package index{told_by and ': ' + told_by}")
+    raise EnvironmentFailure(f"the releases of {name} cannot be had from the package index{why}")
 
 
 def _asked_of_pip(name: str) -> list[str]:
-    wheels = sorted((Path(ensurepip.__file__).parent / "_bundled").glob("pip-*.whl"))
-    pip = ["-m", "pip"] if importlib.util.find_spec("pip") else [str(wheel / "pip") for wheel in wheels[:1]]
-    if not pip:
-        return []
-    command = [sys.executable, *pip, "index", "versions", "--disable-pip-version-check", "--", name]
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=SECONDS, check=False)
-    listed = re.search(r"^Available versions: (.*)$", done.stdout, re.MULTILINE)
-    return [one.strip() for one in listed[1].split(",")] if listed and not done.returncode else []
+    for pip in pips():
+        done = _asked([*pip, "index", "versions", "--disable-pip-version-check", "--", name])
+        listed = re.search(r"^Available versions: (.*)$", done.stdout, re.MULTILINE)
+        return [one.strip() for one in listed[1].split(",")] if listed and not done.returncode else []
+    return []
 
 
 def _asked_of_uv(name: str) -> list[str]:
     """Return the releases, the newest first: uv knows the newest one below another."""
     found: list[str] = []
     uv, below = shutil.which("uv"), ""
-    if uv is None:
-        return found
-    command = [uv, "pip", "compile", "-", "--quiet", "--no-deps", "--no-header", "--no-annotate"]
-    while True:
-        done = subprocess.run(
-            [*command, "--python", sys.executable],
-            input=name + below,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=SECONDS,
-            check=False,
-        )
+    while uv is not None:
+        options = ("--quiet", "--no-deps", "--no-header", "--no-annotate", "--python", sys.executable)
+        done = _asked([uv, "pip", "compile", "-", *options], name + below)
         newest = re.match(r"\S+==(\S+)", done.stdout)
         if done.returncode or not newest:
-            return found
+            break
         found.append(newest[1])
         below = f"<{newest[1]}"
+    return found
+
+
+def _asked(command: Sequence[str], said: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, input=said, capture_output=True, text=True, errors="replace", timeout=SECONDS, check=False
+    )
 
 
 def last_patches(versions: Sequence[str], first: str, last: str) -> list[str]:
     """Return the last patch of each minor release from `first` to `last`, the oldest first; no pre-releases.
 
-    Raises
-    ------
-    EnvironmentFailure
-        If `first` or `last` is no version, or no release is between them.
+    Raises `EnvironmentFailure` if `first` or `last` is no version, or no release is between them.
     """
     try:
         ends = [(*Pep440(text).release, 0)[:2] for text in (first, last)]

@@ -16,8 +16,8 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import Distribution
 from pathlib import Path
 
@@ -48,34 +48,28 @@ class Version:
     commit: str = ""
     """The commit; empty for the work tree."""
     strictly: bool = False
-    """Whether nothing but `requirements` is installed, not even what these need."""
+    """Whether nothing but `requirements` is installed, not even what these need: a store chose them."""
+    changes: tuple[str, ...] = field(default=(), compare=False)
+    """In words, each commit and package that is another one today, where a store says so."""
 
     @classmethod
     def parse(cls, text: str, root: Path) -> Version:
-        """Return the version that somebody asks for.
+        """Return the version that somebody asks for, or raise `EnvironmentFailure`.
 
-        Parameters
-        ----------
-        text : str
-            ``.`` for the work tree, one or more requirements with an operator (``scipy==1.15.0,numpy<2``), else a
-            commit, branch or tag.
-        root : Path
-            The repository.
-
-        Raises
-        ------
-        EnvironmentFailure
-            If it is none of these.
+        It is ``.`` for the work tree, one or more requirements with an operator (``scipy==1.15.0,numpy<2``), else a
+        commit, branch or tag.
         """
         text = text.strip()
         if text == WORK_TREE:
             return cls(text)
         if re.search(r"[=<>~!]=|[<>]| @ ", text):
             try:
-                return cls(text, tuple(Requirement(part) for part in _parts(text)))
+                # Commas before a name part requirements; numpy>=1,<2 has one that is none of these.
+                parts = re.split(r",(?=\s*[A-Za-z])(?![^\[]*\])", text)
+                return cls(text, tuple(Requirement(part.strip()) for part in parts))
             except InvalidRequirement as error:
                 raise EnvironmentFailure(f"{text}: {str(error).splitlines()[0]}") from None
-        asked = _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{text}^{{commit}}")
+        asked = git_run(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{text}^{{commit}}")
         if asked.returncode and asked.stderr.strip():
             raise EnvironmentFailure(git.no_repository(root, asked.stderr))
         if asked.returncode:
@@ -87,8 +81,6 @@ class Version:
 class Environment:
     """A version that can be run."""
 
-    python: Path
-    """Its interpreter."""
     code: Path
     """The project's folder."""
     packages: dict[str, str]
@@ -102,24 +94,29 @@ class Environment:
         return {**cleared_environ(), "PYTHONPATH": os.pathsep.join(map(str, self.path or (self.code,)))}
 
 
+def git_run(root: Path, *command: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[bytes]:
+    """Run git in a folder, whatever its status; raise `EnvironmentFailure` if there is none."""
+    try:
+        return git.run(root, *command, env=env)
+    except git.GitError as error:
+        raise EnvironmentFailure(str(error)) from None
+
+
+def git_says(root: Path, *command: str, otherwise: str | None = None) -> str:
+    """Return what git says; where it fails, `otherwise`, or raise `EnvironmentFailure` if there is no such text."""
+    done = git_run(root, *command)
+    if not done.returncode:
+        return done.stdout.decode(errors="replace").strip()
+    if otherwise is None:
+        lines = done.stderr.decode(errors="replace").strip().splitlines()
+        raise EnvironmentFailure(lines[-1] if lines else f"git {command[0]} failed")
+    return otherwise
+
+
 def prepare(version: Version, root: Path, folder: Path, say: Say) -> Environment:
-    """Make the environment of a version, or take the one that was made before.
+    """Make the environment of a version of the project in `root`, or take the one that was made before.
 
-    Parameters
-    ----------
-    version : Version
-        Which.
-    root : Path
-        The project's folder, in a repository if a commit is asked for.
-    folder : Path
-        Where a copy of a commit may be put.
-    say : callable
-        Called with a line before anything that takes long.
-
-    Raises
-    ------
-    EnvironmentFailure
-        If the commit or the packages cannot be had.
+    A copy of a commit is put into `folder`. Raises `EnvironmentFailure` if the commit or the packages cannot be had.
     """
     code = _checkout(version, root, folder) if version.commit else root
     path = _importable(code, root)
@@ -129,7 +126,7 @@ def prepare(version: Version, root: Path, folder: Path, say: Say) -> Environment
         _install(version.name, built, [str(code)])
         shutil.copytree(built, path[0], dirs_exist_ok=True)
     overlay = (_overlay(version, say),) if version.requirements else ()
-    return Environment(Path(sys.executable), code, installed(overlay), (*overlay, *path))
+    return Environment(code, installed(overlay), (*overlay, *path))
 
 
 def installed(before: Sequence[Path] = ()) -> dict[str, str]:
@@ -155,27 +152,22 @@ def cleared_environ() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "GITHUB_"))}
 
 
-def _parts(text: str) -> list[str]:
-    """Split requirements at the commas before a name; ``numpy>=1,<2`` has one that is none of these."""
-    return [part.strip() for part in re.split(r",(?=\s*[A-Za-z])(?![^\[]*\])", text)]
-
-
 def _checkout(version: Version, root: Path, folder: Path) -> Path:
     """Return the project's folder in a copy of the whole commit: not ``git archive``, which may leave tests out."""
-    at = _git(root, "rev-parse", "--show-toplevel", "--show-prefix")
+    at = git_run(root, "rev-parse", "--show-toplevel", "--show-prefix")
     top, _, prefix = at.stdout.decode().removesuffix("\n").partition("\n")
     whole = folder / version.commit[:12]
     if not whole.exists():
         index = {"GIT_INDEX_FILE": str(folder / f"{version.commit[:12]}.index")}
         for command in (["read-tree", version.commit], ["checkout-index", "--all", f"--prefix={whole}/"]):
-            done = _git(Path(top), *command, env=index)
+            done = git_run(Path(top), *command, env=index)
             if done.returncode:
                 raise EnvironmentFailure(f"{version.name}: {done.stderr.decode(errors='replace').strip()}")
     code = whole / prefix
     if not code.is_dir():
         raise EnvironmentFailure(f"{version.name}: it has no folder {prefix}")
     made = ["ls-files", "--others", "--ignored", "--exclude-standard", "-z", "--", "*_version.py", "*/version.py"]
-    for name in filter(None, _git(root, *made).stdout.decode(errors="surrogateescape").split("\0")):
+    for name in filter(None, git_run(root, *made).stdout.decode(errors="surrogateescape").split("\0")):
         # What a build wrote beside the modules, which they import.
         if (code / name).parent.is_dir() and not (code / name).exists():
             shutil.copy(root / name, code / name)
@@ -250,8 +242,9 @@ def _unmet(home: Path, asked: Iterable[Requirement]) -> set[str]:
 
 def _install(name: str, home: Path, wanted: Sequence[str]) -> None:
     """Install packages, without what they need, into a folder: by uv where it is there and can, else by pip."""
-    told = ["there is neither uv nor pip"]
-    for installer in _installers():
+    told, uv = ["there is neither uv nor pip"], shutil.which("uv")
+    installers = [[*pip, "install", "--disable-pip-version-check"] for pip in pips()]
+    for installer in ([[uv, "pip", "install", "--python", sys.executable]] if uv else []) + installers:
         command = [*installer, "--quiet", "--no-deps", "--target", str(home), "--", *wanted]
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
         if not done.returncode:
@@ -260,23 +253,14 @@ def _install(name: str, home: Path, wanted: Sequence[str]) -> None:
     raise EnvironmentFailure(f"{name}: {([line for line in told if line.startswith('ERROR')] or told)[-1]}")
 
 
-def _installers() -> Iterator[list[str]]:
-    uv, bundled = shutil.which("uv"), importlib.util.find_spec("ensurepip")
-    if uv:
-        yield [uv, "pip", "install", "--python", sys.executable]
-    pip = ["-m", "pip"] if importlib.util.find_spec("pip") else []
-    if not pip and bundled and bundled.origin:  # the one that Python itself has
-        pip = [str(wheel / "pip") for wheel in Path(bundled.origin).parent.glob("_bundled/pip-*.whl")]
-    if pip:
-        yield [sys.executable, *pip, "install", "--disable-pip-version-check"]
+def pips() -> list[list[str]]:
+    """Return how to call pip: the one that is installed, else the one that Python itself has; nothing without both."""
+    if importlib.util.find_spec("pip"):
+        return [[sys.executable, "-m", "pip"]]
+    bundled = importlib.util.find_spec("ensurepip")
+    wheels = Path(bundled.origin).parent.glob("_bundled/pip-*.whl") if bundled and bundled.origin else ()
+    return [[sys.executable, str(wheel / "pip")] for wheel in wheels]
 
 
 def _name(distribution: Distribution) -> str:
     return canonicalize_name(str(distribution.metadata["Name"]))
-
-
-def _git(root: Path, *command: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[bytes]:
-    try:
-        return git.run(root, *command, env=env)
-    except git.GitError as error:
-        raise EnvironmentFailure(str(error)) from None

@@ -9,9 +9,7 @@ from __future__ import annotations
 import platform
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from subprocess import CompletedProcess
 from typing import Any
 
 from packaging.requirements import Requirement
@@ -21,38 +19,32 @@ from packaging.version import Version as Pep440
 
 from ..judge.store import Series
 from ..judge.verdict import REGRESSED, SUSPECT
-from ..keep import git
 from ..keep.files import read_json
+from ..keep.git import commits_between
 from ..keep.runs import Record
 from ..keep.sync import BRANCH
 from ..measure.cell import BLOCK, Fingerprint
-from .environments import EnvironmentFailure, Say, Version, installed
+from .environments import EnvironmentFailure, Say, Version, git_run, git_says, installed
 
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
-@dataclass(frozen=True)
-class Found:
-    """What a version of a store differs in from today."""
-
-    version: Version
-    """The version; its commit is empty where it is that of the work tree."""
-    changes: tuple[str, ...]
-    """In words, each commit and package that is another one today."""
-
-
-def last_good(series: Series, quantity: str, since: str, say: Say) -> Record | None:
+def last_good(series: Series, since: str, say: Say) -> Record | None:
     """Return the latest run before `since` on the old level whose commit is all of its code; ``None`` if none is."""
-    said = series.verdicts[quantity]
+    said = series.verdicts[series.verdict.quantity]
     for n, record in reversed(list(enumerate(series.records))):
         if record.date >= since or said.states[said.at(n)] in (SUSPECT, REGRESSED):
             continue
-        about = _saved(record).get("commit_info")
-        if isinstance(about, dict) and about.get("dirty"):
-            say(f"{record.date[:19]} is passed over: it was measured with uncommitted changes")
-            continue
-        return record
+        if not is_dirty(record):
+            return record
+        say(f"{record.date[:19]} is passed over: it was measured with uncommitted changes")
     return None
+
+
+def is_dirty(record: Record) -> bool:
+    """Return whether a run measured changes that nobody committed."""
+    about = _saved(record).get("commit_info")
+    return isinstance(about, dict) and bool(about.get("dirty"))
 
 
 def nodes(record: Record) -> set[str]:
@@ -68,37 +60,29 @@ def nodes(record: Record) -> set[str]:
     return found
 
 
-def version_of(good: Record, root: Path, say: Say) -> Found:
-    """Return the version that a run was measured with.
+def version_of(good: Record, root: Path, say: Say) -> Version:
+    """Return the version that a run was measured with, and say which of its packages take no part.
 
-    Parameters
-    ----------
-    good : Record
-        The run.
-    root : Path
-        A folder in the repository.
-    say : callable
-        Called with a line for each package that takes no part.
-
-    Raises
-    ------
-    EnvironmentFailure
-        If it cannot be had, or the store asks for what it may not.
+    Its commit is empty where it is that of the work tree. Raises `EnvironmentFailure` if it cannot be had, or the store
+    asks for what it may not.
     """
     commits = _commits(good.commit, root)
-    packages = _packages(good.versions, say)
-    changes = [f"{one.name} {one.specifier} → {installed()[canonicalize_name(one.name)]}" for one in packages]
-    changes = [change.replace(" ==", " ", 1) for change in changes]
-    commit = good.commit if commits else ""
+    packages = tuple(_packages(good.versions, say))
+    here = installed()
+    changes = [f"{one.name} {str(one.specifier)[2:]} → {here[one.name]}" for one in packages]
     name = f"last good ({good.date[:10]}, {good.commit[:10]})"
-    return Found(Version(name, tuple(packages), commit, strictly=True), (*commits, *changes))
+    return Version(name, packages, good.commit if commits else "", strictly=True, changes=(*commits, *changes))
 
 
 def moved_on(low: Record, root: Path, say: Say) -> None:
     """Say so if the work tree is not what a run measured."""
-    head = _told(root, "rev-parse", "--verify", "HEAD")
+    head = _head(root)
     if _COMMIT.fullmatch(low.commit) and head != low.commit:
         say(f"{low.name}: its run measured {low.commit[:10]}, and the work tree is at {head[:10]}")
+
+
+def _head(root: Path) -> str:
+    return git_says(root, "rev-parse", "--verify", "HEAD", otherwise="")
 
 
 def _commits(commit: str, root: Path) -> list[str]:
@@ -106,32 +90,28 @@ def _commits(commit: str, root: Path) -> list[str]:
     if not _COMMIT.fullmatch(commit):
         raise EnvironmentFailure("no full id of a commit is kept with it")
     if not _is_ours(commit, root):
-        shallow = _told(root, "rev-parse", "--is-shallow-repository") == "true"
+        shallow = git_says(root, "rev-parse", "--is-shallow-repository", otherwise="") == "true"
         hint = "; this clone is shallow: fetch more of it" if shallow else ""
         raise EnvironmentFailure(f"its commit {commit[:10]} is on no branch and no tag of this repository{hint}")
-    head = _told(root, "rev-parse", "--verify", "HEAD")
-    changed = ["uncommitted changes"] if _told(root, "status", "--porcelain", "--untracked-files=no") else []
-    if head == commit:
-        return changed
-    return [*(git.commits_between(root, commit, head) or [f"{commit[:10]} → {head[:10]}"]), *changed]
+    head = _head(root)
+    is_changed = git_says(root, "status", "--porcelain", "--untracked-files=no", otherwise="")
+    made = [] if head == commit else commits_between(root, commit, head) or [f"{commit[:10]} → {head[:10]}"]
+    return [*made, *(["uncommitted changes"] if is_changed else [])]
 
 
 def _is_ours(commit: str, root: Path) -> bool:
     """Return whether a branch or tag of this repository, or what is checked out, leads to a commit."""
-    named = _told(root, "for-each-ref", "--format=%(refname)", f"--contains={commit}", "refs/heads", "refs/tags")
+    command = ("for-each-ref", "--format=%(refname)", f"--contains={commit}", "refs/heads", "refs/tags")
     # The branch of the history has commits of whoever may write to it.
-    if any(name != f"refs/heads/{BRANCH}" for name in named.splitlines()):
+    if any(name != f"refs/heads/{BRANCH}" for name in git_says(root, *command, otherwise="").splitlines()):
         return True
-    return _run(root, "merge-base", "--is-ancestor", commit, "HEAD").returncode == 0
+    return git_run(root, "merge-base", "--is-ancestor", commit, "HEAD").returncode == 0
 
 
 def _packages(versions: Mapping[str, str], say: Say) -> list[Requirement]:
     """Return the packages that were other ones than today's.
 
-    Raises
-    ------
-    EnvironmentFailure
-        If one is no name or no version of a package, or the Python was another one.
+    Raises `EnvironmentFailure` if one is no name or no version of a package, or the Python was another one.
     """
     here, found = installed(), []
     for name, version in versions.items():
@@ -161,15 +141,3 @@ def _saved(record: Record) -> Mapping[str, Any]:
     except (OSError, ValueError, RecursionError):
         return {}
     return saved if isinstance(saved, dict) else {}
-
-
-def _told(root: Path, *command: str) -> str:
-    done = _run(root, *command)
-    return "" if done.returncode else done.stdout.decode(errors="replace").strip()
-
-
-def _run(root: Path, *command: str) -> CompletedProcess[bytes]:
-    try:
-        return git.run(root, *command)
-    except git.GitError as error:
-        raise EnvironmentFailure(str(error)) from None

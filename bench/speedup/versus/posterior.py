@@ -27,6 +27,7 @@ from ..measure.estimate import half_width
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
+Booleans = npt.NDArray[np.bool_]
 
 SURE = 0.95
 """What is known with this chance is said to be known."""
@@ -45,16 +46,6 @@ BESIDE, PROBABLY = 2, 0.8
 """After so many visits in a row that were on one side of the loss, with this chance, one on the other side is due."""
 LEAST_VISITS = 3
 TINY = 1e-300
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What one visit measured."""
-
-    version: int
-    """Which: 0 is good, the last one is bad."""
-    log: float
-    """Log of the quantity; lower is worse."""
 
 
 @dataclass(frozen=True)
@@ -94,47 +85,42 @@ class Posterior:
     """The version that it tells most to visit next."""
 
 
+Seen = tuple[int, float]
+"""What one visit measured: of which version, and the log of the quantity; lower is worse."""
+
+
 def posterior(
     seen: Sequence[Seen], count: int, unusable: Collection[int] = (), smallest: float = SMALLEST
 ) -> Posterior:
-    """Return what visits tell of where a loss began.
+    """Return what visits tell of where a loss began; a loss whose log is smaller than `smallest` counts as none.
 
-    Parameters
-    ----------
-    seen : sequence of Seen
-        In the order of the visits, three at least; the first and the last version are among them.
-    count : int
-        How many candidates there are; it is the number of the last version.
-    unusable : collection of int
-        Versions that cannot be visited. A candidate there cannot be told from the next one that can be, as with
-        ``git bisect skip``.
-    smallest : float
-        A loss whose log is smaller counts as none.
+    They are in their order, `LEAST_VISITS` at least; the good version 0 and the bad one, whose number is `count`, are
+    among them. A candidate that is `unusable`, as it cannot be visited, cannot be told from the next one that can be,
+    as with ``git bisect skip``.
 
-    Notes
-    -----
     Visit i to version v shows ``level + step [v >= k] + d + e``, where k is the candidate with which the loss began,
     e the noise of a visit, and d a random walk over the visits: the machine's hour. In some cases there is a second
     step, or none. Level, steps and the SD of the noise have conjugate priors, so that the likelihood of each case is
     in closed form (a Student's t); it is summed over `DRIFTS` and `STEP_SDS`.
     """
-    versions = np.array([one.version for one in seen])
+    versions = np.array([version for version, _ in seen])
     if len(seen) < LEAST_VISITS or not {0, count} <= set(versions.tolist()):
         raise ValueError(f"{LEAST_VISITS} visits are needed, and one of each end among them")
     places = np.array([version for version in range(count + 1) if version not in unusable])
     groups = [tuple(range(before + 1, now + 1)) for before, now in itertools.pairwise(places.tolist())]
     cases = _Cases.of([len(group) for group in groups])
-    logs = np.array([one.log for one in seen], dtype=np.float64)
-    after = _after(versions, places[1:])
-    fits = [_fit(logs, after, cases, drift, sd) for drift, sd in itertools.product(DRIFTS, STEP_SDS)]
-    known = _Known.of(cases, fits, len(groups))
+    logs = np.array([log for _, log in seen], dtype=np.float64)
+    known = _Known(cases, groups, logs, _after(versions, places[1:]))
+    steps, few = known.steps(), known.few()
     return Posterior(
-        *known.steps(groups),
+        steps,
+        few,
+        all(step.share >= SURE for step in steps),
         loss=known.loss(smallest),
-        two_steps=known.two_steps,
-        total=known.total(count),
+        two_steps=float(known.chance[:, cases.is_two].sum()),
+        total=known.step(1.0, tuple(range(1, count + 1)), known.sizes.sum(axis=0), known.errors[2]),
         evidence=known.evidence,
-        next=_next(versions, places, known),
+        next=known.next(versions, places),
     )
 
 
@@ -152,33 +138,21 @@ class _Cases:
     second: Indices
     chance: Floats
     """Beforehand."""
+    places: int
 
     @classmethod
     def of(cls, sizes: Sequence[int]) -> _Cases:
         places, weights = len(sizes), np.array(sizes, dtype=np.float64)
         low, high = np.triu_indices(places, 1)
-        never = np.full(1 + places, places)
         both = weights[low] * weights[high]
         chance = [[NO_STEP], ONE_STEP * weights / weights.sum(), TWO_STEPS * both / max(float(both.sum()), 1.0)]
-        return cls(
-            np.concatenate([[places], np.arange(places), low]), np.concatenate([never, high]), np.concatenate(chance)
-        )
+        once = np.arange(places)
+        first, second = np.concatenate([[places], once, low]), np.concatenate([[places], 0 * once + places, high])
+        return cls(first, second, np.concatenate(chance), places)
 
-
-@dataclass(frozen=True)
-class _Fit:
-    """Every case at one drift and one SD of steps beforehand."""
-
-    evidence: Floats
-    """Log likelihood."""
-    steps: Floats
-    """Both steps; shape (2, cases)."""
-    errors: Floats
-    """Standard errors of both, and of their sum; shape (3, cases)."""
-    degrees: float
-    """Of freedom of these errors."""
-    level: Floats
-    """What the next visit will show of a version without a step."""
+    @property
+    def is_two(self) -> Booleans:
+        return self.second < self.places
 
 
 def _whitened(columns: Floats, drift: float) -> tuple[Floats, Floats, float]:
@@ -201,7 +175,12 @@ def _whitened(columns: Floats, drift: float) -> tuple[Floats, Floats, float]:
     return white, walked, log_determinant
 
 
-def _fit(logs: Floats, after: Floats, cases: _Cases, drift: float, step_sd: float) -> _Fit:
+def _fit(logs: Floats, after: Floats, cases: _Cases, drift: float, step_sd: float) -> tuple[Floats, ...]:
+    """Return what is known of every case at one drift and one SD of steps beforehand.
+
+    It is the log likelihood; the sizes of both steps; the standard errors of both, and of their sum; and what the next
+    visit will show of a version without a step.
+    """
     columns = np.column_stack([np.ones(len(logs)), logs, after])
     white, walked, log_determinant = _whitened(columns, drift)
     one, y, x = white[:, 0], white[:, 1], white[:, 2:]
@@ -220,127 +199,92 @@ def _fit(logs: Floats, after: Floats, cases: _Cases, drift: float, step_sd: floa
     evidence = log_determinant - 0.5 * (math.log(information) + np.log(determinant / own**2))
     evidence -= 0.5 * degrees * np.log(squares)
     if step_sd < max(STEP_SDS):
-        evidence[second < len(gram) - 1] = -np.inf
-    is_one, is_two = (np.where(place < len(gram) - 1, 1.0, 0.0) for place in (first, second))
+        evidence[cases.is_two] = -np.inf
+    is_one, is_two = (np.where(place < cases.places, 1.0, 0.0) for place in (first, second))
     variances = np.array([is_one * b, is_two * a, is_one * b + is_two * a - 2 * c]) / determinant
     level = walked[1] + (1 - walked[0]) * y_level
     for k, step in zip((first, second), steps, strict=True):
         level = level - (walked[2:] + (1 - walked[0]) * x_level)[k] * step
-    # A step is estimated, so its error has a degree less than the likelihood, which knows the step beforehand.
-    return _Fit(evidence, steps, np.sqrt(squares / (degrees - 1) * variances), degrees - 1, level)
+    return evidence, steps, np.sqrt(squares / (degrees - 1) * variances), level
 
 
-@dataclass(frozen=True)
 class _Known:
-    """All cases in all fits; arrays of shape (fits, cases)."""
+    """What all fits tell together; the last two axes of all arrays are fits and cases."""
 
-    cases: _Cases
-    chance: Floats
-    evidence: float
-    sizes: Floats
-    """Shape (2, fits, cases)."""
-    errors: Floats
-    """Shape (3, fits, cases)."""
-    degrees: float
-    level: Floats
-    places: int
-
-    @classmethod
-    def of(cls, cases: _Cases, fits: Sequence[_Fit], places: int) -> _Known:
-        logs = np.array([fit.evidence for fit in fits])
-        weights = np.exp(logs - logs.max()) * cases.chance
+    def __init__(self, cases: _Cases, groups: Sequence[tuple[int, ...]], logs: Floats, after: Floats) -> None:
+        self._cases, self._groups = cases, groups
+        fits = [_fit(logs, after, cases, drift, sd) for drift, sd in itertools.product(DRIFTS, STEP_SDS)]
+        evidence, self.sizes, self.errors, self._level = (np.stack(each, axis=-2) for each in zip(*fits, strict=True))
+        # A step is estimated, so its error has a degree less than the likelihood, which knows the step beforehand.
+        self._degrees = DEGREES + len(logs) - 2
+        weights = np.exp(evidence - evidence.max()) * cases.chance
         some, none = weights[:, 1:].sum() / (1 - NO_STEP), weights[:, 0].sum() / NO_STEP
-        steps, errors = (np.stack(parts, axis=1) for parts in ([f.steps for f in fits], [f.errors for f in fits]))
-        level = np.array([fit.level for fit in fits])
-        evidence = math.log(max(some, TINY)) - math.log(max(none, TINY))
-        return cls(cases, weights / weights.sum(), evidence, steps, errors, fits[0].degrees, level, places)
-
-    @property
-    def two_steps(self) -> float:
-        return float(self.chance[:, 1 + self.places :].sum())
+        self.evidence = math.log(max(some, TINY)) - math.log(max(none, TINY))
+        self.chance = weights / weights.sum()
+        # The chance of each place that the only step, the first of two, or the second begins there.
+        each, places = self.chance.sum(axis=0), cases.places
+        pairs = [cases.first[1 + places :], cases.second[1 + places :]]
+        self._one = each[1 : 1 + places]
+        self._two = [np.bincount(which, each[1 + places :], places).astype(np.float64) for which in pairs]
 
     def loss(self, smallest: float) -> float:
         apart = (-smallest - self.sizes.sum(axis=0)) / np.maximum(self.errors[2], TINY)
-        return float((self.chance * special.stdtr(self.degrees, apart))[:, 1:].sum())
+        return float((self.chance * special.stdtr(self._degrees, apart))[:, 1:].sum())
 
-    def total(self, count: int) -> Step:
-        change = self._interval(self.sizes.sum(axis=0), self.errors[2], self.chance)
-        return Step(tuple(range(1, count + 1)), 1.0, *change)
+    def steps(self) -> tuple[Step, ...]:
+        """Return the most likely step, or two of them if that is more likely."""
+        is_two = self._cases.is_two
+        if self._two[0].sum() > self._one.sum():
+            return tuple(self._at(int(share.argmax()), share, which, is_two) for which, share in enumerate(self._two))
+        return (self._at(int(self._one.argmax()), self._one, 0, ~is_two),)
 
-    def steps(self, groups: Sequence[tuple[int, ...]]) -> tuple[tuple[Step, ...], tuple[Step, ...], bool]:
-        """Return the most likely steps, the few candidates that hold `SURE` together, and whether they are known."""
-        one, first, second = self._shares()
-        if first.sum() > one.sum():
-            k, other = int(first.argmax()), int(second.argmax())
-            is_two = self.cases.second < self.places
-            best: tuple[Step, ...] = (
-                self._step(groups[k], float(first[k]), 0, is_two & (self.cases.first == k)),
-                self._step(groups[other], float(second[other]), 1, is_two & (self.cases.second == other)),
-            )
-        else:
-            k = int(one.argmax())
-            is_one = self.cases.second == self.places
-            best = (self._step(groups[k], float(one[k]), 0, is_one & (self.cases.first == k)),)
-        taking_part = one + first + second
-        order = np.argsort(-taking_part, kind="stable")
-        needed = int(np.searchsorted(np.cumsum(taking_part[order]), SURE * taking_part.sum())) + 1
-        few = []
-        for k in order[:needed].tolist():
-            which = 0 if one[k] + first[k] >= second[k] else 1
-            chosen = (self.cases.first, self.cases.second)[which] == k
-            few.append(self._step(groups[k], float(taking_part[k]), which, chosen))
-        return best, tuple(few), all(step.share >= SURE for step in best)
+    def few(self) -> tuple[Step, ...]:
+        """Return the candidates that hold `SURE` together."""
+        begins = self._one + self._two[0]
+        shares = begins + self._two[1]
+        order = np.argsort(-shares, kind="stable")
+        needed = int(np.searchsorted(np.cumsum(shares[order]), SURE * shares.sum())) + 1
+        return tuple(self._at(k, shares, int(begins[k] < self._two[1][k])) for k in order[:needed].tolist())
 
-    def _shares(self) -> tuple[Floats, Floats, Floats]:
-        """Return the chance of each place that the only step, the first of two, or the second begins there."""
-        chance, places = self.chance.sum(axis=0), self.places
-        pairs, low, high = chance[1 + places :], self.cases.first[1 + places :], self.cases.second[1 + places :]
-        first, second = (np.bincount(which, pairs, places).astype(np.float64) for which in (low, high))
-        return chance[1 : 1 + places], first, second
+    def _at(self, place: int, shares: Floats, which: int, among: Booleans | None = None) -> Step:
+        """Return the first or second step where it begins at a place, in those cases that are asked about."""
+        chosen = (self._cases.first, self._cases.second)[which] == place
+        chosen = chosen if among is None else chosen & among
+        return self.step(float(shares[place]), self._groups[place], self.sizes[which], self.errors[which], chosen)
 
-    def _step(self, group: tuple[int, ...], share: float, which: int, chosen: npt.NDArray[np.bool_]) -> Step:
-        change = self._interval(self.sizes[which][:, chosen], self.errors[which][:, chosen], self.chance[:, chosen])
-        return Step(group, share, *change)
-
-    def _interval(self, values: Floats, errors: Floats, weights: Floats) -> tuple[float, float, float]:
-        """Return the mean of a mixture of Student's distributions, and the ends of its 95 % interval."""
+    def step(
+        self, share: float, group: tuple[int, ...], sizes: Floats, errors: Floats, chosen: Booleans | None = None
+    ) -> Step:
+        """Return a step, with the mean of a mixture of Student's distributions and the ends of its 95 % interval."""
+        sizes, errors, weights = (one if chosen is None else one[:, chosen] for one in (sizes, errors, self.chance))
         whole = float(weights.sum())
         if whole < TINY:
-            return 0.0, -math.inf, math.inf
-        mean = float((weights * values).sum()) / whole
-        error = math.sqrt(float((weights * (errors**2 + (values - mean) ** 2)).sum()) / whole)
-        margin = half_width(error, self.degrees)
-        return mean, mean - margin, mean + margin
+            return Step(group, share, 0.0, -math.inf, math.inf)
+        mean = float((weights * sizes).sum()) / whole
+        error = math.sqrt(float((weights * (errors**2 + (sizes - mean) ** 2)).sum()) / whole)
+        margin = half_width(error, self._degrees)
+        return Step(group, share, mean, mean - margin, mean + margin)
 
-    def differing(self, places: Indices) -> Floats:
-        """Return how far the cases differ on what a visit to each version will show, as a variance.
+    def next(self, versions: Indices, places: Indices) -> int:
+        """Return the version that tells most; on the other side of the loss, if the last visits were all on one.
 
-        With one step of known size it is p (1 - p) times the square of the step, where p is the chance that the
-        version has it. What an answer tells of where the step is, as an expected fall of entropy, grows with p (1 - p)
-        as long as its error is the same everywhere: the largest variance is the greedy choice.
+        It is the one on which the cases differ most on what a visit will show, as a variance. With one step of known
+        size that is p (1 - p) times the square of the step, where p is the chance that the version has it. What an
+        answer tells of where the step is, as an expected fall of entropy, grows with p (1 - p) as long as its error is
+        the same everywhere: the largest variance is the greedy choice.
         """
-        after = _after(places, places[1:])
-        shown = self.level + after[:, None, self.cases.first] * self.sizes[0]
-        shown += after[:, None, self.cases.second] * self.sizes[1]
+        after, first, second = _after(places, places[1:]), self._cases.first, self._cases.second
+        shown = self._level + after[:, None, first] * self.sizes[0] + after[:, None, second] * self.sizes[1]
         mean = (self.chance * shown).sum(axis=(1, 2))
-        return np.asarray((self.chance * (shown - mean[:, None, None]) ** 2).sum(axis=(1, 2)))
-
-    def has_loss(self, places: Indices) -> Floats:
-        """Return the chance that each version has the loss, or the first step of it, if there is one."""
+        tells = (self.chance * (shown - mean[:, None, None]) ** 2).sum(axis=(1, 2))
+        # The chance that each has the loss, or the first step of it, if there is one.
         weights = self.chance[:, 1:].sum(axis=0)
-        after = _after(places, places[1:])[:, self.cases.first[1:]]
-        return np.asarray(after @ weights / max(float(weights.sum()), TINY))
-
-
-def _next(versions: Indices, places: Indices, known: _Known) -> int:
-    """Return the version that tells most; on the other side of the loss, if the last visits were all on one."""
-    tells, has_loss = known.differing(places), known.has_loss(places)
-    last = has_loss[np.searchsorted(places, versions[-BESIDE:]).clip(max=len(places) - 1)]
-    allowed = np.ones(len(places), dtype=bool)
-    if last.min() > PROBABLY:
-        allowed = has_loss < 0.5
-    elif last.max() < 1 - PROBABLY:
-        allowed = has_loss > 0.5
-    best = float(tells[allowed].max())
-    equal = np.flatnonzero(allowed & (tells >= best * (1 - 1e-9)))
-    return int(places[equal[len(equal) // 2]])
+        has_loss = after[:, first[1:]] @ weights / max(float(weights.sum()), TINY)
+        last = has_loss[np.searchsorted(places, versions[-BESIDE:]).clip(max=len(places) - 1)]
+        allowed = np.ones(len(places), dtype=bool)
+        if last.min() > PROBABLY:
+            allowed = has_loss < 0.5
+        elif last.max() < 1 - PROBABLY:
+            allowed = has_loss > 0.5
+        equal = np.flatnonzero(allowed & (tells >= tells[allowed].max() * (1 - 1e-9)))
+        return int(places[equal[len(equal) // 2]])

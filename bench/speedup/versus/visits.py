@@ -1,4 +1,4 @@
-"""Visits: a version is measured for a moment by a pytest of its own, and then the other one, in turn.
+"""Visits: a version is measured for a moment by a pytest of its own, and then another one, in turn.
 
 Only one version is there at a time, because what an idle engine keeps running would disturb the other.
 """
@@ -10,20 +10,32 @@ import math
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from ..judge.versus import FAILED, INTERRUPTED, TIME_UP, VISITS, Rounds, Visit, Within, within
+from ..judge.versus import (
+    FAILED,
+    INTERRUPTED,
+    TIME_UP,
+    VISITS,
+    Comparison,
+    Difference,
+    Limits,
+    Visit,
+    Within,
+    compare,
+    within,
+)
 from ..keep.runs import Record, read_history, stored_files
 from ..measure.cell import OF_A_FAILED_TEST, Fingerprint
 from ..measure.factors import STEADY
 from ..show.encodings import harmless
 from ..show.figures import duration, plural
-from .environments import Environment
+from .environments import Environment, Say
 
 PAIRS = 4
 """Pairs in the first visit, which tells how long they take."""
@@ -38,17 +50,12 @@ HINT = "what came after `pytest` in its run comes after -- here"
 CHOSEN = Path(__file__).with_name("chosen.py")
 """The plugin of the visiting pytest that chooses among its cells; not imported here."""
 
+Clock = Callable[[], float]
+
 
 def say(line: str) -> None:
     """Print a line at once: somebody waits for it for minutes."""
     print(harmless(line), flush=True)
-
-
-def parted(arguments: Sequence[str], default: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return what was typed for a command, and what after ``--`` for pytest; `default`, if nothing was."""
-    typed = list(arguments)
-    end = typed.index("--") if "--" in typed else len(typed)
-    return typed[:end], typed[end + 1 :] or list(default)
 
 
 class VisitFailure(Exception):
@@ -66,17 +73,12 @@ class Busy(VisitFailure):
 class Comparable:
     """Takes what is measured as what the first visit measured; other data or another protocol are another cell.
 
-    Parameters
-    ----------
-    say : callable
-        Called with a line for each cell that is not comparable.
-    known : iterable of (str, Fingerprint)
-        Cells that are known before the first visit, by the names that they are to have.
+    Cells that are `known` before the first visit have the names that are given with them.
     """
 
-    def __init__(self, say: Callable[[str], object], known: Iterable[tuple[str, Fingerprint]] = ()) -> None:
+    def __init__(self, say: Say, known: Mapping[str, Fingerprint] | None = None) -> None:
         self._say = say
-        self._first = list(known)
+        self._first = dict(known or {})
         self._told: set[str] = set()
         self._seen: dict[str, list[Record]] = defaultdict(list)
 
@@ -84,8 +86,8 @@ class Comparable:
         """Return what can be compared, by the name of the cell."""
         found: dict[str, Mapping[str, float]] = {}
         for record in measured:
-            name, first = self._first_of(record)
-            differ = first.differences(record.fingerprint)
+            name = self._name(record)
+            differ = self._first[name].differences(record.fingerprint)
             if not differ:
                 found[name] = record.logs
                 self._seen[name].append(record)
@@ -99,42 +101,28 @@ class Comparable:
         """How far the pairs of a visit leave its logs open, as all visits so far tell."""
         return {name: within(records) for name, records in self._seen.items()}
 
-    def _first_of(self, record: Record) -> tuple[str, Fingerprint]:
-        """Return the name and the fingerprint under which the cell was first seen; A may know it by another name."""
+    def _name(self, record: Record) -> str:
+        """Return the name under which the cell was first seen; A may know it by another one."""
         names = {one.cell for one in record.fingerprint.under_all_names}
-        for name, first in self._first:
+        for name, first in self._first.items():
             if names & {one.cell for one in first.under_all_names}:
-                return name, first
-        taken = any(name == record.name for name, _ in self._first)
-        name = f"{record.name} ({record.fingerprint.id})" if taken else record.name
-        self._first.append((name, record.fingerprint))
-        return self._first[-1]
+                return name
+        name = f"{record.name} ({record.fingerprint.id})" if record.name in self._first else record.name
+        self._first[name] = record.fingerprint
+        return name
 
 
 def measure(
     environment: Environment, cells: Sequence[str], pairs: int, *, only: Collection[str] = ()
 ) -> tuple[Record, ...]:
-    """Measure the cells once in an environment.
+    """Measure cells once in an environment, with so many pairs each; `cells` are arguments for pytest.
 
-    Parameters
-    ----------
-    environment : Environment
-        The version.
-    cells : sequence of str
-        Arguments for pytest.
-    pairs : int
-        Pairs for each cell.
-    only : collection of str
-        Ids of tests: if there are any, no others of what pytest collects run.
-
-    Raises
-    ------
-    VisitFailure
-        If pytest fails, or measures no cell; `Busy` if the machine was.
+    If there are any ids of tests in `only`, no others run of what pytest collects. Raises `VisitFailure` if pytest
+    fails or measures no cell, `Busy` if the machine was.
     """
     with tempfile.TemporaryDirectory(prefix="bench-visit-") as name:
         folder, variables = Path(name), environment.variables
-        command = [str(environment.python), "-m", "pytest", *cells, f"--rounds={pairs}", "-q"]
+        command = [sys.executable, "-m", "pytest", *cells, f"--rounds={pairs}", "-q"]
         command += [f"--benchmark-storage=file://{folder / 'store'}", "-p", "no:cacheprovider"]
         if only:
             shutil.copy(CHOSEN, folder / "speedup_chosen.py")
@@ -163,156 +151,114 @@ def measure(
         return tuple(history.records)
 
 
-@dataclass
 class Pace:
-    """How many pairs each visit gets: those that tell most in the time that there is."""
+    """How many pairs each visit gets: those that tell most in the time that there is; `fixed`, if somebody asks for it.
 
-    minutes: float
-    fixed: int | None = None
-    """Pairs, if somebody asks for so many."""
-    quantities: Collection[str] = STEADY
-    """Those that it is about."""
+    It is about some `quantities`.
+    """
 
-    def __post_init__(self) -> None:
-        self.pairs = self.fixed or PAIRS
-        """Pairs of the next visit."""
+    def __init__(self, minutes: float, fixed: int | None = None, quantities: Collection[str] = STEADY) -> None:
+        self._minutes, self._fixed, self._quantities = minutes, fixed, quantities
+        self._end = time.monotonic() + 60 * minutes
+        self._is_planned = False
+        self.pairs = fixed or PAIRS
+
+    def visit(self, measure: Callable[[int], tuple[Record, ...]], say: Say) -> tuple[Record, ...]:
+        """Return what is measured with so many pairs; on a busy machine it is measured again, while there is time."""
+        told = False
+        while True:
+            began = time.monotonic()
+            try:
+                measured = measure(self.pairs)
+                break
+            except Busy as error:
+                now = time.monotonic()
+                if now + (now - began) > self._end:
+                    raise
+                if not told:
+                    say(f"{error}: once more, while there is time")
+                told = True
+        if not self._is_planned:
+            self._is_planned = True
+            say(self.plan(time.monotonic() - began, measured))
+        return measured
 
     def plan(self, took: float, measured: Sequence[Record]) -> str:
         """Choose the pairs of all further visits after the first one; return in words what is planned.
 
         Between visits a quantity moves by v, from pair to pair by w. If a visit takes s seconds to start and t for
-        each pair, visits of sqrt(w²/v² s/t) pairs tell most in a given time.
-
-        Raises
-        ------
-        NoTime
-            If there is no time for the fewest rounds.
+        each pair, visits of sqrt(w²/v² s/t) pairs tell most in a given time. Raises `NoTime` if there is none for the
+        fewest rounds.
         """
-        left = 60 * self.minutes - took
+        left = 60 * self._minutes - took
         each = min(math.fsum(one.sequential_s + one.parallel_s for one in measured), took / self.pairs)
         start = took - self.pairs * each
 
         def fitting(rounds: int) -> int:
             return int((left / (2 * rounds - 1) - start) / each)
 
-        best = math.ceil(self._pairs_against_visits(measured) * math.sqrt(start / each))
-        self.pairs = self.fixed or max(FEWEST, min(best, MOST, fitting(WANTED)))
+        spreads = [
+            se * math.sqrt(one.pairs) / VISITS[name]
+            for one in measured
+            for name, se in one.log_ses.items()
+            if se is not None and (name in self._quantities or one.is_cost)
+        ]
+        best = math.ceil(max(spreads, default=1.0) * math.sqrt(start / each))
+        self.pairs = self._fixed or max(FEWEST, min(best, MOST, fitting(WANTED)))
         visit = start + self.pairs * each
         if fitting(LEAST) < self.pairs:
             enough = math.ceil((took + (2 * WANTED - 1) * visit) / 60)
             raise NoTime(
                 f"a visit takes {duration(visit)}, {duration(start)} of it to start, too much for two rounds in "
-                f"{self.minutes:g} min; --minutes {enough} is enough for {WANTED}"
+                f"{self._minutes:g} min; --minutes {enough} is enough for {WANTED}"
             )
         return f"{plural(self.pairs, 'pair')} a visit, {duration(2 * visit)} a round"
 
-    def _pairs_against_visits(self, measured: Sequence[Record]) -> float:
-        """Return w/v of the quantity for which it is largest."""
-        spreads = [
-            se * math.sqrt(one.pairs) / VISITS[name]
-            for one in measured
-            for name, se in one.log_ses.items()
-            if se is not None and (name in self.quantities or one.is_cost)
-        ]
-        return max(spreads, default=1.0)
 
+def turns(minutes: float, least: int = 0, clock: Clock = time.monotonic) -> Iterator[float]:
+    """Yield the seconds so far before each turn, as long as one more of those before would end in time.
 
-def visiting(
-    sides: Sequence[Environment],
-    cells: Sequence[str],
-    comparable: Comparable,
-    pace: Pace,
-    say: Callable[[str], object],
-    only: Collection[str] = (),
-) -> Callable[[int], Visit]:
-    """Return what measures A (0) or B (1) with the pairs that there is time for; after the first visit it says so."""
-    first, end = True, time.monotonic() + 60 * pace.minutes
-
-    def visit(which: int) -> Visit:
-        nonlocal first
-        told = False
-        while True:
-            began = time.monotonic()
-            try:
-                measured = measure(sides[which], cells, pace.pairs, only=only)
-                break
-            except Busy as error:
-                now = time.monotonic()
-                if now + (now - began) > end:
-                    raise
-                if not told:
-                    say(f"{error}: once more, while there is time")
-                told = True
-        if first:
-            first = False
-            say(pace.plan(time.monotonic() - began, measured))
-        return comparable.visit(measured)
-
-    return visit
-
-
-@dataclass(frozen=True)
-class Turns:
-    """Rounds of visits, and why there are no more."""
-
-    rounds: tuple[tuple[Visit, Visit], ...]
-    """A visit to A and one to B each."""
-    stopped: str
-    minutes: float
-    """How long they took."""
-    failure: str = ""
-    """Why a visit failed, if one did; the rounds before count."""
+    The first `least` turns are there in any case.
+    """
+    began, made = clock(), 0
+    while (took := clock() - began) * (1 + 1 / max(made, 1)) <= 60 * minutes or made < max(least, 1):
+        yield took
+        made += 1
 
 
 def in_turn(
     visit: Callable[[int], Visit],
-    enough: Callable[[Rounds, float], str],
+    enough: Callable[[Sequence[Difference], int, float], str],
+    limits: Limits,
     *,
     minutes: float,
-    clock: Callable[[], float] = time.monotonic,
-) -> Turns:
-    """Visit A and B in turn until there are rounds enough, or no time for another one.
+    within: Callable[[], Within] = dict,
+    clock: Clock = time.monotonic,
+) -> Comparison:
+    """Visit A (0) and B (1) in turn until there are rounds enough, or no time for another one; return what differs.
 
-    Parameters
-    ----------
-    visit : callable
-        Measures version 0 (A) or 1 (B).
-    enough : callable
-        Called with the rounds and the seconds so far after each of them, from the second on; returns why there are
-        enough, or an empty text.
-    minutes : float
-        After which no further round begins that would not end in time; two are measured all the same.
-    clock : callable
-        Seconds.
-
-    Raises
-    ------
-    VisitFailure
-        If a visit of the first two rounds measures nothing.
+    After each round from the second on, `enough` is asked with the differences, the rounds and the seconds so far: it
+    returns why there are enough, or an empty text. What `within` returns is known of the spread of the pairs. Raises
+    `VisitFailure` if a visit of the first two rounds measures nothing.
     """
     began = clock()
     rounds: list[tuple[Visit, Visit]] = []
-    stopped = failure = ""
-    while not stopped:
-        try:
-            order = (0, 1) if len(rounds) % 2 == 0 else (1, 0)
-            seen = {which: visit(which) for which in order}
-        except (KeyboardInterrupt, VisitFailure) as error:
-            if len(rounds) < LEAST:
-                raise
-            interrupted = isinstance(error, KeyboardInterrupt)
-            stopped, failure = (INTERRUPTED, "") if interrupted else (FAILED, str(error))
-            break
-        rounds.append((seen[0], seen[1]))
-        took = clock() - began
-        if not seen[0].keys() & seen[1].keys():
-            raise VisitFailure(f"A and B have no cell in common: {', '.join(sorted(in_any(rounds[-1:])))}")
-        if len(rounds) >= LEAST:
-            late = took * (1 + 1 / len(rounds)) > 60 * minutes
-            stopped = enough(rounds, took) or (TIME_UP if late else "")
-    return Turns(tuple(rounds), stopped, (clock() - began) / 60, failure)
-
-
-def in_any(rounds: Rounds) -> set[str]:
-    """Return the cells that any visit has."""
-    return {cell for pair in rounds for visit in pair for cell in visit}
+    stopped, failure = "", ""
+    try:
+        for _ in turns(minutes, LEAST, clock):
+            seen = {which: visit(which) for which in ((0, 1) if len(rounds) % 2 == 0 else (1, 0))}
+            if not seen[0].keys() & seen[1].keys():
+                raise VisitFailure(f"A and B have no cell in common: {', '.join(sorted({*seen[0], *seen[1]}))}")
+            rounds.append((seen[0], seen[1]))
+            if len(rounds) >= LEAST:
+                stopped = enough(compare(rounds, limits, within()), len(rounds), clock() - began)
+            if stopped:
+                break
+    except (KeyboardInterrupt, VisitFailure) as error:
+        if len(rounds) < LEAST:
+            raise
+        stopped, failure = (INTERRUPTED, "") if isinstance(error, KeyboardInterrupt) else (FAILED, str(error))
+    found = compare(rounds, limits, within())
+    left_out = {cell for pair in rounds for one in pair for cell in one} - {one.cell for one in found}
+    spent = (clock() - began) / 60
+    return Comparison(tuple(found), len(rounds), stopped or TIME_UP, tuple(sorted(left_out)), failure, spent)

@@ -1,0 +1,77 @@
+"""What the commands that measure versions in turn have in common: options, how they end, and what they write."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..judge.versus import Limits
+from ..session.options import duration, positive, share
+from ..show import summary
+from ..show.encodings import harmless
+from .environments import EnvironmentFailure
+from .visits import VisitFailure
+
+COMMON: dict[str, dict[str, Any]] = {
+    "storage": {"type": Path, "default": Path(".benchmarks"), "help": "the store (default: .benchmarks)"},
+    "minutes": {"type": duration, "help": "time for all of it (default: %(default)g)"},
+    "pairs": {"type": positive, "help": "per cell and visit (default: %(default)s)"},
+    "smallest": {"type": share, "default": Limits().smallest, "help": "a smaller change counts for nothing: 1%%"},
+    "resume": {"action": "store_true", "help": "go on where it was, with what was measured before"},
+    "json": {"type": Path, "metavar": "FILE", "help": "write what came of it"},
+    "summary": {"type": Path, "metavar": "FILE.md", "help": "add it in Markdown"},
+}
+"""Options that several commands have."""
+
+
+def parser(
+    prog: str, default: Sequence[str], description: str, about: str, *names: str, **defaults: Any
+) -> argparse.ArgumentParser:
+    """Return a parser with options of `COMMON`, those in `defaults` with another default, and those that write.
+
+    `about` is what else the help says at its end, and `default` what pytest is to measure if nothing is said.
+    """
+    usual = f"Everything after -- goes to pytest; default: {' '.join(default) or 'what it collects here'}."
+    made = argparse.ArgumentParser(prog=prog, description=description, epilog=f"{about}{usual}")
+    for name in (*names, *defaults, "json", "summary"):
+        made.add_argument(f"--{name}", **COMMON[name] | ({"default": defaults[name]} if name in defaults else {}))
+    return made
+
+
+def write(options: argparse.Namespace, made: Any, markdown: str) -> None:
+    """Write what came of a command to where it was asked for; raise `OSError` if that cannot be done."""
+    if options.json:
+        options.json.write_text(json.dumps(made, indent=1), encoding="utf-8")
+    for file in summary.files(options.summary) if markdown else ():
+        summary.append(file, markdown)
+
+
+def run(
+    command: Callable[[argparse.Namespace, Sequence[str]], int],
+    known: argparse.ArgumentParser,
+    arguments: Sequence[str],
+    default: Sequence[str],
+) -> int:
+    """Run a command on its options and the arguments for pytest: what comes after ``--``, else `default`.
+
+    Returns its exit status; 2 if a version cannot be had or something cannot be written, 130 after Ctrl-C.
+    """
+    typed = list(arguments)
+    end = typed.index("--") if "--" in typed else len(typed)
+    options = known.parse_args(typed[:end])
+    try:
+        return command(options, typed[end + 1 :] or list(default))
+    except (EnvironmentFailure, VisitFailure) as error:
+        trouble, status = str(error), 2
+    except OSError as error:
+        again = "; --resume goes on" if "resume" in options else ""
+        where = error.filename or getattr(options, "storage", "it")
+        trouble, status = f"{where} cannot be written: {error.strerror}{again}", 2
+    except KeyboardInterrupt:
+        trouble, status = "interrupted before there was anything to compare", 130
+    print("\n".join(map(harmless, f"{known.prog}: {trouble}".splitlines())), file=sys.stderr)
+    return status
