@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..judge.steps import Step
 from ..judge.verdict import IMPROVED, REGRESSED
 from ..judge.versus import STEADY, Difference
 from ..measure.costs import COST
@@ -33,6 +34,8 @@ class Measured:
     """None for the first version, and for one that was visited too rarely."""
     why: str = ""
     """Why it is left out; empty if it is not."""
+    steps: tuple[Step, ...] = ()
+    """What is another one from this version on."""
 
     def of(self, cell: str, quantity: str) -> Difference | None:
         """Return how a quantity differs from that of the first version."""
@@ -59,7 +62,7 @@ def _table(versions: Sequence[Measured], cell: str) -> Table[Measured]:
     return Table([name, Column(COST if is_cost else SPEEDUP, level), *changes], versions)
 
 
-def _change(one: Difference | None) -> str:
+def _change(one: Difference | Step | None) -> str:
     return with_interval(one.quantity, one.change, one.low, one.high) if one else FIRST
 
 
@@ -81,11 +84,19 @@ def closing(versions: Sequence[Measured], smallest: float) -> Iterator[str]:
         if each.is_judged and each.state in (REGRESSED, IMPROVED)
     ]
     yield from told
+    steps = [
+        f"since {one.name}: {each.cell}, {each.quantity} {_change(each)}, "
+        f"{plural(each.after, 'version')} against {each.before}"
+        for one in versions
+        for each in one.steps
+    ]
+    yield from steps
     widths = [each.half_width for one in versions for each in one.differences if each.quantity == STEADY]
     seen = f"; a loss of {math.expm1(max(widths)):.1%} in {STEADY} would have been seen" if widths else ""
     count = sum(not one.why for one in versions)
     found = f"{plural(len(told), 'difference')} found" if told else "no difference found"
-    yield f"{plural(count, 'version')} against the first, from {smallest:.0%} on: {found}{seen}"
+    shared = f", {'and' if told else 'but'} {plural(len(steps), 'step')} that several versions share" if steps else ""
+    yield f"{plural(count, 'version')} against the first, from {smallest:.0%} on: {found}{shared}{seen}"
 
 
 def markdown(versions: Sequence[Measured], smallest: float) -> str:

@@ -7,6 +7,7 @@ import math
 import os
 import subprocess
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -153,6 +154,16 @@ def test_the_table_says_changes_with_intervals_and_costs_as_costs() -> None:
     *_, last = closing(made, 0.01)
     assert last.startswith("2 versions against the first, from 1% on: 2 differences found; a loss of ")
     assert "| --- | --: | --: | --: | --: |" in markdown(made, 0.01)
+
+
+def test_what_several_versions_share_is_told_of_the_first_of_them() -> None:
+    made = told({str(n): 0.01 * (n >= 4) for n in range(9)}, rounds=2)
+    assert [one.name for one in made if one.steps] == ["4"]
+    *_, start, last = closing(made, 0.5)
+    assert start.startswith("since 4: start, cost +9.5 % [")
+    assert start.endswith("], 5 versions against 4")
+    assert "no difference found, but 1 step that several versions share; a loss of " in last
+    assert json.loads(json.dumps([asdict(one) for one in made]))[4]["steps"][0]["before"] == 4
 
 
 def test_one_round_has_levels_and_no_intervals() -> None:

@@ -16,7 +16,7 @@ import time
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from typing import Any
 
 from pytest_benchmark.utils import safe_dumps
 
+from ..judge.steps import steps
 from ..judge.versus import Limits, Visit, compare
 from ..keep.files import put_new, read_json, whole
 from ..keep.index import read_store
@@ -171,6 +172,9 @@ def measured(
         why = "" if own else left_out.get(name, "it was not visited")
         found.append(Measured(name, len(own), means, differences, why))
         first = first or own
+    for step in steps([visits[one.name] for one in found], limits):
+        begins = found[step.since]
+        found[step.since] = replace(begins, steps=(*begins.steps, step))
     return found
 
 
