@@ -529,7 +529,8 @@ def test_the_command_goes_on_from_the_code_to_the_commit(
     history += [run(tmp_path / "store", "2026-11-22T02", commits[3], {"numpy": "2.0"})]
     rng = np.random.default_rng(1)
 
-    def visits(version: Version, cells: Sequence[str], pairs: int) -> tuple[Record, ...]:
+    def visits(version: Version, cells: Sequence[str], pairs: int, *, only: Sequence[str]) -> tuple[Record, ...]:
+        assert (cells, only) == (["test_x.py"], ["test_x.py::test_cell"])
         slow = version.commit in (*commits[2:], "")  # the last one is checked out
         fingerprint = Fingerprint("cell", "engine", 2, 2, "", "", "Abacus", 2, 1)
         logs = {"speedup": -0.1 * slow + float(rng.normal(0.0, 0.005))}
@@ -539,6 +540,7 @@ def test_the_command_goes_on_from_the_code_to_the_commit(
     monkeypatch.setattr(bisect, "measure", visits)
     monkeypatch.chdir(project.root)
     asked = ["--good", "2026-11-20", "--bad", "2026-11-22", "--storage", str(tmp_path / "store")]
+    asked += ["--only=test_x.py::test_cell"]
     result = bisect.main([*asked, "--json", "x.json", "--summary", "x.md", "--", "test_x.py"], "bisect")
     out = capsys.readouterr().out.splitlines()
     assert result == 0, out

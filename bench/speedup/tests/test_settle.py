@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import platform
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -491,16 +492,19 @@ def test_the_latest_outcome_of_a_cell_counts(lost: Project, played: Visits) -> N
 def test_which_of_several_changes_it_was_is_looked_for_in_the_time_that_is_left(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    called: list[list[str]] = []
+    called: list[tuple[list[str], str]] = []
     said: list[str] = []
-    monkeypatch.setattr("bench.speedup.versus.bisect.main", lambda typed, prog: called.append(typed))
+    monkeypatch.setattr("bench.speedup.versus.bisect.main", lambda typed, prog: called.append((typed, prog)))
+    monkeypatch.setattr("bench.speedup.versus.settle.say", said.append)
     loss = Settled(HERE.id, "2026-02-02", "2026-02-01", REGRESSED, "engine", -0.1, -0.2, -0.05, "Abacus", 1.0)
-    several, only = Told("cell", loss), Told("other", replace(loss, good="2026-01-01", culprit="ray 2.57.0 → 2.58.0"))
-    go_on([only], 60.0, tmp_path, ["bench/"], said.append)
+    several, same = (Told("cell", loss, tests=frozenset({test})) for test in (NODE, "--storage=elsewhere"))
+    only = Told("other", replace(loss, good="2026-01-01", culprit="ray 2.57.0 → 2.58.0"))
+    go_on([only], 60.0, tmp_path, ["bench/"], "bench bisect")
     assert (called, said) == ([], [])
-    go_on([several, only, several], 12.0, tmp_path, ["bench/"], said.append)
-    command = ["--good", "2026-02-01", "--quantity", "engine", "--storage", str(tmp_path), "--", "bench/"]
-    assert (called, said) == ([["--minutes", "12.0", *command]], [])
-    go_on([several], 2.0, tmp_path, ["bench/"], said.append)
-    assert said == [f"which of them did it? bisect {' '.join(command)}"]
+    go_on([several, only, same], 12.0, tmp_path, ["bench/"], "bench bisect")
+    command = ["--good", "2026-02-01", "--quantity", "engine", "--storage", str(tmp_path)]
+    command += ["--only=--storage=elsewhere", f"--only={NODE}", "--", "bench/"]
+    assert (called, said) == ([(["--minutes", "12.0", *command], "bench bisect")], [])
+    go_on([several, same], 2.0, tmp_path, ["bench/"], "bench bisect")
+    assert said == [f"which of them did it? bench bisect {shlex.join(command)}"]
     assert len(called) == 1

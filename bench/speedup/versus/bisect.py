@@ -230,13 +230,13 @@ def _searched(
     names, comparable = [one.name for one in versions], Comparable(say)
     say(f"{plural(len(versions) - 1, 'candidate')}: {_listed(names[1:])}; good: {names[0]}")
     task = Search(len(versions) - 1, options.smallest, options.quantity)
-    log = Log(options.storage / FILE, names, cells, say)
+    log = Log(options.storage / FILE, names, [*cells, *options.only], say)
     task.passed += log.read() if options.resume else []
     if task.passed:
         say(f"{plural(len(task.visits), 'visit')} of before")
 
     def visit(which: int) -> Visit:
-        return comparable.visit(measure(ready(versions[which]), cells, options.pairs))
+        return comparable.visit(measure(ready(versions[which]), cells, options.pairs, only=options.only))
 
     return search(task, visit, minutes=minutes, keep=log.keep, say=say, names=names)
 
@@ -364,5 +364,6 @@ def _parser(prog: str, default: Sequence[str]) -> argparse.ArgumentParser:
     made.add_argument("--good", required=True, metavar="VERSION", help="before the loss")
     made.add_argument("--bad", default=".", metavar="VERSION", help="with the loss (default: the work tree)")
     made.add_argument("--paths", nargs="+", default=[], metavar="PATH", help="only commits that touch one of them")
+    made.add_argument("--only", action="append", default=[], metavar="TEST", help="id of a test: no others run")
     made.add_argument("--quantity", choices=(*QUANTITIES, COST), default="", help="default: what shows it best")
     return made

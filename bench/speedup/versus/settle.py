@@ -63,7 +63,8 @@ class Case:
         changes = self.version.changes if outcome == REGRESSED else ()
         only = changes[0] if len(changes) == 1 else ""
         about = (self.fingerprint.id, self.low.date, self.good.date if self.good else "", outcome, self.quantity)
-        return Told(self.name, Settled(*about, *figures, self.low.machine, round(minutes, 2), only), why)
+        settled = Settled(*about, *figures, self.low.machine, round(minutes, 2), only)
+        return Told(self.name, settled, why, frozenset(nodes(self.low)))
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,8 @@ class Told:
     settled: Settled
     why: str = ""
     """What else there is to say."""
+    tests: frozenset[str] = frozenset()
+    """Ids of the test that measures it, of which one is right."""
 
 
 def is_settled(series: Series, settlements: Settlements) -> str:
@@ -199,10 +202,12 @@ def main(arguments: Sequence[str], prog: str, default: Sequence[str] = ()) -> in
     Returns 1 if a loss is one of the code or the packages, or the latest run is red and nothing is to be settled of it;
     else 2 if a cell cannot be settled, or there is no such cell; else 0.
     """
-    return run(_settle, _parser(prog, default), arguments, default)
+    return run(
+        partial(_settle, f"{prog.rpartition(' ')[0]} bisect".strip()), _parser(prog, default), arguments, default
+    )
 
 
-def _settle(options: argparse.Namespace, cells: Sequence[str]) -> int:
+def _settle(bisecting: str, options: argparse.Namespace, cells: Sequence[str]) -> int:
     began = time.monotonic()
     found, red = _settled(options, cells, Path.cwd())
     lines = [*(show.settled(one.name, one.settled, one.why) for one in found), *red]
@@ -212,23 +217,26 @@ def _settle(options: argparse.Namespace, cells: Sequence[str]) -> int:
         kept.append(options.storage, [one.settled for one in found])
     told = [{"name": one.name, "why": one.why, **one.settled.plain} for one in found]
     write(options, {"settled": told, "red": red}, show.settled_markdown(lines) if lines else "")
-    go_on(found, options.minutes - (time.monotonic() - began) / 60, options.storage, cells, say)
+    go_on(found, options.minutes - (time.monotonic() - began) / 60, options.storage, cells, bisecting)
     outcomes = {one.settled.outcome for one in found}
     return 1 if REGRESSED in outcomes or red else 2 if CANNOT in outcomes else 0
 
 
-def go_on(found: Sequence[Told], minutes: float, store: Path, cells: Sequence[str], say: Say) -> None:
-    """Look for the change behind each loss, if several lie between and there is time; else say what to type."""
-    several = [one.settled for one in found if one.settled.outcome == REGRESSED and not one.settled.culprit]
-    losses = dict.fromkeys((one.good, one.quantity) for one in several)
+def go_on(found: Sequence[Told], minutes: float, store: Path, cells: Sequence[str], bisecting: str) -> None:
+    """Look for the change behind each loss, in its cells, if several lie between and there is time; else say how to."""
+    losses: dict[tuple[str, str], set[str]] = {}
+    for one in found:
+        if one.settled.outcome == REGRESSED and not one.settled.culprit:
+            losses.setdefault((one.settled.good, one.settled.quantity), set()).update(one.tests)
     began = time.monotonic()
-    for number, (good, quantity) in enumerate(losses):
+    for number, ((good, quantity), tests) in enumerate(losses.items()):
         left = (minutes - (time.monotonic() - began) / 60) / (len(losses) - number)
-        command = ["--good", good, "--quantity", quantity, "--storage", str(store), "--", *cells]
+        command = ["--good", good, "--quantity", quantity, "--storage", str(store)]
+        command += [*(f"--only={test}" for test in sorted(tests)), "--", *cells]  # what a store says is no option
         if left < LEAST_TO_GO_ON:
-            say(f"which of them did it? bisect {shlex.join(command)}")
+            say(f"which of them did it? {bisecting} {shlex.join(command)}")
         else:
-            bisect.main(["--minutes", f"{left:.1f}", *command], "bisect")
+            bisect.main(["--minutes", f"{left:.1f}", *command], bisecting)
 
 
 def _settled(options: argparse.Namespace, cells: Sequence[str], root: Path) -> tuple[list[Told], list[str]]:
