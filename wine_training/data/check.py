@@ -5,37 +5,28 @@ python -m wine_training.data.check winequality-red.csv winequality-white.csv --p
 
 from __future__ import annotations
 
-import argparse
-import statistics
 import time
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
+import numpy as np
 from sklearn.ensemble import RandomForestClassifier
 
-from wine_training.data import WineData, WineDataError, load_wine
+from wine_training.data import WINE_KINDS, WineData, WineDataError, load_wine
 from wine_training.data.csv_files import StrPath
+from wine_training.data.twin import parser_of_wines
 
 N_TREES = 100  # fits long enough to time
 FIRST_SPLIT = 42  # random state of the first pair's split; each pair has the next one, as one split says little
 
 
-class Fit(NamedTuple):
-    """The figures of one forest: mean nodes per tree, CPU seconds of the fit, and accuracy on the test part."""
-
-    nodes_per_tree: float
-    cpu_seconds: float
-    accuracy: float
-
-
-def fit_forest(data: WineData) -> Fit:
-    """Fit and score a random forest in this thread."""
+def fit_forest(data: WineData) -> tuple[float, float, float]:
+    """Fit and score a random forest in this thread; return its nodes per tree, the CPU seconds, and the accuracy."""
     forest = RandomForestClassifier(n_estimators=N_TREES, random_state=42)
     started = time.process_time()
     forest.fit(data.X_train, data.y_train)
     cpu_seconds = time.process_time() - started
-    nodes = statistics.fmean(tree.tree_.node_count for tree in forest.estimators_)
-    return Fit(nodes, cpu_seconds, float(forest.score(data.X_test, data.y_test)))
+    nodes = np.mean([tree.tree_.node_count for tree in forest.estimators_])
+    return float(nodes), cpu_seconds, float(forest.score(data.X_test, data.y_test))
 
 
 def comparison_table(red_csv: StrPath, white_csv: StrPath, *, pairs: int) -> Iterator[str]:
@@ -46,27 +37,24 @@ def comparison_table(red_csv: StrPath, white_csv: StrPath, *, pairs: int) -> Ite
     yield f"{N_TREES} trees a forest, {pairs} pairs"
     yield f"{'wines':7}{'nodes per tree':>18}{'accuracy':>19}{'CPU time, twin / real':>30}"
     yield f"{'':7}{'real':>10}{'twin':>8}{'real':>11}{'twin':>8}{'median':>16}{'range':>14}"
-    for kind in ("red", "white", "all"):
-        fits: dict[str, list[Fit]] = {"real": [], "twin": []}
+    for kind in WINE_KINDS:
+        fits: dict[str, list[tuple[float, float, float]]] = {"real": [], "twin": []}
         for pair in range(pairs):
             for arm in fits if pair % 2 == 0 else reversed(fits):
                 source = (red_csv, white_csv) if arm == "real" else arm
                 fits[arm].append(fit_forest(load_wine(source, kind, random_state=FIRST_SPLIT + pair)))
-        real, twin = (Fit(*map(statistics.fmean, zip(*arm, strict=True))) for arm in fits.values())
-        ratios = [t.cpu_seconds / r.cpu_seconds for r, t in zip(*fits.values(), strict=True)]
+        real, twin = (np.array(arm).T for arm in fits.values())
+        (nodes, _, accuracy), (twin_nodes, _, twin_accuracy) = real.mean(axis=1), twin.mean(axis=1)
+        ratios = twin[1] / real[1]
         yield (
-            f"{kind:7}{real.nodes_per_tree:10.0f}{twin.nodes_per_tree:8.0f}{real.accuracy:11.3f}{twin.accuracy:8.3f}"
-            f"{statistics.median(ratios):16.2f}{min(ratios):8.2f}-{max(ratios):.2f}"
+            f"{kind:7}{nodes:10.0f}{twin_nodes:8.0f}{accuracy:11.3f}{twin_accuracy:8.3f}"
+            f"{np.median(ratios):16.2f}{min(ratios):8.2f}-{max(ratios):.2f}"
         )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train on the real wines and on their twin, and print the table."""
-    parser = argparse.ArgumentParser(
-        prog="python -m wine_training.data.check", description="Compare the twin with the real wines."
-    )
-    parser.add_argument("red", metavar="RED.csv", help="the red wines in the UCI format")
-    parser.add_argument("white", metavar="WHITE.csv", help="the white wines in the UCI format")
+    parser = parser_of_wines("check", "Compare the twin with the real wines.")
     parser.add_argument("--pairs", type=int, default=6, help="pairs of fits to compare (default: 6)")
     options = parser.parse_args(arguments)
     if options.pairs < 1:

@@ -11,17 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
-from wine_training.data.table import (
-    COLOUR_COLUMNS,
-    COLOURS,
-    LINE,
-    Measured,
-    WineDataError,
-    first,
-    measurements,
-    wine_table,
-)
+from wine_training.data.table import COLOUR_COLUMNS, COLOURS, LINE, WineDataError, first, measurements, wine_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,13 +26,10 @@ SEPARATORS = (";", ",", "\t")  # UCI writes ";"
 COLOUR_WORD = re.compile(r"(?:(?<![a-z])|(?<=quality)|(?<=wine)|(?<=wines))(red|white)(?:s|wines?)?(?![a-z])")
 
 
-def read_wines(source: StrPath | Sequence[StrPath], kind: str) -> tuple[Measured, str]:
-    """Read one kind of wine, red before white, and say where it came from.
+def read_wines(source: StrPath | Sequence[StrPath], kind: str) -> tuple[npt.NDArray[np.float64], str]:
+    """Read one kind of wine, red before white, as `load_wine` says, and say where it came from.
 
-    The source is one file, a folder with one ``*.csv`` file of each colour, or the pair (red file, white file). In a
-    folder, the colour is a word of the file's name. Files of the other colour are not opened. From one file, ``all``
-    takes every row. A colour takes the rows that the file's colour column names; without such a column it takes every
-    row, unless the file's name says the other colour.
+    Files of the other colour are not opened. The colour in a file's name counts where no column says the colour.
     """
     try:
         if not isinstance(source, (str, os.PathLike)):
@@ -53,8 +42,7 @@ def read_wines(source: StrPath | Sequence[StrPath], kind: str) -> tuple[Measured
         raise WineDataError(f"{error.filename}: there is no such file") from None
     except OSError as error:
         raise WineDataError(f"{error.filename} cannot be read: {error.strerror}") from None
-    parts = [measurements(table, str(path)) for path, table in tables]
-    measured = Measured(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+    measured = np.concatenate([measurements(table, str(path)) for path, table in tables])
     return measured, "CSV " + " and ".join(path.name for path, _ in tables)
 
 
@@ -63,24 +51,6 @@ def _table(path: Path) -> pd.DataFrame:
     # Not pandas.read_csv: it fills up rows with too few cells, and guesses the separator from the numbers.
     import pandas as pd
 
-    text = _text(path)
-    separator = max(SEPARATORS, key=text.lstrip().partition("\n")[0].count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
-    rows: dict[int, list[str]] = {}
-    try:
-        for cells in filter(None, reader):
-            rows[reader.line_num] = cells
-    except csv.Error as error:
-        raise WineDataError(f"{path} is not a CSV file: line {reader.line_num}: {error}") from None
-    header = rows.pop(min(rows))
-    for line, cells in rows.items():
-        if len(cells) != len(header):
-            raise WineDataError(f"{path}: line {line} has {len(cells)} cells, but the header has {len(header)}")
-    lines = pd.Index(list(rows), name=LINE)
-    return wine_table(pd.DataFrame(list(rows.values()), lines, header, dtype=object), str(path))
-
-
-def _text(path: Path) -> str:
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -89,13 +59,23 @@ def _text(path: Path) -> str:
         raise WineDataError(f"{path} is not a text file")
     if not text.strip():
         raise WineDataError(f"{path} is empty")
-    return text
+    separator = max(SEPARATORS, key=text.lstrip().partition("\n")[0].count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    try:
+        (_, header), *rows = [(reader.line_num, cells) for cells in reader if cells]
+    except csv.Error as error:
+        raise WineDataError(f"{path} is not a CSV file: line {reader.line_num}: {error}") from None
+    for line, cells in rows:
+        if len(cells) != len(header):
+            raise WineDataError(f"{path}: line {line} has {len(cells)} cells, but the header has {len(header)}")
+    lines = pd.Index([line for line, _ in rows], name=LINE)
+    return wine_table(pd.DataFrame([cells for _, cells in rows], lines, header, dtype=object), str(path))
 
 
 def _of_pair(paths: Sequence[StrPath], kind: str) -> list[Path]:
     if len(paths) != len(COLOURS):
         raise WineDataError(f"a sequence of paths must be the pair (red file, white file), not {len(paths)} paths")
-    pair = dict(zip(COLOURS, map(Path, paths), strict=True))
+    pair = {colour: Path(path) for colour, path in zip(COLOURS, paths, strict=True)}
     for colour, path in pair.items():
         if _colour_in_name(path) not in (colour, None):
             raise WineDataError(f"the pair must be (red file, white file), but {path} is not named as {colour}")
@@ -104,14 +84,13 @@ def _of_pair(paths: Sequence[StrPath], kind: str) -> list[Path]:
 
 def _of_folder(folder: Path, kind: str) -> list[Path]:
     files = sorted(file for file in folder.iterdir() if file.suffix.lower() == ".csv")
-    chosen = []
-    for colour in COLOURS if kind == "all" else (kind,):
-        named = [file for file in files if _colour_in_name(file) == colour]
-        if len(named) != 1:
-            found = ", ".join(file.name for file in named or files) or "no CSV file at all"
+    named = {colour: [file for file in files if _colour_in_name(file) == colour] for colour in COLOURS}
+    chosen = {colour: named[colour] for colour in COLOURS if kind in (colour, "all")}
+    for colour, one in chosen.items():
+        if len(one) != 1:
+            found = ", ".join(file.name for file in one or files) or "no CSV file at all"
             raise WineDataError(f"{folder} must hold one CSV file named {colour}; found: {found}")
-        chosen += named
-    return chosen
+    return [file for (file,) in chosen.values()]
 
 
 def _of_kind(table: pd.DataFrame, path: Path, kind: str) -> pd.DataFrame:
@@ -124,8 +103,7 @@ def _of_kind(table: pd.DataFrame, path: Path, kind: str) -> pd.DataFrame:
             raise WineDataError(f"{path} is named as {named} wines, but kind={kind!r} was asked for")
         return table
     colours = np.array([str(cell).strip().lower() for cell in table[column]])
-    bad = ~np.isin(colours, COLOURS)
-    if bad.any():
+    if (bad := ~np.isin(colours, COLOURS)).any():
         raise WineDataError(
             f"{path}: {column} must be red or white; other values in {bad.sum()} of {len(colours)} rows "
             f"{first(table, column, bad)}"

@@ -10,13 +10,15 @@ import logging
 import os
 import socket
 import warnings
-import zlib
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlparse
 
-from wine_training.data.table import Measured, WineDataError, measurements, wine_table
+import numpy as np
+import numpy.typing as npt
+
+from wine_training.data.table import WineDataError, measurements, wine_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,7 +31,7 @@ OTHER_SOURCES = "'twin' needs no network, and a path reads a CSV file in the UCI
 DATASETS = {"red": (40691, 1599), "all": (287, 6497)}  # number on OpenML, and rows in the UCI files
 
 
-def fetch(kind: str) -> tuple[Measured, str]:
+def fetch(kind: str) -> tuple[npt.NDArray[np.float64], str]:
     """Load the wines with `sklearn.datasets.fetch_openml`, from its cache or from the network, and say which it was.
 
     Whatever goes wrong is a `WineDataError` that names the other sources.
@@ -39,7 +41,9 @@ def fetch(kind: str) -> tuple[Measured, str]:
             f"OpenML does not have the {kind} wines on their own (kind='all' has them); {OTHER_SOURCES}"
         )
     data_id, _ = DATASETS[kind]
-    was_cached = bool(_arff_paths(_description(data_id)))
+    came = "downloaded"
+    with suppress(Exception):
+        came = "from the cache" if _cached_file(_description(data_id))[0].is_file() else came
     try:
         from sklearn.datasets import fetch_openml
 
@@ -53,36 +57,37 @@ def fetch(kind: str) -> tuple[Measured, str]:
         raise WineDataError(
             f"OpenML data id {data_id} could not be loaded ({type(error).__name__}: {reason}); {OTHER_SOURCES}"
         ) from None
-    return _measured(kind, frame), f"OpenML data id {data_id} ({'from the cache' if was_cached else 'downloaded'})"
+    return _measured(kind, frame), f"OpenML data id {data_id} ({came})"
 
 
-def read_cache(kind: str) -> tuple[Measured, str] | None:
+def read_cache(kind: str) -> tuple[npt.NDArray[np.float64], str] | None:
     """Read the wines from scikit-learn's cache, never from the network; ``None`` if nothing usable is cached.
 
-    `fetch_openml` would delete a damaged cache file and download it again. This function logs what is wrong
-    with the file and leaves it alone. It knows the cache of scikit-learn 1.5, which names files by number, and
-    that of later versions, which name them by address. It checks the MD5 that OpenML states.
+    `fetch_openml` would delete a damaged cache file and download it again. This function logs what is wrong with the
+    file and leaves it alone. It checks the MD5 that OpenML states.
     """
     if kind not in DATASETS:
         return None
     data_id, _ = DATASETS[kind]
-    description = _description(data_id)
-    for path in _arff_paths(description):
+    path = _description(data_id)
+    try:
+        path, md5 = _cached_file(path)
         import pandas as pd  # not above: where nothing is cached, nothing needs them
         from scipy.io import arff
 
-        try:
-            content = gzip.decompress(path.read_bytes())
-            if hashlib.md5(content, usedforsecurity=False).hexdigest() != description.get("md5_checksum"):
-                raise WineDataError("its MD5 is not the one that OpenML states")
-            cells, _ = arff.loadarff(io.StringIO(content.decode()))
-            return _measured(kind, pd.DataFrame(cells)), f"OpenML data id {data_id} (from the cache)"
-        except Exception as error:  # whatever gzip or the parser may raise: there is still the twin
-            logger.warning("the OpenML cache file %s is not used: %s", path, " ".join(str(error).split()))
-    return None
+        content = gzip.decompress(path.read_bytes())
+        if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
+            raise WineDataError("its MD5 is not the one that OpenML states")
+        cells, _ = arff.loadarff(io.StringIO(content.decode()))
+        return _measured(kind, pd.DataFrame(cells)), f"OpenML data id {data_id} (from the cache)"
+    except FileNotFoundError:
+        return None
+    except Exception as error:  # whatever gzip or a parser may raise: there is still the twin
+        logger.warning("the OpenML cache file %s is not used: %s", path, " ".join(str(error).split()))
+        return None
 
 
-def _measured(kind: str, cells: pd.DataFrame) -> Measured:
+def _measured(kind: str, cells: pd.DataFrame) -> npt.NDArray[np.float64]:
     data_id, n_rows = DATASETS[kind]
     name = f"OpenML data id {data_id}"
     rows = cells.set_axis(range(1, len(cells) + 1), axis="index").rename_axis("row")
@@ -94,25 +99,18 @@ def _measured(kind: str, cells: pd.DataFrame) -> Measured:
     return measured
 
 
-def _arff_paths(description: dict[str, Any]) -> list[Path]:
-    address = urlparse(str(description.get("url", ""))).path.lstrip("/")
-    candidates = [address, f"data/v1/download/{description.get('file_id')}"]
-    return [path for name in candidates if name and (path := _cache_folder() / f"{name}.gz").is_file()]
-
-
-def _description(data_id: int) -> dict[str, Any]:
-    path = _cache_folder() / f"api/v1/json/data/{data_id}.gz"
-    try:
-        description = json.loads(gzip.decompress(path.read_bytes()))["data_set_description"]
-    except FileNotFoundError:
-        return {}
-    except (OSError, EOFError, zlib.error, ValueError, LookupError, TypeError) as error:
-        logger.warning("the OpenML cache file %s is not used: %s", path, error)
-        return {}
-    return description if isinstance(description, dict) else {}
-
-
-def _cache_folder() -> Path:
+def _description(data_id: int) -> Path:
     # Not sklearn.datasets.get_data_home, which creates the folder.
-    data_home = os.environ.get("SCIKIT_LEARN_DATA") or "~/scikit_learn_data"
-    return Path(data_home).expanduser() / "openml" / "openml.org"
+    home = Path(os.environ.get("SCIKIT_LEARN_DATA") or "~/scikit_learn_data").expanduser()
+    return home / f"openml/openml.org/api/v1/json/data/{data_id}.gz"
+
+
+def _cached_file(description: Path) -> tuple[Path, str]:
+    """Return the file of the cache that holds the rows, and the MD5 that they should have.
+
+    scikit-learn 1.5 names files by number, later versions by address.
+    """
+    about = json.loads(gzip.decompress(description.read_bytes()))["data_set_description"]
+    by_number, by_address = f"data/v1/download/{about['file_id']}", urlparse(about["url"]).path.lstrip("/")
+    number, address = (description.parents[4] / f"{name}.gz" for name in (by_number, by_address))
+    return (number if number.is_file() else address), about["md5_checksum"]

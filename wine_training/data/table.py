@@ -6,7 +6,7 @@ import difflib
 import re
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -35,11 +35,12 @@ QUALITIES = 3, 9  # lowest and highest published score; tasters could give 0 to 
 PUBLISHED_GOOD = {1599: 855, 4898: 3258, 6497: 4113}  # good wines of the red, the white and all, by their rows
 
 TARGET = "quality"
+COLUMNS = (*FEATURES, TARGET)
 TARGET_ALIASES = ("class",)  # what OpenML calls the target of some versions
 COLOUR_COLUMNS = ("type", "color", "colour", "wine_type")
 ROW_LABELS = ("", "id", "index", "row", "row_id", "rownames", "unnamed_0", "x")  # row numbers of exporters
 
-LINE = "line"  # name of the index of a table whose positions are lines of a file
+LINE = "line"  # name of the index of a table whose rows are lines of a file
 LONGEST_NAME = 40  # characters of a name or cell in a message
 MOST_NAMES = 12  # names in a message
 
@@ -48,48 +49,50 @@ class WineDataError(ValueError):
     """The requested wine data cannot be loaded; the message says in one line what to change."""
 
 
-class Measured(NamedTuple):
-    """The numbers of some wines."""
-
-    X: npt.NDArray[np.float64]
-    """The features, shape (n_rows, 11), in the order of `FEATURES`."""
-    quality: npt.NDArray[np.int64]
-    """The scores, shape (n_rows,), 3 to 9."""
-
-
 def wine_table(cells: pd.DataFrame, name: str) -> pd.DataFrame:
     """Return the cells, numbers or text, under normalised column names, if these are the columns of a wine table.
 
-    The index holds the place of each row in its source, and its name says what is counted: lines of a file or rows of a
-    data set. `name` is that of the table in messages, for example the path of its file.
+    The index holds the place of each row in its source, and its name says what is counted: lines or rows.
     """
-    return cells.set_axis(_column_names(name, [str(column) for column in cells.columns]), axis="columns")
+    header = [str(column) for column in cells.columns]
+    names = [re.sub(r"[^a-z0-9]+", "_", cell.strip().lower()).strip("_") for cell in header]
+    if TARGET not in names:
+        names = [TARGET if column in TARGET_ALIASES else column for column in names]
+    if repeated := [column for column, count in Counter(names).items() if count > 1]:
+        raise WineDataError(f"{name} has more than one column for {listing(repeated)}")
+    unknown = [column for column in names if column not in (*COLUMNS, *COLOUR_COLUMNS, *ROW_LABELS)]
+    missing = [column for column in COLUMNS if column not in names]
+    if missing and not np.isnan([_number(cell) for cell in header]).any():
+        raise WineDataError(f"{name} has no header: its first line holds numbers, not the names of the columns")
+    if missing:
+        found = f" and has the unknown {listing(unknown)}" if unknown else ""
+        raise WineDataError(f"{name} lacks {listing(missing)}{found}{did_you_mean(unknown, missing)}")
+    if unknown:
+        raise WineDataError(
+            f"{name} has the unknown {listing(unknown)}: beside the eleven features and {TARGET}, only a colour "
+            "and a row number are allowed"
+        )
+    return cells.set_axis(names, axis="columns")
 
 
-def measurements(table: pd.DataFrame, name: str) -> Measured:
-    """Turn the cells of a `wine_table` into numbers: all must be finite as float32, and all scores be published ones.
-
-    These are whole numbers from 3 to 9, and in a table with as many rows as the red, the white or all wines, as many of
-    6 or more.
-    """
+def measurements(table: pd.DataFrame, name: str) -> npt.NDArray[np.float64]:
+    """Turn a `wine_table` into numbers, in `COLUMNS`: all must be finite as float32, all scores published ones."""
     if table.empty:
         raise WineDataError(f"{name} has no rows")
-    columns = (*FEATURES, TARGET)
-    values = np.array([[_number(cell) for cell in table[column]] for column in columns]).T
+    values = np.array([[_number(cell) for cell in table[column]] for column in COLUMNS]).T
     with np.errstate(over="ignore"):
         bad = ~np.isfinite(values.astype(np.float32))
     if bad.any():
         found = [
             f"{rows.sum()} in {column} {first(table, column, rows)}"
-            for column, rows in zip(columns, bad.T, strict=True)
+            for column, rows in zip(COLUMNS, bad.T, strict=True)
             if rows.any()
         ]
         advice = f". Leave out these rows ({bad.any(axis=1).sum()} of {len(bad)}), for example with pandas' dropna()"
         raise WineDataError(
             f"{name}: missing, non-numeric or infinite values: {'; '.join(found)}{advice * (table.index.name == LINE)}"
         )
-    scores = values[:, -1]
-    lowest, highest = QUALITIES
+    scores, (lowest, highest) = values[:, -1], QUALITIES
     bad_scores = (scores != np.round(scores)) | (scores < lowest) | (scores > highest)
     if bad_scores.any():
         raise WineDataError(
@@ -102,7 +105,7 @@ def measurements(table: pd.DataFrame, name: str) -> Measured:
             f"{name} has {len(scores)} rows, {good} of quality {GOOD_QUALITY} or more, instead of "
             f"{PUBLISHED_GOOD[len(scores)]} as published: are its scores renumbered?"
         )
-    return Measured(np.ascontiguousarray(values[:, :-1]), scores.astype(np.int64))
+    return values
 
 
 def first(table: pd.DataFrame, column: str, bad_rows: npt.NDArray[np.bool_]) -> str:
@@ -120,30 +123,7 @@ def did_you_mean(words: Sequence[str], known: Sequence[str]) -> str:
 def listing(names: Sequence[object]) -> str:
     """Return the names in quotes; long names and long lists are cut."""
     quoted = [repr(str(name)[:LONGEST_NAME]) for name in names[:MOST_NAMES]]
-    return ", ".join([*quoted, *(["..."] if len(names) > MOST_NAMES else [])])
-
-
-def _column_names(table: str, header: Sequence[str]) -> list[str]:
-    names = [re.sub(r"[^a-z0-9]+", "_", cell.strip().lower()).strip("_") for cell in header]
-    if TARGET not in names:
-        names = [TARGET if name in TARGET_ALIASES else name for name in names]
-    repeated = [name for name, count in Counter(names).items() if count > 1]
-    if repeated:
-        raise WineDataError(f"{table} has more than one column for {listing(repeated)}")
-    known = (*FEATURES, TARGET, *COLOUR_COLUMNS, *ROW_LABELS)
-    unknown = [name for name in names if name not in known]
-    missing = [name for name in (*FEATURES, TARGET) if name not in names]
-    if missing and not np.isnan([_number(cell) for cell in header]).any():
-        raise WineDataError(f"{table} has no header: its first line holds numbers, not the names of the columns")
-    if missing:
-        found = f" and has the unknown {listing(unknown)}" if unknown else ""
-        raise WineDataError(f"{table} lacks {listing(missing)}{found}{did_you_mean(unknown, missing)}")
-    if unknown:
-        raise WineDataError(
-            f"{table} has the unknown {listing(unknown)}: beside the eleven features and {TARGET}, only a colour "
-            "and a row number are allowed"
-        )
-    return names
+    return ", ".join(quoted) + ", ..." * (len(names) > MOST_NAMES)
 
 
 def _number(cell: object) -> float:

@@ -14,7 +14,6 @@ import json
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -49,41 +48,8 @@ SOURCE = (
 )
 
 Matrix = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True, eq=False)
-class Group:
-    """The statistics of the wines of one colour on one side of quality 6."""
-
-    n_rows: int
-    """Rows in the real data."""
-    n_distinct: int
-    """Distinct rows among them; the rest are repetitions."""
-    quantiles: Matrix
-    """Quantiles at `LEVELS`, shape (11, 11): a row for each feature."""
-    correlations: Matrix
-    """Spearman rank correlations of the features, shape (11, 11)."""
-
-    @classmethod
-    def from_statistics(cls, group: dict[str, Any]) -> Group:
-        """Read a group of `twin.json`."""
-        upper = np.zeros((len(FEATURES), len(FEATURES)))
-        for row, name in enumerate(FEATURES[:-1]):
-            upper[row, row + 1 :] = group["correlations"][name]
-        return cls(
-            n_rows=group["rows"],
-            n_distinct=group["distinct_rows"],
-            quantiles=np.array([group["quantiles"][name] for name in FEATURES]),
-            correlations=upper + upper.T + np.eye(len(FEATURES)),
-        )
-
-    def draw(self, n_rows: int, random: np.random.RandomState) -> Matrix:
-        """Draw rows, shape (n_rows, 11), from a Gaussian copula with these marginals and rank correlations."""
-        # Normal variables with these Pearson correlations have the given rank correlations.
-        pearson = 2 * np.sin(np.pi / 6 * self.correlations)
-        normal = random.standard_normal((n_rows, len(FEATURES))) @ np.linalg.cholesky(pearson).T
-        uniform = ndtr(normal)
-        return np.column_stack([np.interp(uniform[:, j], LEVELS, q) for j, q in enumerate(self.quantiles)])
+Group = dict[str, Any]
+"""The statistics of the wines of one colour on one side of quality 6, as in `twin.json`."""
 
 
 def read_statistics() -> dict[str, Any]:
@@ -93,24 +59,10 @@ def read_statistics() -> dict[str, Any]:
 
 
 def draw(kind: str, seed: int = DEFAULT_SEED) -> tuple[Matrix, npt.NDArray[np.int64]]:
-    """Make the twin of the wines.
+    """Make the twin of the red, the white or all wines: its features, rounded like the real ones, and its labels.
 
-    The same seed gives the same bits with every version of NumPy and on every platform: the stream of
-    `numpy.random.RandomState` is frozen, and rounding removes differences in the last bits.
-
-    Parameters
-    ----------
-    kind : {"red", "white", "all"}
-        Which wines; "all" has the rows of "red" and those of "white".
-    seed : int, default=2009
-        Which twin: 0 to 2**32 - 1.
-
-    Returns
-    -------
-    X : ndarray of shape (n_rows, 11), float64
-        The features, rounded like the real ones.
-    y : ndarray of shape (n_rows,), int64
-        1 for quality >= 6, else 0; each as often as in the real data.
+    The same seed, from 0 to 2**32 - 1, gives the same bits with every version of NumPy and on every platform: the
+    stream of `numpy.random.RandomState` is frozen, and rounding removes differences in the last bits.
     """
     statistics = read_statistics()
     parts: list[Matrix] = []
@@ -118,9 +70,9 @@ def draw(kind: str, seed: int = DEFAULT_SEED) -> tuple[Matrix, npt.NDArray[np.in
     for stream, colour in enumerate(COLOURS):
         if kind in (colour, "all"):
             random = np.random.RandomState([seed, stream])
-            poor, good = (Group.from_statistics(statistics["groups"][colour][side]) for side in SIDES)
+            poor, good = (statistics["groups"][colour][side] for side in SIDES)
             parts += [_draw_side(poor, good, random), _draw_side(good, poor, random)]
-            labels += [0] * poor.n_rows + [1] * good.n_rows
+            labels += [0] * poor["rows"] + [1] * good["rows"]
     X = np.concatenate(parts)
     X = np.column_stack([X[:, j].round(statistics["decimals"][name]) for j, name in enumerate(FEATURES)])
     y = np.array(labels, dtype=np.int64)
@@ -128,15 +80,42 @@ def draw(kind: str, seed: int = DEFAULT_SEED) -> tuple[Matrix, npt.NDArray[np.in
     return X[order], y[order]
 
 
+def correlations_of(group: Group) -> Matrix:
+    """Return the Spearman rank correlations of the features of a group, shape (11, 11)."""
+    upper = np.zeros((len(FEATURES), len(FEATURES)))
+    for row, name in enumerate(FEATURES[:-1]):
+        upper[row, row + 1 :] = group["correlations"][name]
+    return upper + upper.T + np.eye(len(FEATURES))
+
+
+def _draw_side(own: Group, other: Group, random: np.random.RandomState) -> Matrix:
+    n_distinct = own["distinct_rows"]
+    n_other = round(LABEL_NOISE * n_distinct)
+    distinct = np.concatenate([_draw(own, n_distinct - n_other, random), _draw(other, n_other, random)])
+    # Scaled uniforms and not randint, whose stream depends on the platform's integers.
+    repeated = (random.random_sample(own["rows"] - n_distinct) * n_distinct).astype(np.intp)
+    return np.concatenate([distinct, distinct[repeated]])
+
+
+def _draw(group: Group, n_rows: int, random: np.random.RandomState) -> Matrix:
+    """Draw rows from a Gaussian copula with the marginals and rank correlations of a group."""
+    # Normal variables with these Pearson correlations have the given rank correlations.
+    pearson = 2 * np.sin(np.pi / 6 * correlations_of(group))
+    normal = random.standard_normal((n_rows, len(FEATURES))) @ np.linalg.cholesky(pearson).T
+    quantiles = [group["quantiles"][name] for name in FEATURES]
+    return np.column_stack([np.interp(column, LEVELS, q) for column, q in zip(ndtr(normal).T, quantiles, strict=True)])
+
+
 def compute_statistics(red_csv: StrPath, white_csv: StrPath) -> dict[str, Any]:
     """Compute the content of `twin.json` from the two files of the UCI repository."""
     wines = {colour: read_wines((red_csv, white_csv), colour)[0] for colour in COLOURS}
-    decimals = [_commonest_decimals(column) for column in np.concatenate([X for X, _ in wines.values()]).T]
+    decimals = [_commonest_decimals(column) for column in np.concatenate(list(wines.values())).T[:-1]]
     groups = {
         colour: {
-            side: _group_statistics(X[(quality >= GOOD_QUALITY) == label], decimals) for label, side in enumerate(SIDES)
+            side: _group_statistics(values[(values[:, -1] >= GOOD_QUALITY) == label, :-1], decimals)
+            for label, side in enumerate(SIDES)
         }
-        for colour, (X, quality) in wines.items()
+        for colour, values in wines.items()
     }
     return {
         "comment": COMMENT,
@@ -155,11 +134,7 @@ def statistics_text(statistics: dict[str, Any]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Write `twin.json`."""
-    parser = argparse.ArgumentParser(
-        prog="python -m wine_training.data.twin", description="Compute the statistics that the twin is made from."
-    )
-    parser.add_argument("red", metavar="RED.csv", help="the red wines in the UCI format")
-    parser.add_argument("white", metavar="WHITE.csv", help="the white wines in the UCI format")
+    parser = parser_of_wines("twin", "Compute the statistics that the twin is made from.")
     parser.add_argument("--output", type=Path, default=STATISTICS_FILE, help="file to write (default: %(default)s)")
     options = parser.parse_args(arguments)
     try:
@@ -169,28 +144,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.exit(1, f"{parser.prog}: {error}\n")
 
 
-def _draw_side(own: Group, other: Group, random: np.random.RandomState) -> Matrix:
-    n_other = round(LABEL_NOISE * own.n_distinct)
-    distinct = np.concatenate([own.draw(own.n_distinct - n_other, random), other.draw(n_other, random)])
-    # Scaled uniforms and not randint, whose stream depends on the platform's integers.
-    repeated = (random.random_sample(own.n_rows - own.n_distinct) * own.n_distinct).astype(np.intp)
-    return np.concatenate([distinct, distinct[repeated]])
+def parser_of_wines(command: str, description: str) -> argparse.ArgumentParser:
+    """Return the parser of a command on the two files of the UCI repository."""
+    parser = argparse.ArgumentParser(prog=f"python -m wine_training.data.{command}", description=description)
+    for colour in COLOURS:
+        parser.add_argument(colour, metavar=f"{colour.upper()}.csv", help=f"the {colour} wines in the UCI format")
+    return parser
 
 
-def _group_statistics(X: Matrix, decimals: Sequence[int]) -> dict[str, Any]:
+def _group_statistics(X: Matrix, decimals: Sequence[int]) -> Group:
     quantiles = np.quantile(X, LEVELS, axis=0).T
-    correlations = np.corrcoef(rankdata(X, axis=0), rowvar=False)
+    correlations = np.corrcoef(rankdata(X, axis=0), rowvar=False).round(3)
+    # One decimal more than the data have: quantiles can lie between two values.
+    rounded = [[round(float(q), n + 1) for q in row] for row, n in zip(quantiles, decimals, strict=True)]
     return {
         "rows": len(X),
         "distinct_rows": len(np.unique(X, axis=0)),
-        "quantiles": {
-            # One decimal more than the data have: quantiles can lie between two values.
-            name: [round(float(q), n + 1) for q in quantiles[j]]
-            for j, (name, n) in enumerate(zip(FEATURES, decimals, strict=True))
-        },
-        "correlations": {
-            name: [round(float(r), 3) for r in correlations[j, j + 1 :]] for j, name in enumerate(FEATURES[:-1])
-        },
+        "quantiles": dict(zip(FEATURES, rounded, strict=True)),
+        "correlations": {name: correlations[j, j + 1 :].tolist() for j, name in enumerate(FEATURES[:-1])},
     }
 
 

@@ -8,14 +8,14 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from wine_training.data import csv_files, openml
 from wine_training.data.csv_files import StrPath
-from wine_training.data.table import FEATURES, GOOD_QUALITY, WINE_KINDS, Measured, WineDataError, did_you_mean, listing
+from wine_training.data.table import FEATURES, GOOD_QUALITY, WINE_KINDS, WineDataError, did_you_mean, listing
 
 logger = logging.getLogger("wine_training")
 
@@ -112,18 +112,10 @@ def load_wine(
     Repository, Wine Quality, CC BY 4.0.
     """
     _check_request(source, kind, test_size, random_state)
-    rows = _rows(source, kind)
-    arrays = _split(rows, test_size, random_state)
-    return WineData(
-        X_train=arrays["X_train"],
-        X_test=arrays["X_test"],
-        y_train=arrays["y_train"],
-        y_test=arrays["y_test"],
-        kind=kind,
-        source=rows.source,
-        provenance=rows.provenance,
-        digest=_digest(arrays),
-    )
+    name, provenance, X, y = _rows(source, kind)
+    arrays = _split(provenance, X.astype(np.float32), y, test_size, random_state)
+    X_train, X_test, y_train, y_test = arrays.values()
+    return WineData(X_train, X_test, y_train, y_test, kind, name, provenance, _digest(arrays))
 
 
 def _check_request(source: object, kind: object, test_size: object, random_state: object) -> None:
@@ -152,41 +144,37 @@ def _is_path_or_pair(source: object) -> bool:
     return isinstance(source, os.PathLike)
 
 
-class _Rows(NamedTuple):
-    source: SourceName
-    provenance: str
-    X: npt.NDArray[np.float64]
-    y: Labels
+Rows = tuple[SourceName, str, npt.NDArray[np.float64], Labels]
+"""Where rows came from, in a word and in a line, their features and their labels."""
 
 
-def _rows(source: StrPath | Sequence[StrPath], kind: str) -> _Rows:
+def _rows(source: StrPath | Sequence[StrPath], kind: str) -> Rows:
     if source == "auto":
         cached = openml.read_cache(kind)
         rows = _labelled("openml", *cached) if cached else _rows("twin", kind)
-        logger.info("source 'auto' is %s", rows.provenance)
+        logger.info("source 'auto' is %s", rows[1])
         return rows
     if source == "twin":
         from wine_training.data import twin  # here, because it imports SciPy and is a command itself
 
         wines = "red and white" if kind == "all" else kind
-        return _Rows("twin", f"the embedded twin of the {wines} wines (made, not measured)", *twin.draw(kind))
+        return "twin", f"the embedded twin of the {wines} wines (made, not measured)", *twin.draw(kind)
     if source == "openml":
         return _labelled("openml", *openml.fetch(kind))
     return _labelled("csv", *csv_files.read_wines(source, kind))
 
 
-def _labelled(source: SourceName, wines: Measured, provenance: str) -> _Rows:
-    y = (wines.quality >= GOOD_QUALITY).astype(np.int64)
+def _labelled(source: SourceName, values: npt.NDArray[np.float64], provenance: str) -> Rows:
+    y = (values[:, -1] >= GOOD_QUALITY).astype(np.int64)
     if y.min() == y.max():
         side = "at least" if y.all() else "below"
         raise WineDataError(f"{provenance}: every quality is {side} {GOOD_QUALITY}: one class alone cannot be learnt")
-    return _Rows(source, provenance, wines.X, y)
+    return source, provenance, values[:, :-1], y
 
 
-def _split(rows: _Rows, test_size: float, random_state: int) -> dict[str, npt.NDArray[Any]]:
+def _split(provenance: str, X: Features, y: Labels, test_size: float, random_state: int) -> dict[str, npt.NDArray[Any]]:
     from sklearn.model_selection import train_test_split  # here, because its import takes a second
 
-    X, y = rows.X.astype(np.float32), rows.y
     try:
         parts = train_test_split(X, y, test_size=test_size, random_state=random_state, stratify=y)
         both_classes = all(len(np.unique(labels)) == 2 for labels in parts[2:])
@@ -194,7 +182,7 @@ def _split(rows: _Rows, test_size: float, random_state: int) -> dict[str, npt.ND
         both_classes = False
     if not both_classes:
         raise WineDataError(
-            f"{rows.provenance}: {len(y)} rows, {y.sum()} of them good, are too few to have both "
+            f"{provenance}: {len(y)} rows, {y.sum()} of them good, are too few to have both "
             f"classes in both parts with test_size={test_size}"
         )
     arrays = dict(zip(("X_train", "X_test", "y_train", "y_test"), map(np.ascontiguousarray, parts), strict=True))
