@@ -327,4 +327,5 @@ class Cell:
     @property
     def _side_by_side(self) -> dict[str, Any]:
         seen = self.showing.facts if self.showing else {}
-        return {"group": self.group, **seen, **({JUDGED: True} if self.judged else {})}
+        said = {"said": dict(self.showing.said)} if self.showing and self.showing.said else {}
+        return {"group": self.group, **seen, **said, **({JUDGED: True} if self.judged else {})}

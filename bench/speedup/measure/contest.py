@@ -48,6 +48,8 @@ class Contestant:
     """Starts it; leaving the context ends it."""
     judged: bool = False
     """Whether a verdict is asked for, as of any other cell."""
+    said: Mapping[str, int | str] = field(default_factory=dict)
+    """What else is to be shown of it, by its heading, such as the lines that it takes to use it."""
 
 
 @dataclass
@@ -66,6 +68,8 @@ class Showing:
     """How far the pairs of the other contestants lie apart, by quantity."""
     memory_bytes: int = 0
     """Peak memory of this process and all its descendants while a sweep was trained, each page counted once."""
+    said: Mapping[str, int | str] = field(default_factory=dict)
+    """What else is to be shown, as the contestant says."""
 
     @property
     def measurement(self) -> Measurement:
@@ -124,7 +128,7 @@ def compete(
         By name. One that failed has its `failure`, and takes no further part.
     """
     __tracebackhide__ = True
-    seen = {one.name: Showing() for one in contestants}
+    seen = {one.name: Showing(said=one.said) for one in contestants}
     number = 0
     while not enough(number) and number < rounds:
         turn = number % len(contestants)

@@ -108,7 +108,8 @@ class Style:
         least = (LEAST_NAME if self.width >= ROOM_FOR_SECONDS else LEAST_NAME_IF_NARROW) if self.ruled else None
         for one in columns:
             fold: dict[str, Any] = {"overflow": "fold", "min_width": least} if one.folds else {"no_wrap": True}
-            drawn.add_column(harmless(one.heading), justify="right" if one.right else "left", **fold)
+            heading = "\n".join(map(harmless, one.heading.split("\n")))
+            drawn.add_column(heading, justify="right" if one.right else "left", **fold)
         for row in shown.rows:
             drawn.add_row(*(_harmless(one.cell(row)) for one in columns))
         console = Console(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -74,16 +75,27 @@ def contest_table(contest: Mapping[str, Showing]) -> Table[tuple[str, Showing]]:
     floor = contest[FLOOR].measurement.speedup.value if FLOOR in contest else math.nan
     columns = [
         _name("side by side", lambda row: row[0]),
-        Column("s", lambda row: seconds(row[1].measurement.parallel_s), ROOM_FOR_SECONDS),
+        Column("s", lambda row: seconds(row[1].measurement.parallel_s), ROOM_FOR_SECONDS, below=WIDTH),
+        Column("ms per\nmodel", lambda row: seconds(1e3 * _of_a_model(row[1].measurement)), WIDTH),
         Column("speedup [95 %]", lambda row: with_interval(row[1].measurement.speedup, 2)),
         Column("of floor", lambda row: f"{row[1].measurement.speedup.value / floor:.1%}", 0 if floor > 0 else ANY),
         Column("efficiency", lambda row: with_margin(row[1].measurement.steady), below=ROOM_FOR_SECONDS),
-        Column("engine efficiency", lambda row: with_margin(row[1].measurement.steady), ROOM_FOR_SECONDS),
-        Column("start-up s", lambda row: seconds(row[1].facts["start_s"]), WIDTH),
-        Column("first fit s", lambda row: seconds(row[1].facts["first_result_s"]), WIDTH),
+        Column("engine\nefficiency", lambda row: with_margin(row[1].measurement.steady), ROOM_FOR_SECONDS),
+        Column("start-up\ns", lambda row: seconds(row[1].facts["start_s"]), WIDTH),
+        Column("first\nfit s", lambda row: seconds(row[1].facts["first_result_s"]), WIDTH),
         Column("MiB", lambda row: f"{row[1].facts['memory_bytes'] / 2**20:.0f}", WIDTH),
+        *(_said(heading) for heading in dict.fromkeys(one for seen in contest.values() for one in seen.said)),
     ]
     return Table(columns, [(name, contest[name]) for name in ranked(contest)])
+
+
+def _of_a_model(measured: Measurement) -> float:
+    return measured.parallel_s / measured.models
+
+
+def _said(heading: str) -> Column[tuple[str, Showing]]:
+    folded = textwrap.fill(heading, 11, break_long_words=False)
+    return Column(folded, lambda row: str(row[1].said.get(heading, "-")), WIDTH)
 
 
 def speedup_table(outcome: Outcome) -> Table[Shown]:

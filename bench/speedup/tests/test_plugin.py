@@ -732,7 +732,8 @@ def contestant(name, takes):
     @contextlib.contextmanager
     def start():
         yield Trainer(lambda: None, lambda: None, run(name, [1.0, 1.0], takes=takes))
-    return Contestant(name, start)
+    said = {"lines": 3, "survives a lost worker": "no"} if name == "ours" else {}
+    return Contestant(name, start, said=said)
 
 @pytest.mark.parametrize("engine", ["ours", "floor"])
 def test_race(speedup, engine):
@@ -751,13 +752,17 @@ def test_engines_side_by_side_are_shown_and_stored_and_not_judged(session: pytes
         result.stdout.re_match_lines(
             [
                 r"engines, red:",
-                r"side by side +s +speedup \[95 %\] +of floor +engine efficiency +start-up s +first fit s +MiB",
-                r"ours +1\.25 +1\.60 \[1\.60, 1\.60\] +80\.0% +0\.800±\.000 .*",
-                r"floor +1\.00 +2\.00 \[2\.00, 2\.00\] +100\.0% +1\.000±\.000 .*",
+                r" +ms per +engine +start-up +first +survives a",
+                r"side by side +model +speedup \[95 %\] +of floor +efficiency +s +fit s +MiB +lines +lost worker",
+                r"ours +625 +1\.60 \[1\.60, 1\.60\] +80\.0% +0\.800±\.000 .* 3 +no",
+                r"floor +500 +2\.00 \[2\.00, 2\.00\] +100\.0% +1\.000±\.000 .* - +-",
             ]
         )
         result.stdout.no_fnmatch_line("*verdict*")
     assert [block(run)["side_by_side"]["group"] for run in saved()] == ["red", "red"]
+    assert block(saved()[0])["side_by_side"]["said"] == {"lines": 3, "survives a lost worker": "no"}
+    assert session.runpytest("--speedup-report=report.html", "--benchmark-compare").ret == 0
+    assert all(heading in (session.path / "report.html").read_text() for heading in ("ms per model", "survives a lost"))
     assert session.runpytest("--benchmark-disable").ret == 0
 
 

@@ -270,28 +270,31 @@ def curves(suite: Suite, reader: Blocks) -> Iterator[Plot]:
 
 def engines(suite: Suite, reader: Blocks) -> Iterator[Plot]:
     """Yield a plot of each group of engines side by side."""
-    groups: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
+    groups: dict[str, list[tuple[Record, Mapping[str, Any]]]] = defaultdict(list)
     for one in suite.series:
         block = reader.of(one.records[-1]) if one.side_by_side else {}
         if SIDE_BY_SIDE in block and block.get("pairs"):
-            groups[str(block[SIDE_BY_SIDE]["group"])].append(_engine(one.records[-1], block))
+            groups[str(block[SIDE_BY_SIDE]["group"])].append((one.records[-1], block))
     fields = {
         "engine": "engine",
         "share": "engine efficiency",
         "low": "from",
         "high": "to (95 %)",
         "speedup": "speedup",
+        "model": "ms per model",
         "start": "start, s",
         "first": "first result, s",
         "memory": "memory, MiB",
     }
     note = "Latest runs. Engine efficiency is wait × balance × engine; the floor is the best that the machine gives."
-    for group, rows in sorted(groups.items()):
+    for group, seen in sorted(groups.items()):
+        said = {f"said {name}": name for _, block in seen for name in block[SIDE_BY_SIDE].get("said", ())}
+        rows = [_engine(record, block, said.values()) for record, block in seen]
         rows.sort(key=lambda row: (row[0] == FLOOR, -row[1]))
-        yield Plot.of("engines", f"Engines side by side: {group}", fields, rows, note)
+        yield Plot.of("engines", f"Engines side by side: {group}", fields | said, rows, note)
 
 
-def _engine(record: Record, block: Mapping[str, Any]) -> tuple[Any, ...]:
+def _engine(record: Record, block: Mapping[str, Any], said: Iterable[str]) -> tuple[Any, ...]:
     shares = [math.prod(pair["factors"][name] for name in STEADY) for pair in block["pairs"]]
     share = geometric_mean(shares, record.known.get(STEADY_PART))
     seen = block[SIDE_BY_SIDE]
@@ -301,7 +304,9 @@ def _engine(record: Record, block: Mapping[str, Any]) -> tuple[Any, ...]:
         share.low,
         share.high,
         math.exp(record.logs[SPEEDUP]),
+        1e3 * block["parallel_s"] / block["models"],
         seen.get("start_s"),
         seen.get("first_result_s"),
         round(seen.get("memory_bytes", 0.0) / 2**20),
+        *map(seen.get("said", {}).get, said),
     )
