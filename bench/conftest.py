@@ -8,82 +8,42 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import cast
+from typing import Any
 
 import pytest
 from filelock import FileLock
 
-from bench.cells.against_loop import RayAgainstLoop, SideBySide
-from bench.cells.choices import (
-    group_of,
-    load,
-    pytest_addoption,
-    pytest_collection_modifyitems,
-    pytest_configure,
-    pytest_generate_tests,
-    pytest_report_header,
-    pytest_sessionstart,
-    pytest_speedup_unit_seconds,
-)
+from bench.cells import choices
+from bench.cells.against_loop import RayAgainstLoop, SideBySide, measure_against_loop, measure_side_by_side
 from bench.cells.engines import ENGINES, Engine
 from bench.cells.overheads import measure_cold, measure_dispatch, measure_memory
 from bench.cells.ray import RayKeeper, RayWorkers
-from bench.cells.setting import PROFILES, Setting
+from bench.cells.setting import Setting
 from bench.speedup import Speedup
 from wine_training import RayStartError, WineData
 from wine_training.cluster import JoinError
 from wine_training.session import START_LIMIT_S
 
-__all__ = [
-    "pytest_addoption",
-    "pytest_collection_modifyitems",
-    "pytest_configure",
-    "pytest_generate_tests",
-    "pytest_report_header",
-    "pytest_sessionstart",
-    "pytest_speedup_unit_seconds",
-]
-
 # Tests of the machinery are not cells; name their folder to run them.
 collect_ignore = ["speedup/tests", "tests"]
+
+
+def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Let `bench.cells.choices` add its options, and say which cells there are."""
+    pluginmanager.register(choices)
 
 
 @pytest.fixture
 def wine(request: pytest.FixtureRequest) -> WineData:
     """Yield the rows to train on."""
-    return load(request.param)
-
-
-@pytest.fixture
-def trained(request: pytest.FixtureRequest) -> int:
-    """Yield how many models are trained while the memory is looked at; 0: none."""
-    return int(request.param)
-
-
-@pytest.fixture
-def models(request: pytest.FixtureRequest) -> int:
-    """Yield the number of models of a sweep."""
-    return int(request.param)
-
-
-@pytest.fixture(scope="session")
-def cpus(request: pytest.FixtureRequest) -> int:
-    """Yield the CPU limit."""
-    return int(request.param)
-
-
-@pytest.fixture(scope="session")
-def nodes(request: pytest.FixtureRequest) -> int | None:
-    """Yield on how many nodes of a cluster the CPUs are asked for; ``None`` if that does not matter."""
-    chosen: int | None = getattr(request, "param", None)
-    return chosen
+    return choices.load(request.param)
 
 
 @pytest.fixture
 def setting(request: pytest.FixtureRequest, wine: WineData, cpus: int) -> Setting:
     """Yield what the cell is measured on."""
     source = request.node.callspec.params["wine"].source
-    return Setting(wine, source, cpus, PROFILES[request.config.getoption("profile")])
+    return Setting(wine, source, cpus, choices.profile_of(request.config))
 
 
 @pytest.fixture
@@ -110,15 +70,12 @@ def ray_keeper(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
 @pytest.fixture
 def ray_workers(request: pytest.FixtureRequest, cpus: int, nodes: int | None, ray_keeper: RayKeeper) -> RayWorkers:
     """Yield the warm workers of a Ray session with the CPU limit."""
-    failure = ""
     try:
         workers = ray_keeper.workers(cpus, nodes)
     except (RayStartError, ValueError) as error:
-        failure = str(error)
         if isinstance(error, JoinError):  # nor can the other cells join it
-            request.session.shouldstop = failure
-    if failure:  # here, so that pytest shows this one line and no chain of exceptions
-        pytest.fail(failure, pytrace=False)
+            request.session.shouldstop = str(error)
+        raise pytest.fail.Exception(str(error), pytrace=False) from None  # one line, and no chain of exceptions
     if workers.niceness != os.nice(0):
         warnings.warn(
             f"Ray's workers run at nice {workers.niceness}, the loop at {os.nice(0)}. On a busy machine this favours "
@@ -143,7 +100,7 @@ def no_ray(request: pytest.FixtureRequest, ray_keeper: RayKeeper) -> None:
 @pytest.fixture
 def ray_against_loop(speedup: Speedup, setting: Setting, ray_workers: RayWorkers) -> RayAgainstLoop:
     """Yield a function that measures a sweep: `train_sequential` and `train_ray` in pairs."""
-    return RayAgainstLoop(speedup, setting, ray_workers)
+    return partial(measure_against_loop, speedup, setting, ray_workers)
 
 
 @pytest.fixture
@@ -155,13 +112,11 @@ def side_by_side(
     setting: Setting,
 ) -> SideBySide:
     """Yield a function that measures a sweep: the loop and the engine, in turn with all chosen of its group."""
-    chosen = [
-        cast("Engine", item.callspec.params["engine"])
-        for item in request.session.items
-        if isinstance(item, pytest.Function) and item.originalname == request.node.originalname
-    ]
-    others = [one for one in ENGINES if one in chosen and one.group == engine.group and not one.missing]
-    return SideBySide(speedup, setting, engine, others, group_of(request.node))
+    group, test = choices.group_of(request.node), request.node.originalname
+    cells: list[Any] = [item for item in request.session.items if getattr(item, "originalname", "") == test]
+    chosen = [item.callspec.params["engine"] for item in cells if choices.group_of(item) == group]
+    others = [one for one in ENGINES if one in chosen and not one.missing]
+    return partial(measure_side_by_side, speedup, setting, engine, others, group)
 
 
 @pytest.fixture

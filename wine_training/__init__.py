@@ -19,38 +19,17 @@ if TYPE_CHECKING:
     from wine_training.sweeps import forest_sweep
     from wine_training.training import train_ray, train_sequential
 
-__all__ = [
-    "Fold",
-    "ModelSpec",
-    "RayEndedError",
-    "RayStartError",
-    "TrainingError",
-    "TrainingResult",
-    "WineData",
-    "WineDataError",
-    "WorkerLostError",
-    "forest_sweep",
-    "load_wine",
-    "ray_session",
-    "train_ray",
-    "train_sequential",
-]
-
-_MODULES = {
-    "data": ("WineData", "WineDataError", "load_wine"),
-    "models": ("Fold", "ModelSpec", "TrainingError", "TrainingResult"),
-    "cluster": ("RayStartError",),
-    "session": ("RayEndedError", "WorkerLostError", "ray_session"),
-    "sweeps": ("forest_sweep",),
-    "training": ("train_ray", "train_sequential"),
-}
+__all__ = ["Fold", "ModelSpec", "RayEndedError", "RayStartError", "TrainingError", "TrainingResult", "WineData"]
+__all__ += ["WineDataError", "WorkerLostError", "forest_sweep", "load_wine", "ray_session", "train_ray"]
+__all__ += ["train_sequential"]
 
 
 def __getattr__(name: str) -> object:
     # At first use: so Ray can start its workers while this process imports scikit-learn, which takes 1 to 4 s.
-    for module, names in _MODULES.items():
-        if name in names:
-            return getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    if name in __all__:
+        for module in ("cluster", "session", "data", "models", "sweeps", "training"):  # the light ones first
+            if hasattr(found := importlib.import_module(f"{__name__}.{module}"), name):
+                return getattr(found, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -7,7 +7,7 @@ import contextlib
 import statistics
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from rich import box
@@ -90,8 +90,15 @@ def _demonstrate(options: argparse.Namespace) -> None:
 
     accuracies = accuracies_by_trees(sweep, [result.accuracy for result in trained])
     where = "on the twin's test wines" if data.is_made else "on the test wines"
-    console.print(_methods(loop_s, ray_s, cpus))
-    console.print(_accuracies(accuracies, where))
+    methods = [
+        ("one after the other", f"{loop_s:.2f} s", "1.00"),
+        (f"Ray, {cpus} CPU{'s' * (cpus > 1)}", f"{ray_s:.2f} s", f"{loop_s / ray_s:.2f}"),
+    ]
+    console.print(_table(("method", "wall time", "speedup"), methods))
+    columns = ("trees", f"accuracy {where}", "lowest", "highest", "forests")[: 5 if len(sweep) > len(accuracies) else 2]
+    figures = ((trees, statistics.mean(of), min(of), max(of), len(of)) for trees, of in accuracies.items())
+    texts = ((f"{trees}", *(f"{one:.2%}" for one in shares), f"{count}") for trees, *shares, count in figures)
+    console.print(_table(columns, texts))
     best = max(range(len(sweep)), key=lambda number: trained[number].accuracy)
     console.print(f"Best model: {sweep[best]}, accuracy {trained[best].accuracy:.2%} {where}.")
     console.print(
@@ -103,23 +110,12 @@ def _demonstrate(options: argparse.Namespace) -> None:
         console.print(f"Plot: {options.plot}")
 
 
-def _methods(loop_s: float, ray_s: float, cpus: int) -> Table:
+def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
-    for heading in ("method", "wall time", "speedup"):
+    for heading in columns:
         table.add_column(heading, justify="left" if heading == "method" else "right")
-    table.add_row("one after the other", f"{loop_s:.2f} s", "1.00")
-    table.add_row(f"Ray, {cpus} CPU{'s' * (cpus > 1)}", f"{ray_s:.2f} s", f"{loop_s / ray_s:.2f}")
-    return table
-
-
-def _accuracies(accuracies: Accuracies, where: str) -> Table:
-    several = any(len(values) > 1 for values in accuracies.values())
-    table = Table(box=box.SIMPLE_HEAD)
-    for heading in ("trees", f"accuracy {where}", *(("lowest", "highest", "forests") if several else ())):
-        table.add_column(heading, justify="right")
-    for trees, values in accuracies.items():
-        spread = (f"{min(values):.2%}", f"{max(values):.2%}", str(len(values))) if several else ()
-        table.add_row(str(trees), f"{statistics.mean(values):.2%}", *spread)
+    for row in rows:
+        table.add_row(*row[: len(columns)])
     return table
 
 
@@ -142,17 +138,9 @@ def _plot(accuracies: Accuracies, title: str, file: Path) -> None:
 
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
-    several = any(len(values) > 1 for values in accuracies.values())
-    if several:
-        points = [(trees, accuracy) for trees, values in accuracies.items() for accuracy in values]
-        axes.scatter(
-            [trees for trees, _ in points],
-            [accuracy for _, accuracy in points],
-            s=14,
-            alpha=0.4,
-            color="tab:blue",
-            label="one forest",
-        )
+    trees, points = zip(*((trees, accuracy) for trees, of in accuracies.items() for accuracy in of), strict=True)
+    if several := len(points) > len(accuracies):
+        axes.scatter(trees, points, s=14, alpha=0.4, color="tab:blue", label="one forest")
     means = [statistics.mean(values) for values in accuracies.values()]
     axes.plot(list(accuracies), means, marker="o", color="tab:red", label="mean")
     axes.set(xlabel="Number of trees", ylabel="Accuracy on the test wines", xticks=list(accuracies))

@@ -75,9 +75,7 @@ def cpus_of(address: str) -> int:
     answer = _trial(address)
     if isinstance(answer, int):
         return answer
-    if answer is None:
-        answer = f"no answer in {JOIN_SECONDS:.0f} s"
-    elif any(word in answer for word in WANTS_A_TOKEN):
+    if any(word in answer for word in WANTS_A_TOKEN):
         answer = TOKEN_HELP
     raise JoinError(f"the Ray cluster at {address} cannot be joined: {answer}")
 
@@ -112,22 +110,15 @@ def can_train(address: str, group: Any) -> bool:
     return bool(able)
 
 
-def _trial(address: str) -> int | str | None:
-    """Return the number of CPUs, what went wrong, or nothing if there was no answer in time."""
-    command = [sys.executable, "-P", "-c", _TRIAL, address]
-    with subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        encoding="utf-8",
-        errors="replace",
-    ) as trial:
+def _trial(address: str) -> int | str:
+    """Return the number of CPUs, or what went wrong."""
+    command, pipe = [sys.executable, "-P", "-c", _TRIAL, address], subprocess.PIPE
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=subprocess.STDOUT) as trial:
         limit = Timer(JOIN_SECONDS, trial.kill)
         limit.start()
         try:
-            assert trial.stdout is not None
-            for line in trial.stdout:
+            for said in trial.stdout or ():
+                line = said.decode(errors="replace")
                 if any(word in line for word in WANTS_A_TOKEN):  # Ray would try for another 20 s
                     return line
                 if line.startswith(_ANSWER):
@@ -136,7 +127,7 @@ def _trial(address: str) -> int | str | None:
         finally:
             limit.cancel()
             trial.kill()
-    return None
+    return f"no answer in {JOIN_SECONDS:.0f} s"
 
 
 def reserve(cpus: int, address: str, nodes: int | None) -> tuple[Any, str]:
@@ -177,18 +168,16 @@ def _count(number: int, word: str) -> str:
 
 
 @contextmanager
-def carried(*packages: ModuleType) -> Iterator[None]:
-    """Let tasks carry the code of packages: the workers of a cluster may not have them, or may have older ones."""
+def carried(package: ModuleType) -> Iterator[None]:
+    """Let tasks carry the code of a package: the workers of a cluster may not have it, or may have an older one."""
     import ray
 
-    for package in packages:
-        ray.cloudpickle.register_pickle_by_value(package)
+    ray.cloudpickle.register_pickle_by_value(package)
     try:
         yield
     finally:
-        for package in packages:
-            with suppress(ValueError):  # another one ended it
-                ray.cloudpickle.unregister_pickle_by_value(package)
+        with suppress(ValueError):  # another one ended it
+            ray.cloudpickle.unregister_pickle_by_value(package)
 
 
 def this_worker() -> str:

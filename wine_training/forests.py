@@ -19,7 +19,7 @@ import numpy.typing as npt
 from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
 
 from wine_training.data import WineData
-from wine_training.models import ModelSpec, Part, Stopwatch, TrainingResult, naming
+from wine_training.models import ModelSpec, Part, TrainingResult, naming, stopwatch
 
 FORESTS = (RandomForestClassifier, ExtraTreesClassifier)
 """What can be trained in parts. Their subclasses cannot: they may do more than grow trees."""
@@ -41,20 +41,14 @@ class Votes:
     """Labels of the test rows, shape (n_test,)."""
 
 
-def trees_of(spec: ModelSpec, defaults: Mapping[str, Any]) -> range | None:
-    """Return the trees of a forest that can be trained in parts, and ``None`` for every other model.
-
-    `defaults` are ``spec.estimator.get_params()``.
-    """
+def trees_of(spec: ModelSpec, params: Mapping[str, Any]) -> range | None:
+    """Return the trees of a forest with these hyperparameters that can be trained in parts; ``None`` for all others."""
     if type(spec.estimator) not in FORESTS or not isinstance(spec.random_state, int):
         return None
-    params = {**defaults, **spec.params}
     trees = params["n_estimators"]
-    if not isinstance(trees, int) or trees < 1:
-        return None
-    if params["oob_score"] or params["warm_start"] or isinstance(params["class_weight"], str):
-        return None  # oob_score asks all trees; scikit-learn warns of class_weight="balanced" with warm_start
-    return range(trees)
+    # oob_score asks all trees; scikit-learn warns of class_weight="balanced" with warm_start.
+    whole = params["oob_score"] or params["warm_start"] or isinstance(params["class_weight"], str)
+    return range(trees) if isinstance(trees, int) and trees >= 1 and not whole else None
 
 
 def fit_trees(spec: ModelSpec, data: WineData, trees: range, *, number: int = 0, task: int = 0) -> Votes:
@@ -62,7 +56,7 @@ def fit_trees(spec: ModelSpec, data: WineData, trees: range, *, number: int = 0,
 
     `trees` are some of those that `trees_of` returns, in steps of one.
     """
-    watch = Stopwatch(task)
+    part = stopwatch(task)
     with naming(spec, number):
         rows = spec.rows(data)
         forest = spec.build().set_params(n_estimators=trees.stop, warm_start=True)
@@ -71,10 +65,10 @@ def fit_trees(spec: ModelSpec, data: WineData, trees: range, *, number: int = 0,
         votes = np.stack([tree.predict_proba(rows.X_test) for tree in forest.estimators_[trees.start :]])
     classes = forest.classes_
     del forest  # to free it belongs to its training time
-    return Votes(watch.part(), trees.start, votes, classes, rows.y_test)
+    return Votes(part(), trees.start, votes, classes, rows.y_test)
 
 
-def joined(parts: Sequence[Votes], *, keep_predictions: bool = False) -> TrainingResult:
+def joined(parts: Sequence[Votes], keep_predictions: bool) -> TrainingResult:
     """Return the result of a forest from all of its parts, which may come in any order."""
     ordered = sorted(parts, key=lambda part: part.first)
     total = np.zeros(ordered[0].votes.shape[1:])

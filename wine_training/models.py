@@ -186,33 +186,27 @@ def fit_and_score(
     `task` is the task's place in the order of submission, for the result. Use `time.thread_time` as `cpu_clock` if
     other fits run in the same process.
     """
-    watch = Stopwatch(task, cpu_clock)
+    part = stopwatch(task, cpu_clock)
     with naming(spec, number):
         rows = spec.rows(data)
         model = spec.build()
         model.fit(rows.X_train, rows.y_train)
-        predictions = model.predict(rows.X_test) if keep_predictions else None
-        accuracy = float(
-            model.score(rows.X_test, rows.y_test) if predictions is None else accuracy_score(rows.y_test, predictions)
-        )
+        predictions = model.predict(rows.X_test)  # as model.score does
+        accuracy = float(accuracy_score(rows.y_test, predictions))
     kept = model if keep_model else None
     del model  # to free a large forest takes a while, and belongs to its training time
-    return TrainingResult(accuracy, (watch.part(),), kept, predictions)
+    return TrainingResult(accuracy, (part(),), kept, predictions if keep_predictions else None)
 
 
-class Stopwatch:
-    """Measures a part of a fit, from the creation of the stopwatch on."""
+def stopwatch(task: int, cpu_clock: Callable[[], float] = time.process_time) -> Callable[[], Part]:
+    """Start to measure a part of a fit; return a function that returns the part, which ends when it is called."""
+    start, wall, cpu = time.time(), time.perf_counter(), cpu_clock()
 
-    def __init__(self, task: int, cpu_clock: Callable[[], float] = time.process_time) -> None:
-        self._task = task
-        self._cpu_clock = cpu_clock
-        self._start, self._wall, self._cpu = (time.time(), time.perf_counter(), cpu_clock())
+    def part() -> Part:
+        cpu_seconds = cpu_clock() - cpu
+        return Part(time.perf_counter() - wall, cpu_seconds, start, this_worker(), task)
 
-    def part(self) -> Part:
-        """Return the part that ends now."""
-        cpu_seconds = self._cpu_clock() - self._cpu
-        fit_seconds = time.perf_counter() - self._wall
-        return Part(fit_seconds, cpu_seconds, self._start, this_worker(), self._task)
+    return part
 
 
 @contextmanager

@@ -57,11 +57,6 @@ def private_folder() -> Iterator[Path]:
             os.close(lock)
 
 
-def environment_of(folder: Path) -> dict[str, str]:
-    """Return the variables that make Ray ask for the token of a private folder."""
-    return {MODE: "token", TOKEN_FILE: str(folder / "token")}
-
-
 def _lock_on(folder: Path) -> int | None:
     """Return a descriptor that holds the lock on a folder; ``None`` if it is held, not this user's, or no folder.
 

@@ -16,13 +16,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType, MappingProxyType
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import joblib
 import psutil
 
 from wine_training import cluster
 from wine_training.cluster import RayStartError, one_line
-from wine_training.private import TOKEN, environment_of, has_tokens, private_folder, read_environment_again
+from wine_training.private import MODE, TOKEN, TOKEN_FILE, has_tokens, private_folder, read_environment_again
 
 if TYPE_CHECKING:
     from wine_training.models import TrainingResult
@@ -89,7 +90,7 @@ class RaySession:
     @property
     def ended(self) -> list[str]:
         """Names of the `daemons` that have ended."""
-        return [name for name, daemon in self.daemons.items() if not daemon.is_running() or _is_zombie(daemon)]
+        return [name for name, daemon in self.daemons.items() if not _runs(daemon)]
 
     def check(self) -> None:
         """Raise `RayEndedError` if one of the `daemons` has ended."""
@@ -102,10 +103,11 @@ class RaySession:
         return self.address == "local" or cluster.can_train(self.address, self.placement_group)
 
 
-def _is_zombie(process: psutil.Process) -> bool:
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return bool(process.status() == psutil.STATUS_ZOMBIE)
-    return True
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 _active: RaySession | None = None
@@ -118,14 +120,11 @@ def active_session() -> RaySession | None:
 
 def usable_cpus() -> int:
     """Return how many CPUs this process may use, given its affinity, the limits of its container, and `CPU_LIMIT`."""
-    try:
+    if os.environ.get(CPU_LIMIT, "0").isdigit():
         return int(joblib.cpu_count())
-    except ValueError:  # the variable holds no number: it is as if it were not there
-        unread = os.environ.pop(CPU_LIMIT)
-        try:
-            return int(joblib.cpu_count())
-        finally:
-            os.environ[CPU_LIMIT] = unread
+    with mock.patch.dict(os.environ):
+        del os.environ[CPU_LIMIT]  # it holds no number: it is as if it were not there
+        return int(joblib.cpu_count())
 
 
 def this_machine() -> str:
@@ -160,10 +159,9 @@ def ray_session(
     cpus : int, optional
         CPU limit, by default all usable CPUs.
     address : str, optional
-        Address of a running cluster, as ``host:port``. The session attaches to it and reserves
-        `cpus` of its CPUs with a placement group. Without an address, Ray is always started anew, even if a
-        cluster is running on this machine. Tasks carry this package to the workers of a cluster; Python, NumPy and
-        scikit-learn must be there in the versions of the driver.
+        Address of a running cluster, as ``host:port``: a placement group reserves `cpus` of its CPUs, and tasks carry
+        this package there; Python, NumPy and scikit-learn must be those of the driver. Without an address, Ray is
+        always started anew, even if a cluster is running on this machine.
     nodes : int, optional
         On how many nodes of the cluster the CPUs are reserved; by default on as few as there need be.
     start_limit_s : float
@@ -201,34 +199,19 @@ def ray_session(
         cpus = checked_cpus(cpus, usable_cpus(), this_machine())
         if nodes is not None:
             raise ValueError("nodes are those of a cluster: give its address")
-    killed: list[str] = []
-    try:
-        with ExitStack() as stack:
-            stack.enter_context(_own_sigterm())
-            folder = stack.enter_context(private_folder()) if address is None else None
-            stack.enter_context(_environment(folder))
-            processes, before = stack.enter_context(_ended_ray(killed)), _descendants()
-            if folder and not has_tokens():
-                warnings.warn(
-                    f"Ray {ray.__version__} has no tokens (2.52 and later have): who reaches the ports of this machine "
-                    "can run code in its sessions",
-                    UnprotectedWarning,
-                    stacklevel=3,
-                )
-            try:
-                _active = _start(cpus, folder, start_limit_s) if folder else _attach(cpus, str(address), nodes)
-            finally:
-                processes |= _descendants() - before
-                _sigterm_to_python()
-            with contextlib.nullcontext() if folder else cluster.carried(wine_training):
-                yield _active
-    finally:
-        if killed:  # last, because a warning may be turned into an error
-            warnings.warn(
-                f"processes of Ray that did not end by themselves were killed: {', '.join(killed)}",
-                LeftoverWarning,
-                stacklevel=3,
-            )
+    with ExitStack() as stack:
+        stack.enter_context(_own_sigterm())
+        folder = stack.enter_context(private_folder()) if address is None else None
+        stack.enter_context(_environment(folder))
+        processes, before = stack.enter_context(_ended_ray()), _descendants()
+        try:
+            _active = _start(cpus, folder, start_limit_s) if folder else _attach(cpus, str(address), nodes)
+        finally:
+            processes |= _descendants() - before
+            _sigterm_to_python()
+        if not folder:
+            stack.enter_context(cluster.carried(wine_training))
+        yield _active
 
 
 @contextmanager
@@ -236,25 +219,20 @@ def _environment(folder: Path | None) -> Iterator[None]:
     """Set the variables that Ray reads, and at the end restore all: ray.init leaves some behind that change how a later
     session, or a child process, starts.
     """
-    before = dict(os.environ)
     try:
-        os.environ.update({name: value for name, value in SETTINGS.items() if name not in os.environ})
-        os.environ.update(ONE_THREAD)
-        if folder:
-            os.environ.pop(TOKEN, None)
-            os.environ.update(environment_of(folder))
-        read_environment_again()
-        yield
+        with mock.patch.dict(os.environ, {**SETTINGS, **os.environ, **ONE_THREAD}):
+            if folder:
+                os.environ.pop(TOKEN, None)
+                os.environ |= {MODE: "token", TOKEN_FILE: str(folder / "token")}
+            read_environment_again()
+            yield
     finally:
-        for name in set(os.environ) - set(before):
-            del os.environ[name]
-        os.environ.update(before)
         read_environment_again()
 
 
 @contextmanager
-def _ended_ray(killed: list[str]) -> Iterator[set[psutil.Process]]:
-    """Yield a set for the processes of Ray. At the end, shut Ray down, kill those that go on, and name them."""
+def _ended_ray() -> Iterator[set[psutil.Process]]:
+    """Yield a set for the processes of Ray. At the end, shut Ray down, and kill those that go on."""
     global _active
     import ray
 
@@ -267,18 +245,21 @@ def _ended_ray(killed: list[str]) -> Iterator[set[psutil.Process]]:
         processes |= _descendants(*processes) if processes else set()
         ray.shutdown()
         _sigterm_to_python()
-        names = _end(processes, LEFTOVER_SECONDS if orderly else 0.0)
-        killed += names if orderly else []
+        killed = _end(processes, LEFTOVER_SECONDS if orderly else 0.0)
+        if killed and orderly:
+            warnings.warn(
+                f"processes of Ray that did not end by themselves were killed: {', '.join(killed)}",
+                LeftoverWarning,
+                stacklevel=6,
+            )
 
 
-def remote(session: RaySession | None, function: Any) -> Any:
+def remote(session: RaySession, function: Any) -> Any:
     """Return `function` as a Ray task: one CPU, no retries, on the reserved CPUs of the session if it has any."""
     from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-    task = _remote_function(function)
-    if session is None or session.placement_group is None:
-        return task
-    return task.options(scheduling_strategy=PlacementGroupSchedulingStrategy(session.placement_group))
+    task, group = _remote_function(function), session.placement_group
+    return task if group is None else task.options(scheduling_strategy=PlacementGroupSchedulingStrategy(group))
 
 
 @functools.cache
@@ -292,6 +273,13 @@ def _remote_function(function: Any) -> Any:
 def _start(cpus: int | None, folder: Path, limit_s: float) -> RaySession:
     import ray
 
+    if not has_tokens():
+        warnings.warn(
+            f"Ray {ray.__version__} has no tokens (2.52 and later have): who reaches the ports of this machine can run "
+            "code in its sessions",
+            UnprotectedWarning,
+            stacklevel=4,
+        )
     before, late = _descendants(), threading.Event()
 
     def give_up() -> None:
@@ -406,10 +394,8 @@ def _end(processes: set[psutil.Process], seconds: float) -> list[str]:
     _, alive = psutil.wait_procs(list(processes), timeout=seconds)
     names = []
     for process in alive:
-        try:
+        with contextlib.suppress(psutil.NoSuchProcess):
             names.append(f"{process.name()} ({process.pid})")
             process.kill()
-        except psutil.NoSuchProcess:
-            continue
     psutil.wait_procs(alive, timeout=LEFTOVER_SECONDS)
     return sorted(names)

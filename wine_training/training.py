@@ -15,7 +15,7 @@ from typing import Any
 from threadpoolctl import threadpool_limits
 
 from wine_training import cluster
-from wine_training.cluster import one_line
+from wine_training.cluster import RayStartError, one_line
 from wine_training.data import WineData
 from wine_training.forests import Votes, fit_trees, joined
 from wine_training.models import ModelSpec, TrainingError, TrainingResult, checked, failure, fit_and_score
@@ -151,8 +151,6 @@ def train_ray(
         If something killed Ray itself, or the cluster has had no CPU or no head for `NO_CPU_S`; ``error.results`` as
         above.
     """
-    import ray
-
     sweep = checked(specs)
     if order not in ORDERS:
         raise ValueError(f"order must be one of {', '.join(ORDERS)}, not {order!r}")
@@ -163,180 +161,166 @@ def train_ray(
             tasks = tasks_of(sweep, limit, whole=keep_models)
         else:
             tasks = [[Work(number, 1.0)] for number in range(len(sweep))]
-        done, watch = _Done(sweep, tasks, keep_predictions, advance), _Watch(session)
-        waiting = deque(_Task(place, task) for place, task in enumerate(tasks))
-        running: dict[Any, _Task] = {}  # in the order of submission
-        # Ray does not say when a task begins: with a time limit, only as many wait for a CPU as there are.
-        submitted_at_once = limit if limit < session.cpus or timeout else len(tasks)
+        how = {"keep_models": keep_models, "keep_predictions": keep_predictions, "versions": versions}
+        training = _Training(sweep, tasks, how, session, retries, timeout, advance)
         try:
-            rows = ray.put(data)
-            train = remote(session, train_task)
-            while (waiting or running) and not (done.failed and not retries):
-                while waiting and len(running) < submitted_at_once:
-                    task = waiting.popleft()
-                    ref = train.remote(
-                        [(sweep[work.number], work) for work in task.works],
-                        rows,
-                        task=task.place,
-                        keep_models=keep_models,
-                        keep_predictions=keep_predictions,
-                        versions=versions,
-                    )
-                    running[ref] = task
-                    task.began_again(timeout)
-                ready = watch.first_of(list(islice(running, WINDOW * limit)), next(iter(running.values())).until)
-                ref = ready[0] if ready else next(iter(running))  # the one that began first is the first to be late
-                again = _settled(session, done, running.pop(ref), ref, timeout if not ready else None, retries)
-                waiting.extend(again)
+            training.run(data, limit)
         except (RayEndedError, OSError) as error:  # a broken pipe or socket is what Ray itself says
             ended = error if isinstance(error, RayEndedError) else RayEndedError(f"Ray has ended: {one_line(error)}")
-            ended.results = done.results
+            ended.results = training.results
             raise ended from None
-        finally:
-            with suppress(OSError):
-                for ref in running:
-                    ray.cancel(ref)
-    return done.results_of_all()
-
-
-class _Watch:
-    """Waits for tasks, and looks every second whether Ray still runs."""
-
-    def __init__(self, session: RaySession) -> None:
-        self._session = session
-        self._looked = self._asked = self._able = time.monotonic()
-
-    def first_of(self, refs: list[Any], until: float) -> list[Any]:
-        """Return the task that ends first, none if all go on at that time; raise `RayEndedError` if Ray itself ends."""
-        import ray
-
-        while True:
-            now = time.monotonic()
-            if now - self._looked >= LOOK_EVERY_S:
-                self._look(now)
-            ready: list[Any] = ray.wait(refs, num_returns=1, timeout=max(0.0, min(until - now, LOOK_EVERY_S)))[0]
-            if ready or until - now <= LOOK_EVERY_S:
-                return ready
-
-    def _look(self, now: float) -> None:
-        self._session.check()
-        self._looked = now
-        if now - self._asked < ASK_EVERY_S:
-            return
-        self._asked = now
-        if self._session.can_train:
-            self._able = now
-        elif now - self._able >= NO_CPU_S:
-            raise RayEndedError(
-                f"the Ray cluster at {self._session.address} has had no CPU for these tasks for {NO_CPU_S:.0f} s: its "
-                "head, or its last node with CPUs, is gone"
-            )
-
-
-def _settled(session: RaySession, done: _Done, task: _Task, ref: Any, late: float | None, retries: int) -> list[_Task]:
-    """Take what came of a task that has ended, or is late after so many seconds; return what is to be trained again."""
-    import ray
-
-    try:
-        if late is not None:
-            ray.cancel(ref, force=True)
-            raise TimeoutError(f"it took longer than {late:g} s")
-        done.add(task, ray.get(ref))
-    except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, cluster.RayStartError):
-            raise error.cause from None
-        if len(task.works) > 1 and retries:  # the others in it can be trained
-            return [_Task(task.place, [work], task.tries) for work in task.works]
-        if isinstance(error.cause, TrainingError):
-            done.failed[task.works[0].number] = error.cause
-        else:  # what they returned cannot be sent
-            why = error.cause or error
-            done.failed |= {one.number: failure(done.sweep[one.number], one.number, why) for one in task.works}
-    except (ray.exceptions.RayError, TimeoutError) as error:
-        session.check()
-        if task.tries <= retries:
-            return [task]
-        done.failed |= {work.number: error for work in task.works}
-    return []
+    training.raise_failures()
+    return list(training.results.values())
 
 
 @dataclass
 class _Task:
     """Models that are trained together."""
 
-    place: int
-    """Number of the task."""
-    works: list[Work]
+    number: int
+    works: Sequence[Work]
     tries: int = 0
     until: float = math.inf
     """When it has to have ended, by the monotonic clock."""
 
-    def began_again(self, timeout: float | None) -> None:
-        self.tries += 1
-        if timeout is not None:
-            self.until = time.monotonic() + timeout
 
-
-class _Done:
-    """What came of the models of a sweep so far."""
+class _Training:
+    """A sweep that Ray trains: which tasks wait, which run, and what came of the others."""
 
     def __init__(
         self,
         sweep: Sequence[ModelSpec],
         tasks: Sequence[Sequence[Work]],
-        keep_predictions: bool,
+        how: Mapping[str, Any],
+        session: RaySession,
+        retries: int,
+        timeout: float | None,
         advance: Callable[[], None],
     ) -> None:
-        self.sweep = sweep
-        self._keep_predictions = keep_predictions
-        self._advance = advance
-        self._expected = Counter(work.number for task in tasks for work in task)
-        self._parts: dict[int, list[TrainingResult | Votes]] = defaultdict(list)
-        self._tries: dict[int, int] = defaultdict(int)
+        self._sweep, self._how, self._session = sweep, how, session
+        self._retries, self._timeout, self._advance = retries, timeout, advance
+        self._waiting = deque(_Task(number, works) for number, works in enumerate(tasks))
+        self._running: dict[Any, _Task] = {}  # in the order of submission
+        self._expected = Counter(work.number for works in tasks for work in works)
+        self._parts: dict[int, list[tuple[TrainingResult | Votes, int]]] = defaultdict(list)  # and tries, by model
         self._results: dict[int, TrainingResult] = {}
-        self.failed: dict[int, Exception] = {}
-        """Why models were not trained, by their number."""
-
-    def add(self, task: _Task, parts: Sequence[TrainingResult | Votes]) -> None:
-        """Add what a task returned."""
-        for work, part in zip(task.works, parts, strict=True):
-            number = work.number
-            self._parts[number].append(part)
-            self._tries[number] = max(self._tries[number], task.tries)
-            if len(self._parts[number]) == self._expected[number]:
-                result = _result_of(self._parts.pop(number), self._keep_predictions)
-                self._results[number] = (
-                    result if self._tries[number] == 1 else replace(result, tries=self._tries[number])
-                )
-                self._advance()
+        self._failed: dict[int, Exception] = {}
 
     @property
     def results(self) -> dict[int, TrainingResult]:
-        """The models that are whole, by their number."""
+        """The models that are trained, by their number."""
         return dict(sorted(self._results.items()))
 
-    def results_of_all(self) -> list[TrainingResult]:
-        """Return one result per spec.
+    def run(self, data: WineData, limit: int) -> None:
+        """Train all models that can be, at most `limit` tasks at a time."""
+        import ray
 
-        Raises
-        ------
-        TrainingError, WorkerLostError
-            If there is not one.
-        """
-        if not self.failed:
-            return [self._results[number] for number in range(len(self.sweep))]
-        number, cause = min(self.failed.items(), key=lambda one: one[0])
-        others = [str(other) for other in sorted(self.failed) if other != number]
-        more = f"; and spec {', '.join(others[:MOST_NAMED])}{', …' * (len(others) > MOST_NAMED)}" if others else ""
-        reason = next(iter(str(cause).splitlines()), "no reason given")
-        error: TrainingError | WorkerLostError
-        if isinstance(cause, TrainingError):
-            error = TrainingError(f"{reason}{more}")
+        # Ray does not say when a task begins: with a time limit, only as many wait for a CPU as there are.
+        at_once = limit if limit < self._session.cpus or self._timeout else len(self._waiting)
+        looks = looking(self._session)
+        try:
+            rows, train = ray.put(data), remote(self._session, train_task)
+            while (self._waiting or self._running) and not (self._failed and not self._retries):
+                while self._waiting and len(self._running) < at_once:
+                    task = self._waiting.popleft()
+                    models = [(self._sweep[work.number], work) for work in task.works]
+                    self._running[train.remote(models, rows, task=task.number, **self._how)] = task
+                    task.tries += 1
+                    task.until = time.monotonic() + (self._timeout or math.inf)
+                next(looks)
+                oldest = next(iter(self._running))  # the one that began first is the first to be late
+                left = max(0.0, self._running[oldest].until - time.monotonic())
+                watched = list(islice(self._running, WINDOW * limit))
+                ready, _ = ray.wait(watched, num_returns=1, timeout=min(left, LOOK_EVERY_S))
+                if ready:
+                    self._settle(self._running.pop(ready[0]), ready[0])
+                elif left <= LOOK_EVERY_S:
+                    ray.cancel(oldest, force=True)
+                    self._lose(self._running.pop(oldest), TimeoutError(f"it took longer than {self._timeout:g} s"))
+        finally:
+            with suppress(OSError):
+                for ref in self._running:
+                    ray.cancel(ref)
+
+    def _settle(self, task: _Task, ref: Any) -> None:
+        """Take what came of a task that has ended; let what can still be trained wait again."""
+        import ray
+
+        try:
+            parts = ray.get(ref)
+        except ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, RayStartError):
+                raise error.cause from None
+            if len(task.works) > 1 and self._retries:  # the others in it can be trained
+                self._waiting += [_Task(task.number, [work], task.tries) for work in task.works]
+            elif isinstance(error.cause, TrainingError):
+                self._failed[task.works[0].number] = error.cause
+            else:  # what they returned cannot be sent
+                why = error.cause or error
+                self._failed |= {one.number: failure(self._sweep[one.number], one.number, why) for one in task.works}
+        except ray.exceptions.RayError as error:
+            self._lose(task, error)
         else:
-            kind = type(cause).__name__
-            error = WorkerLostError(f"spec {number}, {self.sweep[number]}: {kind}: {reason}{more}")
-        error.results = self.results
-        raise error from (None if isinstance(cause, TrainingError) else cause)
+            for work, part in zip(task.works, parts, strict=True):
+                self._add(work.number, part, task.tries)
+
+    def _lose(self, task: _Task, why: Exception) -> None:
+        """Let a task that was lost wait again, if there are retries left."""
+        self._session.check()
+        if task.tries <= self._retries:
+            self._waiting.append(task)
+        else:
+            self._failed |= {work.number: why for work in task.works}
+
+    def _add(self, number: int, part: TrainingResult | Votes, tries: int) -> None:
+        """Add a part of a model, which usually is the whole model."""
+        self._parts[number].append((part, tries))
+        if len(self._parts[number]) < self._expected[number]:
+            return
+        parts = self._parts.pop(number)
+        votes = [one for one, _ in parts if isinstance(one, Votes)]
+        result = part if isinstance(part, TrainingResult) else joined(votes, self._how["keep_predictions"])
+        self._results[number] = replace(result, tries=max(tries for _, tries in parts))
+        self._advance()
+
+    def raise_failures(self) -> None:
+        """Raise a `TrainingError` or a `WorkerLostError`, with the results of the others, if a model is not trained."""
+        if not self._failed:
+            return
+        number, *others = sorted(self._failed)
+        cause = self._failed[number]
+        named = ", ".join(map(str, others[:MOST_NAMED])) + ", …" * (len(others) > MOST_NAMED)
+        more = f"; and spec {named}" if others else ""
+        reason = next(iter(str(cause).splitlines()), "no reason given")
+        if isinstance(cause, TrainingError):
+            refused = TrainingError(f"{reason}{more}")
+            refused.results = self.results
+            raise refused from None
+        lost = WorkerLostError(f"spec {number}, {self._sweep[number]}: {type(cause).__name__}: {reason}{more}")
+        lost.results = self.results
+        raise lost from cause
+
+
+def looking(session: RaySession) -> Iterator[None]:
+    """Yield for ever, and look every second whether Ray still runs; raise `RayEndedError` if it does not."""
+    looked = asked = able = time.monotonic()
+    while True:
+        yield
+        now = time.monotonic()
+        if now - looked < LOOK_EVERY_S:
+            continue
+        looked = now
+        session.check()
+        if now - asked < ASK_EVERY_S:
+            continue
+        asked = now
+        if session.can_train:
+            able = now
+        elif now - able >= NO_CPU_S:
+            raise RayEndedError(
+                f"the Ray cluster at {session.address} has had no CPU for these tasks for {NO_CPU_S:.0f} s: its "
+                "head, or its last node with CPUs, is gone"
+            )
 
 
 def train_task(
@@ -350,17 +334,14 @@ def train_task(
 ) -> list[TrainingResult | Votes]:
     """Train the models, or the trees, of one task. This is what a worker runs, if it has these versions."""
     cluster.check_versions(versions)
+    keep: dict[str, Any] = {"keep_model": keep_models, "keep_predictions": keep_predictions}
     done: list[TrainingResult | Votes] = []
     for spec, work in models:
         try:
-            if work.trees is not None:
+            if work.trees is None:
+                done.append(fit_and_score(spec, data, number=work.number, task=task, **keep))
+            else:
                 done.append(fit_trees(spec, data, work.trees, number=work.number, task=task))
-                continue
-            done.append(
-                fit_and_score(
-                    spec, data, number=work.number, task=task, keep_model=keep_models, keep_predictions=keep_predictions
-                )
-            )
         except (Exception, SystemExit):  # SystemExit is how Ray ends a worker
             raise
         except BaseException as error:  # nobody interrupts a worker: the fit did that
@@ -380,34 +361,21 @@ def _running_ray(cpus: int | None) -> Iterator[tuple[RaySession, int, Mapping[st
     if not ray.is_initialized():
         with ray_session(cpus) as session:
             yield session, session.cpus, {}
-        return
-    if active := active_session():
+    elif active := active_session():
         active.check()
         limit = checked_cpus(cpus, active.cpus, "the running Ray session")
         yield active, limit, cluster.versions() if active.placement_group else {}
-        return
-    with cluster.carried(wine_training):  # the caller's own Ray, which may be a cluster
-        total = int(ray.cluster_resources().get("CPU", 0))
-        callers = RaySession(total, ray.get_runtime_context().gcs_address, daemons=daemons_here())
-        yield (callers, checked_cpus(cpus, total, "the running Ray session"), cluster.versions())
-
-
-def _result_of(parts: list[TrainingResult | Votes], keep_predictions: bool) -> TrainingResult:
-    """Return the result of a model from all of its parts."""
-    votes = [part for part in parts if isinstance(part, Votes)]
-    if votes:
-        return joined(votes, keep_predictions=keep_predictions)
-    (result,) = parts
-    assert isinstance(result, TrainingResult)
-    return result
+    else:
+        with cluster.carried(wine_training):  # the caller's own Ray, which may be a cluster
+            total = int(ray.cluster_resources().get("CPU", 0))
+            session = RaySession(total, ray.get_runtime_context().gcs_address, daemons=daemons_here())
+            yield session, checked_cpus(cpus, total, "the running Ray session"), cluster.versions()
 
 
 @contextmanager
 def _progress_bar(label: str, total: int, shown: bool | None) -> Iterator[Callable[[], None]]:
     """Yield a function to call after each of `total` models; ``shown=None`` shows the bar only on a terminal."""
-    if shown is None:
-        shown = sys.stderr.isatty()
-    if not shown:
+    if not (sys.stderr.isatty() if shown is None else shown):
         yield lambda: None
         return
     from rich.console import Console

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import mean
 
 from bench.cells.engines import Engine
 from bench.cells.ray import RayWorkers
 from bench.cells.setting import Setting
-from bench.speedup import Speedup
+from bench.speedup import Speedup, UnfairPair
 from bench.speedup.keep.curves import Curve
 from bench.speedup.measure.contest import Contestant, Trainer
 from wine_training import ModelSpec, TrainingResult, WineData, forest_sweep, train_sequential
@@ -20,77 +20,77 @@ from wine_training.plan import pieces_of
 from wine_training.sweeps import accuracies_by_trees
 from wine_training.training import LONGEST_FIRST
 
+RayAgainstLoop = Callable[..., None]
+SideBySide = Callable[..., None]
+"""What measures a sweep, and is called with the workload, which names the series, and the sweep."""
 Tasks = list[list[tuple[float, float]]]
 """Wall and CPU seconds of each fit, or part of one, by task in the order of submission."""
 WARM_UPS = 2
 """Small sweeps that an engine trains before it is measured."""
 
 
-@dataclass
-class RayAgainstLoop:
-    """Measures a sweep: `train_sequential` and `train_ray` in pairs, with workers that stay from cell to cell."""
-
-    speedup: Speedup
-    setting: Setting
-    workers: RayWorkers
-
-    def __call__(
-        self, workload: str, sweep: list[ModelSpec], *, keep_predictions: bool = False, order: str = LONGEST_FIRST
-    ) -> None:
-        """Measure a sweep; `workload` names its series, and the rest is as for `train_ray`."""
-        setting, workers, same = self.setting, self.workers, SameModels()
-        wine, divided = setting.wine, order == LONGEST_FIRST
-        shape, other_order = workers.session.shape, "" if divided else order
-        subject = setting.subject(workload, workers.engine, shape, other_order, worker_niceness=workers.niceness)
-        self.speedup.measure(
-            lambda: same.tasks_of(train_sequential(sweep, wine, progress=False, keep_predictions=keep_predictions)),
-            lambda: same.tasks_of(workers.train(sweep, wine, keep_predictions=keep_predictions, order=order)),
-            **vars(subject),
-            rounds=setting.profile.pairs_for(len(sweep), setting.cpus),
-            local=not workers.reserved,
-            # Ray ends idle workers when a placement group holds all CPUs: after a pause they would be cold.
-            prepare=workers.warm_up if workers.reserved else None,
-            pieces=pieces_of(sweep) if divided else (),
-            curves=lambda: accuracy_by_trees(sweep, [accuracy for accuracy, _ in same.trained], wine),
-        )
+def measure_against_loop(
+    speedup: Speedup,
+    setting: Setting,
+    workers: RayWorkers,
+    workload: str,
+    sweep: list[ModelSpec],
+    *,
+    keep_predictions: bool = False,
+    order: str = LONGEST_FIRST,
+) -> None:
+    """Measure a sweep: `train_sequential` and `train_ray` in pairs, with workers that stay from cell to cell."""
+    wine, same, divided = setting.wine, SameModels(), order == LONGEST_FIRST
+    other_order, shape = "" if divided else order, workers.session.shape
+    subject = setting.subject(workload, workers.engine, shape, other_order, worker_niceness=workers.niceness)
+    speedup.measure(
+        lambda: same.tasks_of(train_sequential(sweep, wine, progress=False, keep_predictions=keep_predictions)),
+        lambda: same.tasks_of(workers.train(sweep, wine, keep_predictions=keep_predictions, order=order)),
+        **vars(subject),
+        rounds=setting.profile.pairs_for(len(sweep), setting.cpus),
+        local=not workers.reserved,
+        # Ray ends idle workers when a placement group holds all CPUs: after a pause they would be cold.
+        prepare=workers.warm_up if workers.reserved else None,
+        pieces=pieces_of(sweep) if divided else (),
+        curves=lambda: accuracy_by_trees(sweep, [accuracy for accuracy, _ in same.trained], wine),
+    )
 
 
-@dataclass
-class SideBySide:
-    """Measures a sweep with several engines in turn, each in pairs with the loop; takes the figures of one of them."""
+def measure_side_by_side(
+    speedup: Speedup,
+    setting: Setting,
+    engine: Engine,
+    engines: Sequence[Engine],
+    group: str,
+    workload: str,
+    sweep: list[ModelSpec],
+    *,
+    judged: Collection[str] = (),
+) -> None:
+    """Measure a sweep with several engines in turn, each in pairs with the loop; take the figures of one of them.
 
-    speedup: Speedup
-    setting: Setting
-    engine: Engine
-    """The one that this test is about."""
-    engines: Sequence[Engine]
-    """All that take part."""
-    group: str
-    """What they have in common, as it is shown."""
+    `group` is what they have in common, as it is shown; engines whose names are in `judged` get a verdict.
+    """
+    wine, same, small = setting.wine, SameModels(), forest_sweep(2 * setting.cpus)
 
-    def __call__(self, workload: str, sweep: list[ModelSpec], *, judged: Collection[str] = ()) -> None:
-        """Measure it; `workload` names its series, and engines whose names are in `judged` get a verdict."""
-        setting, same = self.setting, SameModels()
-        small = forest_sweep(2 * setting.cpus)
+    @contextlib.contextmanager
+    def started(one: Engine) -> Iterator[Trainer]:
+        with one.started(wine, setting.cpus) as train:
+            yield Trainer(
+                first=lambda: train(small[:1]),
+                # The loop too: a process that has started others starts its OpenBLAS threads anew.
+                warm_up=lambda: [(train(small), train_sequential(small, wine)) for _ in range(WARM_UPS)],
+                run=lambda: same.tasks_of(train(sweep)),
+                pieces=pieces_of(sweep) if one.divides else (),
+            )
 
-        @contextlib.contextmanager
-        def started(one: Engine) -> Iterator[Trainer]:
-            with one.started(setting.wine, setting.cpus) as train:
-                yield Trainer(
-                    first=lambda: train(small[:1]),
-                    # The loop too: a process that has started others starts its OpenBLAS threads anew.
-                    warm_up=lambda: [(train(small), train_sequential(small, setting.wine)) for _ in range(WARM_UPS)],
-                    run=lambda: same.tasks_of(train(sweep)),
-                    pieces=pieces_of(sweep) if one.divides else (),
-                )
-
-        self.speedup.compete(
-            setting.subject(workload, self.engine.name),
-            [Contestant(one.name, functools.partial(started, one), one.name in judged) for one in self.engines],
-            lambda: same.tasks_of(train_sequential(sweep, setting.wine, progress=False)),
-            group=self.group,
-            rounds=setting.profile.rounds,
-        )
+    speedup.compete(
+        setting.subject(workload, engine.name),
+        [Contestant(one.name, functools.partial(started, one), one.name in judged, one.said) for one in engines],
+        lambda: same.tasks_of(train_sequential(sweep, wine, progress=False)),
+        group=group,
+        rounds=setting.profile.rounds,
+    )
 
 
 @dataclass
@@ -105,6 +105,8 @@ class SameModels:
         found = [(r.accuracy, None if r.predictions is None else r.predictions.tobytes()) for r in results]
         self.trained = self.trained or found
         assert found == self.trained, "an engine and the loop trained other models"
+        if any(result.tries > 1 for result in results):
+            raise UnfairPair("a worker was lost")
         tasks = defaultdict(list)
         for result in results:
             for part in result.parts:
@@ -120,8 +122,7 @@ def accuracy_by_trees(sweep: Sequence[ModelSpec], accuracies: Sequence[float], w
     if len(found) < 2:
         return []
     lines = {"mean": [(float(trees), mean(values)) for trees, values in found.items()]}
-    clouds: tuple[str, ...] = ()
-    if len(sweep) > len(found):
-        clouds = ("one forest",)
+    if several := len(sweep) > len(found):
         lines["one forest"] = [(float(trees), value) for trees, values in found.items() for value in values]
+    clouds = ("one forest",) if several else ()
     return [Curve("Accuracy and number of trees", "trees", "accuracy", lines, clouds, note=f"On {wine.provenance}.")]

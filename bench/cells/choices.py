@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from statistics import median
-from typing import Any, TypeGuard, cast
+from typing import Any, NamedTuple
 
 import pytest
 from sklearn.ensemble import RandomForestClassifier
 
 from bench.cells.engines import ENGINES
 from bench.cells.ray import counted
-from bench.cells.setting import FEW_MODELS, PROFILES
+from bench.cells.setting import FEW_MODELS, PROFILES, Profile
 from bench.speedup.session.options import GROUP, positive
 from wine_training import ModelSpec, WineData, WineDataError, load_wine
 from wine_training.cluster import JoinError, cpus_of
@@ -39,8 +38,7 @@ WIDEST = "widest"
 """Marker of cells that are measured at the largest CPU limit only."""
 
 
-@dataclass(frozen=True)
-class Wine:
+class Wine(NamedTuple):
     """A choice of data."""
 
     kind: str
@@ -71,6 +69,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     several("--ray-nodes", help="How many nodes of that cluster each cell uses. Default: as few as possible.")
 
 
+def _numbers(text: str) -> tuple[int, ...]:
+    """Return a list of whole numbers of at least 1, for an option."""
+    return tuple(dict.fromkeys(positive(part.strip()) for part in text.split(",")))
+
+
+def profile_of(config: pytest.Config) -> Profile:
+    """Return how much is measured."""
+    return PROFILES[config.getoption("profile")]
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", f"{WIDEST}: measured at the largest CPU limit only.")
     too_many = [limit for limit in config.getoption("cpus") or () if limit > usable_cpus()]
@@ -82,7 +90,7 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError("--ray-nodes needs --ray-address: only a cluster has several nodes")
     wines(config)  # refuses what is neither a kind nor a file
     if config.option.minutes is None and config.option.rounds is None:
-        profile = PROFILES[config.getoption("profile")]
+        profile = profile_of(config)
         few = max(config.getoption("models") or MODELS) <= FEW_MODELS
         config.option.minutes = profile.minutes_of_few if few else profile.minutes
 
@@ -118,36 +126,38 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if metafunc.definition.get_closest_marker(WIDEST):
         limits = [max(limits)]
     where = "-cluster" if option("ray_address") else ""
-    choices = {
-        "wine": [pytest.param(wine, id=wine.id) for wine in wines(metafunc.config)],
-        "models": [pytest.param(n, id=counted(n, "model")) for n in models],
-        "cpus": [pytest.param(limit, id=f"{counted(limit, 'cpu')}{where}") for limit in limits],
-        "trained": [pytest.param(0, id="at-rest"), *(pytest.param(n, id=counted(n, "model")) for n in models)],
-        "engine": [pytest.param(engine, id=engine.name) for engine in ENGINES],
-        "nodes": [pytest.param(n, id=counted(n, "node")) for n in option("ray_nodes") or ()],
+    counts = {counted(n, "model"): n for n in models}
+    choices: dict[str, Mapping[Any, Any]] = {  # values by their names
+        "wine": {wine.id: wine for wine in wines(metafunc.config)},
+        "models": counts,
+        "cpus": {f"{counted(limit, 'cpu')}{where}": limit for limit in limits},
+        "trained": {"at-rest": 0, **counts},  # while the memory is looked at
+        "engine": {engine.name: engine for engine in ENGINES},
+        "nodes": {counted(n, "node"): n for n in option("ray_nodes") or ()} or {pytest.HIDDEN_PARAM: None},
     }
-    for name, params in choices.items():
-        if name in metafunc.fixturenames and params:
+    for name, values in choices.items():
+        if name in metafunc.fixturenames:
             # The CPU limit has the scope of a session, as Ray has, which is kept for all its cells.
-            metafunc.parametrize(
-                name, params, indirect=True, scope="session" if name in ("cpus", "nodes") else "function"
-            )
+            scope: Any = "session" if name in ("cpus", "nodes") else "function"
+            metafunc.parametrize(name, values.values(), ids=values, indirect=name in ("wine", "engine"), scope=scope)
 
 
 @pytest.hookimpl(trylast=True)  # after pytest has ordered them by the scopes of their fixtures
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Refuse bad data before Ray is started for them; put the cells into an order in which Ray is seldom started."""
-    impossible = [item for item in items if _number("nodes", item) > _number("cpus", item)]  # each wants a CPU
-    if impossible:
+    impossible = [item for item in items if (_params(item).get("nodes") or 0) > _params(item).get("cpus", 0)]
+    if impossible:  # each node wants a CPU
         config.hook.pytest_deselected(items=impossible)
         items[:] = [item for item in items if item not in impossible]
     items.sort(key=_place)
-    started: set[tuple[int, int]] = set()
+    started = set()
     for item in items:
-        if _is_cell(item):
-            needs = {(_number("cpus", item), _number("nodes", item))} if "ray_workers" in item.fixturenames else set()
-            item.add_marker(_cost(item, starts_ray=bool(needs - started)), append=False)  # it comes first
-            started |= needs
+        if params := _params(item):
+            assert isinstance(item, pytest.Function)
+            ray = (params["cpus"], params.get("nodes")) if "ray_workers" in item.fixturenames else None
+            cost = _cost(item, starts_ray=ray is not None and ray not in started)
+            item.add_marker(cost, append=False)  # it comes first
+            started.add(ray)
     if any("wine" in getattr(item, "fixturenames", ()) for item in items):
         try:
             for wine in wines(config):
@@ -157,17 +167,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def wines(config: pytest.Config) -> list[Wine]:
-    """Return the data that are measured.
-
-    Raises
-    ------
-    pytest.UsageError
-        If ``--wine`` is neither a kind of wine nor a file.
-    """
+    """Return the data that are measured; refuse a ``--wine`` that is neither a kind of wine nor a file."""
     source = config.getoption("wine_source")
     chosen = config.getoption("wine")
     if chosen is None:
-        return [Wine(kind, source) for kind in PROFILES[config.getoption("profile")].wines]
+        return [Wine(kind, source) for kind in profile_of(config).wines]
     kinds = list(dict.fromkeys(part.strip() for part in chosen.split(",")))
     if all(kind in WINE_KINDS for kind in kinds):
         return [Wine(kind, source) for kind in kinds]
@@ -182,11 +186,6 @@ def load(wine: Wine) -> WineData:
     return load_wine(wine.source, wine.kind)
 
 
-def _numbers(text: str) -> tuple[int, ...]:
-    """Return a list of whole numbers of at least 1, for an option."""
-    return tuple(dict.fromkeys(positive(part.strip()) for part in text.split(",")))
-
-
 def _limits(config: pytest.Config) -> Sequence[int]:
     powers = {2**power for power in range(usable_cpus().bit_length())}
     return config.getoption("cpus") or sorted({*powers, usable_cpus()})
@@ -194,8 +193,7 @@ def _limits(config: pytest.Config) -> Sequence[int]:
 
 def _cost(cell: pytest.Function, *, starts_ray: bool) -> pytest.MarkDecorator:
     """Return what the parameters of a cell make of its expected time; its unit is a forest of 140 trees."""
-    params: Mapping[str, Any] = cell.callspec.params
-    profile = PROFILES[cell.config.getoption("profile")]
+    params, profile = _params(cell), profile_of(cell.config)
     models, cpus = params.get("models", 1), params["cpus"]
     if "trained" in params:  # twice, and neither time in the loop
         models = 2 * params["trained"] / (1 + cpus)
@@ -219,12 +217,13 @@ def _cost(cell: pytest.Function, *, starts_ray: bool) -> pytest.MarkDecorator:
 
 
 def group_of(cell: pytest.Function) -> str:
-    """Return what cells have in common that share their runs: their parameters, and the group of their engine."""
-    params: Mapping[str, Any] = cell.callspec.params
-    engine = params.get("engine")
-    own = engine.name if engine else params["step"]
+    """Return what cells have in common that share their runs: their parameters and, where time is limited, the group of
+    their engine.
+    """
+    engine: Any = cell.callspec.params.get("engine")
+    own = engine.name if engine else cell.callspec.params["step"]
     common = cell.callspec.id.removesuffix(f"-{own}").removeprefix(f"{own}-")
-    return f"{common}, {engine.group}" if engine and engine.group else common
+    return f"{common}, {engine.group}" if engine and engine.group and cell.config.option.minutes else common
 
 
 def pytest_speedup_unit_seconds(config: pytest.Config) -> float:
@@ -236,17 +235,13 @@ def pytest_speedup_unit_seconds(config: pytest.Config) -> float:
 
 def _place(item: pytest.Item) -> tuple[bool, int, int, int]:
     """Return the sort key of a cell: cells that share a Ray together; those that need Ray stopped last."""
-    if not _is_cell(item):
+    if not (params := _params(item)):
         return False, 0, 0, 0
-    place = -IMPORTANCE.get(item.path.stem, -1)
-    return "no_ray" in item.fixturenames, -_number("cpus", item), _number("nodes", item), place
+    without_ray = "no_ray" in getattr(item, "fixturenames", ())
+    return without_ray, -params["cpus"], params.get("nodes") or 0, -IMPORTANCE.get(item.path.stem, -1)
 
 
-def _is_cell(item: pytest.Item) -> TypeGuard[pytest.Function]:
-    """Return whether it has our parameters: tests of the machinery have some of their own."""
-    return isinstance(item, pytest.Function) and hasattr(item, "callspec") and item.path.parent.name != TESTS
-
-
-def _number(name: str, item: pytest.Item) -> int:
-    """Return the CPU limit of a cell, or on how many nodes it is asked for; 0 if neither."""
-    return cast("int", item.callspec.params.get(name, 0)) if _is_cell(item) else 0
+def _params(item: pytest.Item) -> Mapping[str, Any]:
+    """Return the parameters of a cell; none of a test of the machinery, which has parameters of its own."""
+    is_cell = item.path.parent.name != TESTS
+    return getattr(getattr(item, "callspec", None), "params", {}) if is_cell else {}

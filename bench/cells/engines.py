@@ -8,14 +8,17 @@ models come first, is seen to here for all of them.
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import functools
 import importlib.util
+import inspect
 import logging
 import multiprocessing
 import os
 import pickle
 import tempfile
+import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -32,7 +35,7 @@ from bench.cells.ray import measured_session
 from bench.speedup.measure.contest import FLOOR
 from wine_training import ModelSpec, TrainingResult, WineData, train_ray
 from wine_training.models import fit_and_score
-from wine_training.plan import defaults_of, estimated_cost
+from wine_training.plan import costs_of
 from wine_training.session import ONE_THREAD
 
 Sweep = Sequence[ModelSpec]
@@ -49,14 +52,19 @@ SPLIT_SECONDS = 5.0
 """How long the best split may be searched for; it is not timed."""
 
 
+Start = Callable[[WineData, int], Iterator[Train]]
+
+
 @dataclass(frozen=True)
 class Engine:
     """A way to train a sweep."""
 
     name: str
     """It names the series, and stays."""
-    start: Callable[[WineData, int], Iterator[Train]]
+    start: Start
     """Starts it for some rows and CPUs, yields what trains, and ends it."""
+    survives: bool
+    """Whether all results come although a worker is killed meanwhile. A test kills one."""
     needs: tuple[str, ...] = ()
     """The packages that it comes with, but for those that the suite needs anyway."""
     plans: bool = False
@@ -70,6 +78,11 @@ class Engine:
     def missing(self) -> list[str]:
         """Which of these are not installed."""
         return [name for name in self.needs if importlib.util.find_spec(name) is None]
+
+    @property
+    def said(self) -> dict[str, int | str]:
+        """What to say of it where engines are compared."""
+        return {"lines": len(_lines_of(self.start)), "survives a lost worker": "yes" if self.survives else "no"}
 
     @contextmanager
     def started(self, data: WineData, cpus: int) -> Iterator[Train]:
@@ -86,24 +99,38 @@ ENGINES: list[Engine] = []
 """All engines, in the order in which they are measured."""
 
 
-def engine(name: str, **more: Any) -> Callable[[Callable[[WineData, int], Iterator[Train]]], Engine]:
+def engine(name: str, **more: Any) -> Callable[[Start], Engine]:
     """Enter the function below into `ENGINES`, under this name; for what else can be said, see `Engine`."""
 
-    def entered(start: Callable[[WineData, int], Iterator[Train]]) -> Engine:
+    def entered(start: Start) -> Engine:
         ENGINES.append(Engine(name, start, **more))
         return ENGINES[-1]
 
     return entered
 
 
-@engine("ray", plans=True, divides=True)
+def _lines_of(function: Callable[..., object]) -> list[str]:
+    """Return the lines of code of a function, and of those of its module that it uses: no docstrings, no comments."""
+    (code,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
+    assert isinstance(code, ast.FunctionDef)
+    code.decorator_list.clear()
+    for part in ast.walk(code):
+        if isinstance(part, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(part):
+            del part.body[0]
+    used = {part.id for part in ast.walk(code) if isinstance(part, ast.Name)}
+    others = [one for name, one in inspect.getmembers(inspect.getmodule(function), inspect.isfunction) if name in used]
+    own = [line for line in ast.unparse(code).splitlines() if line]
+    return own + [line for one in others if one.__module__ == function.__module__ for line in _lines_of(one)]
+
+
+@engine("ray", survives=True, plans=True, divides=True)
 def ray_tasks(data: WineData, cpus: int) -> Iterator[Train]:
     """Ours: `wine_training.train_ray`."""
     with measured_session(cpus):
-        yield lambda specs: train_ray(specs, data, cpus=cpus, progress=False, retries=0)
+        yield lambda specs: train_ray(specs, data, cpus=cpus, progress=False)
 
 
-@engine("ray-actors")
+@engine("ray-actors", survives=False)
 def ray_actors(data: WineData, cpus: int) -> Iterator[Train]:
     """`ray.util.ActorPool`: one actor per CPU, each with a reference to the rows."""
     with measured_session(cpus):
@@ -122,7 +149,7 @@ def ray_actors(data: WineData, cpus: int) -> Iterator[Train]:
         yield lambda specs: list(pool.map(lambda trainer, spec: trainer.fit.remote(spec), list(specs)))
 
 
-@engine("ray-joblib")
+@engine("ray-joblib", survives=False)
 def ray_joblib(data: WineData, cpus: int) -> Iterator[Train]:
     """`ray.util.joblib`: joblib's interface on Ray."""
     from ray.util.joblib import register_ray
@@ -132,7 +159,7 @@ def ray_joblib(data: WineData, cpus: int) -> Iterator[Train]:
         yield train
 
 
-@engine("ray-pool", group=WAYS)
+@engine("ray-pool", survives=False, group=WAYS)
 def ray_pool(data: WineData, cpus: int) -> Iterator[Train]:
     """`ray.util.multiprocessing.Pool`: the pool of the standard library on Ray; it says beforehand who trains what."""
     with measured_session(cpus):
@@ -144,7 +171,7 @@ def ray_pool(data: WineData, cpus: int) -> Iterator[Train]:
             yield lambda specs: pool.map(lambda spec: fit_and_score(spec, ray.get(rows)), specs, chunksize=1)
 
 
-@engine("ray-data", needs=("pyarrow",), group=WAYS)
+@engine("ray-data", survives=True, needs=("pyarrow",), group=WAYS)
 def ray_data(data: WineData, cpus: int) -> Iterator[Train]:
     """`ray.data.Dataset.map_batches`: a dataset of specs, one in a block and so in a task; the rows in the store."""
     with measured_session(cpus):
@@ -169,7 +196,7 @@ def ray_data(data: WineData, cpus: int) -> Iterator[Train]:
         yield train
 
 
-@engine("ray-tune", needs=("pyarrow", "pydantic"), group=WAYS)
+@engine("ray-tune", survives=False, needs=("pyarrow", "pydantic"), group=WAYS)
 def ray_tune(data: WineData, cpus: int) -> Iterator[Train]:
     """`ray.tune.Tuner`: a trial of one CPU for each model, with nothing but its training in it."""
     with (
@@ -198,7 +225,7 @@ def ray_tune(data: WineData, cpus: int) -> Iterator[Train]:
         yield train
 
 
-@engine("loky")
+@engine("loky", survives=False)
 def loky(data: WineData, cpus: int) -> Iterator[Train]:
     """Joblib's own processes, what scikit-learn uses for ``n_jobs``."""
     from joblib.externals.loky import get_reusable_executor
@@ -218,7 +245,7 @@ def _joblib(backend: str, data: WineData, cpus: int) -> Iterator[Train]:
         yield lambda specs: parallel(joblib.delayed(fit_and_score)(spec, data) for spec in specs)
 
 
-@engine("processes")
+@engine("processes", survives=False)
 def processes(data: WineData, cpus: int) -> Iterator[Train]:
     """Use the standard library's pool of processes; each gets the rows when it starts."""
     context = multiprocessing.get_context("forkserver")
@@ -239,7 +266,7 @@ def _fit_kept(spec: ModelSpec) -> TrainingResult:
     return fit_and_score(spec, _kept)
 
 
-@engine("threads")
+@engine("threads", survives=False)
 def threads(data: WineData, cpus: int) -> Iterator[Train]:
     """Use the standard library's pool of threads: scikit-learn's trees release the interpreter's lock."""
     # The CPU seconds of the process would be those of all the fits that run at the time.
@@ -248,7 +275,7 @@ def threads(data: WineData, cpus: int) -> Iterator[Train]:
         yield lambda specs: list(pool.map(fit, specs))
 
 
-@engine("dask", needs=("distributed",))
+@engine("dask", survives=True, needs=("distributed",))
 def dask(data: WineData, cpus: int) -> Iterator[Train]:
     """`dask.distributed.LocalCluster`: one process per CPU, the rows sent to each beforehand."""
     from dask import config
@@ -267,7 +294,7 @@ def dask(data: WineData, cpus: int) -> Iterator[Train]:
         )
 
 
-@engine(FLOOR, plans=True)
+@engine(FLOOR, survives=False, plans=True)
 def bare_processes(data: WineData, cpus: int) -> Iterator[Train]:
     """Be the floor: bare processes, the best split that the expected costs allow, and nothing else."""
     context = multiprocessing.get_context("forkserver")
@@ -277,12 +304,13 @@ def bare_processes(data: WineData, cpus: int) -> Iterator[Train]:
             ours, theirs = context.Pipe()
             process = context.Process(target=_serve, args=(theirs, data, task), daemon=True)
             process.start()
+            theirs.close()  # so that its end is seen
             stack.callback(process.join)
-            stack.callback(ours.send, None)
+            stack.callback(ours.close)
             pipes.append(ours)
 
         def train(specs: Sweep) -> list[TrainingResult]:
-            parts = best_split(_costs(specs), cpus)
+            parts = best_split(costs_of(specs), cpus)
             for pipe, part in zip(pipes, parts, strict=True):
                 pipe.send([specs[number] for number in part])
             found: dict[int, TrainingResult] = {}
@@ -295,22 +323,18 @@ def bare_processes(data: WineData, cpus: int) -> Iterator[Train]:
 
 def _serve(pipe: Any, data: WineData, task: int) -> None:
     with contextlib.suppress(EOFError, KeyboardInterrupt):
-        while (specs := pipe.recv()) is not None:
-            pipe.send([fit_and_score(spec, data, task=task) for spec in specs])
+        while True:
+            pipe.send([fit_and_score(spec, data, task=task) for spec in pipe.recv()])
 
 
 def _longest_first(train: Train, sweep: Sweep) -> list[TrainingResult]:
     """Let `train` have the longest models first, each as a task; return the results in the order of the sweep."""
-    costs = _costs(sweep)
+    costs = costs_of(sweep)
     order = sorted(range(len(sweep)), key=lambda number: -costs[number])
     found = {}
     for place, result in enumerate(train([sweep[number] for number in order])):
         found[order[place]] = replace(result, parts=tuple(replace(part, task=place) for part in result.parts))
     return [found[number] for number in range(len(sweep))]
-
-
-def _costs(sweep: Sweep) -> tuple[float, ...]:
-    return tuple(estimated_cost(spec, defaults) for spec, defaults in zip(sweep, defaults_of(sweep), strict=True))
 
 
 @functools.cache

@@ -10,7 +10,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -129,8 +129,9 @@ def warm_workers(session: RaySession, clock: Callable[[], float] = time.monotoni
         elif len(seen) >= session.cpus and clock() - newest >= rest:
             return frozenset(seen)
         seen |= wave
-    took = f"only {len(seen)} of {session.cpus} Ray workers took a task in {WARM_LIMIT_SECONDS:.0f} s{lost}"
-    raise RayStartError(took)
+    raise RayStartError(
+        f"only {len(seen)} of {session.cpus} Ray workers took a task in {WARM_LIMIT_SECONDS:.0f} s{lost}"
+    )
 
 
 def _warm_one(
@@ -201,7 +202,7 @@ class RayKeeper:
         self._address = address
         self._start_limit_s = start_limit_s
         self._stack = ExitStack()
-        self._running: tuple[tuple[int, int | None], RayWorkers] | None = None
+        self._running: RayWorkers | None = None
 
     def workers(self, cpus: int, nodes: int | None = None) -> RayWorkers:
         """Return the warm workers of a session with this CPU limit, on so many nodes; end the one before, if it had
@@ -209,21 +210,22 @@ class RayKeeper:
         """
         from threadpoolctl import threadpool_limits
 
-        if self._running is None or self._running[0] != (cpus, nodes) or self._running[1].session.ended:
-            self.stop()
-            with ExitStack() as starting:
-                session = starting.enter_context(self._session(cpus, nodes))
-                with threadpool_limits(1):
-                    # A process that has started others starts its OpenBLAS threads anew, and they spin for 0.1 s:
-                    # now, and not in the first loop.
-                    pass
-                workers = RayWorkers(session, set(warm_workers(session)), worker_niceness(session), nodes)
-                self._stack = starting.pop_all()
-            self._running = (cpus, nodes), workers
-        return self._running[1]
-
-    def _session(self, cpus: int, nodes: int | None) -> AbstractContextManager[RaySession]:
-        return measured_session(cpus, address=self._address, nodes=nodes, start_limit_s=self._start_limit_s)
+        running = self._running
+        if running and (running.session.cpus, running.nodes) == (cpus, nodes) and not running.session.ended:
+            return running
+        self.stop()
+        with ExitStack() as starting:
+            session = starting.enter_context(
+                measured_session(cpus, address=self._address, nodes=nodes, start_limit_s=self._start_limit_s)
+            )
+            with threadpool_limits(1):
+                # A process that has started others starts its OpenBLAS threads anew, and they spin for 0.1 s:
+                # now, and not in the first loop.
+                pass
+            workers = RayWorkers(session, set(warm_workers(session)), worker_niceness(session), nodes)
+            self._stack = starting.pop_all()
+        self._running = workers
+        return workers
 
     def stop(self) -> None:
         """End Ray, if it is running, and fail if a process of it had to be killed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from bench.speedup import Subject
 from wine_training import WineData
@@ -10,26 +11,17 @@ from wine_training import WineData
 FEW_MODELS = 30
 
 
-@dataclass(frozen=True)
-class Profile:
+class Profile(NamedTuple):
     """How much is measured."""
 
     wines: tuple[str, ...]
-    """Kinds of wine."""
-    pairs: int
-    """Pairs of a cell with up to `FEW_MODELS` models."""
-    pairs_of_many: int
-    """Pairs of a larger cell: each is longer, and so steadier."""
-    pairs_of_many_on_one: int
-    """The same on one CPU. That takes longest, and tells only what the engine itself costs, the steadiest figure."""
-    minutes: float
-    """Time for a run, if ``--minutes`` says nothing."""
-    minutes_of_few: float
-    """The same, if no cell has many models."""
-    rounds: int
-    """Rounds of the engines side by side."""
-    starts: int
-    """Starts of Ray from nothing."""
+    minutes: float  # for a run, if --minutes says nothing
+    minutes_of_few: float  # the same, if no cell has more than FEW_MODELS
+    pairs: int  # of a cell with up to FEW_MODELS
+    pairs_of_many: int  # of a larger cell: each is longer, and so steadier
+    pairs_of_many_on_one: int  # on one CPU it takes longest, and tells only the engine's cost, the steadiest figure
+    rounds: int  # of the engines side by side
+    starts: int  # of Ray from nothing
 
     def pairs_for(self, models: int, cpus: int) -> int:
         """Return how many pairs a cell gets."""
@@ -39,26 +31,8 @@ class Profile:
 
 
 PROFILES = {
-    "quick": Profile(
-        wines=("red",),
-        pairs=5,
-        pairs_of_many=3,
-        pairs_of_many_on_one=1,
-        minutes=8,
-        minutes_of_few=2,
-        rounds=1,
-        starts=2,
-    ),
-    "nightly": Profile(
-        wines=("red", "all"),
-        pairs=10,
-        pairs_of_many=5,
-        pairs_of_many_on_one=2,
-        minutes=60,
-        minutes_of_few=60,
-        rounds=5,
-        starts=5,
-    ),
+    "quick": Profile(("red",), 8, 2, pairs=5, pairs_of_many=3, pairs_of_many_on_one=1, rounds=1, starts=2),
+    "nightly": Profile(("red", "all"), 60, 60, pairs=10, pairs_of_many=5, pairs_of_many_on_one=2, rounds=5, starts=5),
 }
 
 
@@ -76,18 +50,8 @@ class Setting:
     def subject(self, workload: str, engine: str, shape: str = "", order: str = "", **facts: int) -> Subject:
         """Return what a cell is about.
 
-        Parameters
-        ----------
-        workload : str
-            Name of what is trained or done. It names the series: it stays, whatever becomes of the test.
-        engine : str
-            What does it.
-        shape : str
-            The nodes of the cluster that it runs on, in words; empty on this machine.
-        order : str
-            In which order, if not in the usual one.
-        **facts : int
-            What else is to be stored.
+        `workload` names the series, with `order` if it is not the usual one, and stays whatever becomes of the test;
+        `shape` are the nodes of the cluster that it runs on, in words; `facts` are stored too.
         """
         name = "-".join(filter(None, (workload, self.wine.kind, order)))
         return Subject(

@@ -50,11 +50,13 @@ def cells(wines: tuple[str, ...], models: tuple[int, ...], cpus: tuple[int, ...]
 
 
 def test_engines_and_steps_of_one_setting_share_their_runs() -> None:
-    def cell(name: str, **params: Any) -> Any:
-        return SimpleNamespace(callspec=SimpleNamespace(id=name, params=params))
+    def cell(name: str, minutes: float = 8, **params: Any) -> Any:
+        config = SimpleNamespace(option=SimpleNamespace(minutes=minutes))
+        return SimpleNamespace(callspec=SimpleNamespace(id=name, params=params), config=config)
 
-    for one, group in ((loky, "all-10-models-2-cpus"), (ray_pool, f"all-10-models-2-cpus, {WAYS}")):
-        assert group_of(cell(f"all-10-models-2-cpus-{one.name}", engine=one)) == group
+    alike, ways = "all-10-models-2-cpus", f"all-10-models-2-cpus, {WAYS}"
+    for one, minutes, group in ((loky, 8, alike), (ray_pool, 8, ways), (ray_pool, 0, alike)):
+        assert group_of(cell(f"all-10-models-2-cpus-{one.name}", minutes, engine=one)) == group
     assert (
         group_of(cell("red-2-cpus-put", step="put")) == group_of(cell("red-2-cpus-task", step="task")) == "red-2-cpus"
     )
@@ -102,7 +104,7 @@ def test_an_engine_is_one_function_and_is_skipped_with_a_reason_where_its_packag
     known = list(ENGINES)
     try:
 
-        @engine("made-up", needs=("no_such_package",))
+        @engine("made-up", survives=False, needs=("no_such_package",))
         def made_up(data: WineData, cpus: int) -> Iterator[Train]:
             yield lambda specs: []
 

@@ -5,26 +5,26 @@ from __future__ import annotations
 import functools
 import itertools
 import json
-import os
 import re
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
-from sklearn.ensemble import RandomForestClassifier
 
+import wine_training
 from bench.cells.against_loop import SameModels
-from bench.cells.engines import ENGINES, WAYS, Engine, best_split, dask, threads
+from bench.cells.engines import ENGINES, Train, best_split, dask, engine, loky, threads
 from bench.cells.overheads import derived
+from bench.speedup import UnfairPair
 from bench.speedup.measure.factors import makespan
 from bench.tools.makespan import Overheads, model, simulated_s, whole_models
 from bench.tools.scale import main
-from wine_training import ModelSpec, TrainingResult, forest_sweep, load_wine, train_sequential
+from wine_training import TrainingResult, WineData, forest_sweep, load_wine, train_sequential
 from wine_training.models import Part
-from wine_training.session import usable_cpus
 
+README = Path(wine_training.__file__).with_name("README.md")
 FREE = Overheads(task_s=0.0, gap_s=0.0, contention=1.0, data_bytes=0.0)
 
 
@@ -52,6 +52,38 @@ def test_results_are_sorted_by_task() -> None:
     assert [accuracy for accuracy, _ in same.trained] == [0.5, 0.7]
     with pytest.raises(AssertionError, match="trained other models"):
         same.tasks_of(results[::-1])
+    with pytest.raises(UnfairPair, match="a worker was lost"):
+        same.tasks_of([results[0], replace(results[1], tries=2)])
+
+
+def test_the_lines_of_an_engine_are_those_of_its_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.cells.engines.ENGINES", [])
+
+    @engine("made-up", survives=True)
+    def made_up(data: WineData, cpus: int) -> Iterator[Train]:
+        """Be an example."""
+        # It says nothing.
+
+        def train(specs: object) -> list[TrainingResult]:
+            """Train nothing."""
+            return _nothing(
+                specs,
+            )
+
+        yield train
+
+    assert made_up.said == {"lines": 4 + 2, "survives a lost worker": "yes"}
+    assert {one.name: one.said["lines"] for one in (threads, loky)} == {"threads": 4, "loky": 11}
+
+
+def test_what_the_readme_says_of_rays_ways_is_so() -> None:
+    rows = re.findall(r"^\| `(ray.*)` \|.*\| (\d+) \| (yes|no) \|", README.read_text("utf-8"), re.MULTILINE)
+    said = {one.name: one.said.values() for one in ENGINES if one.name.startswith("ray")}
+    assert {name: (int(lines), survives) for name, lines, survives in rows} == {k: tuple(v) for k, v in said.items()}
+
+
+def _nothing(specs: object) -> list[TrainingResult]:
+    return []
 
 
 def test_engines_have_the_longest_first_and_return_the_order_of_the_sweep() -> None:
@@ -61,43 +93,6 @@ def test_engines_have_the_longest_first_and_return_the_order_of_the_sweep() -> N
     assert [result.parts[0].task for result in results] == [2, 1, 0]
     assert sorted(results, key=lambda result: result.parts[0].start) == results[::-1]
     assert [result.accuracy for result in results] == [r.accuracy for r in train_sequential(sweep, data)]
-
-
-@pytest.fixture
-def one_ray_at_a_time(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[None]:
-    """Keep other workers of xdist from starting Ray meanwhile."""
-    folder = tmp_path_factory.getbasetemp()
-    with FileLock((folder if worker_id == "master" else folder.parent) / "ray.lock"):
-        yield
-
-
-@pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning:ray.data")
-@pytest.mark.parametrize("engine", [one for one in ENGINES if one.group == WAYS], ids=lambda one: one.name)
-def test_other_ways_of_ray_train_the_same_models_within_their_cpus_and_in_silence(
-    engine: Engine,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-    one_ray_at_a_time: None,
-) -> None:
-    if usable_cpus() < 2:
-        pytest.skip("needs two usable CPUs")
-    if engine.missing:
-        pytest.skip(f"{', '.join(engine.missing)} not installed")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.chdir(tmp_path)
-    data, environment = load_wine("twin"), dict(os.environ)
-    sweep = [ModelSpec(RandomForestClassifier(n_estimators=n), random_state=n) for n in (4, 20, 12, 8, 16)]
-    with engine.started(data, cpus=2) as train:
-        for results in (train(sweep), train(sweep)):
-            assert [result.accuracy for result in results] == [r.accuracy for r in train_sequential(sweep, data)]
-            assert [result.parts[0].task for result in results] == [4, 0, 2, 3, 1]
-            fits = [(part.start, part.start + part.fit_seconds) for result in results for part in result.parts]
-            assert max(sum(began <= start < end for began, end in fits) for start, _ in fits) <= 2
-    assert dict(os.environ) == environment
-    assert not list(tmp_path.iterdir())
-    out, err = capfd.readouterr()
-    assert (out, re.sub(r"^\[\d{4}-.*\n", "", err, flags=re.MULTILINE)) == ("", "")  # but for what Ray's core logs
 
 
 def test_dask_leaves_no_folder_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -18,21 +20,27 @@ from filelock import FileLock
 from ray.exceptions import WorkerCrashedError
 from sklearn.ensemble import RandomForestClassifier
 
-from bench.cells import choices
+from bench.cells import choices, engines
 from bench.cells import ray as cells_ray
+from bench.cells.engines import ENGINES, WAYS, Engine, Train
 from bench.cells.ray import QUIET, RayKeeper, RayWorkers, measured_session, warm_workers
-from wine_training import ModelSpec, RayStartError, load_wine, train_ray
+from wine_training import ModelSpec, RayStartError, load_wine, train_ray, train_sequential
 from wine_training.cluster import JoinError
 from wine_training.session import LeftoverWarning, RaySession, usable_cpus
+from wine_training.tests.test_training import Reporter
 
 
 @pytest.fixture(scope="module")
 def workers(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[RayWorkers]:
-    """Yield the workers of a Ray session with two CPUs."""
+    """Yield the workers of a Ray session with two CPUs, and with a home of its own."""
     if usable_cpus() < 2:
         pytest.skip("needs two usable CPUs")
     folder = tmp_path_factory.getbasetemp()
-    with FileLock((folder if worker_id == "master" else folder.parent) / "ray.lock"):
+    with (
+        FileLock((folder if worker_id == "master" else folder.parent) / "ray.lock"),
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
         keeper = RayKeeper(None)
         try:
             yield keeper.workers(2)
@@ -158,3 +166,51 @@ def test_a_cluster_is_tried_before_anything_is_measured(monkeypatch: pytest.Monk
     monkeypatch.setattr(choices, "cpus_of", refused)
     with pytest.raises(pytest.UsageError, match="no way in"):
         choices.pytest_sessionstart(session((1,)))
+
+
+@pytest.fixture
+def run(
+    engine: Engine, workers: RayWorkers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[], AbstractContextManager[Train]]:
+    """Yield a function that starts an engine on two CPUs; those of Ray share the session."""
+    if engine.missing:
+        pytest.skip(f"{', '.join(engine.missing)} not installed")
+    monkeypatch.setattr(engines, "measured_session", lambda cpus: contextlib.nullcontext(workers.session))
+    monkeypatch.chdir(tmp_path)
+    return lambda: engine.started(load_wine("twin"), cpus=2)
+
+
+@pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning:ray.data")
+@pytest.mark.parametrize("engine", [one for one in ENGINES if one.group == WAYS], ids=lambda one: one.name)
+def test_other_ways_of_ray_train_the_same_models_within_their_cpus_and_in_silence(
+    engine: Engine, run: Callable[[], AbstractContextManager[Train]], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    data, environment = load_wine("twin"), dict(os.environ)
+    sweep = [ModelSpec(RandomForestClassifier(n_estimators=n), random_state=n) for n in (4, 20, 12, 8, 16)]
+    with run() as train:
+        for results in (train(sweep), train(sweep)):
+            assert [result.accuracy for result in results] == [r.accuracy for r in train_sequential(sweep, data)]
+            assert [result.parts[0].task for result in results] == [4, 0, 2, 3, 1]
+            fits = [(part.start, part.start + part.fit_seconds) for result in results for part in result.parts]
+            assert max(sum(began <= start < end for began, end in fits) for start, _ in fits) <= 2
+    assert dict(os.environ) == environment
+    assert not list(tmp_path.iterdir())
+    assert not list(Path.home().rglob("*"))
+    out, err = capfd.readouterr()
+    assert (out, re.sub(r"^\[\d{4}-.*\n", "", err, flags=re.MULTILINE)) == ("", "")  # but for what Ray's core logs
+
+
+@pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning:ray.data")
+@pytest.mark.parametrize("engine", [one for one in ENGINES if one.name != "threads"], ids=lambda one: one.name)
+def test_what_is_said_of_an_engine_that_loses_a_worker_is_so(
+    engine: Engine, run: Callable[[], AbstractContextManager[Train]], tmp_path: Path
+) -> None:
+    """Threads are left out: to kill one is to kill the program."""
+    killed = tmp_path / "killed"
+    well, dies = ModelSpec(Reporter()), ModelSpec(Reporter(), {"action": f"die once {killed}"})
+    survived = False
+    with contextlib.suppress(Exception), run() as train:
+        assert len(train([well] * 4)) == 4
+        survived = len(train([well, well, dies, well, well, well])) == 6
+    assert killed.exists()
+    assert survived == engine.survives

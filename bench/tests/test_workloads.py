@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from bench.cells.against_loop import RayAgainstLoop, SideBySide
+from bench.cells.against_loop import measure_against_loop, measure_side_by_side
 from bench.cells.engines import loky, threads
 from bench.cells.setting import PROFILES, Setting
 from bench.speedup import Subject
@@ -48,8 +49,9 @@ class Taken:
     [("longest-first", "algorithms-red", 15), ("as-given", "algorithms-red-as-given", 0)],
 )
 def test_what_is_asked_of_the_fixture(wine: WineData, order: str, name: str, pieces: int) -> None:
-    taken, workers = Taken(), SimpleNamespace(engine="ray", niceness=0, reserved=False, session=RaySession(2, "local"))
-    measure = RayAgainstLoop(taken, Setting(wine, "twin", 2, PROFILES["quick"]), workers)  # type: ignore[arg-type]
+    taken: Any = Taken()
+    workers: Any = SimpleNamespace(engine="ray", niceness=0, reserved=False, session=RaySession(2, "local"))
+    measure = partial(measure_against_loop, taken, Setting(wine, "twin", 2, PROFILES["quick"]), workers)
     measure("algorithms", algorithm_sweep(), order=order)
     assert (taken.asked["workload"], taken.asked["formerly"]) == (name, (f"test_{name}",))
     assert len(taken.asked["pieces"]) == pieces
@@ -58,8 +60,9 @@ def test_what_is_asked_of_the_fixture(wine: WineData, order: str, name: str, pie
 
 
 def test_a_cell_says_which_engines_are_judged(wine: WineData) -> None:
-    taken, setting = Taken(), Setting(wine, "twin", 2, PROFILES["quick"])
-    measure = SideBySide(taken, setting, loky, [loky, threads], "red")  # type: ignore[arg-type]
+    taken: Any = Taken()
+    setting = Setting(wine, "twin", 2, PROFILES["quick"])
+    measure = partial(measure_side_by_side, taken, setting, loky, [loky, threads], "red")
     measure("engines", forest_sweep(2))
     assert taken.judged == {"loky": False, "threads": False}
     measure("engines", forest_sweep(2), judged=["threads"])

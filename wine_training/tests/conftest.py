@@ -88,23 +88,59 @@ def few() -> WineData:
     )
 
 
-@pytest.fixture(scope="module")
-def one_ray_at_a_time(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[None]:
-    """Keep other workers of xdist from starting Ray meanwhile."""
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests that start a Ray of their own behind those that share one."""
+    items.sort(key=lambda item: item.path.name == "test_session.py")
+
+
+class SharedRay:
+    """A Ray session with two CPUs that stays for the tests that want it, until one wants none to be there."""
+
+    def __init__(self, lock: FileLock) -> None:
+        self.lock = lock
+        """Held while it runs: one Ray at a time on the machine, whatever the other workers of xdist do."""
+        self._stack = contextlib.ExitStack()
+        self._session: RaySession | None = None
+
+    def started(self) -> RaySession:
+        if self._session is None or self._session.ended:
+            self.end()
+            self._stack.enter_context(self.lock)
+            self._session = self._stack.enter_context(ray_session(2))
+        return self._session
+
+    def end(self) -> None:
+        self._session = None
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", LeftoverWarning)
+            self._stack.close()
+
+
+@pytest.fixture(scope="package")
+def shared_ray(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[SharedRay]:
+    """Yield what keeps a Ray session from one test to the next."""
     folder = tmp_path_factory.getbasetemp()
-    with FileLock((folder if worker_id == "master" else folder.parent) / "ray.lock"):
-        yield
+    shared = SharedRay(FileLock((folder if worker_id == "master" else folder.parent) / "ray.lock"))
+    yield shared
+    shared.end()
 
 
-@pytest.fixture(scope="module")
-def ray_with_two_cpus(one_ray_at_a_time: None) -> Iterator[RaySession]:
+@pytest.fixture
+def ray_with_two_cpus(shared_ray: SharedRay) -> RaySession:
     """Yield a Ray session with two CPUs."""
     if usable_cpus() < 2:
         pytest.skip("needs two usable CPUs")
-    stack = contextlib.ExitStack()
-    try:
-        yield stack.enter_context(ray_session(2))
-    finally:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", LeftoverWarning)
-            stack.close()
+    return shared_ray.started()
+
+
+@pytest.fixture(scope="module")
+def no_shared_ray(shared_ray: SharedRay) -> None:
+    """End the shared Ray, if it runs."""
+    shared_ray.end()
+
+
+@pytest.fixture(scope="module")
+def one_ray_at_a_time(shared_ray: SharedRay, no_shared_ray: None) -> Iterator[None]:
+    """Keep other workers of xdist from starting Ray meanwhile."""
+    with shared_ray.lock:
+        yield

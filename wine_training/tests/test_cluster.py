@@ -27,6 +27,8 @@ from wine_training.private import MODE, TOKEN, TOKEN_FILE, has_tokens, read_envi
 from wine_training.session import usable_cpus
 from wine_training.tests.test_training import SWEEP, Reporter
 
+pytestmark = pytest.mark.usefixtures("no_shared_ray")
+
 UNUSABLE = "raise ImportError('this node has an older version of the package')\n"
 
 

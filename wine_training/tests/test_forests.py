@@ -64,7 +64,7 @@ def test_parts_are_the_forest_on_the_twin_and_on_real_wines(real_wines: tuple[Pa
     ],
 )
 def test_what_can_be_trained_in_parts(spec: ModelSpec, trees: range | None) -> None:
-    assert trees_of(spec, spec.estimator.get_params()) == trees
+    assert trees_of(spec, {**spec.estimator.get_params(), **spec.params}) == trees
 
 
 def test_a_part_that_fails_is_named(toy: WineData) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import signal
 import socket
@@ -40,6 +39,8 @@ from wine_training.session import (
     usable_cpus,
 )
 from wine_training.tests.test_training import SWEEP, Reporter
+
+pytestmark = pytest.mark.usefixtures("no_shared_ray")
 
 
 def test_limits_are_checked_before_anything_starts() -> None:
@@ -106,9 +107,17 @@ def test_killed_processes_are_named_in_a_warning(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 1.0})
     monkeypatch.setattr(session, "_end", lambda *_: ["raylet (7)"])
     environment = dict(os.environ)
-    with pytest.warns(LeftoverWarning, match=r"did not end by themselves were killed: raylet \(7\)$"), ray_session(1):
+    with (
+        pytest.warns(LeftoverWarning, match=r"did not end by themselves were killed: raylet \(7\)$") as said,
+        ray_session(1),
+    ):
         pass
+    assert said[0].filename == __file__
     assert dict(os.environ) == environment
+    with warnings.catch_warnings(), pytest.raises(LeftoverWarning), ray_session(1):
+        warnings.simplefilter("error", LeftoverWarning)
+    assert dict(os.environ) == environment
+    assert active_session() is None
 
 
 @pytest.mark.promise("nothing lost: killing Ray costs the running cell only")
@@ -143,44 +152,49 @@ def test_ray_that_ends_in_a_sweep_takes_neither_the_driver_nor_what_is_trained(o
     assert ended.returncode == 0
 
 
-@pytest.mark.parametrize("tasks_end", [True, False])
-def test_every_second_it_looks_whether_ray_runs(monkeypatch: pytest.MonkeyPatch, tasks_end: bool) -> None:
-    now = 0.0
-
-    def wait(refs: list[int], *, num_returns: int, timeout: float) -> tuple[list[int], list[int]]:
-        nonlocal now
-        now += 0.3 if tasks_end else timeout
-        if now > 5 and daemon.poll() is None:
-            daemon.kill()
-            daemon.wait()
-        return (refs, []) if tasks_end else ([], refs)
-
-    monkeypatch.setattr(ray, "wait", wait)
+def test_every_second_it_looks_whether_ray_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, looks = 0.0, 0
     monkeypatch.setattr(time, "monotonic", lambda: now)
     with subprocess.Popen(["sleep", "60"]) as daemon:
-        watch = training._Watch(RaySession(1, "local", daemons={"raylet": psutil.Process(daemon.pid)}))
-        assert watch.first_of([1], until=0.9) == ([1] if tasks_end else [])
-        with pytest.raises(RayEndedError, match="raylet"):
-            any(not watch.first_of([1], math.inf) for _ in range(100))
+        is_running = psutil.Process.is_running
+
+        def look(process: psutil.Process) -> bool:
+            nonlocal looks
+            looks += 1
+            return is_running(process)
+
+        monkeypatch.setattr(psutil.Process, "is_running", look)
+
+        def pass_time(_: None) -> bool:
+            nonlocal now
+            now += 0.3
+            if now > 5:
+                daemon.kill()
+                daemon.wait()
+            return True
+
+        session = RaySession(1, "local", daemons={"raylet": psutil.Process(daemon.pid)})
+        with pytest.raises(RayEndedError, match="something killed its raylet"):
+            all(map(pass_time, training.looking(session)))
     assert 5 < now < 7
+    assert 5 <= looks <= 6
 
 
 @pytest.mark.promise("any cluster: one that loses its head or its last CPU ends the sweep with what is trained")
 def test_a_cluster_without_a_cpu_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     able = [True, False, True]  # a node that comes back in time
-
-    def wait(refs: list[int], *, num_returns: int, timeout: float) -> tuple[list[int], list[int]]:
-        nonlocal now
-        now += timeout
-        return [], refs
-
-    monkeypatch.setattr(ray, "wait", wait)
     monkeypatch.setattr(time, "monotonic", lambda: now)
     monkeypatch.setattr(cluster, "can_train", lambda address, group: able.pop(0) if able else False)
-    watch = training._Watch(RaySession(1, "host:1"))
+
+    def pass_time(_: None) -> bool:
+        nonlocal now
+        now += 1
+        return True
+
+    looks = training.looking(RaySession(1, "host:1"))
     with pytest.raises(RayEndedError, match="the Ray cluster at host:1 has had no CPU for these tasks for 20 s"):
-        watch.first_of([1], math.inf)
+        all(map(pass_time, looks))
     assert now == 3 * training.ASK_EVERY_S + training.NO_CPU_S
 
 
@@ -198,12 +212,6 @@ def test_a_broken_pipe_to_ray_is_its_end(
     with pytest.raises(RayEndedError, match=r"^Ray has ended: (Broken pipe|ConnectionResetError)$") as caught:
         train_ray(SWEEP, toy)
     assert caught.value.results == {}
-
-
-def test_training_without_a_session_starts_one_and_ends_it(toy: WineData, one_ray_at_a_time: None) -> None:
-    (result,) = train_ray([ModelSpec(Reporter())], toy, cpus=1)
-    assert result.accuracy >= 0
-    assert not ray.is_initialized()
 
 
 @pytest.mark.promise("nothing lost: a fit that raises, hangs or runs out of memory costs no other")
