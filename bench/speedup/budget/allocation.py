@@ -10,11 +10,14 @@ in earlier runs, never at what the pairs of this run say, so it favours no resul
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
 from ..keep.earlier import Took
+
+if TYPE_CHECKING:
+    import pytest
 
 USUAL = 5
 """Pairs of a cell where nothing else is said: enough for an interval, not too many to wait for."""
@@ -44,16 +47,7 @@ class Cost:
     """What is more important is measured first, and left out last."""
 
 
-class Mark(Protocol):
-    """A marker of pytest."""
-
-    @property
-    def args(self) -> tuple[Any, ...]: ...
-    @property
-    def kwargs(self) -> Mapping[str, Any]: ...
-
-
-def cost_of(marks: Iterable[Mark]) -> Cost:
+def cost_of(marks: Iterable[pytest.Mark]) -> Cost:
     """Return the expected time of a cell by its markers, the closest to the test first."""
     cost = Cost()
     for mark in reversed(list(marks)):  # the closest at the end, as it counts
@@ -65,7 +59,7 @@ def cost_of(marks: Iterable[Mark]) -> Cost:
     return cost
 
 
-@dataclass
+@dataclass(eq=False)
 class Job:
     """What is measured in one go: a cell, or several that share their runs."""
 
@@ -85,8 +79,14 @@ class Job:
     """Expected SD of the log of a pair."""
     importance: float = 0.0
     """As in `Cost`."""
+    first: bool = False
+    """Whether it gets its pairs before others as important get any."""
+    least: int = FEW
+    """Pairs that it gets before others get more."""
     most: int = 0
-    """Pairs that it may get if there is time; 0: as many as it asks for."""
+    """Pairs that it may get if there is time; no fewer than it asks for."""
+    start_s: float = 0.0
+    """Seconds until its first pair; 0 if it has not begun."""
     done: int = 0
     """Pairs that are measured."""
     seconds: float = 0.0
@@ -94,22 +94,23 @@ class Job:
     over: bool = False
     """Whether it is measured, or left out."""
 
+    @property
+    def price(self) -> float:
+        """Seconds until it has the least, for each of its cells."""
+        return (self.setup_s + self.least * self.pair_s) / len(self.tests)
+
+    def gain(self, pairs: int) -> float:
+        """By how much a further pair narrows its intervals, for each second."""
+        return len(self.tests) * self.spread**2 / (pairs * (pairs + 1) * self.pair_s)
+
 
 def jobs_of(
     cells: Sequence[tuple[str, str, Cost]], asked: int | None, took: Mapping[str, Took], unit_s: float | None
 ) -> list[Job]:
-    """Return what is measured, in order.
+    """Return what is measured, in order, of the id, name and cost of each test.
 
-    Parameters
-    ----------
-    cells : sequence of (str, str, Cost)
-        Id, name and expected time of each test, in order.
-    asked : int or None
-        Pairs of each cell; ``None``: as the test asks.
-    took : mapping of str to Took
-        How long cells took in earlier runs, by name.
-    unit_s : float or None
-        Seconds that a cost of 1 takes, if it is known.
+    Each gets the pairs that are asked for; with ``None``, those that its test asks for. `took` is by name of the cell,
+    and `unit_s` what a cost of 1 takes, if that is known.
     """
     groups: dict[str, list[tuple[str, str, Cost]]] = {}
     for cell in cells:
@@ -137,71 +138,42 @@ def jobs_of(
     return jobs
 
 
-@dataclass(frozen=True)
-class Offer:
-    """What a job costs from now on."""
-
-    pair_s: float
-    setup_s: float = 0.0
-    done: int = 0
-    least: int = FEW
-    asked: int = 5
-    most: int = 5
-    variance: float = 1.0
-    """Of the log of a pair."""
-    cells: int = 1
-    """How many cells share it."""
-    first: bool = False
-    """Whether it gets its pairs before the others."""
-    importance: float = 0.0
-
-    @property
-    def price(self) -> float:
-        """Seconds for each of its cells."""
-        return (self.setup_s + self.least * self.pair_s) / self.cells
-
-    def gain(self, pairs: int) -> float:
-        """By how much a further pair narrows its intervals, for each second."""
-        return self.cells * self.variance / (pairs * (pairs + 1) * self.pair_s)
-
-
-def share_out(offers: Sequence[Offer], seconds: float) -> list[int]:
+def share_out(jobs: Sequence[Job], seconds: float) -> list[int]:
     """Return how many pairs each gets, those it has included; 0 if there is no time for it."""
-    pairs = [offer.done for offer in offers]
+    pairs = [job.done for job in jobs]
 
     def afford(number: int, count: int) -> bool:
         nonlocal seconds
-        offer = offers[number]
-        cost = (count - pairs[number]) * offer.pair_s + (0.0 if pairs[number] else offer.setup_s)
+        job = jobs[number]
+        cost = (count - pairs[number]) * job.pair_s + (0.0 if pairs[number] else job.setup_s)
         if cost > seconds:
             return False
         seconds, pairs[number] = seconds - cost, count
         return True
 
-    def afford_one(numbers: Sequence[int]) -> None:
-        for number in numbers:
-            if not pairs[number] and offers[number].least < offers[number].asked:
-                afford(number, 1)
-
-    order = sorted(
-        range(len(offers)),
-        key=lambda n: (-offers[n].importance, not offers[n].first, not offers[n].done, offers[n].price),
-    )
-    for importance, level in itertools.groupby(order, key=lambda n: offers[n].importance):
-        numbers = list(level)
-        if importance > 0:
-            afford_one(numbers)
-        for number in numbers:
-            if offers[number].first:
-                while pairs[number] < offers[number].asked and afford(number, pairs[number] + 1):
-                    pass
-            elif pairs[number] < offers[number].least:
-                afford(number, offers[number].least)
-        afford_one(numbers)
-    for limits in ([offer.asked for offer in offers], [offer.most for offer in offers]):
-        wanting = {number for number in order if 0 < pairs[number] < limits[number]}
+    for number, count in _wishes(jobs):
+        if pairs[number] < count:
+            afford(number, count)
+    for limits in ([job.asked for job in jobs], [max(job.asked, job.most) for job in jobs]):
+        wanting = {number for number, limit in enumerate(limits) if 0 < pairs[number] < limit}
         while wanting:
-            best = max(wanting, key=lambda n: offers[n].gain(pairs[n]))
+            best = max(wanting, key=lambda n: (jobs[n].gain(pairs[n]), -n))
             if not afford(best, pairs[best] + 1) or pairs[best] == limits[best]:
                 wanting.remove(best)
     return pairs
+
+
+def _wishes(jobs: Sequence[Job]) -> Iterator[tuple[int, int]]:
+    """Yield which job is to have how many pairs before what is left is given away, the most important wish first."""
+    order = sorted(
+        range(len(jobs)), key=lambda n: (-jobs[n].importance, not jobs[n].first, not jobs[n].done, jobs[n].price)
+    )
+    for importance, level in itertools.groupby(order, key=lambda n: jobs[n].importance):
+        numbers = list(level)
+        one_each = [(number, 1) for number in numbers if jobs[number].least < jobs[number].asked]
+        if importance > 0:
+            yield from one_each
+        for number in numbers:
+            counts = range(1, jobs[number].asked + 1) if jobs[number].first else (jobs[number].least,)
+            yield from ((number, count) for count in counts)
+        yield from one_each

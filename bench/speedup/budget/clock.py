@@ -4,32 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 
-from .allocation import FEW, LONG, MORE, Job, Offer, share_out
+from .allocation import FEW, LONG, MORE, Job, share_out
 
 END_SHARE, END_SECONDS = 0.02, 5.0
 """What is kept of the time for the end: engines that stop, tables, the report."""
-
-
-@dataclass
-class Pace:
-    """How much longer something takes than expected."""
-
-    known: bool
-    """Whether anything is known of it."""
-    expected: float = 0.0
-    actual: float = 0.0
-
-    @property
-    def factor(self) -> float:
-        """Actual over expected seconds."""
-        return self.actual / self.expected if self.expected > 0 else 1.0
-
-    def learn(self, expected: float, actual: float) -> None:
-        """Take note of how long something took."""
-        self.expected, self.actual, self.known = self.expected + expected, self.actual + actual, True
 
 
 @dataclass
@@ -52,7 +33,6 @@ class Plan:
 
     def __post_init__(self) -> None:
         self._of = {test: job for job in self.jobs for test in job.tests}
-        self._new, self._remembered, self._setups = Pace(self.calibrated), Pace(known=True), Pace(self.calibrated)
         self._current: Job | None = None
         self._since = self.clock()
         self._coming = set(self._of)
@@ -86,7 +66,7 @@ class Plan:
             return True
         if job.over or job.done:
             return job not in self.left_out
-        return bool(self._share()[id(job)]) or not any(other.done for other in self.jobs)
+        return bool(self._share()[job]) or not any(other.done for other in self.jobs)
 
     def begin(self, test: str, name: str, asked: int, spread: float | None = None) -> None:
         """Take note that a cell begins, how many pairs it asks for, and how far they lay apart in earlier runs."""
@@ -97,8 +77,7 @@ class Plan:
         if job.over:  # it shares the runs of one before it
             return
         now = self.clock()
-        if job.setup_s:
-            self._setups.learn(job.setup_s, now - self._since)
+        job.start_s = now - self._since
         self._current, self._since, job.asked = job, now, asked
         if spread is not None:
             job.spread, job.most = spread, asked if self.exact else MORE * asked
@@ -124,7 +103,6 @@ class Plan:
             return {"seconds": 0.0, "pairs": 1}  # it shared the runs of another
         job.over = True
         job.done, job.seconds = max(1, job.done), self.clock() - self._since
-        self._pace(job).learn(job.done * job.pair_s, job.seconds)
         self._since = self.clock()
         return {"seconds": job.seconds, "pairs": job.done}
 
@@ -134,7 +112,7 @@ class Plan:
         job = self._current
         if job is None or not self.limited or self.exact:
             return job.asked if job else 1
-        return max(1, job.done, self._share()[id(job)])
+        return max(1, job.done, self._share()[job])
 
     @property
     def seconds(self) -> float:
@@ -144,17 +122,15 @@ class Plan:
     @property
     def seconds_left(self) -> float | None:
         """How long the rest will take; ``None`` if it is unknown."""
-        wanted = self._share()
-        rest = [job for job in self.jobs if not job.over and wanted[id(job)]]
-        if not all(job.done or self._pace(job).known for job in rest):
+        wanted = {job: pairs for job, pairs in self._share().items() if pairs}
+        if not all(map(self._is_known, wanted)):
             return None
-        return sum(self._seconds(job, wanted[id(job)]) for job in rest)
+        return sum(self._seconds(job, pairs) for job, pairs in wanted.items())
 
     @property
     def fitting(self) -> int:
-        """How many tests there is time for."""
-        pairs = self._share()
-        return sum(len(job.tests) for job in self.jobs if job.over or pairs[id(job)])
+        """How many tests that are not over there is time for."""
+        return sum(len(job.tests) for job, pairs in self._share().items() if pairs)
 
     @property
     def minutes_for_all(self) -> int:
@@ -163,41 +139,47 @@ class Plan:
         more = sum(self._seconds(job, job.asked) for job in rest)
         return math.ceil((self.clock() - self.began + more + END_SECONDS) / (1 - END_SHARE) / 60)
 
-    def _share(self) -> dict[int, int]:
+    def _share(self) -> dict[Job, int]:
         """Return how many pairs each job that is not over gets."""
         rest = [job for job in self.jobs if not job.over]
-        if not self.limited or not all(job.done or self._pace(job).known for job in rest):
-            return {id(job): job.asked for job in rest}
+        if not self.limited or not all(map(self._is_known, rest)):
+            return {job: job.asked for job in rest}
         end = self.began + 60 * self.minutes * (1 - END_SHARE) - END_SECONDS
-        pairs = share_out([self._offer(job) for job in rest], end - self.clock())
-        return {id(job): count for job, count in zip(rest, pairs, strict=True)}
+        pairs = share_out([self._from_now_on(job) for job in rest], end - self.clock())
+        return dict(zip(rest, pairs, strict=True))
 
-    def _offer(self, job: Job) -> Offer:
+    def _from_now_on(self, job: Job) -> Job:
+        """Return a job with what it costs from now on, as far as that is known."""
         pair_s = max(1e-9, self._pair_s(job))
         few = 1 if pair_s > LONG * 60 * self.minutes else FEW
-        return Offer(
-            pair_s=pair_s,
-            setup_s=self._setup_s(job),
-            done=job.done,
-            least=job.asked if self.exact else min(few, job.asked),
-            asked=job.asked,
-            most=max(job.asked, job.most),
-            variance=job.spread**2,
-            cells=len(job.tests),
-            first=job is self.jobs[0],
-            importance=job.importance,
-        )
+        least = job.asked if self.exact else min(few, job.asked)
+        return replace(job, pair_s=pair_s, setup_s=self._setup_s(job), least=least, first=job is self.jobs[0])
 
-    def _pace(self, job: Job) -> Pace:
-        return self._remembered if job.remembered else self._new
+    def _measured(self, job: Job) -> list[Job]:
+        """Return the jobs that tell how much longer one takes than expected."""
+        return [one for one in self.jobs if one.over and one.done and one.remembered is job.remembered]
+
+    def _is_known(self, job: Job) -> bool:
+        return bool(job.done or job.remembered or self.calibrated or self._measured(job))
 
     def _pair_s(self, job: Job) -> float:
-        return job.seconds / job.done if job.done else job.pair_s * self._pace(job).factor
+        if job.done:
+            return job.seconds / job.done
+        return job.pair_s * _ratio((one.seconds, one.done * one.pair_s) for one in self._measured(job))
 
     def _setup_s(self, job: Job) -> float:
-        return 0.0 if job.done or job is self._current else job.setup_s * self._setups.factor
+        if job.done or job is self._current:
+            return 0.0
+        return job.setup_s * _ratio((one.start_s, one.setup_s) for one in self.jobs if one.setup_s and one.start_s)
 
     def _seconds(self, job: Job, pairs: int) -> float:
         """Return the expected seconds until a job has so many pairs."""
         spent = self.clock() - self._since - job.seconds if job is self._current else 0.0
         return max(0.0, self._setup_s(job) + (pairs - job.done) * self._pair_s(job) - spent)
+
+
+def _ratio(pairs: Iterable[tuple[float, float]]) -> float:
+    """Return how many times as long as expected something took in all; 1 if nothing is known."""
+    known = list(pairs)
+    expected = sum(one for _, one in known)
+    return sum(one for one, _ in known) / expected if expected > 0 else 1.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..measure.estimate import Spread, margin_of, spread_of
 from ..measure.factors import steady_part
@@ -13,8 +14,7 @@ from .allocation import FEW
 from .clock import Plan
 
 
-@dataclass(frozen=True)
-class PerCell:
+class PerCell(NamedTuple):
     """What pytest-benchmark's options say of every cell, if they are given."""
 
     min_rounds: int = 1
@@ -23,50 +23,38 @@ class PerCell:
     """Seconds within which the pairs of a cell are measured, but for the first one and `min_rounds`."""
 
 
+@dataclass(frozen=True)
 class Pacing:
     """Tells when the current cell has pairs enough.
 
     Without a limit to the time (``--minutes``) that is when it has those that it asks for. With one it is as soon as
     the plan has no time for more, or the interval of wait × balance × engine is as narrow as the smallest loss that
     counts. Then the spread must be known from earlier runs: a few pairs that happen to agree stop nothing.
-
-    Parameters
-    ----------
-    plan : Plan
-        The session's.
-    per_cell : PerCell
-        What holds for every cell.
-    smallest : float
-        The smallest loss that counts, as a share.
-    known : Spread or None
-        How far the logs of wait × balance × engine lay apart in earlier runs.
-    say : callable
-        Called with the progress.
     """
 
-    def __init__(
-        self, plan: Plan, per_cell: PerCell, smallest: float, known: Spread | None, say: Callable[[str], object]
-    ) -> None:
-        self._plan = plan
-        self._per_cell = per_cell
-        self._precision = -math.log1p(-smallest)
-        self._known = known
-        self._say = say
+    plan: Plan
+    per_cell: PerCell
+    smallest: float
+    """The smallest loss that counts, as a share."""
+    known: Spread | None
+    """How far the logs of wait × balance × engine lay apart in earlier runs."""
+    say: Callable[[str], object]
+    """Called with the progress."""
 
     def enough(self, pairs: Sequence[Pair]) -> bool:
         """Return whether a cell has pairs enough."""
-        least = max(FEW, self._per_cell.min_rounds)
+        least = max(FEW, self.per_cell.min_rounds)
         return self.enough_rounds(len(pairs)) or (len(pairs) >= least and self._is_narrow(pairs))
 
     def enough_rounds(self, done: int, word: str = "pair") -> bool:
         """Return whether there is no time for more, or no need."""
-        plan, per_cell = self._plan, self._per_cell
+        plan, per_cell = self.plan, self.per_cell
         plan.pair(done)
         planned = max(plan.pairs, per_cell.min_rounds)
         would_take = plan.seconds * (done + 1) / done if done else 0.0
         if done >= planned or (done >= per_cell.min_rounds and would_take > per_cell.max_time):
             return True
-        self._say(f"{word} {done + 1} of {planned}")
+        self.say(f"{word} {done + 1} of {planned}")
         return False
 
     def as_many_as(self, count: int) -> Callable[[Sequence[Pair]], bool]:
@@ -74,15 +62,16 @@ class Pacing:
 
         def enough(pairs: Sequence[Pair]) -> bool:
             if len(pairs) < count:
-                self._say(f"again, pair {len(pairs) + 1} of {count}")
+                self.say(f"again, pair {len(pairs) + 1} of {count}")
             return len(pairs) >= count
 
         return enough
 
     def _is_narrow(self, pairs: Sequence[Pair]) -> bool:
-        if not self._plan.limited or self._plan.exact or self._known is None:
+        if not self.plan.limited or self.plan.exact or self.known is None:
             return False
-        return is_narrow(spread_of([steady_part(pair.factors) for pair in pairs]), self._known, self._precision)
+        own = spread_of([steady_part(pair.factors) for pair in pairs])
+        return is_narrow(own, self.known, -math.log1p(-self.smallest))
 
 
 def is_narrow(own: Spread, known: Spread | None, precision: float) -> bool:
