@@ -26,8 +26,8 @@ from bench.speedup.judge.rule import SuiteRule
 from bench.speedup.judge.suite import CellVerdict, SuiteVerdict, fair, judge_cell, judge_suite
 from bench.speedup.judge.verdict import REGRESSED
 from bench.speedup.keep.files import read_json
-from bench.speedup.keep.runs import QUANTITIES, Record, Shared, record_of
-from bench.speedup.measure.cell import BLOCK, Fingerprint
+from bench.speedup.keep.runs import QUANTITIES, Record, read_history
+from bench.speedup.measure.cell import Fingerprint
 from bench.speedup.session.options import positive
 from bench.tools import rehearsal
 
@@ -106,10 +106,9 @@ def _run(storage: Path, nights: int) -> int:
 
 
 def _stored(storage: Path) -> Iterator[Point]:
-    runs = sorted((read_json(file) for file in storage.glob("*/*.json")), key=lambda run: str(run["datetime"]))
-    for night, run in enumerate(runs, start=1):
-        for cell in run["benchmarks"]:
-            record = record_of(cell["extra_info"][BLOCK], Shared(run, ""))
+    runs = sorted((str(run["datetime"]), file, run) for file in storage.glob("*/*.json") if (run := read_json(file)))
+    for night, (_, file, run) in enumerate(runs, start=1):
+        for cell, record in zip(run["benchmarks"], read_history([file]).records, strict=True):
             series = record.fingerprint.workload.removeprefix("test_").rpartition("-")[0]
             yield Point(series, night, record, {name: cell["stats"][name] for name in ("mean", "min")})
 

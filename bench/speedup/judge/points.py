@@ -68,7 +68,7 @@ class Columns:
     def of(cls, records: Sequence[Record]) -> dict[str, Columns]:
         """Return the runs of all quantities of a series of saved cells, the oldest first."""
         series = Records.of(records)
-        runs = series.table.run_of[series.at].tolist()
+        runs = series.run_of.tolist()
         at: dict[int, int] = {}
         for place, run in enumerate(runs):
             at.setdefault(run, place)

@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from ..keep import index
 from ..keep.decisions import ACCEPT, Decision, Decisions
-from ..keep.index import SHORT_WAIT_S, Index
 from ..keep.records import Record, Records
 from ..keep.runs import History
 from ..keep.settled import Settlements
@@ -236,15 +236,13 @@ def _suite(protocol: int, cells: _Cells, store: Path | None) -> Suite:
 def _kept(store: Path, state: str, count: int, judge: Callable[[], Told]) -> Told:
     """Return what was said of so many series in this state of a store; if nothing was, judge it, and keep that."""
     key = hashlib.sha256(state.encode(errors="replace")).hexdigest()
-    with Index(store, SHORT_WAIT_S) as index:
-        known = index.recall(key)
+    known = index.recall(store, key)
     with contextlib.suppress(TypeError, LookupError, AttributeError):  # nothing is kept, or it is damaged
         cells = [from_plain(one) for one in known["cells"]]
         if len(cells) == count:
             return cells, known["together"] and from_plain(known["together"])
     cells, together = judge()
-    with Index(store, SHORT_WAIT_S) as index:  # not open meanwhile: to judge takes its time
-        index.keep(key, {"cells": [asdict(one) for one in cells], "together": together and asdict(together)})
+    index.keep(store, key, {"cells": [asdict(one) for one in cells], "together": together and asdict(together)})
     return cells, together
 
 

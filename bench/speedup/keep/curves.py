@@ -42,17 +42,10 @@ class Curve:
 
     @classmethod
     def from_json(cls, parts: Mapping[str, Any]) -> Curve:
-        """Return the curve that `as_json` wrote.
-
-        Raises
-        ------
-        ValueError, TypeError, KeyError, AttributeError
-            If it is none.
-        """
-        lines = {}
-        for name, points in parts["lines"].items():
-            lines[str(name)] = [(float(x), float(y)) for x, y in points]
-            if not all(math.isfinite(number) for point in lines[name] for number in point):
+        """Return the curve that `as_json` wrote; of anything else, raise an error of Python's own."""
+        lines = {str(name): [(float(x), float(y)) for x, y in points] for name, points in parts["lines"].items()}
+        for name, points in lines.items():
+            if not all(math.isfinite(number) for point in points for number in point):
                 raise ValueError(f"{name} has points that are no numbers")
         texts = {name: str(parts.get(name, "")) for name in ("title", "x", "y", "note")}
         clouds = tuple(str(name) for name in parts.get("clouds", ()))
@@ -60,13 +53,7 @@ class Curve:
 
 
 def keep(store: Path, curve: Curve) -> None:
-    """Add a curve to a store.
-
-    Raises
-    ------
-    OSError
-        If the store cannot be written.
-    """
+    """Add a curve to a store; raise OSError if it cannot be written."""
     add_lines(store / FILE, [json.dumps({"at": stamp(), **curve.as_json()}, ensure_ascii=True)])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import json
 from collections.abc import Iterable, Mapping
@@ -78,20 +79,9 @@ def _decision(parts: Any) -> Decision:
 
 
 def decide(store: Path, kind: str, series: Iterable[Fingerprint], *, since: str, until: str, reason: str) -> None:
-    """Write decisions on some series; all of them, or none.
-
-    Raises
-    ------
-    OSError
-        If the store cannot be written.
-    """
-    at = stamp()
-    made = [Decision(kind, since, until, reason, one.as_json(), _user(), at) for one in series]
+    """Write decisions on some series, all of them or none; raise OSError if the store cannot be written."""
+    at, user = stamp(), "unknown"
+    with contextlib.suppress(OSError, KeyError):
+        user = getpass.getuser()
+    made = [Decision(kind, since, until, reason, one.as_json(), user, at) for one in series]
     add_lines(store / FILE, [json.dumps(asdict(one), ensure_ascii=True) for one in made])
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return "unknown"

@@ -19,13 +19,12 @@ import orjson
 
 T = TypeVar("T")
 
-
 LARGEST = 2**28
 """Bytes of the largest file that is read: what is larger was not written by this program."""
-
-
 PARTIAL = ".partial"
 """End of the name of a file that is being written."""
+BROKEN = (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError)
+"""What a file or a line that says something else than ours leads to."""
 ABANDONED_S = 3600.0
 """Seconds after which nobody is writing such a file any more."""
 
@@ -49,12 +48,7 @@ def stamp() -> str:
 def whole(folder: Path, content: bytes, *, lasting: bool = True) -> Iterator[Path]:
     """Yield a finished file in `folder`, to be linked or moved to where it belongs; delete what is left of it.
 
-    It is on the disk then, unless it need not last.
-
-    Raises
-    ------
-    OSError
-        If it cannot be written.
+    It is on the disk then, unless it need not last; OSError is raised if it cannot be written.
     """
     handle, name = tempfile.mkstemp(dir=folder, prefix=".", suffix=PARTIAL)
     partial = Path(name)
@@ -87,12 +81,7 @@ def sweep(folder: Path) -> None:
 def put_new(partial: Path, path: Path) -> Path:
     """Move a finished file to where nothing is yet; return where it is, by another name if there are no hard links.
 
-    Raises
-    ------
-    FileExistsError
-        If something is there.
-    OSError
-        If it cannot be moved.
+    FileExistsError is raised if something is there, and OSError if it cannot be moved.
     """
     try:
         os.link(partial, path)  # fails if the file is there, unlike a rename
@@ -104,61 +93,39 @@ def put_new(partial: Path, path: Path) -> Path:
 
 
 def add_lines(file: Path, lines: Iterable[str]) -> None:
-    """Add lines to the end of a file, which is made if need be: all of them, or none.
-
-    Raises
-    ------
-    OSError
-        If it cannot be written; then it is as it was.
-    """
+    """Add lines to the end of a file, which is made if need be: all of them, or none and OSError is raised."""
     text = "".join(f"{line}\n" for line in lines).encode()
     if not text:
         return
     handle = os.open(file, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
     try:
-        _regular(os.fstat(handle), file)
-        with _alone(handle):
-            size = os.fstat(handle).st_size
-            if size:
-                os.lseek(handle, -1, os.SEEK_END)
-                if os.read(handle, 1) != b"\n":
-                    text = b"\n" + text  # somebody's last line was not ended
-            try:
-                while text:  # a disk that gets full takes a part
-                    text = text[os.write(handle, text) :]
-                os.fsync(handle)
-            except OSError:
-                os.ftruncate(handle, size)
-                raise
+        regular(file, handle)
+        with contextlib.suppress(ImportError, OSError):  # not on every system, nor on every network
+            import fcntl
+
+            fcntl.flock(handle, fcntl.LOCK_EX)  # nobody else adds lines until it is closed
+        size = os.fstat(handle).st_size
+        if size:
+            os.lseek(handle, -1, os.SEEK_END)
+            if os.read(handle, 1) != b"\n":
+                text = b"\n" + text  # somebody's last line was not ended
+        try:
+            while text:  # a disk that gets full takes a part
+                text = text[os.write(handle, text) :]
+            os.fsync(handle)
+        except OSError:
+            os.ftruncate(handle, size)
+            raise
     finally:
         os.close(handle)
 
 
-@contextlib.contextmanager
-def _alone(handle: int) -> Iterator[None]:
-    """Let nobody else add lines to a file meanwhile, where the system can tell them to wait."""
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    with contextlib.suppress(OSError):  # not on every network
-        fcntl.flock(handle, fcntl.LOCK_EX)
-    yield  # closing the file ends it
+def regular(file: Path, handle: int | None = None) -> os.stat_result:
+    """Return what is known of a file, or of an open one, that can be read without waiting for ever.
 
-
-def regular(file: Path) -> os.stat_result:
-    """Return what is known of a file that can be read without waiting for ever.
-
-    Raises
-    ------
-    OSError
-        If there is none, it is no regular file (a pipe, a device), or it is larger than `LARGEST`.
+    OSError is raised if there is none, it is no regular file (a pipe, a device), or it is larger than `LARGEST`.
     """
-    return _regular(file.stat(), file)
-
-
-def _regular(found: os.stat_result, file: Path) -> os.stat_result:
+    found = file.stat() if handle is None else os.fstat(handle)
     if not stat.S_ISREG(found.st_mode):
         raise OSError(errno.EINVAL, "no regular file", str(file))
     if found.st_size > LARGEST:
@@ -178,12 +145,9 @@ def read_json(file: Path) -> Any:
 
 
 def parse_json(written: bytes) -> Any:
-    """Return what is written as JSON; NaN, infinity and half a surrogate pair are none, and read as Python writes them.
+    """Return what is written as JSON; raise ValueError or RecursionError if it is none.
 
-    Raises
-    ------
-    ValueError, RecursionError
-        If it is no JSON.
+    NaN, infinity and half a surrogate pair are none, and read as Python writes them.
     """
     try:
         return orjson.loads(written)
@@ -194,12 +158,7 @@ def parse_json(written: bytes) -> Any:
 def read_lines(file: Path, parse: Callable[[Any], T]) -> tuple[list[T], list[str]]:
     """Return what `parse` makes of each line of JSON, and a sentence for each line that was left out.
 
-    Parameters
-    ----------
-    file : Path
-        It need not be there.
-    parse : callable
-        Raises `NewerSchema`, or whatever a broken line leads to.
+    The file need not be there. `parse` raises `NewerSchema`, or whatever a broken line leads to.
     """
     found, problems = [], []
     try:
@@ -213,7 +172,7 @@ def read_lines(file: Path, parse: Callable[[Any], T]) -> tuple[list[T], list[str
             continue
         try:
             found.append(parse(json.loads(line)))
-        except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError) as error:
+        except BROKEN as error:
             reason = error if isinstance(error, NewerSchema) else "broken"
             problems.append(f"line {number} of {file.name} left out: {reason}")
     return found, problems

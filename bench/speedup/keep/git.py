@@ -30,12 +30,7 @@ class Branch:
     """A branch of a remote as a temporary folder: fetch it, change the files in `folder`, commit and push.
 
     The repository lends its objects, its remotes and its way to log in. Its work tree, its index and its branches are
-    not touched.
-
-    Raises
-    ------
-    GitError
-        If there is no such repository, or the name is none of a branch or a remote.
+    not touched. `GitError` is raised if there is no such repository, or the name is none of a branch or a remote.
     """
 
     def __init__(self, repository: Path, remote: str, branch: str) -> None:
@@ -122,12 +117,9 @@ class Branch:
 def run(
     repository: Path, *command: str, env: Mapping[str, str] | None = None, seconds: float = SECONDS
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run a command of git in a folder, whatever its status; it asks for no password, and speaks English.
+    """Run a command of git in a folder, whatever its status; raise `GitError` if git is not there or takes too long.
 
-    Raises
-    ------
-    GitError
-        If git is not there, or takes too long.
+    It asks for no password, and speaks English.
     """
     settings = {**os.environ, "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", **(env or {})}
     whole = ["git", "-C", str(repository), *command]

@@ -13,163 +13,100 @@ import functools
 import hashlib
 import json
 import os
-import sqlite3
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from platformdirs import user_cache_path
 
-from .files import regular
-from .records import CELL, Kind, Run
-from .runs import History, SavedRun, read_history, read_run, stored_files
+from .files import read_json, read_regular, regular, whole
+from .records import CELL, KINDS, Run, kind_of, parts_of
+from .runs import History, read_history, read_run, stored_files
 
-WAIT_S = 2.0
-"""How long to wait for another process that writes it."""
-SHORT_WAIT_S = 0.2
-"""The same where it takes no longer to make anew what is kept."""
+FILE = "runs"
+"""In the folder of the index of a store: a digest of the rest; then, as JSON, kinds and files; then all cells."""
 KEPT = 20
-"""How much of what was made of a store is kept."""
-_TABLES = """
-CREATE TABLE IF NOT EXISTS version (version TEXT);
-CREATE TABLE IF NOT EXISTS kinds (number INTEGER PRIMARY KEY, text TEXT);
-CREATE TABLE IF NOT EXISTS files (path BLOB PRIMARY KEY, stamp TEXT, said TEXT, cells BLOB);
-CREATE TABLE IF NOT EXISTS made (key TEXT PRIMARY KEY, content TEXT);
-"""
+"""How much of what was made of a store is kept, each in a file of its own."""
 
 
 def read_store(store: Path, *, without: Path | None = None) -> History:
     """Read the cells of all runs of a store but one; folders that cannot be read are named."""
     closed = [folder for folder in sorted(store.glob("*/")) if not os.access(folder, os.R_OK | os.X_OK)]
     files = [file for file in stored_files(store) if file != without]
-    with Index(store) as index:
-        history = read_history(files, index.read)
-        problems = *history.problems, *(f"{folder.name} left out: Permission denied" for folder in closed)
-        return replace(history, problems=problems, digest=index.digest(problems))
+    known = _known(store)
+    seen: dict[tuple[str, str], Run] = {}
+
+    def read(file: Path) -> Run:
+        found = regular(file)
+        key = str(file), f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns} {found.st_ino}"
+        seen[key] = known.get(key) or read_run(file)
+        return seen[key]
+
+    history = read_history(files, read)
+    if not seen.keys() <= known.keys():
+        _write(store, seen)
+    problems = *history.problems, *(f"{folder.name} left out: Permission denied" for folder in closed)
+    said = json.dumps([_version(), *seen, problems])
+    return replace(history, problems=problems, digest=hashlib.sha256(said.encode()).hexdigest())
 
 
-class Index:
-    """The index of a store.
-
-    Parameters
-    ----------
-    store : Path
-        The folder of the store.
-    wait_s : float
-        Seconds to wait for another process that writes it; then there is none.
-    """
-
-    def __init__(self, store: Path, wait_s: float = WAIT_S) -> None:
-        self._wait_s = wait_s
-        self.file = _folder() / f"{hashlib.sha256(str(store.resolve()).encode()).hexdigest()[:16]}.sqlite3"
-        self._database: sqlite3.Connection | None = None
-        self._kinds: dict[int, Kind] = {}
-        """What kinds of cells there are, as far as they were asked for."""
-        self._new: list[tuple[bytes, str, str, bytes]] = []
-        self._new_kinds: dict[int, str] = {}
-        self._stamps = hashlib.sha256(_version().encode())
-
-    def __enter__(self) -> Self:
-        for _ in range(2):
-            try:
-                self._open()
-                break
-            except sqlite3.OperationalError:  # locked, or no place for it
-                self._close()
-                break
-            except (sqlite3.Error, OSError, ValueError):  # damaged, or of another version: once more, from nothing
-                self._close()
-                with contextlib.suppress(OSError):
-                    self.file.unlink(missing_ok=True)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._database is not None:
-            with contextlib.suppress(sqlite3.Error), self._database:
-                self._database.executemany("INSERT OR REPLACE INTO kinds VALUES (?, ?)", self._new_kinds.items())
-                self._database.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", self._new)
-        self._close()
-
-    def _open(self) -> None:
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        self._database = database = sqlite3.connect(self.file, timeout=self._wait_s)
-        with database:
-            database.executescript(_TABLES)
-            found = database.execute("SELECT version FROM version").fetchall()
-            if not found:
-                database.execute("INSERT INTO version VALUES (?)", (_version(),))
-            elif found[0] != (_version(),):
-                raise ValueError("another version")
-
-    def _close(self) -> None:
-        if self._database is not None:
-            self._database.close()
-        self._database = None
-
-    def read(self, file: Path) -> SavedRun:
-        """Return what a file says: from here if it is as it was, else from the file.
-
-        Raises
-        ------
-        OSError
-            If the file cannot be read.
-        """
-        stat = regular(file)
-        stamp = f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns} {stat.st_ino}"
-        self._stamps.update(os.fsencode(f"{file}\0{stamp}\0"))
-        if self._database is None:
-            return read_run(file)
-        path = os.fsencode(file)
-        with contextlib.suppress(sqlite3.Error, ValueError, TypeError, LookupError, AttributeError):  # damaged
-            known = self._known(self._database, path, stamp)
-            if known is not None:
-                return known
-        saved = read_run(file)
-        self._new.append((path, stamp, json.dumps(saved[:-2]), saved.cells))  # all that it says beside its cells
-        self._new_kinds |= {number: kind.text for number, kind in saved.kinds.items()}
-        return saved
-
-    def _known(self, database: sqlite3.Connection, path: bytes, stamp: str) -> SavedRun | None:
-        found = database.execute("SELECT said, cells FROM files WHERE path = ? AND stamp = ?", (path, stamp)).fetchone()
-        if found is None:
-            return None
-        said, cells = found
-        numbers = np.frombuffer(cells, CELL)["kind"].tolist()
-        for number in numbers:
-            if number not in self._kinds:
-                (text,) = database.execute("SELECT text FROM kinds WHERE number = ?", (number,)).fetchone()
-                self._kinds[number] = Kind.from_text(text)
-        kinds = {number: self._kinds[number] for number in numbers}
-        run, *others = json.loads(said)
-        return SavedRun(Run(*run), *others)._replace(cells=cells, kinds=kinds)
-
-    def digest(self, problems: Iterable[str]) -> str:
-        """Return what stands for all files that were read, and for what is left out of them."""
-        self._stamps.update("\n".join(problems).encode(errors="replace"))
-        return self._stamps.hexdigest()
-
-    def recall(self, key: str) -> Any:
-        """Return what was kept by this key, ``None`` if nothing was."""
-        if self._database is None:
-            return None
-        try:
-            found = self._database.execute("SELECT content FROM made WHERE key = ?", (key,))
-            return json.loads(next(found, ("null",))[0])
-        except (sqlite3.Error, ValueError, TypeError, RecursionError):
-            return None
-
-    def keep(self, key: str, made: Any) -> None:
-        """Keep something, and forget what has not been made for the longest time."""
-        if self._database is not None:
-            with contextlib.suppress(sqlite3.Error, TypeError, ValueError), self._database:
-                self._database.execute("INSERT OR REPLACE INTO made VALUES (?, ?)", (key, json.dumps(made)))
-                self._database.execute("DELETE FROM made WHERE rowid <= (SELECT max(rowid) FROM made) - ?", (KEPT,))
+def _known(store: Path) -> dict[tuple[str, str], Run]:
+    """Return what each file said, by its path and stamp."""
+    try:
+        digest, _, content = read_regular(_folder(store) / FILE).partition(b"\n")
+    except OSError:
+        return {}
+    if digest != _digest(content):
+        return {}
+    plain, _, cells = content.partition(b"\n")
+    kinds, files = json.loads(plain)
+    KINDS.update((number, kind_of(parts)) for number, parts in kinds if number not in KINDS)
+    found, start = {}, 0
+    for path, stamp, size, *run in files:
+        found[path, stamp] = Run._make([*run, cells[start : start + size]])
+        start += size
+    return found
 
 
-def _folder() -> Path:
-    return user_cache_path("pytest-speedup") / "index"
+def _write(store: Path, seen: dict[tuple[str, str], Run]) -> None:
+    cells = b"".join(run.cells for run in seen.values())
+    numbers = np.unique(np.frombuffer(cells, CELL)["kind"]).tolist()
+    kinds = [(number, parts_of(KINDS[number])) for number in numbers]
+    files = [[*key, len(run.cells), *run[:-1]] for key, run in seen.items()]
+    content = json.dumps([kinds, files]).encode() + b"\n" + cells
+    _put(store, FILE, _digest(content) + b"\n" + content)
+
+
+def recall(store: Path, key: str) -> Any:
+    """Return what was kept by this key, ``None`` if nothing was."""
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        return read_json(_folder(store) / f"{key}.json")
+    return None
+
+
+def keep(store: Path, key: str, made: Any) -> None:
+    """Keep something that was made of all runs, and forget what has not been made for the longest time."""
+    _put(store, f"{key}.json", json.dumps(made).encode())
+    with contextlib.suppress(OSError):
+        oldest_first = sorted(_folder(store).glob("*.json"), key=lambda file: file.stat().st_mtime_ns)
+        for file in oldest_first[:-KEPT]:
+            file.unlink()
+
+
+def _put(store: Path, name: str, content: bytes) -> None:
+    with contextlib.suppress(OSError):  # no place for it
+        _folder(store).mkdir(parents=True, exist_ok=True)
+        with whole(_folder(store), content, lasting=False) as partial:
+            partial.replace(_folder(store) / name)
+
+
+def _folder(store: Path) -> Path:
+    return user_cache_path("pytest-speedup") / "index" / hashlib.sha256(os.fsencode(store.resolve())).hexdigest()[:16]
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.sha256(_version().encode() + content).hexdigest().encode()
 
 
 @functools.cache

@@ -1,18 +1,16 @@
 """The cells of saved runs, in columns: what each measured is a row of numbers, what thousands share is there once.
 
-A `Record` is made of them when it is asked for. So 20,000 runs of 12 cells take 80 MB, and what is said of a whole
-series is a matter of arrays.
+A `Record` is made of them when it is asked for, and what is said of a whole series is a matter of arrays.
 """
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import math
 import struct
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, overload
 
 import numpy as np
@@ -30,7 +28,7 @@ MOST_LOG = 700.0
 """Largest log of the end of an interval: beyond, there is no such number."""
 
 Indices = npt.NDArray[np.int64]
-Figures = Sequence[float]
+Figures = Sequence[float | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,45 +97,37 @@ class Record:
         return COST in self.logs
 
 
-@dataclass(frozen=True)
-class Kind:
-    """What a cell of one run has in common with that of the next, as long as no version changes; as in `Record`."""
+KINDS: dict[int, Record] = {}
+"""All kinds of cells that this process has seen, by the numbers that stand for them in rows: records without figures.
 
-    fingerprint: Fingerprint
-    setting: Mapping[str, str]
-    """That of the run: what belongs to the cell alone may be another one every time."""
-    versions: Mapping[str, str]
-    is_cost: bool
-    side_by_side: bool
-    name: str
-    unit: str
+They have what a cell of one run has in common with that of the next, as long as no version changes. The setting is that
+of the run: what belongs to the cell alone may be another one every time.
+"""
 
-    @property
-    def quantities(self) -> tuple[str, ...]:
-        """What is judged of it."""
-        return (COST,) if self.is_cost else QUANTITIES
 
-    @functools.cached_property
-    def text(self) -> str:
-        """All of it as JSON."""
-        return json.dumps([self.fingerprint.as_json(), *(getattr(self, one.name) for one in fields(self)[1:])])
+_SHARED = ("name", "setting", "versions", "side_by_side", "unit")
 
-    @functools.cached_property
-    def number(self) -> int:
-        """What stands for it in a row: the same, whoever writes it."""
-        return int.from_bytes(hashlib.blake2b(self.text.encode(), digest_size=8).digest(), "big", signed=True)
 
-    @classmethod
-    def from_text(cls, text: str) -> Kind:
-        """Return the kind that says this.
+def kind_of(parts: Sequence[Any]) -> Record:
+    """Return the kind of which `parts_of` made these; raise ValueError, TypeError or AttributeError if it did not."""
+    fingerprint, is_cost, *others = parts
+    logs = dict.fromkeys((COST,) if is_cost else QUANTITIES, math.nan)
+    shared = dict(zip(_SHARED, others, strict=True))
+    return Record("", "", Fingerprint.from_json(fingerprint), logs, {}, math.nan, math.nan, **shared)
 
-        Raises
-        ------
-        ValueError, TypeError, AttributeError
-            If none does.
-        """
-        fingerprint, *others = json.loads(text)
-        return cls(Fingerprint.from_json(fingerprint), *others)
+
+def parts_of(one: Record) -> list[Any]:
+    """Return what makes the kind of a record, as plain values."""
+    return [one.fingerprint.as_json(), one.is_cost, *(getattr(one, name) for name in _SHARED)]
+
+
+def number_of(parts: Sequence[Any]) -> int:
+    """Return what stands for the kind of these parts in a row, whoever writes it."""
+    text = json.dumps(parts)
+    number = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big", signed=True)
+    if number not in KINDS:
+        KINDS[number] = kind_of(parts)
+    return number
 
 
 FIGURES = ("logs", "log_ses", "again_logs", "again_ses")
@@ -161,20 +151,22 @@ _ROW = struct.Struct(f"<3q{_NUMBERS}d")
 _NONE = (math.nan,) * len(QUANTITIES)
 
 
-def row(kind: Kind, number: int, pairs: int, *, seconds: Figures, figures: Iterable[Figures], known: Spreads) -> bytes:
+def row(
+    kind: int, number: int, pairs: int, seconds: Iterable[float], figures: Iterable[Figures], known: Spreads
+) -> bytes:
     """Return a row; `figures` are those of `FIGURES`, without any for a second measurement that there is not."""
     numbers = [*seconds]
     for one in figures:
-        numbers += (*one, *_NONE[len(one) :])
-    for name in kind.quantities if kind.is_cost else SPREADS:
+        numbers += (*(math.nan if figure is None else figure for figure in one), *_NONE[len(one) :])
+    for name in (COST,) if KINDS[kind].is_cost else SPREADS:
         spread = known.get(name)
         numbers += (spread.variance, min(spread.degrees, MOST_KNOWN)) if spread else _NONE[:2]
     numbers += (math.nan,) * (_NUMBERS - len(numbers))
-    return _ROW.pack(kind.number, number, pairs, *numbers)
+    return _ROW.pack(kind, number, pairs, *numbers)
 
 
 class Run(NamedTuple):
-    """What all cells of a run have in common, and no other run has."""
+    """What one file of a store says of a run."""
 
     date: str
     """When it was saved: its date, unless that cannot be."""
@@ -182,90 +174,71 @@ class Run(NamedTuple):
     commit: str = ""
     facts: str = "[{}]"
     """What is in the setting of each of its cells beside that of their kinds, as JSON: often the same text."""
-    copies: tuple[str, ...] = ()
+    copies: Sequence[str] = ()
     """Paths of other files of the same run."""
-    is_damaged: bool = False
-    """Whether a cell of it could not be read."""
-
-
-@dataclass(frozen=True, eq=False)
-class Table:
-    """Cells of some runs."""
-
-    cells: npt.NDArray[Any]
-    """A row each, of type `CELL`."""
-    run_of: Indices
-    """Which of the runs each belongs to."""
-    runs: Sequence[Run]
-    kinds: Mapping[int, Kind]
-    """By their numbers."""
+    problems: Sequence[str] = ()
+    """One line for each cell that was left out, or one for the whole file."""
+    id: str = ""
+    """Empty where it has none."""
+    is_foreign: bool = False
+    """Whether it was measured without pairs."""
+    is_unfinished: bool = False
+    """Whether it broke off, or goes on."""
+    rule: Mapping[str, float] | None = None
+    """What it was judged by, if it says so."""
+    backfill: Sequence[str] = ()
+    """Id of the backfill and version that it measured, if it was measured later than it is dated."""
+    cells: bytes = b""
+    """Its cells, as rows of `CELL`; of a run in `Records`, nothing: they are there."""
 
 
 class Records(Sequence[Record]):
-    """Some cells of a table, in some order; each is made a `Record` when it is asked for.
+    """Some cells, as rows of `CELL`, and which of the saved runs each is of; a `Record` when it is asked for."""
 
-    Parameters
-    ----------
-    table : Table
-        The cells.
-    at : array of int
-        Which of them, in this order.
-    """
-
-    def __init__(self, table: Table, at: Indices) -> None:
-        self.table = table
-        self.at = at
+    def __init__(self, cells: npt.NDArray[Any], run_of: Indices, saved: Sequence[Run]) -> None:
+        self.cells, self.run_of, self.saved = cells, run_of, saved
 
     @classmethod
     def of(cls, records: Iterable[Record]) -> Records:
         """Return these records, in this order."""
         if isinstance(records, Records):
             return records
-        kinds: dict[int, Kind] = {}
         runs, cells = [], bytearray()
         for one in records:
-            shared = dict(one.setting), dict(one.versions), one.is_cost, one.side_by_side, one.name, one.unit
-            kind = Kind(one.fingerprint, *shared)
-            kinds[kind.number] = kind
+            kind = number_of(parts_of(one))
             runs.append(Run(one.date, one.file, one.commit))
-            sides = (one.logs, one.log_ses, one.again_logs or {}, one.again_ses or {})
-            figures = [[_number(side[name]) for name in kind.quantities if name in side] for side in sides]
-            seconds = (one.sequential_s, one.parallel_s)
-            cells += row(kind, 0, one.pairs, seconds=seconds, figures=figures, known=one.known)
-        places = np.arange(len(runs))
-        return cls(Table(np.frombuffer(cells, CELL), places, runs, kinds), places)
+            sides = [one.logs, one.log_ses, one.again_logs or {}, one.again_ses or {}]
+            figures = [[side[name] for name in one.quantities if name in side] for side in sides]
+            cells += row(kind, 0, one.pairs, (one.sequential_s, one.parallel_s), figures, one.known)
+        return cls(np.frombuffer(cells, CELL), np.arange(len(runs)), runs)
 
     def followed_by(self, others: Iterable[Record]) -> Records:
         """Return these and others after them."""
         after = Records.of(others)
-        first, second = self.table, after.table
-        cells = np.concatenate([first.cells[self.at], second.cells[after.at]])
-        run_of = np.concatenate([first.run_of[self.at], second.run_of[after.at] + len(first.runs)])
-        table = Table(cells, run_of, [*first.runs, *second.runs], {**first.kinds, **second.kinds})
-        return Records(table, np.arange(len(cells)))
+        run_of = np.concatenate([self.run_of, after.run_of + len(self.saved)])
+        return Records(np.concatenate([self.cells, after.cells]), run_of, [*self.saved, *after.saved])
 
     def __len__(self) -> int:
-        return len(self.at)
+        return len(self.cells)
 
     @overload
     def __getitem__(self, index: int) -> Record: ...
     @overload
-    def __getitem__(self, index: slice) -> Records: ...
-    def __getitem__(self, index: int | slice) -> Record | Records:
-        if isinstance(index, slice):
-            return Records(self.table, self.at[index])
-        place = self.at[index]
-        cell, run = self.table.cells[place], self.table.runs[self.table.run_of[place]]
-        kind = self.table.kinds[int(cell["kind"])]
+    def __getitem__(self, index: slice | Indices) -> Records: ...
+    def __getitem__(self, index: int | slice | Indices) -> Record | Records:
+        if isinstance(index, slice | np.ndarray):
+            return Records(self.cells[index], self.run_of[index], self.saved)
+        cell, run = self.cells[index], self.saved[self.run_of[index]]
+        kind = KINDS[int(cell["kind"])]
         logs, ses, again, again_ses = (
             dict(zip(kind.quantities, cell[name].tolist(), strict=False)) for name in FIGURES
         )
         has_again = not math.isnan(again[kind.quantities[0]])
-        spreads = zip(kind.quantities if kind.is_cost else SPREADS, cell["known"].tolist(), strict=False)
-        return Record(
+        spreads = zip((COST,) if kind.is_cost else SPREADS, cell["known"].tolist(), strict=False)
+        return replace(
+            kind,
             date=run.date,
             file=run.file,
-            fingerprint=kind.fingerprint,
             logs=logs,
             log_ses=_known(ses),
             sequential_s=float(cell["sequential_s"]),
@@ -273,13 +246,9 @@ class Records(Sequence[Record]):
             again_logs=again if has_again else None,
             again_ses=_known(again_ses) if has_again else None,
             setting={**kind.setting, **json.loads(run.facts)[cell["number"]]},
-            versions=kind.versions,
             commit=run.commit,
             pairs=int(cell["pairs"]),
             known={name: Spread(one[0], int(one[1])) for name, one in spreads if not math.isnan(one[0])},
-            side_by_side=kind.side_by_side,
-            name=kind.name,
-            unit=kind.unit,
         )
 
     def __iter__(self) -> Iterator[Record]:
@@ -290,15 +259,15 @@ class Records(Sequence[Record]):
 
     __hash__ = None  # type: ignore[assignment]
 
-    def column(self, name: str, *index: int) -> npt.NDArray[Any]:
-        """Return a field of all rows (see `CELL`), or the part of it with this index."""
-        found: npt.NDArray[Any] = self.table.cells[name][(self.at, *index)]
-        return found
+    def column(self, name: str, n: int | None = None) -> npt.NDArray[Any]:
+        """Return a field of all rows (see `CELL`), or its n-th part."""
+        found: npt.NDArray[Any] = self.cells[name]
+        return found if n is None else found[:, n]
 
     @property
     def runs(self) -> list[Run]:
         """The run of each."""
-        return [self.table.runs[n] for n in self.table.run_of[self.at].tolist()]
+        return [self.saved[n] for n in self.run_of.tolist()]
 
     @property
     def dates(self) -> list[str]:
@@ -308,26 +277,21 @@ class Records(Sequence[Record]):
     @property
     def machines(self) -> list[str]:
         """The machine of each."""
-        return [self.table.kinds[number].fingerprint.machine for number in self.column("kind").tolist()]
+        return [KINDS[number].fingerprint.machine for number in self.cells["kind"].tolist()]
 
     @property
-    def kinds(self) -> list[Kind]:
+    def kinds(self) -> list[Record]:
         """All kinds, in the order in which they appear."""
-        return [self.table.kinds[number] for number in dict.fromkeys(self.column("kind").tolist())]
+        return [KINDS[number] for number in dict.fromkeys(self.cells["kind"].tolist())]
 
-    def grouped(self, key: Callable[[Kind], Hashable]) -> list[Records]:
+    def grouped(self, key: Callable[[Record], Hashable]) -> list[Records]:
         """Return the records of each key, in their order; the key that comes last at the end."""
-        numbers, which = np.unique(self.column("kind"), return_inverse=True)
+        numbers, which = np.unique(self.cells["kind"], return_inverse=True)
         codes: dict[Hashable, int] = {}
-        of_each = [codes.setdefault(key(self.table.kinds[number]), len(codes)) for number in numbers.tolist()]
+        of_each = [codes.setdefault(key(KINDS[number]), len(codes)) for number in numbers.tolist()]
         code = np.array(of_each, dtype=np.int64)[which]
-        order = np.argsort(code, kind="stable")
-        groups = np.split(order, np.cumsum(np.bincount(code))[:-1]) if len(order) else []
-        return [Records(self.table, self.at[one]) for one in sorted(groups, key=lambda one: int(one[-1]))]
-
-
-def _number(figure: float | None) -> float:
-    return math.nan if figure is None else figure
+        places = [np.flatnonzero(code == one) for one in range(len(codes))]
+        return [self[one] for one in sorted(places, key=lambda one: int(one[-1]))]
 
 
 def _known(ses: Mapping[str, float]) -> dict[str, float | None]:

@@ -7,12 +7,13 @@ run, because it was still being measured when the first was sent, the later one 
 
 from __future__ import annotations
 
+import filecmp
 import hashlib
 import json
 import random
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +22,7 @@ from filelock import FileLock
 
 from ..measure.cell import BLOCK
 from . import curves, decisions, settled
-from .files import add_lines, parse_json, put_new, read_lines, read_regular, whole
+from .files import BROKEN, add_lines, parse_json, put_new, read_lines, read_regular, whole
 from .git import Branch, GitError
 from .runs import RUN, stored_files
 
@@ -43,7 +44,7 @@ class SyncError(Exception):
     """The history could not be brought together; the message says why, in one line."""
 
 
-class Run(NamedTuple):
+class Saved(NamedTuple):
     """A saved run, in the store or on the branch."""
 
     file: Path
@@ -79,25 +80,9 @@ def sync(
 ) -> Synced:
     """Bring a store and the history on a branch together: afterwards both have all runs, decisions and curves.
 
-    Parameters
-    ----------
-    store : Path
-        Folder of the store; it is made if need be.
-    repository : Path
-        A folder in a git repository.
-    remote : str
-        Name or address of a remote of it.
-    branch : str
-        The branch there; it is made, without a parent, if need be.
-    pause : callable
-        Called with seconds between two tries.
-    push : bool
-        Whether to send what the branch does not have.
-
-    Raises
-    ------
-    SyncError
-        If the remote cannot be reached, or does not take what is pushed, or the store cannot be written.
+    `repository` is any folder in a git repository, `remote` the name or address of a remote of it. Store and branch are
+    made if need be, the branch without a parent. `SyncError` is raised if the remote cannot be reached, or does not
+    take what is pushed, or the store cannot be written.
     """
     try:
         with Branch(repository, remote, branch) as theirs:
@@ -136,52 +121,56 @@ def merge(store: Path, branch: Path) -> Synced:
 
     Files that are no runs stay where they are.
     """
+    is_new = False
     for name in LINE_FILES:
         mine, others = _lines(store / name), _lines(branch / name)
         add_lines(store / name, [line for line in others if line not in mine])
         add_lines(branch / name, [line for line in mine if line not in others])
+        is_new = is_new or mine.keys() != others.keys()
     pruned, problems = read_lines(store / PRUNED, lambda parts: str(parts["run"]))
-    here, there = (_runs(folder) for folder in (store, branch))
-    behind = len(stored_files(store)) - sum(map(len, here.values()))
+    paths = [{file.relative_to(folder).as_posix() for file in stored_files(folder)} for folder in (store, branch)]
+    filecmp.clear_cache()  # it goes by size and time
+    alike = set(filecmp.cmpfiles(store, branch, paths[0] & paths[1], shallow=False)[0])
+    here, there = _runs(store, paths[0] - alike), _runs(branch, paths[1] - alike)
+    behind = len(paths[0] - alike) - sum(map(len, here.values()))
+    if not (is_new or here or there):  # what is alike need not be parsed
+        return Synced(0, 0, len(alike), behind, problems=tuple(problems))
+    for key, runs in _runs(store, alike).items():
+        here[key] = [*runs, *here.get(key, ())]
+        there[key] = [*(run._replace(file=branch / run.file.relative_to(store)) for run in runs), *there.get(key, ())]
     for key in (here.keys() | there.keys()) & set(pruned):
         for run in (*here.pop(key, ()), *there.pop(key, ())):
             run.file.unlink(missing_ok=True)
     fetched = sent = 0
     for key in sorted(here.keys() | there.keys()):
-        ours, theirs = here.get(key, []), there.get(key, [])
-        best = max([*theirs, *ours], key=lambda run: run.rank)
+        ours, theirs = (sorted(side.get(key, ()), key=lambda run: run.rank, reverse=True) for side in (here, there))
+        best = max([*theirs[:1], *ours[:1]], key=lambda run: run.rank)
         fetched += _bring(key, best, branch, ours, store, lasting=True)
         sent += _bring(key, best, store, theirs, branch, lasting=False)
     return Synced(fetched, sent, len(here.keys() | there.keys()), behind, problems=tuple(problems))
 
 
 def forget(store: Path, file: Path) -> None:
-    """Delete a run so that it does not come back with the next sync.
-
-    Raises
-    ------
-    OSError
-        If that cannot be noted, or the file cannot be deleted.
-    """
+    """Delete a run so that it does not come back with the next sync; raise OSError if that cannot be."""
     content = read_regular(file)
     # First the note: a run that is deleted and not noted would come back.
     add_lines(store / PRUNED, [json.dumps({"run": _key(parse_json(content), content)})])
     file.unlink(missing_ok=True)
 
 
-def _runs(folder: Path) -> dict[str, list[Run]]:
-    """Return the runs in a folder by their keys, without what is broken or none of ours."""
-    found: dict[str, list[Run]] = {}
-    for file in stored_files(folder):
+def _runs(folder: Path, paths: Iterable[str]) -> dict[str, list[Saved]]:
+    """Return the runs at these paths of a folder by their keys, without what is broken or none of ours."""
+    found: dict[str, list[Saved]] = {}
+    for path in sorted(paths):
         try:
-            content = read_regular(file)
+            content = read_regular(file := folder / path)
             saved = parse_json(content)
             benchmarks = saved["benchmarks"]
             ours = isinstance(saved.get(BLOCK), dict) or any(BLOCK in one["extra_info"] for one in benchmarks)
-            run = Run(file, (len(benchmarks), saved["datetime"] + ""))
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            run = Saved(file, (len(benchmarks), saved["datetime"] + ""))
+        except (OSError, *BROKEN):
             continue
-        if ours and _RUN_PATH.fullmatch(file.relative_to(folder).as_posix()):
+        if ours and _RUN_PATH.fullmatch(path):
             found.setdefault(_key(saved, content), []).append(run)
     return found
 
@@ -195,8 +184,11 @@ def _key(saved: Mapping[str, Any], content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _bring(key: str, best: Run, origin: Path, known: list[Run], folder: Path, *, lasting: bool) -> bool:
-    """Let a folder have the best version of a run, and no other; return whether it was written."""
+def _bring(key: str, best: Saved, origin: Path, known: list[Saved], folder: Path, *, lasting: bool) -> bool:
+    """Let a folder have the best version of a run, and no other; return whether it was written.
+
+    `known` are the versions that it has, the best one first.
+    """
     for copy in known[1:]:
         copy.file.unlink(missing_ok=True)
     if known and known[0].rank >= best.rank:

@@ -18,8 +18,8 @@ from bench.speedup.judge.store import suites
 from bench.speedup.keep import index, records
 from bench.speedup.keep.decisions import Decisions
 from bench.speedup.keep.index import read_store
-from bench.speedup.keep.records import Record, Records
-from bench.speedup.keep.runs import SavedRun, read_run
+from bench.speedup.keep.records import Record, Records, Run
+from bench.speedup.keep.runs import read_run
 from bench.speedup.measure.costs import COST
 from bench.speedup.measure.estimate import Spread
 from bench.speedup.tests import test_suite
@@ -63,8 +63,7 @@ def test_two_runs_of_one_date_are_two_runs() -> None:
 def test_a_run_that_has_a_cell_twice_is_one_run() -> None:
     first, other = WHOLE, replace(WHOLE, logs={name: log + 0.1 for name, log in WHOLE.logs.items()}, again_logs=None)
     several = Records.of([first, other, first])
-    table = replace(several.table, run_of=np.array([0, 0, 1]))
-    runs = Columns.of(Records(table, several.at))["engine"]
+    runs = Columns.of(Records(several.cells, np.array([0, 0, 1]), several.saved))["engine"]
     assert runs.values.tolist() == [pytest.approx(first.logs["engine"] + 0.05), first.logs["engine"]]
     assert runs.again.tolist() == [0.5, 0.5]  # what is known of it
     assert (len(runs.names), runs.of_row.tolist()) == (2, [0, 0, 1])
@@ -74,22 +73,23 @@ def test_a_run_that_has_a_cell_twice_is_one_run() -> None:
 def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """Return how many records were made, how many kinds of cell were parsed, and how many files."""
     counts = {"records": 0, "kinds": 0, "files": 0}
-    from_text = records.Kind.from_text
 
-    def record(**parts: Any) -> Record:
+    def record(kind: Record, **others: Any) -> Record:
         counts["records"] += 1
-        return Record(**parts)
+        return replace(kind, **others)
 
-    def kind(text: str) -> records.Kind:
+    def kind(parts: Any) -> Record:
         counts["kinds"] += 1
-        return from_text(text)
+        return records.kind_of(parts)
 
-    def file(path: Path) -> SavedRun:
+    def file(path: Path) -> Run:
         counts["files"] += 1
         return read_run(path)
 
-    monkeypatch.setattr(records, "Record", record)
-    monkeypatch.setattr(records.Kind, "from_text", kind)
+    monkeypatch.setattr(records, "replace", record)
+    monkeypatch.setattr(records, "KINDS", {})
+    monkeypatch.setattr(index, "KINDS", records.KINDS)
+    monkeypatch.setattr(index, "kind_of", kind)
     monkeypatch.setattr(index, "read_run", file)
     return counts
 
@@ -110,6 +110,7 @@ def test_a_longer_history_makes_no_more_records_and_parses_nothing(tmp_path: Pat
         read_store(folder.parent)
         assert (counted["files"], counted["kinds"]) == (runs, 0)
         counted.update(records=0, kinds=0, files=0)
+        records.KINDS.clear()  # as in another process
         history = read_store(folder.parent)
         (suite,) = suites(history, Decisions(), SuiteRule())
         (lost,) = (one for one in suite.series if one.verdict.leading.since)

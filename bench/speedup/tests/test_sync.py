@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from bench.__main__ import main
+from bench.speedup.keep import sync as sync_module
 from bench.speedup.keep.decisions import decide, read_decisions
 from bench.speedup.keep.sync import PRUNED, SyncError, merge, sync
 from bench.speedup.tests.test_commands import HERE, run
@@ -382,3 +383,34 @@ def test_merging_takes_no_path_of_another_file(tmp_path: Path) -> None:
     merge(store, branch)
     assert (store / "x.json").read_text() == "{"
     assert (store / "x_aaaaaaaa.json").exists()
+
+
+def test_of_two_versions_in_one_folder_the_whole_one_stays(tmp_path: Path) -> None:
+    store, branch = tmp_path / "store", tmp_path / "branch"
+    branch.mkdir()
+    put(store, "1.json", "a", 1)
+    put(store, "2.json", "a", 3)
+    merge(store, branch)
+    assert found(store) == found(branch) == {"2.json": ("a", 3)}
+
+
+def test_what_is_alike_on_both_sides_is_not_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[bytes] = []
+
+    def parse(content: bytes) -> Any:
+        parsed.append(content)
+        return json.loads(content)
+
+    monkeypatch.setattr(sync_module, "parse_json", parse)
+    store, branch = tmp_path / "store", tmp_path / "branch"
+    for name in "abc":
+        put(store, f"{name}.json", name)
+    branch.mkdir()
+    merge(store, branch)
+    parsed.clear()
+    assert (merge(store, branch).runs, parsed) == (3, [])
+    put(store, "d.json", "d")
+    assert (merge(store, branch).sent, len(parsed)) == (1, 4)
+    put(branch, "d.json", "d", 2)
+    assert merge(store, branch).fetched == 1
+    assert found(store) == found(branch)
