@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from .session import hookspecs, options
+from .session import options
 from .session.names import COST_MARK, FIXTURE, is_cell, name_cells
 
 if TYPE_CHECKING:
     from .session.fixture import Speedup
-    from .session.hooks import Measuring
+    from .session.session import Session
 
 ENTRY_POINT = "speedup"
 """Name under which pytest knows the plugin where it is installed."""
@@ -31,9 +31,21 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
     options.add_all(parser)
 
 
+class Hooks:
+    """What a project may implement in a ``conftest.py``."""
+
+    @pytest.hookspec(firstresult=True)
+    def pytest_speedup_unit_seconds(self, config: pytest.Config) -> float | None:
+        """Return the seconds that a ``speedup_cost`` of 1 takes here and now.
+
+        It is asked for once, when ``--minutes`` limits the time of a session that measures cells: no earlier run tells
+        how long a new cell takes, or how fast this machine is today. It should take some seconds at most.
+        """
+
+
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
     with contextlib.suppress(ValueError):  # an installed copy of this plugin has added them already
-        pluginmanager.add_hookspecs(hookspecs)
+        pluginmanager.add_hookspecs(Hooks)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -75,13 +87,12 @@ class SpeedupPlugin:
         return self._config._benchmarksession  # type: ignore[attr-defined]
 
     @functools.cached_property
-    def _measuring(self) -> Measuring:
-        from .session.hooks import Measuring  # it needs packages that nothing else does
-        from .session.session import Session
+    def _session(self) -> Session:
+        from .session.session import Session  # it needs packages that nothing else does
 
-        measuring = Measuring(Session(self._config, self._compare, self._began))
-        self._config.pluginmanager.register(measuring)
-        return measuring
+        session = Session(self._config, self._compare, self._began)
+        self._config.pluginmanager.register(session)
+        return session
 
     @pytest.fixture(name=FIXTURE)
     def speedup(self, request: pytest.FixtureRequest, benchmark: BenchmarkFixture) -> Speedup:
@@ -91,7 +102,7 @@ class SpeedupPlugin:
             pytest.skip(
                 f"speedups are measured with pytest-benchmark, and here benchmark is {kind.__module__}.{kind.__name__}"
             )
-        return self._measuring.fixture(request.node, benchmark)
+        return self._session.fixture(request.node, benchmark)
 
     @pytest.hookimpl(tryfirst=True)  # before pytest looks at -k
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
@@ -109,7 +120,7 @@ class SpeedupPlugin:
             with warnings.catch_warnings():
                 warnings.simplefilter("default")  # as pytest has it while it configures
                 if any(map(is_cell, session.items)):
-                    self._measuring.plan(session)
+                    self._session.prepare(session)
                 else:
                     self._give_back()
         return collected

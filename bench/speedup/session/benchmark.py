@@ -50,10 +50,7 @@ class Rounds:
     def in_use(self) -> Iterator[None]:
         """Keep pytest-benchmark from saving half a cell, and from warning that nobody used its fixture.
 
-        Raises
-        ------
-        RuntimeError
-            If the test has measured already.
+        RuntimeError is raised if the test has measured already.
         """
         if self._fixture._mode:
             raise RuntimeError(
@@ -93,21 +90,14 @@ class Rounds:
 
 
 class Benchmarks:
-    """pytest-benchmark's session, made to save whole files and to read what it compares with.
-
-    Parameters
-    ----------
-    config : pytest.Config
-        The session's.
-    compare : str or bool
-        Value of ``--benchmark-compare``.
-    """
+    """pytest-benchmark's session, made to save whole files and to read what it compares with."""
 
     def __init__(self, config: pytest.Config, compare: str | bool) -> None:
         self._config = config
         self._session: Any = config._benchmarksession  # type: ignore[attr-defined]
         self._only_cells = False
         self.compare = compare
+        """Value of ``--benchmark-compare``."""
         self.is_adopted = False
         self.is_folded = False
         """Whether pytest-benchmark's own table is left out."""
@@ -115,10 +105,7 @@ class Benchmarks:
     def adopt(self, items: Sequence[pytest.Item]) -> None:
         """Take it over, where cells were collected.
 
-        Raises
-        ------
-        pytest.UsageError
-            If ``--benchmark-compare`` names neither a file nor a pattern, or took a path that was meant for pytest.
+        It is an error if ``--benchmark-compare`` names neither a file nor a pattern, or took a path meant for pytest.
         """
         session, compare = self._session, self.compare
         self.is_adopted = True

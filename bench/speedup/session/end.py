@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
 from ..judge.verdict import IMPROVED, INCOMPARABLE, OK, RECOVERED, REGRESSED, SUSPECT
 from ..show import summary, tables
-from .session import Session
+
+if TYPE_CHECKING:
+    from .session import Session
 
 
 def tell(session: Session, reporter: pytest.TerminalReporter) -> None:

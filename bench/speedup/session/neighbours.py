@@ -17,15 +17,16 @@ class Alone:
     """What other suites of this user on this machine can see of one, and it of them: a lock each."""
 
     def __init__(self) -> None:
-        self._folder = user_cache_path("pytest-speedup") / "measuring"
+        # The folder may be shared with other machines, where the load of this one does no harm.
+        self._folder, self._name = user_cache_path("pytest-speedup") / "measuring", f"{platform.node()}-{{}}.lock"
+        self._file = self._folder / self._name.format(os.getpid())
         self._lock: FileLock | None = None
         self._seen = False
 
     def begin(self) -> None:
         """Begin to measure a cell."""
         if self._lock is None:
-            # The folder may be shared with other machines, where the load of this one does no harm.
-            lock = FileLock(self._folder / f"{platform.node()}-{os.getpid()}.lock")
+            lock = FileLock(self._file)
             with contextlib.suppress(OSError):  # where there is no place for it, nothing is known of others
                 self._folder.mkdir(parents=True, exist_ok=True)
                 lock.acquire(blocking=False)
@@ -41,15 +42,12 @@ class Alone:
         if self._lock is not None:
             self._lock.release()
             with contextlib.suppress(OSError):
-                Path(self._lock.lock_file).unlink(missing_ok=True)
+                self._file.unlink(missing_ok=True)
             self._lock = None
 
     def _sees_others(self) -> bool:
-        return self._lock is not None and any(
-            _is_held(file)
-            for file in self._folder.glob(f"{platform.node()}-*.lock")
-            if file != Path(self._lock.lock_file)
-        )
+        others = (file for file in self._folder.glob(self._name.format("*")) if file != self._file)
+        return self._lock is not None and any(map(_is_held, others))
 
 
 def _is_held(file: Path) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:  # the commands have these options too, and no need of pytest
 PACKAGES = "speedup_packages"
 """Setting in the configuration file of pytest: packages whose versions are recorded."""
 GROUP = "speedup", "speedup in pairs"
+LEAST_CHANCE = 1e-12
+"""What is rarer than that is no chance that anybody could check."""
 
 
 def add_all(parser: pytest.Parser) -> None:
@@ -87,49 +90,36 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def _number(text: str, divisor: str, holds: Callable[[float], bool], what: str) -> float:
+    """Return `text` over `divisor` as a number of which something holds, for an option."""
+    try:
+        number = float(text) / float(divisor)
+    except (ValueError, ZeroDivisionError):
+        number = math.nan
+    if not holds(number):
+        raise argparse.ArgumentTypeError(what)
+    return number
+
+
 def minutes(text: str) -> float:
     """Return `text` as a number of minutes, or 0, for an option."""
-    try:
-        return duration(text)
-    except argparse.ArgumentTypeError:
-        if text.strip() == "0":
-            return 0.0
-        raise argparse.ArgumentTypeError(f"{text!r} is neither a number of minutes nor 0") from None
+    return _number(text, "1", lambda n: 0 <= n < math.inf, f"{text!r} is neither a number of minutes nor 0")
 
 
 def duration(text: str) -> float:
     """Return `text` as a number above 0, for an option in minutes."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
-    return number
-
-
-LEAST_CHANCE = 1e-12
-"""What is rarer than that is no chance that anybody could check."""
+    return _number(text, "1", lambda n: 0 < n < math.inf, f"{text!r} is not a number above 0")
 
 
 def chance(text: str) -> float:
     """Return `text`, such as ``1/1000`` or ``0.001``, as a number between 0 and 1, for an option."""
-    try:
-        above, _, below = text.partition("/")
-        number = float(above) / float(below or 1)
-    except (ValueError, ZeroDivisionError):
-        number = math.nan
-    if not LEAST_CHANCE <= number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a chance between 0 and 1, such as 1/1000")
-    return number
+    above, _, below = text.partition("/")
+    what = f"{text!r} is not a chance between 0 and 1, such as 1/1000"
+    return _number(above, below or "1", lambda n: LEAST_CHANCE <= n < 1, what)
 
 
 def share(text: str) -> float:
     """Return `text`, such as ``1%`` or ``0.01``, as a number from 0 to 1, for an option."""
-    try:
-        number = float(text.strip().removesuffix("%")) / (100 if text.strip().endswith("%") else 1)
-    except ValueError:
-        number = math.nan
-    if not 0 <= number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a share from 0 to 1, such as 1% or 0.01")
-    return number
+    plain = text.strip()
+    what = f"{text!r} is not a share from 0 to 1, such as 1% or 0.01"
+    return _number(plain.removesuffix("%"), "100" if plain.endswith("%") else "1", lambda n: 0 <= n < 1, what)

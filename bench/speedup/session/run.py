@@ -14,31 +14,24 @@ from ..keep.records import Record
 from ..keep.runs import RULE, RUN, UNFINISHED
 from ..measure import machine
 from ..measure.cell import BLOCK, Cell
-from ..measure.pairs import PROTOCOL, SCHEMA
+from ..measure.costs import Costs
+from ..measure.pairs import PROTOCOL, SCHEMA, Measurement
 from .benchmark import Benchmarks
 
 
 class ThisRun:
-    """What all cells of a session have in common.
+    """What all cells of a session have in common: where it is saved, which packages it records, its rule.
 
-    Parameters
-    ----------
-    benchmarks : Benchmarks
-        Where it is saved.
-    packages : sequence of str
-        Packages whose versions are recorded; by default, all that are imported when the first cell is measured.
+    Without names of packages, the versions of all that are imported when the first cell is measured are recorded.
     """
 
-    def __init__(self, benchmarks: Benchmarks, packages: Sequence[str]) -> None:
-        self._benchmarks = benchmarks
-        self._packages = packages
+    def __init__(self, benchmarks: Benchmarks, packages: Sequence[str], rule: Mapping[str, float]) -> None:
+        self._benchmarks, self._packages, self._rule = benchmarks, packages, rule
         self._id = uuid.uuid4().hex
         self.now = datetime.now(UTC).isoformat()
         """Its date: that of its beginning, when no fixture can have turned the clock."""
         self.unit_s: float | None = None
         """Seconds that a cost of 1 takes here and now, if it is known."""
-        self.rule: Mapping[str, float] = {}
-        """What it is judged by."""
 
     @functools.cached_property
     def machine(self) -> Mapping[str, str | int]:
@@ -52,7 +45,7 @@ class ThisRun:
             **({} if self.unit_s is None else {UNIT: self.unit_s}),
             RUN: self._id,
             UNFINISHED: True,
-            RULE: dict(self.rule),
+            RULE: self._rule,
             "schema": SCHEMA,
             "protocol": PROTOCOL,
             "machine": dict(self.machine),
@@ -69,20 +62,18 @@ class ThisRun:
 
     def record(self, cell: Cell) -> Record:
         """Return a cell as a run of its series; read from the store it will be the same."""
-        measured, again, versions = cell.measurement, cell.again, dict(self.facts["versions"])
-        setting = versions | {name: str(fact) for name, fact in self.machine.items()}
+        measured, versions = cell.measurement, dict(self.facts["versions"])
+        others = {name: str(fact) for name, fact in {**self.machine, **cell.subject.facts}.items()}
         storage = self._benchmarks.storage
         return Record(
             date=self.now,
             file=str(storage.written or "") if storage else "",
             fingerprint=cell.fingerprint,
-            logs={name: math.log(one.value) for name, one in measured.judged.items()},
-            log_ses={name: one.log_se for name, one in measured.judged.items()},
+            **_figures(measured, "logs", "log_ses"),
             sequential_s=measured.sequential_s,
             parallel_s=measured.parallel_s,
-            again_logs={name: math.log(one.value) for name, one in again.judged.items()} if again else None,
-            again_ses={name: one.log_se for name, one in again.judged.items()} if again else None,
-            setting=setting | {name: str(fact) for name, fact in cell.subject.facts.items()},
+            **(_figures(cell.again, "again_logs", "again_ses") if cell.again else {}),
+            setting=versions | others,
             versions=versions,
             commit=str(self._benchmarks.commit_info.get("id") or ""),
             pairs=len(measured.pairs),
@@ -91,3 +82,9 @@ class ThisRun:
             name=cell.name,
             unit=measured.unit,
         )
+
+
+def _figures(measured: Measurement | Costs, logs: str, ses: str) -> dict[str, Any]:
+    """Return two columns of a record: the log of each quantity that is judged, and its standard error."""
+    judged = measured.judged.items()
+    return {logs: {name: math.log(one.value) for name, one in judged}, ses: {name: one.log_se for name, one in judged}}

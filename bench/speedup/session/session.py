@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import functools
 import math
+import warnings
 from collections import defaultdict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Generator, Hashable
 from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
 
 from ..budget.allocation import cost_of, jobs_of
 from ..budget.clock import Plan
@@ -18,7 +20,7 @@ from ..budget.enough import Pacing
 from ..judge.rule import SuiteRule
 from ..keep.curves import read_curves
 from ..keep.earlier import Earlier, read_earlier
-from ..measure.cell import Cell, Fingerprint, Subject
+from ..measure.cell import TEST_FAILED, Cell, Fingerprint, Subject
 from ..measure.contest import Showing
 from ..measure.costs import Costs
 from ..measure.estimate import Spread
@@ -26,12 +28,13 @@ from ..measure.machine import LoadMeter, Meter
 from ..measure.pairs import Measurement
 from ..show.outcome import Outcome, shown
 from ..show.progress import Progress
-from .benchmark import Benchmarks
+from . import end, signals
+from .benchmark import Benchmarks, Rounds
+from .fixture import Speedup
 from .names import COST_MARK, is_cell, name_of
 from .neighbours import MEANWHILE, Alone
 from .options import PACKAGES
 from .run import ThisRun
-from .signals import Once
 from .verdict import Judged, Verdicts
 
 if TYPE_CHECKING:
@@ -41,16 +44,9 @@ T = TypeVar("T")
 
 
 class Session:
-    """What one session measures.
+    """What one session measures, and its hooks. No session without a cell has them: what they need is slow to import.
 
-    Parameters
-    ----------
-    config : pytest.Config
-        The session's.
-    compare : str or bool
-        Value of ``--benchmark-compare``.
-    began : float
-        When the session began, by ``time.monotonic``.
+    `compare` is the value of ``--benchmark-compare``, and `began` when it began, by ``time.monotonic``.
     """
 
     def __init__(self, config: pytest.Config, compare: str | bool, began: float) -> None:
@@ -59,14 +55,15 @@ class Session:
         """By the id of the test, in the order in which they were measured."""
         self.notes: list[str] = []
         self.plan = Plan(minutes=config.getoption("minutes") or 0.0, clock=monotonic, began=began)
-        self.signals, self.alone = Once(), Alone()
+        self.signals, self.alone = signals.Once(), Alone()
         self._done: dict[Hashable, Any] = {}
-        self._judged = Judged()
+        self._judged: Judged = {}, None
+        self._latest: Rounds | None = None
+        """Of the test that measures, or the last that did."""
         self.benchmarks = Benchmarks(config, compare)
-        self.run = ThisRun(self.benchmarks, config.getini(PACKAGES))
         wanted = {name: config.getoption(f"speedup_{name}") for name in ("false_alarms", "smallest")}
         rule = SuiteRule(**{name: value for name, value in wanted.items() if value is not None})
-        self.run.rule = {name: getattr(rule, name) for name in wanted}
+        self.run = ThisRun(self.benchmarks, config.getini(PACKAGES), {name: getattr(rule, name) for name in wanted})
         self.verdicts = Verdicts(self.benchmarks, self.run, rule, self._note)
         self.rounds: int | None = config.getoption("rounds")
         """Value of ``--rounds``."""
@@ -81,18 +78,20 @@ class Session:
         """What the latest runs tell of the cells."""
         return read_earlier(self.benchmarks.folder) if self.benchmarks.folder else Earlier()
 
-    def prepare(self, items: list[pytest.Item]) -> None:
+    def prepare(self, session: pytest.Session) -> None:
         """Plan what is measured of the tests that were collected; where time is short, put what is important first."""
+        self._adopt(session)
         unit_s = None
         if not self._config.option.collectonly:
             unit_s = self._config.hook.pytest_speedup_unit_seconds(config=self._config)
-            self.verdicts.read()
+            if self.benchmarks.compare:  # before a test can turn the clock by which the dates of runs are judged
+                _ = self.verdicts.history
         self.run.unit_s = unit_s
-        costs = [(item, cost_of(item.iter_markers(COST_MARK))) for item in items if is_cell(item)]
+        costs = [(item, cost_of(item.iter_markers(COST_MARK))) for item in session.items if is_cell(item)]
         if self.plan.limited:
             costs.sort(key=lambda one: -one[1].importance)
             in_order = (item for item, _ in costs)
-            items[:] = [next(in_order) if is_cell(item) else item for item in items]
+            session.items[:] = [next(in_order) if is_cell(item) else item for item in session.items]
         cells = [(item.nodeid, name_of(item), cost) for item, cost in costs]
         self.verdicts.names = [name for _, name, _ in cells]
         self.plan = replace(
@@ -104,6 +103,21 @@ class Session:
         self.progress.plan(
             [test for test, _, _ in cells], self.plan.fitting, self.plan.minutes_for_all, self.benchmarks.place
         )
+
+    def _adopt(self, session: pytest.Session) -> None:
+        self.benchmarks.adopt(session.items)
+        self._config.add_cleanup(self.alone.end)
+        self._config.add_cleanup(signals.install(self.signals))
+
+    def fixture(self, node: pytest.Item, benchmark: BenchmarkFixture) -> Speedup:
+        """Return what a test measures with."""
+        if not (self.benchmarks.is_adopted or self.benchmarks.disabled):
+            # Only getfixturevalue asks for cells here, so none was found when tests were collected.
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # what cannot be compared with was told then
+                self._adopt(node.session)
+        self._latest = Rounds(benchmark)
+        return Speedup(node, self._latest, self)
 
     def known(self, name: str, subject: Subject) -> dict[str, Spread]:
         """Return how far the pairs of a cell lay apart in earlier runs, by quantity."""
@@ -194,17 +208,13 @@ class Session:
     @functools.cached_property
     def outcome(self) -> Outcome:
         """What came of the run."""
-        judged = self._judged
+        verdicts, together = self._judged
         contests: dict[str, dict[str, Showing]] = defaultdict(dict)
         for cell in self.cells.values():
             if cell.showing is not None and not cell.apart:
                 contests[cell.group][cell.fingerprint.engine] = cell.showing
-        cells = tuple(
-            shown(cell, judged.verdicts.get(test), judged.circumstances.get(test, ()))
-            for test, cell in self.cells.items()
-            if cell.judged
-        )
-        return Outcome(cells, contests, judged.together, tuple(self.notes), self._config.getoption("speedup_gate"))
+        cells = tuple(shown(cell, *verdicts.get(test, (None, ()))) for test, cell in self.cells.items() if cell.judged)
+        return Outcome(cells, contests, together, tuple(self.notes), self._config.getoption("speedup_gate"))
 
     def report(self) -> Content:
         """Return what the report says of the whole history, this run included."""
@@ -223,3 +233,55 @@ class Session:
             problems=(*problems, *self.verdicts.settlements.problems),
             settlements=self.verdicts.settlements,
         )
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+        if not (is_cell(item) and self.plan.puts_off(item.nodeid)):
+            return None
+        item.session.items.append(item)  # pytest goes on to the end of this list, however long it becomes
+        item.session._setupstate.teardown_exact(nextitem)
+        return True
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        if is_cell(item) and not self.plan.has_time_for(item.nodeid):
+            pytest.skip("no time for it (--minutes)")
+
+    def pytest_runtest_logfinish(self, nodeid: str) -> None:
+        self.plan.gone(nodeid)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
+        if report.when == "call" and report.passed and self.progress.has_told(report.nodeid):
+            return "passed", "", "PASSED"
+        return None
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        report = yield
+        if report.failed:
+            self.keep_apart(item.nodeid, TEST_FAILED)
+        if report.when == "setup" and not report.passed and self._latest is not None:
+            self._latest.unused()
+        return report
+
+    def pytest_benchmark_update_json(self, output_json: dict[str, Any]) -> None:
+        if self.cells:
+            output_json.update(self.run.as_json())
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None]:
+        if self.benchmarks.is_adopted:
+            self.finish()
+        yield
+        fails = self.outcome.fails or self.benchmarks.trouble if self.cells else False
+        if session.exitstatus == 0 and fails:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> Generator[None]:
+        try:
+            yield
+        finally:  # also if --benchmark-compare-fail makes pytest-benchmark raise
+            if self.cells:
+                end.tell(self, terminalreporter)

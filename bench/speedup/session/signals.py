@@ -16,13 +16,7 @@ SECONDS = 3.0
 
 
 class Once:
-    """A handler that raises KeyboardInterrupt, and lets nothing more come of another signal right after it.
-
-    Parameters
-    ----------
-    clock : callable
-        Seconds.
-    """
+    """A handler that raises KeyboardInterrupt, and lets nothing more come of another signal right after it."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from ..judge.changes import what_changed
 from ..judge.rule import Rule, SuiteRule
-from ..judge.suite import CellVerdict, SuiteVerdict, judge_cell, judge_suite
+from ..judge.suite import CellVerdict, judge_cell, judge_suite
 from ..judge.verdict import INCOMPARABLE, incomparable
 from ..keep.decisions import Decisions, read_decisions
 from ..keep.index import read_store
-from ..keep.records import Records
 from ..keep.runs import History, read_history
 from ..keep.settled import Settlements, read_settled
 from ..measure.cell import Cell
@@ -22,46 +22,24 @@ from ..show.sentences import TOLD, circumstances
 from .benchmark import Benchmarks
 from .run import ThisRun
 
+R = TypeVar("R", History, Decisions, Settlements)
 
-@dataclass
-class Judged:
-    """What is said of the cells of a run."""
 
-    verdicts: dict[str, CellVerdict] = field(default_factory=dict)
-    """By the id of the test."""
-    circumstances: dict[str, list[str]] = field(default_factory=dict)
-    """What else changed, a line each, by the id of the test."""
-    together: CellVerdict | None = None
-    """What is said of all cells taken as one."""
+Judged = tuple[dict[str, tuple[CellVerdict, list[str]]], CellVerdict | None]
+"""The verdict on each cell, and what else changed, a line each, by the id of the test; and that on all taken as one."""
 
 
 class Verdicts:
     """Judges cells against the runs that ``--benchmark-compare`` names: with ``True``, all earlier ones.
 
-    Parameters
-    ----------
-    benchmarks : Benchmarks
-        Where these runs are, and which of them are asked for.
-    run : ThisRun
-        The run that the cells are of.
-    rule : SuiteRule
-        The rule of the verdict.
-    note : callable
-        Called with each sentence about what could not be read.
+    `note` is called with each sentence about what could not be read.
     """
 
     def __init__(self, benchmarks: Benchmarks, run: ThisRun, rule: SuiteRule, note: Callable[[str], object]) -> None:
         self.rule = rule
         self.names: Sequence[str] = ()
         """What the cells of the session are called."""
-        self._benchmarks = benchmarks
-        self._run = run
-        self._note = note
-
-    def read(self) -> None:
-        """Read the history, if it is compared with: before a test can turn the clock by which its dates are judged."""
-        if self._benchmarks.compare:
-            _ = self.history
+        self._benchmarks, self._run, self._note = benchmarks, run, note
 
     @functools.cached_property
     def history(self) -> History:
@@ -72,8 +50,7 @@ class Verdicts:
             return History()
         if compare is True:
             return self._said(read_store(Path(storage.path), without=storage.written))
-        files = storage.query(compare)
-        return self._said(read_history(file for file in files if file != storage.written))
+        return self._said(read_history(file for file in storage.query(compare) if file != storage.written))
 
     @functools.cached_property
     def whole_history(self) -> History:
@@ -83,28 +60,22 @@ class Verdicts:
             return self.history
         return self._said(read_store(Path(storage.path), without=storage.written))
 
-    def _said(self, history: History) -> History:
-        for problem in history.problems:
-            self._note(problem)
-        return history
-
     @functools.cached_property
     def decisions(self) -> Decisions:
         """What people made of changes."""
         folder = self._benchmarks.folder
-        decisions = read_decisions(folder) if folder else Decisions()
-        for problem in decisions.problems:
-            self._note(problem)
-        return decisions
+        return self._said(read_decisions(folder)) if folder else Decisions()
 
     @functools.cached_property
     def settlements(self) -> Settlements:
         """What experiments settled."""
         folder = self._benchmarks.folder
-        settlements = read_settled(folder) if folder else Settlements()
-        for problem in settlements.problems:
+        return self._said(read_settled(folder)) if folder else Settlements()
+
+    def _said(self, read: R) -> R:
+        for problem in read.problems:
             self._note(problem)
-        return settlements
+        return read
 
     def suspicion(self, cell: Cell) -> str:
         """Return why a cell should be measured again; empty if it should not."""
@@ -129,27 +100,22 @@ class Verdicts:
         """Return the verdict on each cell and on all together; `root` is the folder of the repository."""
         cells = [cell for cell in cells if cell.judged and not cell.apart]
         if not (self._benchmarks.compare and cells):
-            return Judged()
-        series, verdict = self._judge(cells)
-        judged = Judged(together=verdict.together)
-        for cell, said, records in zip(cells, verdict.cells, series, strict=True):
-            nearest = self.history.nearest(cell.fingerprint)
-            if len(records) == 1 and nearest is not None:
-                differences = "; ".join(cell.fingerprint.differences(nearest))
-                new = incomparable(self._run.now, f"new series: {differences}; {said.reason}")
-                said = replace(said, state=INCOMPARABLE, leading=new, reason=new.reason)
-            judged.verdicts[cell.nodeid] = said
-            if said.leading.since and said.state in TOLD:
-                change = what_changed(records, said.leading.since, said.leading.compared)
-                if change:
-                    judged.circumstances[cell.nodeid] = circumstances(change, cell.fingerprint.engine, root)
-        return judged
-
-    def _judge(self, cells: Sequence[Cell]) -> tuple[list[Records], SuiteVerdict]:
-        """Return the series of some cells, this run last, and what is said of them."""
+            return {}, None
         records = [self._run.record(cell) for cell in cells]
         records = [replace(one, date=self.history.after(one.date)) for one in records]
         series = [self.history.of(one.fingerprint).followed_by([one]) for one in records]
         made = [self.decisions.of(one.fingerprint) for one in records]
         settled = [self.settlements.of(one.fingerprint) for one in records]
-        return series, judge_suite(series, self.rule, made, settled)
+        verdict = judge_suite(series, self.rule, made, settled)
+        judged = {}
+        for cell, said, known in zip(cells, verdict.cells, series, strict=True):
+            nearest = self.history.nearest(cell.fingerprint)
+            if len(known) == 1 and nearest is not None:
+                differences = "; ".join(cell.fingerprint.differences(nearest))
+                new = incomparable(self._run.now, f"new series: {differences}; {said.reason}")
+                said = replace(said, state=INCOMPARABLE, leading=new, reason=new.reason)
+            change = None
+            if said.leading.since and said.state in TOLD:
+                change = what_changed(known, said.leading.since, said.leading.compared)
+            judged[cell.nodeid] = said, circumstances(change, cell.fingerprint.engine, root) if change else []
+        return judged, verdict.together

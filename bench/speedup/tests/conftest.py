@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 # The sessions inside take out of sys.modules what they imported, and NumPy cannot be imported again.
-import bench.speedup.session.hooks  # noqa: F401
+import bench.speedup.session.session  # noqa: F401
 
 pytest_plugins = ["pytester"]
 
