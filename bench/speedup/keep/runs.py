@@ -123,17 +123,18 @@ def read_run(file: Path) -> Run:
     """Read the cells of one saved run; raise `OSError` if the file cannot be read, or is no regular file."""
     try:
         run = read_json(file)
-        date = str(run["datetime"])
+        date, top = str(run["datetime"]), run.get(BLOCK) or {}
         extras = [cell["extra_info"] for cell in run["benchmarks"]]
         blocks = [extra[BLOCK] for extra in extras if BLOCK in extra]
-        has_failed = any(OF_A_FAILED_TEST in extra for extra in extras)
+        parts = (dict(top.get(name) or {}) for name in ("versions", "machine", BACKFILLED))
+        versions, machine, backfilled = ({name: str(value) for name, value in part.items()} for part in parts)
+        commit = str((run.get("commit_info") or {}).get("id") or "")
     except BROKEN:
         return Run("", str(file), problems=(f"{_called(file)} left out: broken, or no run of pytest-benchmark",))
-    rows, problems, commit = bytearray(), [], ""
+    rows, problems = bytearray(), []
     facts: list[dict[str, str]] = []
     for block in blocks:
         try:
-            commit, versions, machine = _setting(run)
             measured = _row(block, len(facts), versions | machine, versions)
             datetime.fromisoformat(run["datetime"])  # what is no date would be the latest for ever
             facts.append({name: str(block[name]) for name in block.get("facts", ()) if name in block})
@@ -141,31 +142,19 @@ def read_run(file: Path) -> Run:
         except BROKEN as error:
             reason = f"it has no {error}" if isinstance(error, KeyError) else str(error)
             problems.append(f"a cell of {_called(file)} left out: {reason}")
-    block = run.get(BLOCK)
-    block = block if isinstance(block, dict) else {}
-    mark = block.get(BACKFILLED)
-    backfill = [mark[key] for key in (ID, OF) if isinstance(mark.get(key), str)] if isinstance(mark, dict) else []
     return Run(
         date,
         str(file),
         commit,
         json.dumps(facts),
         problems=problems,
-        id=str(block.get(RUN) or ""),
-        is_foreign=not blocks and not has_failed,
-        is_unfinished=bool(block.get(UNFINISHED)),
-        rule=_rule(block.get(RULE)),
-        backfill=backfill if len(backfill) == 2 else (),
+        id=str(top.get(RUN) or ""),
+        is_foreign=not any(BLOCK in extra or OF_A_FAILED_TEST in extra for extra in extras),
+        is_unfinished=bool(top.get(UNFINISHED)),
+        rule=_rule(top.get(RULE)),
+        backfill=[backfilled[ID], backfilled[OF]] if {ID, OF} <= backfilled.keys() else (),
         cells=bytes(rows),
     )
-
-
-def _setting(run: Mapping[str, Any]) -> tuple[str, dict[str, str], dict[str, str]]:
-    """Return the commit of a run, its versions and the facts on its machine, as text."""
-    block = run.get(BLOCK) or {}
-    parts = (dict(block.get(name) or {}) for name in ("versions", "machine"))
-    versions, machine = ({name: str(value) for name, value in part.items()} for part in parts)
-    return str((run.get("commit_info") or {}).get("id") or ""), versions, machine
 
 
 def _row(block: Mapping[str, Any], number: int, setting: Mapping[str, str], versions: Mapping[str, str]) -> bytes:

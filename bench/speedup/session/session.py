@@ -191,20 +191,6 @@ class Session:
         if sentence and sentence not in self.notes:
             self.notes.append(sentence)
 
-    def finish(self) -> None:
-        """Judge the cells after the last one, and leave pytest-benchmark what it saves."""
-        self._note(self.benchmarks.end(has_cells=bool(self.cells)))
-        if not self.cells:
-            return
-        self.run.end()
-        left_out = [job.name for job in self.plan.left_out]
-        if left_out:
-            self._note(
-                f"not measured for want of time: {', '.join(left_out)}; --minutes {self.plan.minutes_for_all} "
-                "measures all"
-            )
-        self._judged = self.verdicts.judge(list(self.cells.values()), self._config.rootpath)
-
     @functools.cached_property
     def outcome(self) -> Outcome:
         """What came of the run."""
@@ -272,7 +258,14 @@ class Session:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None]:
         if self.benchmarks.is_adopted:
-            self.finish()
+            self._note(self.benchmarks.end(has_cells=bool(self.cells)))
+        if self.cells:
+            self.run.end()
+            names = ", ".join(job.name for job in self.plan.left_out)
+            if names:
+                minutes = self.plan.minutes_for_all
+                self._note(f"not measured for want of time: {names}; --minutes {minutes} measures all")
+            self._judged = self.verdicts.judge(list(self.cells.values()), self._config.rootpath)
         yield
         fails = self.outcome.fails or self.benchmarks.trouble if self.cells else False
         if session.exitstatus == 0 and fails:

@@ -45,19 +45,17 @@ class Verdicts:
     def history(self) -> History:
         """Earlier runs to compare with."""
         storage, compare = self._benchmarks.storage, self._benchmarks.compare
-        if storage is None:
-            self._note("no earlier run was read: series are read from file storage only")
-            return History()
-        if compare is True:
-            return self._said(read_store(Path(storage.path), without=storage.written))
+        if storage is None or compare is True:
+            return self.whole_history
         return self._said(read_history(file for file in storage.query(compare) if file != storage.written))
 
     @functools.cached_property
     def whole_history(self) -> History:
         """All earlier runs."""
         storage = self._benchmarks.storage
-        if storage is None or self._benchmarks.compare is True:
-            return self.history
+        if storage is None:
+            self._note("no earlier run was read: series are read from file storage only")
+            return History()
         return self._said(read_store(Path(storage.path), without=storage.written))
 
     @functools.cached_property
