@@ -140,15 +140,11 @@ def read_regular(file: Path) -> bytes:
 
 
 def read_json(file: Path) -> Any:
-    """Return what a JSON file says; raise `OSError` as `regular` does, or what `parse_json` does."""
-    return parse_json(read_regular(file))
+    """Return what a JSON file says; raise `OSError` as `regular` does, and ValueError or RecursionError if it is none.
 
-
-def parse_json(written: bytes) -> Any:
-    """Return what is written as JSON; raise ValueError or RecursionError if it is none.
-
-    NaN, infinity and half a surrogate pair are none, and read as Python writes them.
+    NaN, infinity and half a surrogate pair are no JSON, and read as Python writes them.
     """
+    written = read_regular(file)
     try:
         return orjson.loads(written)
     except orjson.JSONDecodeError:

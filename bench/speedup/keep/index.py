@@ -33,22 +33,29 @@ KEPT = 20
 def read_store(store: Path, *, without: Path | None = None) -> History:
     """Read the cells of all runs of a store but one; folders that cannot be read are named."""
     closed = [folder for folder in sorted(store.glob("*/")) if not os.access(folder, os.R_OK | os.X_OK)]
-    files = [file for file in stored_files(store) if file != without]
-    known = _known(store)
-    seen: dict[tuple[str, str], Run] = {}
+    index = Index(store)
+    history = read_history((file for file in stored_files(store) if file != without), index.read)
+    if not index.seen.keys() <= index.known.keys():
+        _write(store, index.seen)
+    problems = *history.problems, *(f"{folder.name} left out: Permission denied" for folder in closed)
+    said = json.dumps([_version(), *index.seen, problems])
+    return replace(history, problems=problems, digest=hashlib.sha256(said.encode()).hexdigest())
 
-    def read(file: Path) -> Run:
+
+class Index:
+    """Reads the files of a store; what is known of one is not read again."""
+
+    def __init__(self, store: Path) -> None:
+        self.known = _known(store)
+        self.seen: dict[tuple[str, str], Run] = {}
+        """What it read, by path and stamp."""
+
+    def read(self, file: Path) -> Run:
+        """Return what a file says; raise `OSError` as `read_run` does."""
         found = regular(file)
         key = str(file), f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns} {found.st_ino}"
-        seen[key] = known.get(key) or read_run(file)
-        return seen[key]
-
-    history = read_history(files, read)
-    if not seen.keys() <= known.keys():
-        _write(store, seen)
-    problems = *history.problems, *(f"{folder.name} left out: Permission denied" for folder in closed)
-    said = json.dumps([_version(), *seen, problems])
-    return replace(history, problems=problems, digest=hashlib.sha256(said.encode()).hexdigest())
+        self.seen[key] = self.known.get(key) or read_run(file)
+        return self.seen[key]
 
 
 def _known(store: Path) -> dict[tuple[str, str], Run]:

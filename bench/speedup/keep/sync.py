@@ -7,24 +7,25 @@ run, because it was still being measured when the first was sent, the later one 
 
 from __future__ import annotations
 
+import contextlib
 import filecmp
 import hashlib
 import json
 import random
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
 
 from filelock import FileLock
 
-from ..measure.cell import BLOCK
 from . import curves, decisions, settled
-from .files import BROKEN, add_lines, parse_json, put_new, read_lines, read_regular, whole
+from .files import add_lines, put_new, read_lines, read_regular, whole
 from .git import Branch, GitError
-from .runs import RUN, stored_files
+from .index import Index
+from .records import Run
+from .runs import read_run, stored_files
 
 BRANCH = "bench-history"
 PRUNED = "pruned.jsonl"
@@ -42,14 +43,6 @@ _RUN_PATH = re.compile(r"(?:\w[\w.+-]*/)?[^./\\:\0-\x1f][^/\\:\0-\x1f]*\.json")
 
 class SyncError(Exception):
     """The history could not be brought together; the message says why, in one line."""
-
-
-class Saved(NamedTuple):
-    """A saved run, in the store or on the branch."""
-
-    file: Path
-    rank: tuple[int, str]
-    """How complete it is: finished cells, and when it was saved."""
 
 
 @dataclass(frozen=True)
@@ -131,20 +124,21 @@ def merge(store: Path, branch: Path) -> Synced:
     paths = [{file.relative_to(folder).as_posix() for file in stored_files(folder)} for folder in (store, branch)]
     filecmp.clear_cache()  # it goes by size and time
     alike = set(filecmp.cmpfiles(store, branch, paths[0] & paths[1], shallow=False)[0])
-    here, there = _runs(store, paths[0] - alike), _runs(branch, paths[1] - alike)
+    here, there = _runs(store, paths[0] - alike, read_run), _runs(branch, paths[1] - alike, read_run)
     behind = len(paths[0] - alike) - sum(map(len, here.values()))
-    if not (is_new or here or there):  # what is alike need not be parsed
+    if not (is_new or here or there):  # what is alike need not be read
         return Synced(0, 0, len(alike), behind, problems=tuple(problems))
-    for key, runs in _runs(store, alike).items():
+    for key, runs in _runs(store, alike, Index(store).read).items():
         here[key] = [*runs, *here.get(key, ())]
-        there[key] = [*(run._replace(file=branch / run.file.relative_to(store)) for run in runs), *there.get(key, ())]
+        copies = (run._replace(file=str(branch / Path(run.file).relative_to(store))) for run in runs)
+        there[key] = [*copies, *there.get(key, ())]
     for key in (here.keys() | there.keys()) & set(pruned):
         for run in (*here.pop(key, ()), *there.pop(key, ())):
-            run.file.unlink(missing_ok=True)
+            Path(run.file).unlink(missing_ok=True)
     fetched = sent = 0
     for key in sorted(here.keys() | there.keys()):
-        ours, theirs = (sorted(side.get(key, ()), key=lambda run: run.rank, reverse=True) for side in (here, there))
-        best = max([*theirs[:1], *ours[:1]], key=lambda run: run.rank)
+        ours, theirs = (sorted(side.get(key, ()), key=_rank, reverse=True) for side in (here, there))
+        best = max([*theirs[:1], *ours[:1]], key=_rank)
         fetched += _bring(key, best, branch, ours, store, lasting=True)
         sent += _bring(key, best, store, theirs, branch, lasting=False)
     return Synced(fetched, sent, len(here.keys() | there.keys()), behind, problems=tuple(problems))
@@ -152,49 +146,45 @@ def merge(store: Path, branch: Path) -> Synced:
 
 def forget(store: Path, file: Path) -> None:
     """Delete a run so that it does not come back with the next sync; raise OSError if that cannot be."""
-    content = read_regular(file)
     # First the note: a run that is deleted and not noted would come back.
-    add_lines(store / PRUNED, [json.dumps({"run": _key(parse_json(content), content)})])
+    add_lines(store / PRUNED, [json.dumps({"run": _key(read_run(file))})])
     file.unlink(missing_ok=True)
 
 
-def _runs(folder: Path, paths: Iterable[str]) -> dict[str, list[Saved]]:
+def _runs(folder: Path, paths: Iterable[str], read: Callable[[Path], Run]) -> dict[str, list[Run]]:
     """Return the runs at these paths of a folder by their keys, without what is broken or none of ours."""
-    found: dict[str, list[Saved]] = {}
-    for path in sorted(paths):
-        try:
-            content = read_regular(file := folder / path)
-            saved = parse_json(content)
-            benchmarks = saved["benchmarks"]
-            ours = isinstance(saved.get(BLOCK), dict) or any(BLOCK in one["extra_info"] for one in benchmarks)
-            run = Saved(file, (len(benchmarks), saved["datetime"] + ""))
-        except (OSError, *BROKEN):
-            continue
-        if ours and _RUN_PATH.fullmatch(path):
-            found.setdefault(_key(saved, content), []).append(run)
+    found: dict[str, list[Run]] = {}
+    for path in filter(_RUN_PATH.fullmatch, sorted(paths)):
+        with contextlib.suppress(OSError):
+            run = read(folder / path)
+            if run.date and not run.is_foreign:
+                found.setdefault(_key(run), []).append(run)
     return found
 
 
-def _key(saved: Mapping[str, Any], content: bytes) -> str:
+def _key(run: Run) -> str:
     """Return what tells a run from all others: its id, or a digest of its content if it has none."""
-    block = saved.get(BLOCK)
-    known = block.get(RUN) if isinstance(block, dict) else None
-    if isinstance(known, str) and re.fullmatch(r"[0-9a-f]{32}", known):
-        return known
-    return hashlib.sha256(content).hexdigest()
+    if re.fullmatch(r"[0-9a-f]{32}", run.id):
+        return run.id
+    return hashlib.sha256(read_regular(Path(run.file))).hexdigest()
 
 
-def _bring(key: str, best: Saved, origin: Path, known: list[Saved], folder: Path, *, lasting: bool) -> bool:
+def _rank(run: Run) -> tuple[bool, int, str]:
+    """Return how complete a version of a run is: whether it came to its end, its cells, and when it was saved."""
+    return not run.is_unfinished, len(run.cells), run.date
+
+
+def _bring(key: str, best: Run, origin: Path, known: Sequence[Run], folder: Path, *, lasting: bool) -> bool:
     """Let a folder have the best version of a run, and no other; return whether it was written.
 
     `known` are the versions that it has, the best one first.
     """
     for copy in known[1:]:
-        copy.file.unlink(missing_ok=True)
-    if known and known[0].rank >= best.rank:
+        Path(copy.file).unlink(missing_ok=True)
+    if known and _rank(known[0]) >= _rank(best):
         return False
-    content = read_regular(best.file)
-    target = known[0].file if known else folder / best.file.relative_to(origin)
+    content = read_regular(Path(best.file))
+    target = Path(known[0].file) if known else folder / Path(best.file).relative_to(origin)
     target.parent.mkdir(parents=True, exist_ok=True)
     with whole(target.parent, content, lasting=lasting) as partial:
         if known:

@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 
 from bench.__main__ import main
-from bench.speedup.keep import sync as sync_module
 from bench.speedup.keep.decisions import decide, read_decisions
+from bench.speedup.keep.index import read_store
+from bench.speedup.keep.records import Run
+from bench.speedup.keep.runs import read_run
 from bench.speedup.keep.sync import PRUNED, SyncError, merge, sync
 from bench.speedup.tests.test_commands import HERE, run
 
@@ -394,23 +396,26 @@ def test_of_two_versions_in_one_folder_the_whole_one_stays(tmp_path: Path) -> No
     assert found(store) == found(branch) == {"2.json": ("a", 3)}
 
 
-def test_what_is_alike_on_both_sides_is_not_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    parsed: list[bytes] = []
+def test_what_is_alike_on_both_sides_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names: list[str] = []
 
-    def parse(content: bytes) -> Any:
-        parsed.append(content)
-        return json.loads(content)
+    def read(file: Path) -> Run:
+        names.append(file.name)
+        return read_run(file)
 
-    monkeypatch.setattr(sync_module, "parse_json", parse)
+    for module in ("sync", "index"):
+        monkeypatch.setattr(f"bench.speedup.keep.{module}.read_run", read)
     store, branch = tmp_path / "store", tmp_path / "branch"
     for name in "abc":
         put(store, f"{name}.json", name)
     branch.mkdir()
     merge(store, branch)
-    parsed.clear()
-    assert (merge(store, branch).runs, parsed) == (3, [])
+    names.clear()
+    assert (merge(store, branch).runs, names) == (3, [])
+    read_store(store)
+    names.clear()
     put(store, "d.json", "d")
-    assert (merge(store, branch).sent, len(parsed)) == (1, 4)
+    assert (merge(store, branch).sent, names) == (1, ["d.json"])
     put(branch, "d.json", "d", 2)
     assert merge(store, branch).fetched == 1
     assert found(store) == found(branch)
