@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..keep.earlier import Took
@@ -31,34 +31,6 @@ LONG = 1 / 20
 """Share of the time beyond which a single pair is enough: it tells as much as several short ones."""
 
 
-@dataclass
-class Cost:
-    """The expected time of a cell, in any unit, as its markers tell it."""
-
-    pair: float = 1.0
-    """Of a pair; the product, where there are several markers."""
-    setup: float = 0.0
-    """Until the first pair."""
-    pairs: int | None = None
-    """How many pairs the cell will ask for."""
-    once: str = ""
-    """What tests have in common that share their runs: their costs add up."""
-    importance: float = 0.0
-    """What is more important is measured first, and left out last."""
-
-
-def cost_of(marks: Iterable[pytest.Mark]) -> Cost:
-    """Return the expected time of a cell by its markers, the closest to the test first."""
-    cost = Cost()
-    for mark in reversed(list(marks)):  # the closest at the end, as it counts
-        cost.pair *= float(mark.args[0]) if mark.args else 1.0
-        cost.setup += float(mark.kwargs.get("setup", 0.0))
-        cost.pairs = mark.kwargs.get("pairs", cost.pairs)
-        cost.once = mark.kwargs.get("once", cost.once)
-        cost.importance = float(mark.kwargs.get("importance", cost.importance))
-    return cost
-
-
 @dataclass(eq=False)
 class Job:
     """What is measured in one go: a cell, or several that share their runs."""
@@ -67,18 +39,20 @@ class Job:
     """Ids of the tests."""
     name: str
     """What to call it."""
-    asked: int
-    """Pairs that it asks for."""
-    pair_s: float
-    """Expected seconds of a pair."""
+    asked: int = 0
+    """Pairs that it asks for; 0: nothing is said of that."""
+    pair_s: float = 1.0
+    """Expected seconds of a pair; of a single test, in any unit."""
     setup_s: float = 0.0
-    """Expected seconds until its first pair, where an engine is started."""
+    """The same until its first pair, where an engine is started."""
+    once: str = ""
+    """What tests have in common that share their runs: their costs add up."""
     remembered: bool = False
     """Whether `pair_s` comes from an earlier run."""
     spread: float = TYPICAL_SPREAD
     """Expected SD of the log of a pair."""
     importance: float = 0.0
-    """As in `Cost`."""
+    """What is more important is measured first, and left out last."""
     first: bool = False
     """Whether it gets its pairs before others as important get any."""
     least: int = FEW
@@ -104,35 +78,46 @@ class Job:
         return len(self.tests) * self.spread**2 / (pairs * (pairs + 1) * self.pair_s)
 
 
-def jobs_of(
-    cells: Sequence[tuple[str, str, Cost]], asked: int | None, took: Mapping[str, Took], unit_s: float | None
-) -> list[Job]:
-    """Return what is measured, in order, of the id, name and cost of each test.
+def job_of(test: str, name: str, marks: Iterable[pytest.Mark]) -> Job:
+    """Return what a test is as a job, with the expected time of its markers, the closest to the test first."""
+    job = Job((test,), name)
+    for mark in reversed(list(marks)):  # the closest at the end, as it counts
+        job.pair_s *= float(mark.args[0]) if mark.args else 1.0
+        job.setup_s += float(mark.kwargs.get("setup", 0.0))
+        job.asked = mark.kwargs.get("pairs") or job.asked
+        job.once = mark.kwargs.get("once", job.once)
+        job.importance = float(mark.kwargs.get("importance", job.importance))
+    return job
+
+
+def jobs_of(tests: Sequence[Job], asked: int | None, took: Mapping[str, Took], unit_s: float | None) -> list[Job]:
+    """Return what is measured, in order: as one job what shares its runs, in seconds as far as they are known.
 
     Each gets the pairs that are asked for; with ``None``, those that its test asks for. `took` is by name of the cell,
     and `unit_s` what a cost of 1 takes, if that is known.
     """
-    groups: dict[str, list[tuple[str, str, Cost]]] = {}
-    for cell in cells:
-        groups.setdefault(cell[2].once or cell[0], []).append(cell)
+    groups: dict[str, list[Job]] = {}
+    for test in tests:
+        groups.setdefault(test.once or test.tests[0], []).append(test)
     jobs = []
     for same in groups.values():
-        earlier = [took[name] for _, name, _ in same if name in took]
+        earlier = [took[one.name] for one in same if one.name in took]
         remembered = len(earlier) == len(same)
         pair_s = (
             sum(one.pair_s * (unit_s / one.unit_s if unit_s and one.unit_s else 1.0) for one in earlier)
             if remembered
-            else sum(cost.pair for _, _, cost in same) * (unit_s or 1.0)
+            else sum(one.pair_s for one in same) * (unit_s or 1.0)
         )
         jobs.append(
-            Job(
-                tests=tuple(test for test, _, _ in same),
-                name=same[0][1] if len(same) == 1 else f"{same[0][2].once} ({len(same)} cells)",
-                asked=asked or same[0][2].pairs or USUAL,
+            replace(
+                same[0],
+                tests=tuple(test for one in same for test in one.tests),
+                name=same[0].name if len(same) == 1 else f"{same[0].once} ({len(same)} cells)",
+                asked=asked or same[0].asked or USUAL,
                 pair_s=pair_s,
-                setup_s=sum(cost.setup for _, _, cost in same) * (unit_s or 1.0),
+                setup_s=sum(one.setup_s for one in same) * (unit_s or 1.0),
                 remembered=remembered,
-                importance=max(cost.importance for _, _, cost in same),
+                importance=max(one.importance for one in same),
             )
         )
     return jobs

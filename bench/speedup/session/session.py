@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from ..budget.allocation import cost_of, jobs_of
+from ..budget.allocation import job_of, jobs_of
 from ..budget.clock import Plan
 from ..budget.enough import Pacing
 from ..judge.rule import SuiteRule
@@ -87,21 +87,25 @@ class Session:
             if self.benchmarks.compare:  # before a test can turn the clock by which the dates of runs are judged
                 _ = self.verdicts.history
         self.run.unit_s = unit_s
-        costs = [(item, cost_of(item.iter_markers(COST_MARK))) for item in session.items if is_cell(item)]
+        cells = [
+            (item, job_of(item.nodeid, name_of(item), item.iter_markers(COST_MARK)))
+            for item in session.items
+            if is_cell(item)
+        ]
         if self.plan.limited:
-            costs.sort(key=lambda one: -one[1].importance)
-            in_order = (item for item, _ in costs)
+            cells.sort(key=lambda one: -one[1].importance)
+            in_order = (item for item, _ in cells)
             session.items[:] = [next(in_order) if is_cell(item) else item for item in session.items]
-        cells = [(item.nodeid, name_of(item), cost) for item, cost in costs]
-        self.verdicts.names = [name for _, name, _ in cells]
+        jobs = [job for _, job in cells]
+        self.verdicts.names = [job.name for job in jobs]
         self.plan = replace(
             self.plan,
-            jobs=jobs_of(cells, self.rounds, self.earlier.took, unit_s),
+            jobs=jobs_of(jobs, self.rounds, self.earlier.took, unit_s),
             exact=self.rounds is not None,
             calibrated=unit_s is not None,
         )
         self.progress.plan(
-            [test for test, _, _ in cells], self.plan.fitting, self.plan.minutes_for_all, self.benchmarks.place
+            [item.nodeid for item, _ in cells], self.plan.fitting, self.plan.minutes_for_all, self.benchmarks.place
         )
 
     def _adopt(self, session: pytest.Session) -> None:

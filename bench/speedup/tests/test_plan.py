@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bench.speedup.budget.allocation import FEW, Cost, Job, cost_of, jobs_of, share_out
+from bench.speedup.budget.allocation import FEW, Job, job_of, jobs_of, share_out
 from bench.speedup.budget.clock import END_SECONDS, END_SHARE, Plan
 from bench.speedup.budget.enough import Pacing, PerCell
 from bench.speedup.keep.earlier import Took
@@ -192,9 +192,9 @@ def test_every_pair_is_told_before_it_is_measured() -> None:
 
 
 CELLS = [
-    ("t1", "a", Cost(pair=2.0, setup=20.0)),
-    ("t2", "b-x", Cost(pair=3.0, pairs=1, once="b")),
-    ("t3", "b-y", Cost(pair=4.0, pairs=1, once="b")),
+    Job(("t1",), "a", pair_s=2.0, setup_s=20.0),
+    Job(("t2",), "b-x", 1, 3.0, once="b"),
+    Job(("t3",), "b-y", 1, 4.0, once="b"),
 ]
 
 
@@ -291,7 +291,8 @@ def test_of_several_markers_the_costs_multiply_and_the_closest_says_the_rest(ses
         """,
         "test_x",
     )
-    assert cost_of(item.iter_markers(COST_MARK)) == Cost(pair=6.0, setup=2.0, pairs=9, once="near")
+    job = job_of(item.nodeid, "x", item.iter_markers(COST_MARK))
+    assert (job.pair_s, job.setup_s, job.asked, job.once) == (6.0, 2.0, 9, "near")
 
 
 IMPORTANT = """
