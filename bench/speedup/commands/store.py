@@ -116,7 +116,7 @@ def prune(options: argparse.Namespace) -> None:
         for one in _judged(read, decisions, options)
         for record in [*one.records[-options.keep :], *evidence(one, decisions.of(one.fingerprint))]
     }
-    ours = {run.file: run for run in read.records.runs if not run.problems}
+    ours = {run.file: run for run in read.records.runs if not run.is_damaged}
     # With their copies: a run would come back from a shorter one.
     unwanted = {file for name in ours.keys() - kept for file in (name, *ours[name].copies)}
     gone = [file for file in stored_files(options.storage) if str(file) in unwanted]

@@ -191,6 +191,11 @@ class Run(NamedTuple):
     cells: bytes = b""
     """Its cells, as rows of `CELL`; of a run in `Records`, nothing: they are there."""
 
+    @property
+    def is_damaged(self) -> bool:
+        """Whether a cell of it could not be read."""
+        return bool(self.problems)
+
 
 class Records(Sequence[Record]):
     """Some cells, as rows of `CELL`, and which of the saved runs each is of; a `Record` when it is asked for."""
