@@ -9,7 +9,6 @@ PROG = "python -m bench"
 FURTHER = {
     "scale": ("model how far the speedup goes on more CPUs", "bench.tools.scale"),
     "nights": ("measure real nights with regressions made on purpose", "bench.tools.nights"),
-    "bisecting": ("simulate how often bisect is right, and with how many visits", "bench.evidence.bisecting"),
     "simulate": ("simulate how often the rule is wrong, and how soon it is right", "bench.evidence.simulation"),
 }
 

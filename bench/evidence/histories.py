@@ -10,56 +10,40 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
 import numpy as np
 
 from bench.evidence.tables import markdown
-from bench.evidence.tools import NEEDS, OURS, TOOLS, Alarms, Floats, History, Loss, is_installed, new_ones, ours
+from bench.evidence.tools import ASKS, NEEDS, OURS, TOOLS, Alarms, History, Loss, is_installed, new_ones, ours
 from bench.speedup.judge.verdict import IMPROVED, RECOVERED, Verdict
 
 MARKS = Path(__file__).with_name("histories.csv")
 TOLERANCE = 5
 """Runs by which the date of a loss may be off, for it to be that loss."""
-PLATEAU = 60
-"""Runs on either side of a change, at most, whose medians its size is the difference of."""
 LATER = (5, 20)
 """Runs after a change at which its size is looked at."""
 
 
-@dataclass(frozen=True)
-class Mark:
+class Mark(NamedTuple):
     """A change in a series, as a person sees it."""
 
-    series: str
     run: int
-    """Index of the first run of the change."""
+    """Index of its first run."""
     until: int
     """Index of the first run on the new level; of `odd` runs, the last one."""
-    date: str
     kind: str
     """``step``, ``ramp`` or ``odd``."""
     percent: float
     """The level after it over the level before it, less one; NaN for `odd`."""
     sure: bool
-    reason: str
 
-    @property
-    def is_loss(self) -> bool:
-        """Whether it is a change to a lower level."""
-        return self.percent < 0
-
-    @property
-    def size(self) -> str:
-        """Its size as text, for people."""
-        return f"{self.percent:+.1f} %" if math.isfinite(self.percent) else ""
-
-    def is_meant(self, since: int) -> bool:
-        """Return whether a loss that began with this run is this one."""
-        return self.run - TOLERANCE <= since <= self.until + TOLERANCE
+    def is_meant(self, t: int, since: int) -> bool:
+        """Return whether what is told on run `t`, and began with another run, is this change."""
+        return t >= self.run and self.run - TOLERANCE <= since <= self.until + TOLERANCE
 
 
 def marks() -> dict[str, list[Mark]]:
@@ -67,34 +51,15 @@ def marks() -> dict[str, list[Mark]]:
     found: dict[str, list[Mark]] = {}
     with MARKS.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
-            mark = Mark(
-                row["series"],
-                int(row["run"]),
-                int(row["until"]),
-                row["date"],
-                row["kind"],
-                float(row["percent"] or "nan"),
-                row["sure"] == "yes",
-                row["reason"],
-            )
-            found.setdefault(mark.series, []).append(mark)
+            run, until, percent = int(row["run"]), int(row["until"]), float(row["percent"] or "nan")
+            found.setdefault(row["series"], []).append(Mark(run, until, row["kind"], percent, row["sure"] == "yes"))
     return found
-
-
-def level_change(logs: Floats, mark: Mark, seen: Sequence[Mark]) -> float:
-    """Return what `percent` of a change is, from the series itself."""
-    changes = [other for other in seen if other.kind != "odd"]
-    place = changes.index(mark)
-    start = max(changes[place - 1].until if place else 0, mark.run - PLATEAU)
-    end = min(changes[place + 1].run if place + 1 < len(changes) else len(logs), mark.until + PLATEAU)
-    return _percent(float(np.median(logs[mark.until : end]) - np.median(logs[start : mark.run])))
 
 
 def read(file: Path) -> History:
     """Return a series."""
     with file.open(encoding="utf-8", newline="") as lines:
-        rows = [(float(row["log_speedup"]), float(row["se"])) for row in csv.DictReader(lines)]
-    logs, ses = np.array(rows).T
+        logs, ses = np.array([(float(row["log_speedup"]), float(row["se"])) for row in csv.DictReader(lines)]).T
     return History(logs, ses)
 
 
@@ -106,78 +71,57 @@ def events(history: History) -> Alarms:
     return Alarms(np.array([bool(losses) for losses in said]), new_ones(found), tuple(said), verdicts)
 
 
-@dataclass(frozen=True)
-class Found:
-    """What a tool makes of one true loss."""
+class Found(NamedTuple):
+    """What a tool makes of one loss."""
 
     mark: Mark
     at: int | None
     """The run on which it tells it first; ``None`` if it never does."""
     since: int | None
     """The first run of the loss, as it says then."""
-    told: tuple[tuple[int, Loss], ...]
-    """All that it says of it until the next change, each with the run on which it says so."""
+    told: Mapping[int, Loss]
+    """All that it says of it, by the run on which it says so."""
+    following: int
+    """First run of the next change: what is said from then on may be of that."""
 
-    def told_at(self, run: int) -> Loss | None:
-        """Return what it says of the loss on some run."""
-        return next((loss for t, loss in self.told if t == run), None)
+    def error(self, t: int) -> float | None:
+        """Return by how many points the size is off that is said on some run, if one is."""
+        change = self.told[t].change if t in self.told and t < self.following else None
+        return None if change is None else abs(_percent(change) - self.mark.percent)
 
-    def error(self, loss: Loss) -> float | None:
-        """Return by how many points the size that is said is off."""
-        return None if loss.change is None else abs(_percent(loss.change) - self.mark.percent)
-
-    def holds(self, loss: Loss) -> bool | None:
-        """Return whether the interval that is said holds the size."""
-        if loss.interval is None:
-            return None
-        return _percent(loss.interval[0]) <= self.mark.percent <= _percent(loss.interval[1])
+    def holds(self, t: int) -> bool | None:
+        """Return whether the interval that is said on some run holds the size, if one is said."""
+        interval = self.told[t].interval if t in self.told and t < self.following else None
+        return None if interval is None else _percent(interval[0]) <= self.mark.percent <= _percent(interval[1])
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What a tool makes of one series."""
-
-    series: str
-    found: tuple[Found, ...]
-    """One for every loss that is sure."""
-    unsure: int
-    """Losses that are not sure and that it finds."""
-    false: tuple[tuple[int, int], ...]
-    """Losses that it finds where there is none: the run on which it does, and their first run as it says."""
-    worst: tuple[float, str]
-    """The size that is furthest from the truth, in points, and the sentence."""
-
-
-def compare(series: str, alarms: Alarms, seen: Sequence[Mark]) -> Outcome:
-    """Compare what a tool says of a series with what a person sees in it."""
+def compare(alarms: Alarms, seen: Sequence[Mark]) -> tuple[list[Found], list[tuple[int, int]]]:
+    """Return what a tool makes of every loss of a series, and what it finds where there is none: when, since when."""
     runs = len(alarms.said)
     changes = [mark for mark in seen if mark.kind != "odd" and mark.run < runs]
-    losses = [mark for mark in changes if mark.is_loss]
     found = []
-    for mark in losses:
-        if mark.sure:
-            at, since = next(((t, s) for t, s in alarms.onsets if t >= mark.run and mark.is_meant(s)), (None, None))
-            following = min((other.run for other in changes if other.run > mark.run), default=runs)
-            told = ((t, loss) for t in range(mark.run, following) for loss in alarms.said[t])
-            found.append(Found(mark, at, since, tuple((t, loss) for t, loss in told if mark.is_meant(loss.since))))
-    unsure = sum(any(t >= mark.run and mark.is_meant(s) for t, s in alarms.onsets) for mark in losses if not mark.sure)
-    false = [(t, s) for t, s in alarms.onsets if not any(t >= mark.run and mark.is_meant(s) for mark in losses)]
-    return Outcome(series, tuple(found), unsure, tuple(false), _worst(series, alarms, losses))
+    for mark in (mark for mark in changes if mark.percent < 0):
+        at, since = next(((t, since) for t, since in alarms.onsets if mark.is_meant(t, since)), (None, None))
+        # Of two on one run, the first.
+        losses = ((t, loss) for t, said in enumerate(alarms.said) for loss in reversed(said))
+        told = {t: loss for t, loss in losses if mark.is_meant(t, loss.since)}
+        found.append(
+            Found(mark, at, since, told, min((one.run for one in changes if one.run > mark.run), default=runs))
+        )
+    return found, [one for one in alarms.onsets if not any(loss.mark.is_meant(*one) for loss in found)]
 
 
-def _worst(series: str, alarms: Alarms, losses: Sequence[Mark]) -> tuple[float, str]:
-    """Return the worst size that is said on any run: of what is no loss, all of it is wrong."""
-    worst = (0.0, "")
-    for t, said in enumerate(alarms.said):
-        for loss in said:
-            meant = [mark for mark in losses if t >= mark.run and mark.is_meant(loss.since)]
-            if loss.change is None or any(not mark.sure or mark.kind != "step" for mark in meant):
-                continue
-            size = _percent(loss.change)
-            off, truth = min(((abs(size - mark.percent), mark.size) for mark in meant), default=(abs(size), "none"))
-            if off > worst[0]:
-                worst = (off, f"{series}, run {t}: {size:+.0f} % since {loss.since}; true: {truth}")
-    return worst
+def worst(series: str, alarms: Alarms, seen: Sequence[Mark]) -> tuple[float, str]:
+    """Return the size that is furthest from the truth, in points, and the sentence; where there is no loss, all is."""
+    sizes = [(0.0, "")]
+    for t, loss in ((t, loss) for t, said in enumerate(alarms.said) for loss in said if loss.change is not None):
+        meant = [mark for mark in seen if mark.percent < 0 and mark.is_meant(t, loss.since)]
+        if all(mark.sure and mark.kind == "step" for mark in meant):
+            size = _percent(loss.change or 0.0)
+            truths = [(abs(size - mark.percent), f"{mark.percent:+.1f} %") for mark in meant] or [(abs(size), "none")]
+            off, truth = min(truths)
+            sizes.append((off, f"{series}, run {t}: {size:+.0f} % since {loss.since}; true: {truth}"))
+    return max(sizes, key=lambda one: one[0])
 
 
 def _percent(log: float) -> float:
@@ -186,10 +130,7 @@ def _percent(log: float) -> float:
 
 def report(folder: Path) -> Iterator[str]:
     """Yield the tables as Markdown."""
-    seen = marks()
-    yield from _truth(seen)
-    histories = {}
-    yield ""
+    seen, histories = marks(), {}
     for name in seen:
         file = folder / f"{name}.csv"
         if file.is_file():
@@ -198,113 +139,91 @@ def report(folder: Path) -> Iterator[str]:
             yield f"{name} is left out: {file.name} is not in that folder"
     if not histories:
         return
-    said = {name: events(history) for name, history in histories.items()}
-    sure = sum(mark.sure and mark.is_loss for name in histories for mark in seen[name])
-    unsure = sum(not mark.sure and mark.is_loss for name in histories for mark in seen[name])
+    mine = {name: events(history) for name, history in histories.items()}
+    losses = [mark.sure for name in histories for mark in seen[name] if mark.percent < 0]
     yield (
-        f"{sum(len(history.logs) for history in histories.values())} runs of {len(histories)} series; {sure} losses "
-        f"that are sure, {unsure} that are not. A loss that is told and began within {TOLERANCE} runs of one of them "
-        "is that one; all others are false."
+        f"{sum(len(history.logs) for history in histories.values())} runs of {len(histories)} series; {sum(losses)} "
+        f"losses that are sure, {len(losses) - sum(losses)} that are not. A loss that is told and began within "
+        f"{TOLERANCE} runs of one of them is that one; all others are false."
     )
     yield ""
-    headings = ["tool", f"found of {sure}", "after runs: median, worst", f"not sure, of {unsure}", "false failures"]
-    headings += ["size off by, points: when found", *(f"{n} runs later" for n in LATER)]
-    headings += ["intervals that held it, of all runs", "worst sentence"]
+    headings = ["tool", f"found of {sum(losses)}", "after runs: median, worst"]
+    headings += [f"not sure, of {len(losses) - sum(losses)}", "false failures", "size off by, points: when found"]
+    headings += [*(f"{n} runs later" for n in LATER), "intervals that held it, of all runs", "worst sentence"]
 
     def rows() -> Iterator[list[str]]:
-        for tool, ask in TOOLS.items():
-            if not is_installed(tool):
+        for tool in TOOLS:
+            if is_installed(tool):
+                said = {name: mine[name] if tool == OURS else ASKS[tool](one) for name, one in histories.items()}
+                yield [tool, *_row(said, seen)]
+            else:
                 yield [f"{tool}: {NEEDS[tool]} is not installed", *[""] * (len(headings) - 1)]
-                continue
-            alarms = {name: said[name] if tool == OURS else ask(history) for name, history in histories.items()}
-            yield [tool, *_row([compare(name, one, seen[name]) for name, one in alarms.items()])]
 
     yield from markdown(headings, rows())
     yield ""
     headings = ["series", "true change", "sure", "found on", "said since"]
     headings += [*(f"size {n} runs later [95 %]" for n in LATER), "no longer told on"]
-    yield from markdown(headings, _ours(seen, said))
+    yield from markdown(headings, _ours(seen, mine))
 
 
-def _truth(seen: dict[str, list[Mark]]) -> Iterator[str]:
-    yield from markdown(
-        ["series", "run", "date", "kind", "size", "sure", "why"],
-        (
-            [
-                mark.series,
-                f"{mark.run}" if mark.until == mark.run else f"{mark.run} to {mark.until}",
-                mark.date,
-                mark.kind,
-                mark.size,
-                "yes" if mark.sure else "no",
-                mark.reason,
-            ]
-            for one in seen.values()
-            for mark in one
-        ),
-    )
-
-
-def _row(outcomes: Sequence[Outcome]) -> list[str]:
-    every = [found for outcome in outcomes for found in outcome.found]
-    delays = [found.at - found.mark.run + 1 for found in every if found.at is not None]
-    steps = [found for found in every if found.at is not None and found.mark.kind == "step"]
+def _row(said: Mapping[str, Alarms], seen: Mapping[str, Sequence[Mark]]) -> list[str]:
+    compared = [compare(alarms, seen[name]) for name, alarms in said.items()]
+    every = [one for found, _ in compared for one in found]
+    sure = [one for one in every if one.mark.sure]
+    delays = [one.at - one.mark.run + 1 for one in sure if one.at is not None]
+    steps = [one for one in sure if one.at is not None and one.mark.kind == "step"]
     columns = []
     for later in (None, *LATER):
-        told = [(found, found.told_at(found.mark.run + later if later else found.at or 0)) for found in steps]
-        errors = [error for found, loss in told if loss and (error := found.error(loss)) is not None]
-        held = [holds for found, loss in told if loss and (holds := found.holds(loss)) is not None]
+        runs = [(one, one.mark.run + later if later else one.at or 0) for one in steps]
+        errors = [error for one, t in runs if (error := one.error(t)) is not None]
+        held = [holds for one, t in runs if (holds := one.holds(t)) is not None]
         intervals = f", {sum(held)} held" if held else ""
         columns.append(f"{median(errors):.1f} (of {len(errors)}{intervals})" if errors else "")
-    held = [holds for found in steps for _, loss in found.told if (holds := found.holds(loss)) is not None]
+    held = [holds for one in steps for t in one.told if (holds := one.holds(t)) is not None]
     return [
         f"{len(delays)}",
         f"{median(delays):.0f}, {max(delays)}" if delays else "",
-        f"{sum(outcome.unsure for outcome in outcomes)}",
-        f"{sum(len(outcome.false) for outcome in outcomes)}",
+        f"{sum(one.at is not None for one in every if not one.mark.sure)}",
+        f"{sum(len(false) for _, false in compared)}",
         *columns,
         f"{sum(held) / len(held):.0%} of {len(held)}" if held else "",
-        max((outcome.worst for outcome in outcomes), default=(0.0, ""))[1],
+        max(worst(name, alarms, seen[name]) for name, alarms in said.items())[1],
     ]
 
 
-def _ours(seen: dict[str, list[Mark]], said: dict[str, Alarms]) -> Iterator[list[str]]:
+def _ours(seen: Mapping[str, Sequence[Mark]], said: Mapping[str, Alarms]) -> Iterator[list[str]]:
+    """Yield what our rule says of every change, and what it finds where there is none."""
     for name, alarms in said.items():
+        losses, false = compare(alarms, seen[name])
+        told = {loss.mark: _of_loss(loss, len(alarms.said)) for loss in losses}
         for mark in seen[name]:
             if mark.kind != "odd":
-                change = f"{mark.run}: {mark.size}{' (ramp)' * (mark.kind == 'ramp')}"
-                told = _of_loss(mark, alarms) if mark.is_loss else _of_gain(mark, alarms.verdicts)
-                yield [name, change, "yes" if mark.sure else "no", *told]
-        for t, since in compare(name, alarms, seen[name]).false:
+                change = f"{mark.run}: {mark.percent:+.1f} %{' (ramp)' * (mark.kind == 'ramp')}"
+                cells = told.get(mark) or _of_gain(mark, alarms.verdicts)
+                yield [name, change, "yes" if mark.sure else "no", *cells, *[""] * (3 + len(LATER) - len(cells))]
+        for t, since in false:
             loss = next(one for one in alarms.said[t] if one.since == since)
             yield [name, "false", "", f"{t}", f"{since}", _size(loss), *[""] * len(LATER)]
 
 
-def _of_loss(mark: Mark, alarms: Alarms) -> list[str]:
-    told = {
-        t: loss
-        for t in range(mark.run, len(alarms.said))
-        for loss in reversed(alarms.said[t])
-        if mark.is_meant(loss.since)
-    }
+def _of_loss(loss: Found, runs: int) -> list[str]:
+    told = loss.told
     if not told:
-        return ["never", *[""] * (2 + len(LATER))]
-    first, last = min(told), max(told)
-    over = "" if last == len(alarms.said) - 1 else f"{last + 1}"
-    return [f"{first}", f"{told[first].since}", *(_size(told.get(mark.run + n)) for n in LATER), over]
+        return ["never"]
+    over = "" if max(told) == runs - 1 else f"{max(told) + 1}"
+    sizes = (_size(told.get(loss.mark.run + n)) for n in LATER)
+    return [f"{min(told)}", f"{told[min(told)].since}", *sizes, over]
 
 
 def _of_gain(mark: Mark, verdicts: Sequence[Verdict]) -> list[str]:
-    for t, verdict in enumerate(verdicts[mark.run :], mark.run):
-        if verdict.state in (IMPROVED, RECOVERED) and mark.is_meant(int(verdict.since or -1)):
-            return [f"{t}, {verdict.state}", f"{verdict.since}", *[""] * (1 + len(LATER))]
-    return ["not told", *[""] * (2 + len(LATER))]
+    for t, verdict in enumerate(verdicts):
+        if verdict.state in (IMPROVED, RECOVERED) and mark.is_meant(t, int(verdict.since or -1)):
+            return [f"{t}, {verdict.state}", f"{verdict.since}"]
+    return ["not told"]
 
 
 def _size(loss: Loss | None) -> str:
     if loss is None or loss.change is None:
         return ""
-    if loss.interval is None:
-        return f"{_percent(loss.change):+.1f} %"
-    low, high = (_percent(one) for one in loss.interval)
-    return f"{_percent(loss.change):+.1f} % [{low:+.1f}, {high:+.1f}]"
+    low, high = (_percent(one) for one in loss.interval or (0.0, 0.0))
+    return f"{_percent(loss.change):+.1f} %" + (f" [{low:+.1f}, {high:+.1f}]" if loss.interval else "")

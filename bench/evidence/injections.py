@@ -1,31 +1,130 @@
 """Cells with a regression in them as soon as ``--inject`` is given: run by ``python -m bench nights run``.
 
-Not collected by ``pytest bench/``; the order is that of the file, and what cannot be undone comes last.
+Not collected by ``pytest bench/``; the order is that of the file, and what cannot be undone comes last. Each regression
+is made by what would cause it: another function takes the place of one that `wine_training.training` calls.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+
+import pytest
 
 from bench.cells.against_loop import RayAgainstLoop
-from bench.evidence.regressions import (
-    Change,
-    Injection,
-    foreign_process,
-    late,
-    nice,
-    shortest_first,
-    task,
-    with_busy_thread,
-)
-from wine_training import forest_sweep
+from wine_training import TrainingResult, WineData, forest_sweep, train_ray, training
 from wine_training.plan import tasks_of
+from wine_training.training import train_task
 
-Measure = Callable[[str, Injection], None]
+Function = Callable[..., object]
+Measure = Callable[..., None]
+"""Measures a workload against the loop, with other functions of these names in Ray's runs, and something beside."""
 
 LOW = 15
 """The niceness that Ray gives its workers if nobody says otherwise."""
+FOREIGN_SECONDS = 600
+"""A foreign busy process ends by itself after this long, whatever becomes of the test."""
+
+
+@pytest.fixture
+def measure(
+    request: pytest.FixtureRequest,
+    ray_against_loop: RayAgainstLoop,
+    monkeypatch: pytest.MonkeyPatch,
+    wine: WineData,
+    models: int,
+    cpus: int,
+) -> Measure:
+    """Yield a function that measures a sweep with a regression in Ray's runs, if ``--inject`` says so."""
+
+    def measured(workload: str, beside: AbstractContextManager[None] | None = None, /, **functions: Function) -> None:
+        def train(*args: object, **kwargs: object) -> list[TrainingResult]:
+            with pytest.MonkeyPatch.context() as patch:  # the loop, which looks up the same names, is left as it is
+                for name, function in functions.items():
+                    patch.setattr(training, name, function)
+                return train_ray(*args, **kwargs)  # type: ignore[arg-type]
+
+        if not request.config.getoption("inject"):
+            ray_against_loop(workload, forest_sweep(models))
+            return
+        with beside or contextlib.nullcontext():
+            train(forest_sweep(models), wine, cpus=cpus, progress=False)  # a new task is cold the first time
+            monkeypatch.setattr("wine_training.train_ray", train)
+            ray_against_loop(workload, forest_sweep(models))
+
+    return measured
+
+
+@pytest.fixture
+def late(ray_workers: object, wine: WineData, cpus: int, models: int) -> Callable[[float], Function]:
+    """Yield a function that makes a task begin later: by this share of the time that one run with Ray takes, in all."""
+    assert ray_workers  # it is running
+    began = time.perf_counter()
+    train_ray(forest_sweep(models), wine, cpus=cpus, progress=False)
+    # Each CPU has its part of the tasks, one after the other, and waits before each of them.
+    for_each_s = (time.perf_counter() - began) * cpus / len(tasks_of(forest_sweep(models), cpus))
+
+    def made(share: float) -> Function:
+        def task(*args: object, **kwargs: object) -> object:
+            time.sleep(share * for_each_s)
+            return train_task(*args, **kwargs)  # type: ignore[arg-type]
+
+        return task
+
+    return made
+
+
+def with_busy_thread() -> Function:
+    """Return a task that keeps a second thread of its worker busy while it fits."""
+
+    def task(*args: object, **kwargs: object) -> object:
+        done = threading.Event()
+
+        def busy() -> None:
+            block = bytes(2**20)
+            while not done.is_set():
+                hashlib.sha256(block)  # without the interpreter's lock
+
+        thread = threading.Thread(target=busy)
+        thread.start()
+        try:
+            return train_task(*args, **kwargs)  # type: ignore[arg-type]
+        finally:
+            done.set()
+            thread.join()
+
+    return task
+
+
+def nice(level: int) -> Function:
+    """Return a task that gives its worker a low priority, and leaves it so."""
+
+    def task(*args: object, **kwargs: object) -> object:
+        os.nice(level - os.nice(0))
+        return train_task(*args, **kwargs)  # type: ignore[arg-type]
+
+    return task
+
+
+@contextlib.contextmanager
+def foreign_process() -> Iterator[None]:
+    """Keep one CPU busy with a process that is no descendant of this one."""
+    busy = f"import time\nend = time.time() + {FOREIGN_SECONDS}\nwhile time.time() < end: pass"
+    start = f"import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', {busy!r}], stdout=-3).pid)"
+    pid = int(subprocess.run([sys.executable, "-c", start], stdout=subprocess.PIPE, check=True).stdout)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
 
 
 def test_nothing_small(ray_against_loop: RayAgainstLoop) -> None:
@@ -38,43 +137,31 @@ def test_nothing(ray_against_loop: RayAgainstLoop, models: int) -> None:
     ray_against_loop("nothing", forest_sweep(models))
 
 
-def _dispatch(measure: Measure, workload: str, share: float, ray_seconds: float, models: int, cpus: int) -> None:
-    # Each CPU has its part of the tasks, one after the other, and waits before each of them.
-    tasks = len(tasks_of(forest_sweep(models), cpus)) / cpus
-    measure(workload, lambda: task(late(share * ray_seconds / tasks)))
-
-
-def test_dispatch_0_5_percent(measure: Measure, ray_seconds: float, models: int, cpus: int) -> None:
+def test_dispatch_0_5_percent(measure: Measure, late: Callable[[float], Function]) -> None:
     """Every task begins later: 0.5 % of Ray's time in all."""
-    _dispatch(measure, "dispatch_0_5_percent", 0.005, ray_seconds, models, cpus)
+    measure("dispatch_0_5_percent", train_task=late(0.005))
 
 
-def test_dispatch_1_5_percent(measure: Measure, ray_seconds: float, models: int, cpus: int) -> None:
+def test_dispatch_1_5_percent(measure: Measure, late: Callable[[float], Function]) -> None:
     """Every task begins later: 1.5 % of Ray's time in all."""
-    _dispatch(measure, "dispatch_1_5_percent", 0.015, ray_seconds, models, cpus)
+    measure("dispatch_1_5_percent", train_task=late(0.015))
 
 
-def test_dispatch_3_percent(measure: Measure, ray_seconds: float, models: int, cpus: int) -> None:
+def test_dispatch_3_percent(measure: Measure, late: Callable[[float], Function]) -> None:
     """Every task begins later: 3 % of Ray's time in all."""
-    _dispatch(measure, "dispatch_3_percent", 0.03, ray_seconds, models, cpus)
+    measure("dispatch_3_percent", train_task=late(0.03))
 
 
 def test_shortest_first(measure: Measure) -> None:
     """The short tasks are submitted first."""
-    measure("shortest_first", shortest_first)
+    measure("shortest_first", tasks_of=lambda *args, **kwargs: tasks_of(*args, **kwargs)[::-1])
 
 
 def test_threads(measure: Measure) -> None:
     """A second thread is busy in every worker."""
-    measure("threads", lambda: task(with_busy_thread()))
+    measure("threads", train_task=with_busy_thread())
 
 
 def test_nice(measure: Measure) -> None:
     """The workers run at nice 15, and a foreign process wants a CPU."""
-
-    @contextlib.contextmanager
-    def injection() -> Iterator[Change]:
-        with foreign_process(), task(nice(LOW)) as change:
-            yield change
-
-    measure("nice", injection)
+    measure("nice", foreign_process(), train_task=nice(LOW))

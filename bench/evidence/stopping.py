@@ -1,4 +1,4 @@
-"""What it does to a result that a cell ends as soon as its interval is narrow: ``python -m bench simulate --stopping``.
+"""What it does to a result that a cell ends as soon as its interval is narrow.
 
 Pairs are normal on the log scale. How far they lie apart differs from night to night by a log-normal factor. What is
 known of it comes from the nights before, each of which ended by the same rule.
@@ -6,17 +6,16 @@ known of it comes from the nights before, each of which ended by the same rule.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from itertools import islice
+from statistics import fmean, stdev
 
 import numpy as np
 
-from bench.evidence.tables import markdown
-from bench.evidence.tools import History, ours
+from bench.evidence.tables import Table, Values, labelled, mean, percent, total
+from bench.evidence.tools import Ask, History
 from bench.speedup.budget.allocation import FEW, MORE, USUAL
 from bench.speedup.budget.enough import is_narrow
 from bench.speedup.judge.rule import Rule
@@ -28,107 +27,72 @@ SPREADS = (0.2, 0.5, 1.0, 1.5, 2.0, 4.0)
 """SDs of a pair, in units of the half width at which a cell ends."""
 UNRULINESS = (0.0, 0.3)
 """SDs of the log of the factor by which a night's spread differs from that of others."""
-NIGHT_SDS = (0.003, 0.01)
-QUIET_NIGHTS = 400
+NIGHTS = 400
 KNOWN, OWN, FIXED = "spread known", "own spread only", f"always {USUAL} pairs"
-RULES = (KNOWN, OWN, FIXED)
 
 
-@dataclass(frozen=True)
-class Ended:
-    """A night as it ended."""
-
-    mean: float
-    margin: float
-    spread: Spread
-    pairs: int
-
-
-def nights(rule: str, pair_sd: float, unruly: float, rng: np.random.Generator) -> Iterator[Ended]:
-    """Yield nights without end, each with what is known from those before it."""
+def nights(rule: str, pair_sd: float, unruly: float, rng: np.random.Generator) -> Iterator[tuple[float, ...]]:
+    """Yield nights without end, each with what is known from those before it: mean, margin, standard error, pairs."""
     before: deque[Spread] = deque(maxlen=LOOK_BACK)
     while True:
         logs = rng.normal(0.0, pair_sd * math.exp(rng.normal(0.0, unruly)), MORE * USUAL)
         known = pooled(before) if rule == KNOWN else None
-        count = USUAL
+        own = [Spread(float(logs[:n].var(ddof=1)), n - 1) for n in range(FEW, len(logs) + 1)]
+        spread = own[USUAL - FEW]
         if rule == OWN or known is not None:
-            most = range(FEW, len(logs) + 1)
-            count = next((n for n in most if is_narrow(_spread(logs[:n]), known, PRECISION)), len(logs))
-        spread = _spread(logs[:count])
-        margin = margin_of(spread, known)
-        assert margin is not None  # there are pairs enough
+            spread = next((one for one in own if is_narrow(one, known, PRECISION)), own[-1])
         before.append(spread)
-        yield Ended(float(logs[:count].mean()), margin, spread, count)
+        pairs, margin = spread.degrees + 1, margin_of(spread, known)
+        assert margin is not None  # there are pairs enough
+        yield float(logs[:pairs].mean()), margin, math.sqrt(spread.variance / pairs), pairs
 
 
-def _spread(logs: np.ndarray) -> Spread:
-    return Spread(float(logs.var(ddof=1)), len(logs) - 1)
+def intervals(unruly: float, spread: float, ask: Ask, seed: int) -> Values:  # noqa: ARG001 -- nothing is judged
+    """Return the share of intervals that hold the truth, the mean error and the mean pairs, by each rule."""
+    values = []
+    for rule in (KNOWN, OWN, FIXED):
+        rng = np.random.default_rng([seed, round(100 * spread), round(10 * unruly)])
+        seen = islice(nights(rule, spread * PRECISION, unruly, rng), LOOK_BACK, LOOK_BACK + NIGHTS)
+        means, margins, _, pairs = np.array(list(seen)).T
+        values += [float(np.mean(np.abs(means) <= margins)), float(means.mean()), float(pairs.mean())]
+    return values
 
 
-def intervals(rule: str, pair_sd: float, unruly: float, count: int, seed: int) -> tuple[float, float, float]:
-    """Return the share of intervals that hold the truth, the mean error in standard errors, and the mean pairs."""
-    rng = np.random.default_rng([seed, round(1e6 * pair_sd), round(10 * unruly)])
-    seen = list(itertools.islice(nights(rule, pair_sd, unruly, rng), LOOK_BACK, LOOK_BACK + count))
-    means = np.array([one.mean for one in seen])
-    held = float(np.mean([abs(one.mean) <= one.margin for one in seen]))
-    return held, float(means.mean() / means.std() * math.sqrt(count)), float(np.mean([one.pairs for one in seen]))
+def false_failures(night_sd: float, spread: float, ask: Ask, seed: int) -> Values:
+    """Return how often a series without a change is called regressed, by each rule, at a rate of 1/200 a night."""
+    failures = []
+    for rule in (KNOWN, FIXED):
+        rng = np.random.default_rng([seed, round(100 * spread), round(1e6 * night_sd)])
+        seen = islice(nights(rule, spread * PRECISION, UNRULINESS[-1], rng), NIGHTS)
+        means, _, ses, _ = np.array(list(seen)).T
+        history = History(means + rng.normal(0.0, night_sd, NIGHTS), ses)
+        red = ask(history, Rule(false_alarms=1 / 200, smallest=0.0)).red
+        failures.append(int((red[1:] & ~red[:-1]).sum()))
+    return failures
 
 
-def false_failures(rule: str, pair_sd: float, night_sd: float, series: int, seed: int, level: float) -> int:
-    """Return how often series of 400 nights without a change are called regressed, at a rate of 1/200 a night."""
-    rng = np.random.default_rng([seed, round(1e6 * pair_sd), round(1e6 * night_sd)])
-    count = 0
-    for _ in range(series):
-        logs, ses = np.array(
-            [
-                (level + one.mean + rng.normal(0.0, night_sd), math.sqrt(one.spread.variance / one.pairs))
-                for one in itertools.islice(nights(rule, pair_sd, UNRULINESS[-1], rng), QUIET_NIGHTS)
-            ]
-        ).T
-        red = ours(History(logs, ses), Rule(false_alarms=1 / 200, smallest=0.0)).red
-        count += int((red[1:] & ~red[:-1]).sum())
-    return count
+def in_errors(means: Values) -> str:
+    """Say a mean in its standard errors."""
+    return f"{fmean(means) / stdev(means) * math.sqrt(len(means)):+.1f} SE" if len(means) > 1 else ""
 
 
-def report(count: int, seed: int, processes: int | None, level: float = 0.0) -> Iterator[str]:
-    """Yield the tables as Markdown, from so many nights of each kind."""
-    series = max(1, count // QUIET_NIGHTS)
-    with ProcessPoolExecutor(processes) as pool:
-        kinds = list(itertools.product(UNRULINESS, SPREADS))
-        held = {
-            (rule, *kind): pool.submit(intervals, rule, kind[1] * PRECISION, kind[0], count, seed)
-            for rule in RULES
-            for kind in kinds
-        }
-        noises = list(itertools.product(NIGHT_SDS, SPREADS[::2]))
-        failed = {
-            (rule, *noise): pool.submit(false_failures, rule, noise[1] * PRECISION, noise[0], series, seed, level)
-            for rule in RULES
-            for noise in noises
-        }
-        yield f"{count} nights of each kind. Held: intervals that contain the truth; pairs: their mean number."
-        yield ""
-        figures = [f"{rule}: {what}" for rule in RULES for what in ("held", "error", "pairs")]
-        yield from markdown(
-            ["pair SD", "differs by", *figures],
-            (
-                [f"{spread * PRECISION:.1%}", f"{unruly:.0%}"]
-                + [text for rule in RULES for text in _said(*held[rule, unruly, spread].result())]
-                for unruly, spread in kinds
-            ),
-        )
-        yield ""
-        yield f"False failures in {series * QUIET_NIGHTS} nights, where one in 200 is asked for:"
-        yield ""
-        yield from markdown(
-            ["night SD", "pair SD", KNOWN, FIXED],
-            (
-                [f"{night_sd:.1%}", f"{spread * PRECISION:.1%}"]
-                + [f"{failed[rule, night_sd, spread].result()}" for rule in (KNOWN, FIXED)]
-                for night_sd, spread in noises
-            ),
-        )
-
-
-def _said(share: float, error: float, pairs: float) -> list[str]:
-    return [f"{share:.1%}", f"{error:+.1f} SE", f"{pairs:.1f}"]
+TABLES = (
+    Table(
+        "Ending when it is sure enough",
+        f"Series of {NIGHTS} nights. Held: intervals that contain the truth; pairs: their mean number.",
+        {"differs by": labelled("{:.0%}", *UNRULINESS), "pair SD": {f"{one * PRECISION:.1%}": one for one in SPREADS}},
+        {
+            f"{rule}: {what}": say
+            for rule in (KNOWN, OWN, FIXED)
+            for what, say in {"held": mean("{:.1%}"), "error": in_errors, "pairs": mean("{:.1f}")}.items()
+        },
+        intervals,
+    ),
+    Table(
+        "False failures if cells end when it is sure enough",
+        f"Failures in series of {NIGHTS} nights, where one in 200 nights is asked for.",
+        {"night SD": percent(0.3, 1), "pair SD": {f"{one * PRECISION:.1%}": one for one in SPREADS[::2]}},
+        {KNOWN: total, FIXED: total},
+        false_failures,
+    ),
+)

@@ -7,19 +7,17 @@ The cells of a made suite have factors that differ from night to night as those 
 from __future__ import annotations
 
 import math
-from functools import partial
-from statistics import fmean
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 
-from bench.evidence.tables import Table, Values, share, total
-from bench.evidence.tools import Ask, log_drop
-from bench.speedup.judge.points import Point
+from bench.evidence.tables import Table, Values, one_in, percent, share, total
+from bench.evidence.tools import Ask, Floats, History, ours
 from bench.speedup.judge.rule import SuiteRule
 from bench.speedup.judge.series import judge
 from bench.speedup.judge.suite import pooled
-from bench.speedup.judge.verdict import REGRESSED
+from bench.speedup.judge.verdict import REGRESSED, Verdicts
 from bench.speedup.keep.runs import QUANTITIES
 from bench.speedup.measure.factors import FACTORS
 from bench.speedup.measure.pairs import SPEEDUP
@@ -32,92 +30,71 @@ NIGHTS = 400
 CELLS = 4
 BEFORE, AFTER = 60, 14
 WITHIN = (3, 7, AFTER)
-ENGINE_LOSSES = (0.01, 0.015)
 CELLS_NOISY = 3.0
 """How much noisier the factors of the second question are: small cells on a busy machine."""
 
+Suite = list[dict[str, History]]
+"""The nights of every quantity of every cell."""
 Red = npt.NDArray[np.bool_]
 
 
 def make(
-    cells: int,
-    nights: int,
-    rng: np.random.Generator,
-    *,
-    noisier: float = 1.0,
-    loss: float = 0.0,
-    since: int = 0,
-    level: float = 0.0,
-) -> list[dict[str, list[Point]]]:
-    """Return the nights of every quantity of every cell; from `since` on all engines lose `loss`.
+    cells: int, nights: int, rng: np.random.Generator, noisier: float = 1.0, loss: float = 0.0, since: int = 0
+) -> Suite:
+    """Return a suite of which all engines lose `loss` from `since` on."""
 
-    A constant, `level`, is added to all values: nothing may depend on it.
-    """
-    shared = {name: rng.normal(0.0, noisier * sd * math.sqrt(SHARED), nights) for name, sd in SDS.items()}
-    suite = []
+    def drawn(share: float) -> dict[str, Floats]:
+        return {name: rng.normal(0.0, noisier * sd * math.sqrt(share), nights) for name, sd in SDS.items()}
+
+    shared, suite = drawn(SHARED), []
     for _ in range(cells):
-        logs = {
-            name: shared[name] + rng.normal(0.0, noisier * sd * math.sqrt(1 - SHARED), nights)
-            for name, sd in SDS.items()
-        }
-        if loss:
-            logs["engine"][since:] += log_drop(loss)
-        logs[SPEEDUP] = np.sum([logs[name] for name in FACTORS], axis=0)
-        suite.append(
-            {name: [Point(f"{t:04}", level + float(x)) for t, x in enumerate(logs[name])] for name in QUANTITIES}
-        )
+        own = drawn(1 - SHARED)
+        factors = {name: History(shared[name] + own[name]) for name in SDS}
+        factors["engine"] = factors["engine"].losing(loss, since)
+        speedup = History(np.sum([factors[name].logs for name in FACTORS], axis=0))
+        suite.append({SPEEDUP: speedup, **factors})
     return suite
 
 
-def red_runs(suite: list[dict[str, list[Point]]], rule: SuiteRule) -> tuple[Red, Red]:
+def red_runs(suite: Suite, rule: SuiteRule, ask: Ask = ours) -> tuple[Red, Red]:
     """Return which runs fail by a cell, and which by the mean of all cells."""
     each = rule.for_each_of(len(suite))
-    alone = np.zeros(len(suite[0][SPEEDUP]), dtype=bool)
-    together = alone.copy()
+    alone, together = np.zeros((2, len(suite[0][SPEEDUP].logs)), dtype=bool)
     for name in QUANTITIES:
-        verdicts = [judge(cell[name], each) for cell in suite]
-        for one in verdicts:
-            alone |= np.array(one.states) == REGRESSED
-        mean = judge(pooled(verdicts), each)
+        said = [ask(cell[name], each) for cell in suite]
+        alone |= np.any([one.red for one in said], axis=0)
+        mean = judge(pooled([cast(Verdicts, one.verdicts) for one in said]), each)
         together[[int(verdict.run) for verdict in mean if verdict.state == REGRESSED]] = True
     return alone, together
 
 
-def false_failures(chance: float, ask: Ask, level: float, seed: int) -> Values:  # noqa: ARG001 -- our rule alone
-    """Return how often a suite fails on which nothing changes."""
-    suite = make(CELLS, NIGHTS, np.random.default_rng(seed), level=level)
-    alone, together = red_runs(suite, SuiteRule(false_alarms=chance))
-    red = alone | together
+def false_failures(chance: float, ask: Ask, seed: int) -> Values:
+    """Return how often a suite fails on which nothing changes, in all and in a run."""
+    red = np.logical_or(*red_runs(make(CELLS, NIGHTS, np.random.default_rng(seed)), SuiteRule(chance), ask))
     failures = int((red[1:] & ~red[:-1]).sum())
-    return [failures, failures]
+    return [failures, failures / NIGHTS]
 
 
-def found(loss: float, ask: Ask, level: float, seed: int) -> Values:  # noqa: ARG001 -- our rule alone
+def found(loss: float, ask: Ask, seed: int) -> Values:
     """Return whether a loss of all engines is found, by a cell alone and with the mean, within each of `WITHIN`."""
-    rng = np.random.default_rng(seed)
-    suite = make(3 * CELLS, BEFORE + AFTER, rng, noisier=CELLS_NOISY, loss=loss, since=BEFORE, level=level)
-    alone, together = red_runs(suite, SuiteRule())
+    suite = make(3 * CELLS, BEFORE + AFTER, np.random.default_rng(seed), CELLS_NOISY, loss, BEFORE)
+    alone, together = red_runs(suite, SuiteRule(), ask)
     return [bool(red[BEFORE : BEFORE + n].any()) for red in (alone, alone | together) for n in WITHIN]
-
-
-def seen(failures: Values) -> str:
-    """Say how often a run fails."""
-    return f"1/{NIGHTS / fmean(failures):.0f}" if any(failures) else "none"
 
 
 TABLES = (
     Table(
         "False alarms",
         f"Failures of suites of {CELLS} cells in {NIGHTS} nights without a change each.",
-        (f"asked for, {CELLS} cells",),
-        {"failures": total, "seen": seen},
-        tuple(((f"1/{1 / chance:.0f}",), partial(false_failures, chance)) for chance in (1 / 100, 1 / 1000)),
+        {f"asked for, {CELLS} cells": {f"1/{one}": 1 / one for one in (100, 1000)}},
+        {"failures": total, "seen": one_in},
+        false_failures,
     ),
     Table(
         "A loss of all engines",
         "Found within so many nights.",
-        (f"engine's loss in {3 * CELLS} noisy cells",),
+        {f"engine's loss in {3 * CELLS} noisy cells": percent(1, 1.5)},
         {f"{what}: ≤ {n}": share for what in ("by the cells alone", "with their mean") for n in WITHIN},
-        tuple(((f"{loss:.1%}",), partial(found, loss)) for loss in ENGINE_LOSSES),
+        found,
     ),
 )

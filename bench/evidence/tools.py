@@ -7,36 +7,28 @@ github-action-benchmark are services, of which only the published rule is here.
 from __future__ import annotations
 
 import importlib.util
-import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from bench.speedup.judge.points import Point
-from bench.speedup.judge.rule import Rule
 from bench.speedup.judge.series import judge
 from bench.speedup.judge.verdict import REGRESSED, Verdict
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
-RULE = Rule()
 
 
 class History:
-    """A series, as every tool sees it; arrays of shape (runs,).
+    """A series, as every tool sees it, in arrays of shape (runs,).
 
-    Parameters
-    ----------
-    logs : array
-        Log of the speedup, run by run.
-    ses, again : array, optional
-        Standard error of each within the run, and what a second measurement would give; by default NaN.
-    machines : array of int, optional
-        Kind of machine of each run: our rule alone knows of it.
+    Logs of the speedup; the standard error of each within the run, and what a second measurement would give, NaN where
+    there is none; and the kind of machine, of which our rule alone knows.
     """
 
     def __init__(
@@ -62,6 +54,15 @@ class History:
         here = self.machines == machine
         return History(self.logs[here], self.ses[here], self.again[here])
 
+    def plus(self, effect: float | Floats) -> History:
+        """Return the same runs with something added to their logs: a level, or an effect of each run."""
+        return History(self.logs + effect, self.ses, self.again + effect, self.machines)
+
+    def losing(self, loss: float, since: int, over: int = 1) -> History:
+        """Return the same runs with this share of the speedup lost from one on, all at once or over so many runs."""
+        lost = np.clip((np.arange(len(self.logs)) - since + 1) / over, 0.0, 1.0)
+        return self.plus(log_drop(loss) * lost)
+
 
 @dataclass(frozen=True)
 class Loss:
@@ -84,7 +85,7 @@ class Alarms:
     onsets: tuple[tuple[int, int], ...] = ()
     """The runs on which it found a new loss, each with the run on which it says that the loss began."""
     said: tuple[tuple[Loss, ...], ...] = ()
-    """All losses that it tells, run by run."""
+    """All losses that it tells, run by run; ours says them in its verdicts."""
     verdicts: Sequence[Verdict] = ()
     """Our verdicts."""
 
@@ -106,25 +107,22 @@ class Alarms:
         return self.verdicts[t].state if self.verdicts else None
 
 
-Ask = Callable[[History], Alarms]
+Ask = Callable[..., Alarms]
+"""Asks about a history. Ours takes what `judge` takes as well: a rule, decisions, what was settled."""
 
 
-def ours(history: History, rule: Rule = RULE) -> Alarms:
-    """Apply the rule of `bench.speedup.judge`: what is red, and the verdicts."""
-    verdicts = judge(history.points, rule)
-    return Alarms(np.array([state == REGRESSED for state in verdicts.states]), verdicts=verdicts)
+def ours(history: History, *how: Any, **more: Any) -> Alarms:
+    """Apply the rule of `bench.speedup.judge`."""
+    verdicts = judge(history.points, *how, **more)
+    red = np.array([state == REGRESSED for state in verdicts.states])
+    since = {t: verdicts[t].since for t in np.flatnonzero(red).tolist()}
+    onsets = tuple((t, int(run or t)) for t, run in since.items() if t - 1 not in since or since[t - 1] != run)
+    return Alarms(red, onsets, verdicts=verdicts)
 
 
-def this_project(history: History) -> Alarms:
-    """Apply the rule, and say on which runs it found a loss, and all losses that it tells while it is red."""
-    alarms = ours(history)
-    onsets, said, since = [], [], None
-    for t, (bad, verdict) in enumerate(zip(alarms.red.tolist(), alarms.verdicts, strict=True)):
-        if bad and (since is None or verdict.since != since):
-            onsets.append((t, int(verdict.since or t)))
-        since = verdict.since if bad else None
-        said.append(tuple(Loss(int(one.since), one.change, one.interval) for one in verdict.events if bad))
-    return replace(alarms, onsets=tuple(onsets), said=tuple(said))
+def at_level(ask: Ask, level: float, history: History, *how: Any, **more: Any) -> Alarms:
+    """Ask about a history with a constant added to all values, on which nothing may depend."""
+    return ask(history.plus(level), *how, **more)
 
 
 def by_machine(ask: Ask, history: History) -> Alarms:
@@ -137,103 +135,22 @@ def by_machine(ask: Ask, history: History) -> Alarms:
     return Alarms(red, verdicts=[verdicts[t] for t in sorted(verdicts)])
 
 
-def apache_otava(history: History) -> Alarms:
-    """Run Apache Otava every run on the runs so far, with its own defaults (window 50, p < 0.001)."""
-    from otava.analysis import compute_change_points
-
-    def losses(t: int) -> list[Loss]:
-        try:
-            points, _ = compute_change_points(list(np.exp(history.logs[: t + 1])), window_len=50, max_pvalue=0.001)
-        except ValueError:  # 0.8.0, where two of its windows find the same point: it says nothing that run
-            return []
-        stats = [(point.index, point.stats.mean_1, point.stats.mean_2) for point in points]
-        return [Loss(index, math.log(after / before)) for index, before, after in stats if after < before]
-
-    return _newly_found(history, losses)
-
-
-def asv(history: History, threshold: float = 0.05) -> Alarms:
-    """Run asv's step detection every run on the seconds so far, with its default threshold for regressions."""
-    from asv.step_detect import detect_regressions, detect_steps
-
-    def losses(t: int) -> list[Loss]:
-        steps = detect_steps(list(np.exp(-history.logs[: t + 1])))
-        _, _, jumps = detect_regressions(steps, threshold=threshold)
-        return [Loss(at, math.log(before / after)) for _, at, before, after in jumps or () if at is not None]
-
-    return _newly_found(history, losses)
-
-
-def asv_1_percent(history: History) -> Alarms:
-    """Run asv's step detection with the threshold that our rule has."""
-    return asv(history, threshold=0.01)
-
-
-def pytest_benchmark(history: History) -> Alarms:
-    """Apply pytest-benchmark's own ``--benchmark-compare-fail=mean:5%``: this run against the run before."""
-    from pytest_benchmark.utils import PercentageRegressionCheck
-
-    check = PercentageRegressionCheck("mean", 5)
-    seconds = np.exp(-history.logs)
-    red = np.array(
-        [False] + [bool(check.fails({"mean": now}, {"mean": then})) for then, now in itertools.pairwise(seconds)]
-    )
-    return _each_run(red, np.diff(history.logs, prepend=history.logs[0]))
-
-
-def conbench(history: History) -> Alarms:
-    """Apply Conbench's lookback z-score: 5 standard deviations from the mean of up to 100 earlier results."""
-    red, change = np.zeros(len(history.logs), dtype=bool), np.zeros(len(history.logs))
-    speedups = np.exp(history.logs)
-    for t in range(2, len(speedups)):
-        before = speedups[max(0, t - 100) : t]
-        sd = before.std(ddof=1)
-        red[t] = sd > 0 and (speedups[t] - before.mean()) / sd < -5
-        change[t] = math.log(speedups[t] / before.mean())
-    return _each_run(red, change)
-
-
-def github_action_benchmark(history: History) -> Alarms:
-    """Apply github-action-benchmark's default ``alert-threshold: 200%``: twice the seconds of the run before."""
-    change = np.diff(history.logs, prepend=history.logs[0])
-    return _each_run(np.exp(-change) > 2.0, change)
-
-
-OURS, ALONE = "this project", "this project, each machine alone"
-OTAVA, OTAVA_BY_MACHINE = "Apache Otava", "Otava, by machine"
-ASV, MEAN = "asv, 5 %", "pytest-benchmark mean:5%"
-TOOLS: dict[str, Ask] = {
-    OURS: this_project,
-    OTAVA: apache_otava,
-    ASV: asv,
-    "asv, 1 %": asv_1_percent,
-    MEAN: pytest_benchmark,
-    "Conbench z 5": conbench,
-    "github-action-benchmark 200%": github_action_benchmark,
-}
-"""Those that know nothing of machines."""
-ASKS: dict[str, Ask] = {
-    **TOOLS,
-    OURS: ours,
-    ALONE: partial(by_machine, ours),
-    OTAVA_BY_MACHINE: partial(by_machine, apache_otava),
-}
-NEEDS = {OTAVA: "otava", OTAVA_BY_MACHINE: "otava", ASV: "asv", "asv, 1 %": "asv"}
-"""Modules without which a tool is left out."""
+Look = Callable[[Floats], Iterable[Loss]]
+"""Looks at the logs of the runs so far, and returns the losses that it would tell."""
 WAIT = 10
-"""Runs before any tool is asked."""
+"""Runs before any other tool is asked."""
 SAME = 5
 """A change point that is reported this many runs or less from one that was reported before is that one, moved."""
 
 
-def _newly_found(history: History, losses: Callable[[int], list[Loss]]) -> Alarms:
-    """Return the runs on which a tool that reports change points reports one that it had not reported before."""
+def run_by_run(look: Look, has_change_points: bool, history: History) -> Alarms:
+    """Ask a tool after every run: it fails where it tells a loss; one with change points, a loss not told before."""
     runs = len(history.logs)
-    said = [tuple(losses(t)) if t >= WAIT else () for t in range(runs)]
-    onsets = new_ones(said)
+    said = tuple(tuple(look(history.logs[: t + 1])) if t >= WAIT else () for t in range(runs))
+    onsets = new_ones(said) if has_change_points else tuple((t, t) for t in range(runs) if said[t])
     red = np.zeros(runs, dtype=bool)
     red[[t for t, _ in onsets]] = True
-    return Alarms(red, onsets, tuple(said))
+    return Alarms(red, onsets, said)
 
 
 def new_ones(said: Iterable[Iterable[Loss]]) -> tuple[tuple[int, int], ...]:
@@ -248,11 +165,67 @@ def new_ones(said: Iterable[Iterable[Loss]]) -> tuple[tuple[int, int], ...]:
     return tuple(onsets)
 
 
-def _each_run(red: npt.NDArray[np.bool_], change: Floats) -> Alarms:
-    red = red.copy()
-    red[:WAIT] = False
-    said = tuple((Loss(t, float(change[t])),) if red[t] else () for t in range(len(red)))
-    return Alarms(red, tuple((int(t), int(t)) for t in np.flatnonzero(red)), said)
+def otava(logs: Floats) -> list[Loss]:
+    """Look as Apache Otava does, with its own defaults (window 50, p < 0.001)."""
+    from otava.analysis import compute_change_points
+
+    try:
+        points, _ = compute_change_points(list(np.exp(logs)), window_len=50, max_pvalue=0.001)
+    except ValueError:  # 0.8.0, where two of its windows find the same point: it says nothing that run
+        return []
+    stats = [(point.index, point.stats.mean_1, point.stats.mean_2) for point in points]
+    return [Loss(index, math.log(after / before)) for index, before, after in stats if after < before]
+
+
+def asv(threshold: float, logs: Floats) -> list[Loss]:
+    """Look at the seconds as asv's step detection does."""
+    from asv.step_detect import detect_regressions, detect_steps
+
+    _, _, jumps = detect_regressions(detect_steps(list(np.exp(-logs))), threshold=threshold)
+    return [Loss(at, math.log(before / after)) for _, at, before, after in jumps or () if at is not None]
+
+
+def pytest_benchmark(logs: Floats) -> list[Loss]:
+    """Look as pytest-benchmark's ``--benchmark-compare-fail=mean:5%``: this run against the run before."""
+    from pytest_benchmark.utils import PercentageRegressionCheck
+
+    then, now = np.exp(-logs[-2:])
+    is_red = PercentageRegressionCheck("mean", 5).fails({"mean": now}, {"mean": then})
+    return [Loss(len(logs) - 1, float(logs[-1] - logs[-2]))] * bool(is_red)
+
+
+def conbench(logs: Floats) -> list[Loss]:
+    """Look as Conbench's lookback z-score: 5 standard deviations from the mean of up to 100 earlier results."""
+    *before, now = np.exp(logs[-101:])
+    mean, sd = np.mean(before), np.std(before, ddof=1)
+    return [Loss(len(logs) - 1, math.log(now / mean))] * bool(sd > 0 and (now - mean) / sd < -5)
+
+
+def github_action_benchmark(logs: Floats) -> list[Loss]:
+    """Look as github-action-benchmark's default ``alert-threshold: 200%``: twice the seconds of the run before."""
+    change = float(logs[-1] - logs[-2])
+    return [Loss(len(logs) - 1, change)] * (math.exp(-change) > 2.0)
+
+
+OURS, ALONE = "this project", "this project, each machine alone"
+OTAVA, OTAVA_BY_MACHINE = "Apache Otava", "Otava, by machine"
+ASV, ASV_1 = "asv, 5 %", "asv, 1 %"
+MEAN, CONBENCH, GITHUB = "pytest-benchmark mean:5%", "Conbench z 5", "github-action-benchmark 200%"
+TOOLS = (OURS, OTAVA, ASV, ASV_1, MEAN, CONBENCH, GITHUB)
+"""Those that are asked about series of one machine; asv with its default threshold, and with ours."""
+ASKS: dict[str, Ask] = {
+    OURS: ours,
+    ALONE: partial(by_machine, ours),
+    OTAVA: partial(run_by_run, otava, True),
+    OTAVA_BY_MACHINE: partial(by_machine, partial(run_by_run, otava, True)),
+    ASV: partial(run_by_run, partial(asv, 0.05), True),
+    ASV_1: partial(run_by_run, partial(asv, 0.01), True),
+    MEAN: partial(run_by_run, pytest_benchmark, False),
+    CONBENCH: partial(run_by_run, conbench, False),
+    GITHUB: partial(run_by_run, github_action_benchmark, False),
+}
+NEEDS = {OTAVA: "otava", OTAVA_BY_MACHINE: "otava", ASV: "asv", ASV_1: "asv"}
+"""Modules without which a tool is left out."""
 
 
 def is_installed(tool: str) -> bool:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from bench.evidence import bisecting
-from bench.evidence.bisecting import HEADINGS, World, git_bisect, ours, row
+from bench.evidence.bisecting import Ended, World, as_often_right, git_bisect, ours
+from bench.evidence.tables import Asking
 
 CLEAR = World(16, 0.2, 0.005)
 
@@ -31,8 +33,7 @@ def test_what_moves_and_what_is_odd_is_in_it() -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_who_sees_clearly_finds_the_culprit(seed: int) -> None:
-    mine, theirs = ours(CLEAR, seed), git_bisect(CLEAR, seed, repeats=3)
-    assert mine.is_named
+    mine, theirs = ours(CLEAR, seed), git_bisect(CLEAR, 3, seed)
     assert mine.is_right
     assert mine.held
     assert mine.visits < 12
@@ -43,12 +44,23 @@ def test_who_sees_clearly_finds_the_culprit(seed: int) -> None:
 def test_a_search_that_takes_too_long_names_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bisecting, "MOST_VISITS", 8)
     ended = ours(World(64, 0.02, 0.05), 0)
-    assert not ended.is_named
+    assert ended.is_right is None
     assert ended.visits <= 8
 
 
-def test_a_row_has_a_cell_for_each_heading(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bisecting, "PEER_CASES", 4)
-    cells = row(CLEAR, 2)
-    assert len(cells) == len(HEADINGS)
-    assert cells[:6] == ["16", "20%", "0.5%", "100%", "100%", "100%"]
+def test_the_repeats_of_git_bisect_are_as_many_as_make_it_as_often_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bisecting, "REPEATS", (1, 3, 5))
+    often = [Ended(visits, right) for visits, right in ((4, False), (9, True), (14, True))]
+    rare = [Ended(4, False), Ended(11, False), Ended(16, True)]
+    assert as_often_right([(True, often), (None, rare)]) == "5 | 15"
+    assert as_often_right([(True, often), (False, rare)]) == "3 | 10"
+    assert as_often_right([(None, often)]) == "- | -"
+    monkeypatch.setattr(bisecting, "REPEATS", (1, 3))
+    assert as_often_right([(True, rare[:2]), (True, often[:2])]) == "never | right in 50%"
+
+
+def test_a_table_has_a_row_for_each_world(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = replace(bisecting.TABLE, axes={"candidates | loss | SD of a visit": {"16 | 20% | 0.5%": CLEAR}})
+    *_, head, _, row, _ = Asking(2, processes=1).lines(table)
+    assert head.count("|") == row.count("|")
+    assert row.startswith("| 16 | 20% | 0.5% | 100% | 100% | 100% | ")

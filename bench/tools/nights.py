@@ -14,14 +14,13 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from statistics import mean
 
 import numpy as np
-from pytest_benchmark.utils import PercentageRegressionCheck
 
-from bench.evidence.tools import History, apache_otava, is_installed
+from bench.evidence.tables import markdown
+from bench.evidence.tools import ASKS, OTAVA, History, is_installed, pytest_benchmark
 from bench.speedup.judge.rule import SuiteRule
 from bench.speedup.judge.suite import CellVerdict, SuiteVerdict, fair, judge_cell, judge_suite
 from bench.speedup.judge.verdict import REGRESSED
@@ -33,13 +32,11 @@ from bench.tools import rehearsal
 
 EVIDENCE = Path(__file__).parents[1] / "evidence"
 DATA = EVIDENCE / "nights.csv"
-INJECTED_FROM = 21
-"""First night with the regressions in; a night before is as ever."""
-LAST_INJECTED = 30
-NIGHTS = 40
-"""All nights; after `LAST_INJECTED` only the cells without a regression are measured."""
+INJECTED_FROM, LAST_INJECTED, NIGHTS = 21, 30, 40
+"""First and last night with the regressions in, of all nights; after it only the cells without one are measured."""
 QUIET = ("nothing_small", "nothing")
 """Cells in which nothing ever changes."""
+CELLS = "--models=6 --cpus=2 --wine=red --wine-source=twin --rounds=5"
 
 
 @dataclass(frozen=True)
@@ -87,21 +84,13 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _run(storage: Path, nights: int) -> int:
-    cells = [
-        str(EVIDENCE / "injections.py"),
-        "--models=6",
-        "--cpus=2",
-        "--wine=red",
-        "--wine-source=twin",
-        "--rounds=5",
-    ]
     for night in range(1, nights + 1):
         part = ["-k", "nothing"] if night > LAST_INJECTED else ["--inject"] * (night >= INJECTED_FROM)
         print(f"night {night} of {nights}", flush=True)
         options = [f"--benchmark-storage=file://{storage}", "--speedup-gate=off", "-q", *part, "--benchmark-compare"]
-        done = subprocess.run([sys.executable, "-m", "pytest", *cells, *options], check=False)
-        if done.returncode:
-            return done.returncode
+        command = [sys.executable, "-m", "pytest", str(EVIDENCE / "injections.py"), *CELLS.split(), *options]
+        if status := subprocess.run(command, check=False).returncode:
+            return status
     return 0
 
 
@@ -129,13 +118,7 @@ def _write(file: Path, points: Iterable[Point]) -> None:
 
 
 def read(file: Path = DATA) -> dict[str, list[Point]]:
-    """Return the nights that ``compact`` wrote, by series.
-
-    Raises
-    ------
-    OSError, ValueError, KeyError
-        If the file cannot be read, or is none of those.
-    """
+    """Return the nights that ``compact`` wrote, by series."""
     found: dict[str, list[Point]] = {}
     with file.open(encoding="utf-8", newline="") as lines:
         for row in csv.DictReader(lines):
@@ -147,8 +130,7 @@ def _point(row: Mapping[str, str]) -> Point:
     def numbers(part: str) -> dict[str, float]:
         return {name: float(row[name + part]) for name in QUANTITIES if row[name + part]}
 
-    unknown = dict.fromkeys(QUANTITIES)
-    again = numbers("_again") or None
+    unknown, again = dict.fromkeys(QUANTITIES), numbers("_again") or None
     record = Record(
         date=f"{int(row['night']):04}",
         file="",
@@ -178,17 +160,12 @@ def suite_by_night(series: Sequence[Sequence[Point]]) -> list[SuiteVerdict]:
 
 def _failed(points: Sequence[Point]) -> dict[str, list[int]]:
     """Return the nights on which other tools fail; pytest-benchmark compares with the night before."""
-    nights = {
-        f"{field}:5%": [
-            now.night
-            for then, now in pairwise(points)
-            if PercentageRegressionCheck(field, 5).fails(dict(now.stats), dict(then.stats))
-        ]
-        for field in ("mean", "min")
-    }
-    if is_installed("Apache Otava"):
-        logs = np.array([point.record.logs["speedup"] for point in points])
-        alarms = apache_otava(History(logs, np.zeros(len(logs)), logs))
+    nights = {}
+    for field in ("mean", "min"):
+        logs = -np.log([point.stats[field] for point in points])
+        nights[f"{field}:5%"] = [points[t].night for t in range(1, len(points)) if pytest_benchmark(logs[: t + 1])]
+    if is_installed(OTAVA):
+        alarms = ASKS[OTAVA](History(np.array([point.record.logs["speedup"] for point in points])))
         nights["Otava"] = [points[t].night for t, _ in alarms.onsets]
     return nights
 
@@ -205,19 +182,10 @@ def _report(series: Mapping[str, Sequence[Point]]) -> Iterator[str]:
     for points in quiet:
         counts = ", ".join(f"{tool} {len(nights)}" for tool, nights in _failed(points).items())
         yield f"  {points[0].series}: nights that would have failed with {counts}"
-    head = [
-        "injected on night 21",
-        "change seen in the speedup",
-        "regressed on night, factor",
-        "in a suite of 8",
-        "size",
-    ]
     yield ""
-    yield f"| {' | '.join([*head, *_failed(())])} |"
-    yield f"| {' | '.join('---' for _ in [*head, *_failed(())])} |"
-    for name, points in series.items():
-        if name not in QUIET:
-            yield f"| {name} | {' | '.join(_row(points))} |"
+    head = ["injected on night 21", "change seen in the speedup", "regressed on night, factor"]
+    rows = ([name, *_row(points)] for name, points in series.items() if name not in QUIET)
+    yield from markdown([*head, "in a suite of 8", "size", *_failed(quiet[0])], rows)
 
 
 def _row(points: Sequence[Point]) -> Iterator[str]:

@@ -11,9 +11,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from bench.speedup.versus.environments import cleared_environ
 
@@ -22,42 +22,33 @@ CELLS = "bench/evidence/injections.py --models 4 --cpus 2 --wine red --wine-sour
 CHOSEN = "nothing_small or dispatch_3"
 
 
-@dataclass(frozen=True)
-class Rehearsed:
+class Rehearsed(NamedTuple):
     """What came of one night: its exit status, what was said, and how many runs the branch has afterwards."""
 
     status: int
     last: str
     """The last line of what was said of the cells."""
     summary: str
-    """The Markdown summary."""
     report: str
-    """The report, as HTML."""
     runs: int
 
 
-def night(remote: Path, measure: Sequence[str], env: dict[str, str] | None = None) -> Rehearsed:
+def night(remote: Path, measure: Sequence[str], env: Mapping[str, str] | None = None) -> Rehearsed:
     """Rehearse one night on a machine that is thrown away afterwards.
 
-    Parameters
-    ----------
-    remote : Path
-        A bare repository that has the project and gets the history.
-    measure : sequence of str
-        What is run in the place of ``tox run -e nightly --``, in the new clone.
-    env : dict, optional
-        Further environment variables.
+    `remote` is a bare repository that has the project and gets the history; `measure` is run in the new clone, in the
+    place of ``tox run -e nightly --``; `env` has further environment variables.
     """
     with tempfile.TemporaryDirectory(prefix="night-") as folder:
         clone = Path(folder) / "project"
         _git("clone", "--quiet", "--depth", "5", f"file://{remote}", str(clone))
         commands = {"NIGHTLY_BENCH": f"{sys.executable} -m bench", "NIGHTLY_MEASURE": " ".join(measure)}
         # What is made on purpose is in no commit: measured beside last good, it would be the machine's.
-        commands |= {"NIGHTLY_MINUTES": "0"}
+        commands |= {"NIGHTLY_MINUTES": "0", "PYTHONPATH": str(clone)}
         done = subprocess.run(
             [str(clone / ".ci" / "nightly")],
             cwd=clone,
-            env={**cleared_environ(), "PYTHONPATH": str(clone), **commands, **(env or {})},
+            env={**cleared_environ(), **commands, **(env or {})},
             capture_output=True,
             text=True,
             errors="replace",
@@ -72,10 +63,10 @@ def night(remote: Path, measure: Sequence[str], env: dict[str, str] | None = Non
         return Rehearsed(done.returncode, last, summary, report, listed.count(".json\n"))
 
 
-def bare(folder: Path, source: Path = ROOT) -> Path:
+def bare(folder: Path) -> Path:
     """Return a new bare repository with the present commit of the project."""
     remote = folder / "remote.git"
-    _git("clone", "--quiet", "--bare", str(source), str(remote))
+    _git("clone", "--quiet", "--bare", str(ROOT), str(remote))
     return remote
 
 
@@ -94,7 +85,7 @@ def rehearse(nights: int, injected_from: int, keep: Path | None) -> int:
             injected = ["--inject"] if number >= injected_from else []
             command = [sys.executable, "-m", "pytest", *CELLS.split(), *injected, "--benchmark-compare"]
             # The chosen cells by a variable: the script splits its command at blanks.
-            done = night(remote, command, env={"PYTEST_ADDOPTS": f"-k '{CHOSEN}'"})
+            done = night(remote, command, {"PYTEST_ADDOPTS": f"-k '{CHOSEN}'"})
             print(f"night {number}: status {done.status}, {done.runs} runs kept; {done.last}", flush=True)
             red += [number] if done.status == 1 else []
             wrong += [f"night {number}: {problem}" for problem in problems(done, number)]

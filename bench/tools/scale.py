@@ -8,6 +8,7 @@ import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import geometric_mean
 from typing import Any
 
 from rich.console import Console
@@ -35,13 +36,7 @@ class ScaleError(Exception):
 
 
 def measured(store: Path, models: int, wine: str) -> tuple[dict[int, Sequence[Pair]], Overheads]:
-    """Return what the latest runs in a store say: the pairs of the forests by CPU limit, and what dispatch costs.
-
-    Raises
-    ------
-    ScaleError
-        If one of them is not there.
-    """
+    """Return what the latest runs in a store say: the pairs of the forests by CPU limit, and what dispatch costs."""
     forests: dict[int, Mapping[str, Any]] = {}
     costs: dict[str, float] = {}
     for block in _blocks(store):
@@ -94,33 +89,30 @@ def main(arguments: Sequence[str]) -> int:
     sweep, what = forest_sweep(options.models), f"{options.models} forests, {options.wine} wines"
     # What each model takes alone: the geometric mean over all pairs.
     runs = [pair["sequential_fits"]["wall_s"] for pairs in pairs_at.values() for pair in pairs]
-    seconds = [_mean(fits) for fits in zip(*runs, strict=True)]
+    seconds = [geometric_mean(fits) for fits in zip(*runs, strict=True)]
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
     console.print(
         f"{what}: {math.fsum(seconds):.1f} s alone; measured: {1e3 * costs.task_s:.2f} ms of dispatch per task, "
         f"{1e3 * costs.gap_s:.1f} ms between tasks, fits {costs.contention - 1:.1%} longer beside each other"
     )
     for cpus, pairs in sorted(pairs_at.items()):
-        ratios = []
-        for pair in pairs:
-            tasks = planned(sweep, pair["sequential_fits"]["wall_s"], cpus)
-            ratios.append(simulated_s(tasks, cpus, costs) / pair["parallel_s"])
+        ratios = [
+            simulated_s(planned(sweep, pair["sequential_fits"]["wall_s"], cpus), cpus, costs) / pair["parallel_s"]
+            for pair in pairs
+        ]
         console.print(
-            f"check on {cpus} CPU{'s' * (cpus > 1)}: modelled over measured time {_mean(ratios):.3f} "
+            f"check on {cpus} CPU{'s' * (cpus > 1)}: modelled over measured time {geometric_mean(ratios):.3f} "
             f"({min(ratios):.3f} to {max(ratios):.3f}, {len(ratios)} pairs)"
         )
     points = [model(sweep, seconds, costs, cpus) for cpus in CPUS]
-    lines: dict[str, Points] = {
-        "ideal": [(float(cpus), float(cpus)) for cpus in CPUS],
-        "as planned": [(float(point.cpus), point.speedup) for point in points],
-    }
-    for name, n in WHOLE.items():
-        lines[name] = [(float(cpus), whole_models(seconds, costs, cpus, n)) for cpus in CPUS]
+    whole = {name: [whole_models(seconds, costs, cpus, n) for cpus in CPUS] for name, n in WHOLE.items()}
+    speedups = {"ideal": [float(cpus) for cpus in CPUS], "as planned": [point.speedup for point in points], **whole}
+    lines = {name: list(zip(map(float, CPUS), values, strict=True)) for name, values in speedups.items()}
     limits: dict[str, Point] = {}
     for point in points:
         if point.gains[point.limit] > 1.01:
             limits.setdefault(point.limit, point)
-    console.print(_table(points, [lines[name] for name in WHOLE]))
+    console.print(_table(points, list(whole.values())))
     told = ", ".join(f"{limit} from {point.cpus:,} CPUs on" for limit, point in limits.items()) or "nothing"
     note = f"A model of the makespan: python -m bench scale. What limits it: {told}."
     title = f"Modelled speedup, {what}"
@@ -134,11 +126,7 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _mean(values: Sequence[float]) -> float:
-    return math.exp(math.fsum(map(math.log, values)) / len(values))
-
-
-def _table(points: Sequence[Point], whole: Sequence[Points]) -> Table:
+def _table(points: Sequence[Point], whole: Sequence[Sequence[float]]) -> Table:
     table = Table(box=None, pad_edge=False)
     for heading in ("CPUs", "tasks", "speedup", "efficiency", "limited by", "without it", "one model a task", "ten"):
         table.add_column(heading, justify="left" if heading == "limited by" else "right")
@@ -146,7 +134,7 @@ def _table(points: Sequence[Point], whole: Sequence[Points]) -> Table:
         gain = point.gains[point.limit]
         shown = [f"{point.cpus:,}", f"{point.tasks:,}", f"{point.speedup:.1f}", f"{point.speedup / point.cpus:.1%}"]
         shown += [point.limit if gain > 1 else "", f"{point.speedup * gain:.1f}"]
-        table.add_row(*shown, *(f"{speedup:.1f}" for _, speedup in others))
+        table.add_row(*shown, *(f"{speedup:.1f}" for speedup in others))
     return table
 
 

@@ -1,0 +1,115 @@
+"""Made histories: the noise of the runs, the machines they are on, and the pairs of each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bench.evidence.tools import Codes, Floats, History, log_drop
+from bench.speedup.judge.rule import LEARN
+
+Random = np.random.Generator
+Noise = Callable[[int, Random], Floats]
+"""Makes the effects of so many runs on the log of the speedup; those below, with their first arguments given."""
+Machines = Callable[[int, Random], Codes]
+"""Makes the kinds of machine of so many runs."""
+
+PAIRS = 5
+"""Pairs of a run."""
+ODD = 0.05
+"""Share of outlier runs; they are 5 to 20 % low."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """A kind of history: called with a number of runs, it makes one."""
+
+    noise: Noise
+    pair_sd: float | None = None
+    """Standard deviation of a pair, of which every run has five, and five more for a second measurement; ``None``:
+    runs have neither."""
+    machines: Machines | None = None
+    """``None`` if all runs are on one machine."""
+    offset_sd: float = 0.0
+    """Standard deviation of the log between kinds of machine."""
+
+    def __call__(self, runs: int, random: Random) -> History:
+        machines = self.machines(runs, random) if self.machines else None
+        logs = self.noise(runs, random)
+        if machines is not None:
+            logs = logs + random.normal(0.0, self.offset_sd, machines.max() + 1)[machines]
+        if self.pair_sd is None:
+            return History(logs, machines=machines)
+        pairs = random.normal(0.0, self.pair_sd, (2, runs, PAIRS))
+        first, again = logs + pairs.mean(axis=2)
+        return History(first, pairs[0].std(axis=1, ddof=1) / math.sqrt(PAIRS), again, machines)
+
+
+def normal(sd: float, runs: int, random: Random) -> Floats:
+    """Return normal noise."""
+    return random.normal(0.0, sd, runs)
+
+
+def outliers(sd: float, runs: int, random: Random) -> Floats:
+    """Return normal noise with outlier runs."""
+    values, low = normal(sd, runs, random), np.log1p(-random.uniform(0.05, 0.20, runs))
+    return values + np.where(random.random(runs) < ODD, low, 0.0)
+
+
+def ar1(share: float, sd: float, runs: int, random: Random) -> Floats:
+    """Return noise of which this share goes on to the next run."""
+    values = normal(sd, runs, random)
+    for t in range(1, runs):
+        values[t] = share * values[t - 1] + math.sqrt(1 - share**2) * values[t]
+    return values
+
+
+def tripling(sd: float, runs: int, random: Random) -> Floats:
+    """Return noise that is three times as wide from run 40 on."""
+    return normal(sd, runs, random) * np.where(np.arange(runs) < 40, 1.0, 3.0)
+
+
+def two_levels(low_share: float, apart: float, sd: float, runs: int, random: Random) -> Floats:
+    """Return noise around one of two levels: this share of the runs is low."""
+    return normal(sd, runs, random) + np.where(random.random(runs) < low_share, log_drop(apart), 0.0)
+
+
+def heavy(sd: float, runs: int, random: Random) -> Floats:
+    """Return noise of Student's t with three degrees of freedom, of this standard deviation."""
+    return sd * random.standard_t(3, runs) / math.sqrt(3)
+
+
+def one_odd_run(sd: float, drop: float, runs: int, random: Random) -> Floats:
+    """Return noise with one low run among the first sixty, after the learning phase."""
+    values = normal(sd, runs, random)
+    values[random.integers(LEARN, 60)] += log_drop(drop)
+    return values
+
+
+def drawn(shares: Sequence[float], runs: int, random: Random) -> Codes:
+    """Return machines that are drawn by chance."""
+    return random.choice(len(shares), runs, p=shares)
+
+
+def in_turn(count: int, runs: int, random: Random) -> Codes:  # noqa: ARG001 -- nothing is drawn
+    """Return machines that take turns."""
+    return np.arange(runs) % count
+
+
+def come_and_go(in_use: int, runs: int, random: Random) -> Codes:
+    """Return machines of which every ten runs a new kind comes and the oldest goes."""
+    return np.arange(runs) // 10 + random.integers(in_use, size=runs)
+
+
+SHARES = {
+    "2, equal": (0.5, 0.5),
+    "2, skewed": (0.9, 0.1),
+    "4, equal": (0.25,) * 4,
+    "4, skewed": (0.4, 0.3, 0.2, 0.1),
+    "8, equal": (0.125,) * 8,
+    "8, skewed": (0.3, 0.2, 0.15, 0.1, 0.1, 0.05, 0.05, 0.05),
+}
+"""Fleets: which share of the runs each kind of machine has."""
