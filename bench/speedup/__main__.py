@@ -122,7 +122,7 @@ def run(
         chosen.run(chosen)
         sys.stdout.flush()
         return 0
-    except store.CommandError as error:
+    except store.FAILURES as error:
         trouble, status = str(error), 2
     except KeyboardInterrupt:
         trouble, status = "interrupted", 130

@@ -26,7 +26,7 @@ from ..measure.costs import Costs
 from ..measure.estimate import Spread
 from ..measure.machine import LoadMeter, Meter
 from ..measure.pairs import Measurement
-from ..show.outcome import Outcome, shown
+from ..show.outcome import Outcome, Shown
 from ..show.progress import Progress
 from . import end, signals
 from .benchmark import Benchmarks, Rounds
@@ -203,24 +203,24 @@ class Session:
         for cell in self.cells.values():
             if cell.showing is not None and not cell.apart:
                 contests[cell.group][cell.fingerprint.engine] = cell.showing
-        cells = tuple(shown(cell, *verdicts.get(test, (None, ()))) for test, cell in self.cells.items() if cell.judged)
+        cells = tuple(Shown(cell, *verdicts.get(test, (None, ()))) for test, cell in self.cells.items() if cell.judged)
         return Outcome(cells, contests, together, tuple(self.notes), self._config.getoption("speedup_gate"))
 
     def report(self) -> Content:
         """Return what the report says of the whole history, this run included."""
-        from ..show.report import content  # it needs packages that nothing else does
+        from ..show.report import Content  # it needs packages that nothing else does
 
         cells = [cell for cell in self.cells.values() if not cell.apart]
         history, folder = self.verdicts.whole_history, self.benchmarks.folder
         curves, problems = read_curves(folder) if folder else ([], [])
-        return content(
+        return Content(
             replace(history, records=history.records.followed_by(map(self.run.record, cells))),
             self.verdicts.decisions,
             self.verdicts.rule,
             root=self._config.rootpath,
             curves=curves,
             blocks={(self.run.now, cell.fingerprint.key): cell.as_json() for cell in cells},
-            problems=(*problems, *self.verdicts.settlements.problems),
+            problems=problems,
             settlements=self.verdicts.settlements,
         )
 

@@ -1,11 +1,11 @@
-"""A table as its columns and rows, and how a terminal and Markdown show it."""
+"""A table as its columns and rows, and how a terminal, Markdown and a page show it."""
 
 from __future__ import annotations
 
-import io
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from io import StringIO
 from typing import Any, Generic, TypeVar
 
 from rich import box, table
@@ -23,12 +23,10 @@ ROOM_FOR_SECONDS = 80
 """Columns that the tables need with seconds and CPUs."""
 NARROWEST = 60
 """Columns that the tables need at least."""
-LEAST_NAME = 12
-"""Columns for a name, at least: a longer one is folded where there is no room."""
-LEAST_NAME_IF_NARROW = 9
-"""The same where there is no room for seconds."""
-ANY = 10**6
-"""More columns than there are."""
+LEAST_NAME, LEAST_NAME_IF_NARROW = 12, 9
+"""Columns for a name, at least, with and without room for seconds: a longer name is folded where there is no room."""
+PAGE = 10**6
+"""Columns of a page: more than a terminal has."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +37,8 @@ class Column(Generic[T]):
     cell: Callable[[T], str | Text]
     """What it says of a row."""
     least: int = 0
-    """Columns of the terminal from which it is shown; Markdown has room for those of `WIDTH`."""
-    below: int = ANY
+    """Columns of the terminal from which it is shown; Markdown has room for those of `WIDTH`, a page for all."""
+    below: int = PAGE + 1
     """Columns of the terminal from which another one is shown in its place."""
     right: bool = True
     """Whether it holds figures."""
@@ -59,16 +57,20 @@ class Table(Generic[T]):
         """Return the columns for which there is room."""
         return [one for one in self.columns if one.least <= width < one.below]
 
+    def texts(self, width: int) -> Iterator[list[str]]:
+        """Yield what the columns for which there is room say of each row."""
+        columns = self.within(width)
+        return ([str(one.cell(row)) for one in columns] for row in self.rows)
+
     def markdown(self) -> Iterator[str]:
         """Yield its lines in Markdown."""
         columns = self.within(WIDTH)
         yield _line(plain(one.heading) for one in columns)
         yield _line("--:" if one.right else "---" for one in columns)
-        for row in self.rows:
-            yield _line(plain(str(one.cell(row))) for one in columns)
+        yield from (_line(map(plain, row)) for row in self.texts(WIDTH))
 
 
-def _line(cells: Iterator[str]) -> str:
+def _line(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
@@ -83,7 +85,7 @@ class Style:
     unicode: bool = True
     """Whether more than ASCII may be used."""
     ruled: bool = True
-    """Whether there is a line below the headings."""
+    """Whether there is a line below the headings; if not, every column folds."""
 
     def text(self, line: str) -> str:
         """Return a line as it may be written."""
@@ -101,30 +103,30 @@ class Style:
 
     def draw(self, shown: Table[Any]) -> str:
         """Return a table as text, without empty lines."""
-        line = box.SIMPLE_HEAD if self.unicode else box.ASCII2
-        frame: dict[str, Any] = {"box": line, "padding": (0, 1, 0, 0)} if self.ruled else {"box": None}
-        drawn = table.Table(show_edge=False, pad_edge=False, **frame)
+        line, space = (box.SIMPLE_HEAD if self.unicode else box.ASCII2, 1) if self.ruled else (None, 2)
+        drawn = table.Table(box=line, padding=(0, space, 0, 0), show_edge=False, pad_edge=False)
         columns = shown.within(self.width)
-        least = (LEAST_NAME if self.width >= ROOM_FOR_SECONDS else LEAST_NAME_IF_NARROW) if self.ruled else None
+        least = LEAST_NAME if self.width >= ROOM_FOR_SECONDS else LEAST_NAME_IF_NARROW
         for one in columns:
-            fold: dict[str, Any] = {"overflow": "fold", "min_width": least} if one.folds else {"no_wrap": True}
-            heading = "\n".join(map(harmless, one.heading.split("\n")))
-            drawn.add_column(heading, justify="right" if one.right else "left", **fold)
+            drawn.add_column(
+                Text("\n".join(map(harmless, one.heading.split("\n")))),
+                justify="right" if one.right else "left",
+                overflow="fold",
+                no_wrap=self.ruled and not one.folds,
+                min_width=least if one.folds else None,
+            )
         for row in shown.rows:
             drawn.add_row(*(_harmless(one.cell(row)) for one in columns))
         console = Console(
-            file=io.StringIO(),
+            file=StringIO(),
             width=self.width,
             force_terminal=self.color,
             color_system="standard" if self.color else None,
             no_color=not self.color,
-            highlight=False,
-            emoji=False,
-            markup=False,
         )
-        console.print(drawn)
-        assert isinstance(console.file, io.StringIO)
-        text = no_command("\n".join(line.rstrip() for line in console.file.getvalue().splitlines() if line.strip()))
+        with console.capture() as captured:
+            console.print(drawn)
+        text = no_command("\n".join(line.rstrip() for line in captured.get().splitlines() if line.strip()))
         return self.encoded(text)  # its own escape codes are wanted
 
 

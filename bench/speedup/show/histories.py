@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..judge.changes import what_changed
 from ..judge.store import Series
 from ..judge.verdict import LEARNING, OK, REGRESSED, SUSPECT, Verdict
 from ..keep.decisions import Decisions
@@ -18,23 +17,26 @@ from ..keep.runs import Record
 from ..measure.pairs import SPEEDUP
 from .columns import Column, Style, Table
 from .figures import amount
-from .sentences import change_of, circumstances, date_of, machines_of, sentence
+from .sentences import change_of, date_of, machines_of, sentence, what_else
 
-SERIES: list[Column[Series]] = [
-    Column("id", lambda one: one.fingerprint.id, right=False, folds=True),
-    Column("cell", lambda one: one.name, right=False, folds=True),
-    Column("runs", lambda one: str(len(one.records)), folds=True),
-    Column("latest run", lambda one: date_of(one.records[-1].date), right=False, folds=True),
-    Column("latest", lambda one: figure_of(one.records[-1], one.records[-1].quantities[0]), folds=True),
-    Column("change", lambda one: change_of(one.verdict.leading, one.verdict.quantity), folds=True),
-    Column("state", lambda one: _state(one), right=False, folds=True),
-]
-"""What is said of each series."""
+CELL: Column[Series] = Column("cell", lambda one: one.name, right=False)
+RUNS: Column[Series] = Column("runs", lambda one: str(len(one.records)))
+CHANGE: Column[Series] = Column("change", lambda one: change_of(one.verdict.leading, one.verdict.quantity))
+LATEST_RUN: Column[Series] = Column("latest run", lambda one: date_of(one.records[-1].date), right=False)
 
 
 def series(judged: Sequence[Series]) -> str:
     """Return a table with a line for each series."""
-    return _style().draw(Table(SERIES, judged))
+    columns = [
+        Column[Series]("id", lambda one: one.fingerprint.id, right=False),
+        CELL,
+        RUNS,
+        LATEST_RUN,
+        Column[Series]("latest", lambda one: figure_of(one.records[-1], one.records[-1].quantities[0])),
+        CHANGE,
+        Column[Series]("state", _state, right=False),
+    ]
+    return _drawn(Table(columns, judged))
 
 
 def _state(one: Series) -> str:
@@ -58,16 +60,15 @@ def runs(one: Series, decisions: Decisions) -> Iterator[str]:
         return ", ".join(told) or said[quantities[0]]
 
     columns = [
-        Column("run", lambda place: one.records[place].date[:16].replace("T", " "), right=False, folds=True),
-        *(Column(name, figure(name), folds=True) for name in quantities),
-        Column("state", state, right=False, folds=True),
+        Column("run", lambda place: one.records[place].date[:16].replace("T", " "), right=False),
+        *(Column(name, figure(name)) for name in quantities),
+        Column("state", state, right=False),
     ]
-    yield from _style().draw(Table(columns, range(len(one.records)))).splitlines()
+    yield from _drawn(Table(columns, range(len(one.records)))).splitlines()
     yield from machines_of(one)
     if one.verdict.leading.since:
         yield sentence(one.verdict)
-        change = what_changed(one.records, one.verdict.leading.since, one.verdict.leading.compared)
-        yield from (f"  {line}" for line in (circumstances(change, fingerprint.engine, Path.cwd()) if change else ()))
+        yield from (f"  {line}" for line in what_else(one, Path.cwd()))
     yield from (f"{made.kind}ed, since {made.since}: {made.reason}" for made in decisions.of(fingerprint))
 
 
@@ -86,10 +87,7 @@ def as_json(one: Series, decisions: Decisions) -> dict[str, Any]:
         "id": one.fingerprint.id,
         "series": one.name,
         "fingerprint": one.fingerprint.as_json(),
-        "state": verdict.state,
-        "quantity": verdict.quantity,
-        "culprit": verdict.culprit,
-        "reason": verdict.reason,
+        **{name: getattr(verdict, name) for name in ("state", "quantity", "culprit", "reason")},
         "latest": verdict_as_json(verdict.leading),
         "decisions": [
             {name: getattr(made, name) for name in ("kind", "since", "reason")}
@@ -107,15 +105,13 @@ def as_json(one: Series, decisions: Decisions) -> dict[str, Any]:
 
 
 def verdict_as_json(verdict: Verdict) -> dict[str, Any]:
-    """Return a verdict as plain numbers and strings."""
-    parts = dataclasses.asdict(verdict)
-    del parts["segment"]
-    former = {"run": "night", "runs": "nights", "state": "verdict", "is_new": "new"}  # as they were first called
-    parts = {former.get(name, name): part for name, part in parts.items()}
-    events = [{former.get(name, name): part for name, part in event.items()} for event in parts["events"]]
-    return parts | {"z": None if verdict.z is None else round(verdict.z, 4), "events": events}
+    """Return a verdict as plain numbers and strings, by the names that its parts had at first."""
+    former = {"run": "night", "runs": "nights", "state": "verdict", "is_new": "new"}
+    parts = {former.get(name, name): part for name, part in dataclasses.asdict(verdict).items() if name != "segment"}
+    parts["events"] = [{former.get(name, name): part for name, part in event.items()} for event in parts["events"]]
+    return parts | {"z": None if verdict.z is None else round(verdict.z, 4)}
 
 
-def _style() -> Style:
+def _drawn(table: Table[Any]) -> str:
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 140
-    return Style(width, color=False, ruled=False)
+    return Style(width, color=False, ruled=False).draw(table)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -27,14 +28,7 @@ def one_row(label: str, said: str, width: int) -> str:
 class Progress:
     """Writes the progress between pytest's own lines: one line per cell, on a terminal one that moves.
 
-    Parameters
-    ----------
-    config : pytest.Config
-        The session's.
-    left : callable
-        Returns how many seconds the rest will take; ``None``: unknown.
-    clock : callable
-        Seconds.
+    `left` returns how many seconds the rest will take, or ``None`` where that is unknown; `clock` returns seconds.
     """
 
     def __init__(
@@ -57,27 +51,17 @@ class Progress:
         return self._shown and nodeid in self._told
 
     def plan(self, items: Sequence[str], fitting: int, minutes_for_all: int, place: str) -> None:
-        """Take note of the cells of this session; say how long they take, and where they are saved.
-
-        Parameters
-        ----------
-        items : sequence of str
-            Ids of the tests.
-        fitting : int
-            How many of them there is time for.
-        minutes_for_all : int
-            In how many minutes there were time for all.
-        place : str
-            Where they are saved, in words.
+        """Take note of the cells of this session, by the ids of their tests; say how long they take, and what becomes
+        of them: for how many there is time, in how many minutes there were time for all, and where they are saved.
         """
         self._items = list(items)
         left = self._left_s()
+        some, more = "", ""
+        if fitting < len(items):
+            some, more = f"{fitting} of ", f"; --minutes {minutes_for_all} measures all"
         if self._shown:
-            some = "" if fitting == len(items) else f"{fitting} of "
             takes = f", about {duration(left)}" if left else ""
-            more = f"; --minutes {minutes_for_all} measures all" if some else ""
-            said = f"measuring {some}{plural(len(items), 'cell')}{takes}{more}, {place}"
-            self._reporter.write_line(harmless(said))
+            self._reporter.write_line(harmless(f"measuring {some}{plural(len(items), 'cell')}{takes}{more}, {place}"))
             self._reporter.flush()
 
     def begin(self, nodeid: str, name: str) -> None:
@@ -91,52 +75,41 @@ class Progress:
     def again(self, reason: str) -> None:
         """Say that the cell that just ended is measured once more, and why."""
         self._began = self._clock()
-        if self._shown:
-            self._write(f"{self._label}: measured again, because {reason}", last=True)
+        self._write(f": measured again, because {reason}")
 
     def note(self, text: str) -> None:
         """Say what of the current cell is being measured; where no line can move, only after a long silence."""
-        if self._moving or (self._shown and self._clock() - self._written >= QUIET_SECONDS):
-            self._write(f"{self._label}: {text}{self._left()}", last=not self._moving)
+        if self._moving or self._clock() - self._written >= QUIET_SECONDS:
+            self._write(f": {text}{self._left()}", moves=self._moving)
 
     def end(self, measured: Measurement | Costs, *, again: bool = False) -> None:
         """Say that a cell is measured, and what came out."""
-        if self._shown:
-            result = with_unit(measured) if isinstance(measured, Costs) else with_interval(measured.speedup, 2)
-            counted = plural(len(measured.pairs), "pair")
-            took = duration(self._clock() - self._began)
-            self._write(f"{self._label}: {'again ' * again}{result}, {counted} in {took}{self._left()}", last=True)
+        result = with_unit(measured) if isinstance(measured, Costs) else with_interval(measured.speedup, 2)
+        took = f"{plural(len(measured.pairs), 'pair')} in {duration(self._clock() - self._began)}"
+        self._write(f": {'again ' * again}{result}, {took}{self._left()}")
 
     def _left(self) -> str:
         left = self._left_s()
-        return "" if not left else f"; {duration(left)} left"
+        return f"; {duration(left)} left" if left else ""
 
-    def _write(self, line: str, last: bool) -> None:
-        def write() -> None:
-            file = self._reporter.currentfspath
+    def _write(self, said: str, *, moves: bool = False) -> None:
+        """Write a line on the current cell; one that moves gives way to the next."""
+        if not self._shown:
+            return
+        self._written = self._clock()
+        label, said, reporter = harmless(self._label), harmless(said), self._reporter
+        with self._capture.global_and_fixture_disabled() if self._capture else contextlib.nullcontext():
+            file = reporter.currentfspath
             if file is not None:
                 self._file = file
-                if self._reporter._tw.width_of_current_line == 0:
-                    self._reporter.currentfspath = None
-            self._reporter.ensure_newline()
+                if reporter._tw.width_of_current_line == 0:
+                    reporter.currentfspath = None
+            reporter.ensure_newline()
             if self._moving:
-                width = self._reporter._tw.fullwidth
-                self._reporter.rewrite("", erase=True)
-                if last:
-                    self._reporter.rewrite(Style(width, color=False).wrapped(line))
-                    self._reporter.write_line("")
-                else:
-                    self._reporter.rewrite(one_row(self._label, line.removeprefix(self._label), width))
-            else:
-                self._reporter.write_line(line)
-            self._reporter.flush()  # a log that is piped would be minutes behind
-            if last:
-                self._reporter.currentfspath = self._file  # it need not be named again for the next cell
-
-        line = harmless(line)
-        self._written = self._clock()
-        if self._capture is None:
-            write()
-        else:
-            with self._capture.global_and_fixture_disabled():
-                write()
+                width = reporter._tw.fullwidth
+                reporter.rewrite("", erase=True)
+                reporter.rewrite(one_row(label, said, width) if moves else Style(width, False).wrapped(label + said))
+            if not moves:
+                reporter.write_line("" if self._moving else label + said)
+                reporter.currentfspath = self._file  # it need not be named again for the next cell
+            reporter.flush()  # a log that is piped would be minutes behind

@@ -7,7 +7,7 @@ import textwrap
 from collections import Counter
 from pathlib import Path
 
-from ..judge.changes import Change
+from ..judge.changes import Change, what_changed
 from ..judge.store import Series
 from ..judge.suite import CellVerdict
 from ..judge.verdict import IMPROVED, RECOVERED, REGRESSED, SUSPECT, Verdict
@@ -24,42 +24,36 @@ SUBJECT_COLUMNS = 72
 
 
 def change_of(verdict: Verdict, quantity: str) -> str:
-    """Return the change of a level, or of this run, in percent with the margin of its 95 % interval."""
+    """Return the change of a level, or of this run, for a table: ``−1.3±0.2%``."""
     if verdict.change is None:
         return "-"
-    change = _signed(_share(verdict.change, quantity))
-    if verdict.interval is None:
-        return change
-    low, high = sorted(math.expm1(_sign(quantity) * end) for end in verdict.interval)
-    margin = f"{(high - low) / 2:.1%}" if high - low < 2 else ">100%"
-    return f"{change.removesuffix('%')}±{margin}"
+    change, margin = share_of(verdict.change, quantity).removesuffix(" %"), _margin(verdict, quantity)
+    return change + ("" if margin is None else f"±{margin:.1f}" if margin < 100 else "±>100") + "%"
 
 
 def with_percent(verdict: Verdict, quantity: str) -> str:
     """Return a change with its margin, such as ``−1.3 % ± 0.2``."""
-    text = share_of(verdict.change or 0.0, quantity)
-    if verdict.interval is not None:
-        low, high = sorted(100 * math.expm1(_sign(quantity) * end) for end in verdict.interval)
-        text += f" ± {(high - low) / 2:.1f}"
-    return text
+    margin = _margin(verdict, quantity)
+    return share_of(verdict.change or 0.0, quantity) + ("" if margin is None else f" ± {margin:.1f}")
 
 
-def _sign(quantity: str) -> float:
-    """Return -1 for a cost: what is judged is its inverse, so that lower is worse; what is shown is the cost itself."""
-    return -1.0 if quantity == COST else 1.0
+def _margin(verdict: Verdict, quantity: str) -> float | None:
+    """Return half the width of the 95 % interval of a change, in percent; ``None`` where there is none."""
+    if verdict.interval is None:
+        return None
+    one, other = (_share(end, quantity) for end in verdict.interval)
+    return 50 * abs(one - other)
 
 
 def _share(log: float, quantity: str) -> float:
-    return round(math.expm1(_sign(quantity) * log), 3) + 0.0  # no minus before 0.0
+    """Return a change as a share. What is judged of a cost is its inverse; what is shown is the cost itself."""
+    return math.expm1(-log if quantity == COST else log)
 
 
 def share_of(log: float, quantity: str) -> str:
     """Return a change in percent, such as ``−1.3 %``."""
-    return _signed(_share(log, quantity)).replace("%", " %")
-
-
-def _signed(share: float) -> str:
-    return f"{share:+.1%}".replace("-", "−")
+    share = round(_share(log, quantity), 3) + 0.0  # no minus before 0.0
+    return f"{100 * share:+.1f} %".replace("-", "−")
 
 
 def machines_of(one: Series) -> list[str]:
@@ -76,11 +70,6 @@ def machines_of(one: Series) -> list[str]:
     ]
 
 
-def change_since(verdict: Verdict, quantity: str) -> str:
-    """Return a change with its margin and its date, such as ``−1.3 % ± 0.2 since 2026-11-20``."""
-    return f"{with_percent(verdict, quantity)} {when(verdict)}"
-
-
 def when(verdict: Verdict) -> str:
     """Return since when: ``since 2026-11-20``, or ``in this run``."""
     return f"since {date_of(verdict.since)}" if verdict.since else "in this run"
@@ -94,7 +83,7 @@ def date_of(run: str) -> str:
 def sentence(verdict: CellVerdict) -> str:
     """Return what is said of a cell whose level has changed: how much, since when, what lost, what that means."""
     leading = verdict.leading
-    text = f"{verdict.state}, {verdict.quantity} {change_since(leading, verdict.quantity)}"
+    text = f"{verdict.state}, {verdict.quantity} {with_percent(leading, verdict.quantity)} {when(leading)}"
     if leading.since:
         text += f" ({plural(leading.runs, 'run')} against {leading.compared})"
     text += _events(leading, verdict.quantity)
@@ -111,13 +100,10 @@ def _events(verdict: Verdict, quantity: str) -> str:
     text = ", new in this run" if verdict.is_new else f", known since {date_of(latest.found)}"
     if latest.share < 1:
         text += f", only on {' and '.join(latest.machines)} ({latest.share:.0%} of the runs)"
+    elif len(latest.machines) > 2:  # they are listed with their offsets
+        text += f", on {plural(len(latest.machines), 'kind')} of machine"
     elif latest.machines:
-        many = len(latest.machines) > 2  # they are listed with their offsets
-        text += (
-            f", on {plural(len(latest.machines), 'kind')} of machine"
-            if many
-            else f", on {' and '.join(latest.machines)}"
-        )
+        text += f", on {' and '.join(latest.machines)}"
     if len(verdict.events) > 1:
         parts = [f"{share_of(event.change, quantity)} since {date_of(event.since)}" for event in verdict.events]
         text += f"; in steps: {', '.join(parts)}"
@@ -127,25 +113,23 @@ def _events(verdict: Verdict, quantity: str) -> str:
 def noted(verdict: CellVerdict) -> list[str]:
     """Return a sentence for each loss that is sure, but too small for a failure."""
     return [
-        f"{name} {change_since(one, name)}: a real loss, but smaller than --speedup-smallest"
+        f"{name} {with_percent(one, name)} {when(one)}: a real loss, but smaller than --speedup-smallest"
         for name, one in verdict.noted.items()
     ]
 
 
-def circumstances(change: Change, engine: str, root: Path) -> list[str]:
-    """Return what else changed, as lines to print: the two arms, settings, commits.
+def what_else(one: Series, root: Path) -> list[str]:
+    """Return what else changed with the level of a series, as lines to print; `root` is that of the repository."""
+    leading = one.verdict.leading
+    change = leading.since and what_changed(one.records, leading.since, leading.compared)
+    return circumstances(change, one.fingerprint.engine, root) if change else []
 
-    Parameters
-    ----------
-    change : Change
-        What differs.
-    engine : str
-        Name of the parallel arm.
-    root : Path
-        Folder of the repository that the commits are in.
-    """
+
+def circumstances(change: Change, engine: str, root: Path) -> list[str]:
+    """Return what else changed, as lines to print: the two arms, settings, commits."""
     lead = "the loop got faster: " if change.loop_got_faster else ""
-    lines = [f"{lead}loop {_moved(change.sequential)}, {engine} {_moved(change.parallel)}"]
+    loop, parallel = (share_of(log, SPEEDUP).replace(" %", "%") for log in (change.sequential, change.parallel))
+    lines = [f"{lead}loop {loop}, {engine} {parallel}"]
     if change.settings:
         lines.append(", ".join(change.settings))
     if change.commits:
@@ -155,7 +139,3 @@ def circumstances(change: Change, engine: str, root: Path) -> list[str]:
         more = f"; and {len(commits) - SUBJECTS} more" if len(commits) > SUBJECTS else ""
         lines.append(f"commits {older[:8]}..{newer[:8]}" + (f": {shown}{more}" if commits else ""))
     return lines
-
-
-def _moved(log: float) -> str:
-    return _signed(_share(log, SPEEDUP))

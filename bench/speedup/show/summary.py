@@ -3,44 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..judge.verdict import IMPROVED, INCOMPARABLE, LEARNING, OK, RECOVERED, REGRESSED, SUSPECT
+from ..judge.verdict import IMPROVED, OK, RECOVERED, REGRESSED, SUSPECT
 from .encodings import harmless
 from .markdown import plain
-from .outcome import Outcome, Shown
-from .sentences import TOLD
+from .outcome import TOGETHER, Outcome
 from .tables import compared_with, contest_table, cost_table, factor_table, speedup_table
 
-MARKS = {
-    REGRESSED: "🔴",
-    SUSPECT: "🟡",
-    RECOVERED: "🟢",
-    IMPROVED: "🟢",
-    OK: "🟢",
-    INCOMPARABLE: "⚪",
-    LEARNING: "⚪",
-}
-"""Beside the words, for who looks from afar."""
+MARKS = {REGRESSED: "🔴", SUSPECT: "🟡", RECOVERED: "🟢", IMPROVED: "🟢", OK: "🟢"}
+"""Beside the words, for who looks from afar; of the other states ⚪."""
 LEVELS = {REGRESSED: "error", SUSPECT: "warning"}
 """Annotations of GitHub by state."""
-
-
-def markdown(outcome: Outcome, facts: Mapping[str, str]) -> str:
-    """Return the summary of a run: what needs attention first, then all figures.
-
-    Parameters
-    ----------
-    outcome : Outcome
-        The run.
-    facts : mapping of str to str
-        What to say of machine and versions, by name.
-    """
-    return "\n".join(_lines(outcome, facts)) + "\n"
-
-
 MOST_VERSIONS = 10
 """Versions that are told in one line, at most; all are in the saved run."""
 
@@ -58,14 +34,15 @@ def commands(outcome: Outcome, trouble: str = "") -> Iterator[str]:
     The syntax is that of "Workflow commands for GitHub Actions" in GitHub's documentation.
     """
     if trouble:
-        yield _command("error", {"title": "not saved"}, trouble)
-    for cell in outcome.by_urgency:
-        if cell.state in LEVELS:
-            place = {"file": cell.file, "line": str(cell.line)} if cell.file and cell.line else {}
-            yield _command(LEVELS[cell.state], {**place, "title": f"{cell.name}: speedup {cell.state}"}, cell.change)
-    together = outcome.together
-    if together and together.state in LEVELS:
-        yield _command(LEVELS[together.state], {"title": f"all cells together: {together.state}"}, together.reason)
+        yield _command("error", trouble, title="not saved")
+    for one in outcome.by_urgency:
+        if one.state in LEVELS:
+            file, line = one.cell.location
+            place = {"file": file, "line": str(line)} if file and line else {}
+            yield _command(LEVELS[one.state], one.change, **place, title=f"{one.name}: speedup {one.state}")
+    said = outcome.together
+    if said and said.state in LEVELS:
+        yield _command(LEVELS[said.state], said.reason, title=f"{TOGETHER}: {said.state}")
 
 
 def files(wanted: Path | None) -> list[Path]:
@@ -75,27 +52,24 @@ def files(wanted: Path | None) -> list[Path]:
 
 
 def append(file: Path, text: str) -> None:
-    """Write `text` at the end of a file, which is made if need be.
-
-    Raises
-    ------
-    OSError
-        If it cannot be written.
-    """
+    """Write `text` at the end of a file, which is made if need be; an OSError says that it cannot be written."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("a", encoding="utf-8", errors="surrogateescape") as lines:
         lines.write(text)
 
 
+def markdown(outcome: Outcome, facts: Mapping[str, str]) -> str:
+    """Return the summary of a run: what needs attention first, then all figures, then machine and versions."""
+    return "\n".join(_lines(outcome, facts)) + "\n"
+
+
 def _lines(outcome: Outcome, facts: Mapping[str, str]) -> Iterator[str]:
-    yield f"### {MARKS.get(outcome.state, '⚪')} Speedup"
-    yield ""
-    yield f"**{plain(outcome.closing)}**"
-    told = [cell for cell in outcome.by_urgency if cell.state in TOLD]
+    yield from (f"### {MARKS.get(outcome.state, '⚪')} Speedup", "", f"**{plain(outcome.closing)}**")
+    told = [(MARKS[one.state], line) for one in outcome.by_urgency if one.change for line in one.remarks]
     if told:
         yield ""
-        yield from _bullets(told)
-    others = [line for line in outcome.remarks if not any(line in cell.remarks for cell in told)]
+        yield from (f"  - {plain(line)}" if line[0] == " " else f"- {mark} {plain(line)}" for mark, line in told)
+    others = [line for line in outcome.remarks if line not in {line for _, line in told}]
     if others:
         yield ""
         yield from (f"- {plain(line)}" for line in others)
@@ -106,26 +80,18 @@ def _lines(outcome: Outcome, facts: Mapping[str, str]) -> Iterator[str]:
         yield from (*speedup_table(outcome).markdown(), "")
         yield from _folded("Factors", factor_table(outcome).markdown())
     if outcome.costs:
-        against = (plain(line) for line in compared_with(outcome.costs))
-        yield from _folded("Overhead", [*cost_table(outcome).markdown(), "", *against])
+        yield from _folded("Overhead", [*cost_table(outcome).markdown(), "", *map(plain, compared_with(outcome))])
     for group, contest in outcome.contests.items():
         yield from _folded(f"Engines side by side: {plain(group)}", contest_table(contest).markdown())
     if facts:
         yield ", ".join(f"{plain(name)} {plain(value)}" for name, value in facts.items())
 
 
-def _bullets(cells: Sequence[Shown]) -> Iterator[str]:
-    for cell in cells:
-        for line in cell.remarks:
-            indented = line.startswith(" ")
-            yield f"  - {plain(line)}" if indented else f"- {MARKS[cell.state]} {plain(line)}"
-
-
 def _folded(title: str, lines: Iterable[str]) -> Iterator[str]:
     yield from (f"<details><summary>{title}</summary>", "", *lines, "", "</details>", "")
 
 
-def _command(level: str, properties: Mapping[str, str], message: str) -> str:
+def _command(level: str, message: str, **properties: str) -> str:
     listed = ",".join(f"{name}={_escaped(value, also=':,')}" for name, value in properties.items())
     return f"::{level} {listed}::{_escaped(message)}"
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from os.path import commonprefix
 from typing import Any
 
 from rich.text import Text
@@ -13,14 +15,13 @@ from ..judge.verdict import IMPROVED, INCOMPARABLE, LEARNING, OK, RECOVERED, REG
 from ..measure.contest import FLOOR, Showing, ranked
 from ..measure.costs import Costs
 from ..measure.factors import FACTORS
-from ..measure.pairs import Measurement, Pair
-from .columns import ANY, ROOM_FOR_SECONDS, Column, Table
+from ..measure.pairs import Measurement
 from .columns import NARROWEST as NARROWEST
+from .columns import PAGE, ROOM_FOR_SECONDS, Column, Table
 from .columns import WIDTH as WIDTH
 from .columns import Style as Style
 from .figures import seconds, with_interval, with_margin, with_unit
 from .outcome import Outcome, Shown
-from .sentences import change_of
 
 LOST = "▼"
 """Marks the factor that lost."""
@@ -35,19 +36,13 @@ STYLES = {
     LEARNING: "",
 }
 
+Speedup = tuple[Shown, Measurement]
+Cost = tuple[Shown, Costs]
+
 
 def render(outcome: Outcome, style: Style, verbosity: int = 0) -> Iterator[str]:
-    """Yield the tables of a run, each as text.
-
-    Parameters
-    ----------
-    outcome : Outcome
-        The run.
-    style : Style
-        With fewer than 110 columns the ideal, the efficiency, the margins of the factors, and start-up and memory of
-        engines are left out; with fewer than 80 the seconds, the CPUs, and how many times the bare cost it is.
-    verbosity : int
-        As pytest's: below 0 the factors are left out, below -1 all tables; above 0 all pairs are added.
+    """Yield the tables of a run, each as text. Verbosity is pytest's: below 0 the factors are left out, below -1 all
+    tables; above 0 all pairs are added.
     """
     if verbosity < -1:
         return
@@ -55,169 +50,129 @@ def render(outcome: Outcome, style: Style, verbosity: int = 0) -> Iterator[str]:
         yield style.draw(speedup_table(outcome))
         if verbosity >= 0:
             yield style.draw(factor_table(outcome))
-    if verbosity > 0:
-        yield from (style.text(f"pairs, {cell.name}:") + f"\n{style.draw(_pairs(cell))}" for cell in outcome.speedups)
+    for cell, measured in outcome.speedups if verbosity > 0 else ():
+        pairs = pair_table([pair.as_json() for pair in measured.pairs], cell.engine)
+        yield style.text(f"pairs, {cell.name}:") + f"\n{style.draw(pairs)}"
     if outcome.costs:
         yield style.draw(cost_table(outcome))
-        yield from (style.text(line) for line in compared_with(outcome.costs))
+        yield from map(style.text, compared_with(outcome))
     for group, contest in outcome.contests.items():
         yield style.text(f"engines, {group}:") + f"\n{style.draw(contest_table(contest))}"
 
 
-def contest_table(contest: Mapping[str, Showing]) -> Table[tuple[str, Showing]]:
-    """Return the table of engines that were measured side by side, those that lose least first.
+def contest_table(contest: Mapping[str, Showing]) -> Table[str]:
+    """Return the table of engines side by side, those that lose least first; the floor, if it is there, is the last."""
+    measured = {name: seen.measurement for name, seen in contest.items()}
+    floor = measured[FLOOR].speedup.value if FLOOR in contest else math.nan
 
-    Parameters
-    ----------
-    contest : mapping of str to Showing
-        What was seen of each, by name; the floor, if it was there, is the last line, and all are compared with it.
-    """
-    floor = contest[FLOOR].measurement.speedup.value if FLOOR in contest else math.nan
-    columns = [
-        _name("side by side", lambda row: row[0]),
-        Column("s", lambda row: seconds(row[1].measurement.parallel_s), ROOM_FOR_SECONDS, below=WIDTH),
-        Column("ms per\nmodel", lambda row: seconds(1e3 * _of_a_model(row[1].measurement)), WIDTH),
-        Column("speedup [95 %]", lambda row: with_interval(row[1].measurement.speedup, 2)),
-        Column("of floor", lambda row: f"{row[1].measurement.speedup.value / floor:.1%}", 0 if floor > 0 else ANY),
-        Column("efficiency", lambda row: with_margin(row[1].measurement.steady), below=ROOM_FOR_SECONDS),
-        Column("engine\nefficiency", lambda row: with_margin(row[1].measurement.steady), ROOM_FOR_SECONDS),
-        Column("start-up\ns", lambda row: seconds(row[1].facts["start_s"]), WIDTH),
-        Column("first\nfit s", lambda row: seconds(row[1].facts["first_result_s"]), WIDTH),
-        Column("MiB", lambda row: f"{row[1].facts['memory_bytes'] / 2**20:.0f}", WIDTH),
-        *(_said(heading) for heading in dict.fromkeys(one for seen in contest.values() for one in seen.said)),
-    ]
-    return Table(columns, [(name, contest[name]) for name in ranked(contest)])
+    def said(name: str, heading: str) -> str:
+        return str(contest[name].said.get(heading, "-"))
 
-
-def _of_a_model(measured: Measurement) -> float:
-    return measured.parallel_s / measured.models
-
-
-def _said(heading: str) -> Column[tuple[str, Showing]]:
-    folded = textwrap.fill(heading, 11, break_long_words=False)
-    return Column(folded, lambda row: str(row[1].said.get(heading, "-")), WIDTH)
-
-
-def speedup_table(outcome: Outcome) -> Table[Shown]:
-    """Return the table of speedups, those that need attention first."""
-    cells = outcome.speedups
-    engines = {cell.engine for cell in cells}
-    columns = [
-        _name("cell", lambda cell: cell.name),
-        Column("loop s", lambda cell: seconds(_measured(cell).sequential_s), ROOM_FOR_SECONDS),
-        Column(
-            f"{engines.pop()} s" if len(engines) == 1 else "parallel s",
-            lambda cell: seconds(_measured(cell).parallel_s),
-            ROOM_FOR_SECONDS,
+    columns: list[Column[str]] = [
+        _name("side by side", str),
+        Column("s", lambda name: seconds(measured[name].parallel_s), ROOM_FOR_SECONDS, below=WIDTH),
+        Column("ms per\nmodel", lambda name: seconds(1e3 * measured[name].parallel_s / measured[name].models), WIDTH),
+        Column("speedup [95 %]", lambda name: with_interval(measured[name].speedup, 2)),
+        Column("of floor", lambda name: f"{measured[name].speedup.value / floor:.1%}", 0 if floor > 0 else PAGE + 1),
+        Column("efficiency", lambda name: with_margin(measured[name].steady), below=ROOM_FOR_SECONDS),
+        Column("engine\nefficiency", lambda name: with_margin(measured[name].steady), ROOM_FOR_SECONDS),
+        Column("start-up\ns", lambda name: seconds(contest[name].facts["start_s"]), WIDTH),
+        Column("first\nfit s", lambda name: seconds(contest[name].facts["first_result_s"]), WIDTH),
+        Column("MiB", lambda name: f"{contest[name].facts['memory_bytes'] / 2**20:.0f}", WIDTH),
+        *(
+            Column(textwrap.fill(heading, 11, break_long_words=False), partial(said, heading=heading), WIDTH)
+            for heading in dict.fromkeys(one for seen in contest.values() for one in seen.said)
         ),
-        Column("speedup [95 %]", lambda cell: with_interval(_measured(cell).speedup, 2)),
-        Column("ideal", lambda cell: f"{_measured(cell).ideal:.2f}", WIDTH),
-        Column("efficiency", lambda cell: f"{_measured(cell).efficiency:.1%}", WIDTH),
-        *_compared(cells),
     ]
-    return Table(columns, cells)
+    return Table(columns, ranked(contest))
 
 
-def factor_table(outcome: Outcome) -> Table[Shown]:
-    """Return the table of factors; the one that a loss comes from is marked."""
-
-    def factor(name: str, *, margin: bool) -> Callable[[Shown], Text]:
-        def cell(shown: Shown) -> Text:
-            found, verdict = _measured(shown).factors[name], shown.verdict
-            lost = verdict is not None and verdict.state in (REGRESSED, SUSPECT) and verdict.culprit == name
-            text = with_margin(found) if margin else f"{found.value:.3f}"
-            return Text(f"{LOST}{text}", STYLES[shown.state]) if lost else Text(text)
-
-        return cell
-
-    columns = [
-        _name("factors ±95 %", lambda cell: cell.name, WIDTH),
-        _name("factors", lambda cell: cell.name, below=WIDTH),
-        *(Column(name, factor(name, margin=True), WIDTH) for name in FACTORS),
-        *(Column(name, factor(name, margin=False), below=WIDTH) for name in FACTORS),
-        Column("CPUs", lambda cell: f"× {_measured(cell).pairs[0].cpus}", ROOM_FOR_SECONDS),
-        Column("speedup", lambda cell: f"= {_measured(cell).speedup.value:.2f}"),
+def speedup_table(outcome: Outcome) -> Table[Speedup]:
+    """Return the table of speedups, those that need attention first."""
+    engines = {cell.engine for cell, _ in outcome.speedups}
+    parallel = engines.pop() if len(engines) == 1 else "parallel"
+    columns: list[Column[Speedup]] = [
+        _name("cell", lambda row: row[0].name),
+        Column("loop s", lambda row: seconds(row[1].sequential_s), ROOM_FOR_SECONDS),
+        Column(f"{parallel} s", lambda row: seconds(row[1].parallel_s), ROOM_FOR_SECONDS),
+        Column("speedup [95 %]", lambda row: with_interval(row[1].speedup, 2)),
+        Column("ideal", lambda row: f"{row[1].ideal:.2f}", WIDTH),
+        Column("efficiency", lambda row: f"{row[1].efficiency:.1%}", WIDTH),
+        *_compared(outcome.speedups),
     ]
     return Table(columns, outcome.speedups)
 
 
-def _pairs(cell: Shown) -> Table[tuple[int, Pair]]:
-    """Return the pairs of one cell, raw."""
-
-    def factor(name: str) -> Callable[[tuple[int, Pair]], str]:
-        return lambda row: f"{row[1].factors[name]:.3f}"
-
-    def others(row: tuple[int, Pair]) -> str:
-        return "-" if row[1].foreign_cpus is None else f"{row[1].foreign_cpus:.2f}"
-
-    columns = [
-        _name("pair", lambda row: f"{row[0]} {row[1].order}{'  unfair' if row[1].unfair else ''}"),
-        Column("loop s", lambda row: seconds(row[1].sequential_s), ROOM_FOR_SECONDS),
-        Column(f"{cell.engine} s", lambda row: seconds(row[1].parallel_s), ROOM_FOR_SECONDS),
-        Column("speedup", lambda row: f"{row[1].speedup:.2f}"),
-        *(Column(name, factor(name)) for name in FACTORS),
-        Column("other CPUs", others, WIDTH),
+def factor_table(outcome: Outcome) -> Table[Speedup]:
+    """Return the table of factors; the one that a loss comes from is marked."""
+    columns: list[Column[Speedup]] = [
+        _name("factors ±95 %", lambda row: row[0].name, WIDTH),
+        _name("factors", lambda row: row[0].name, below=WIDTH),
+        *(Column(name, partial(_factor, name=name, margin=True), WIDTH) for name in FACTORS),
+        *(Column(name, partial(_factor, name=name, margin=False), below=WIDTH) for name in FACTORS),
+        Column("CPUs", lambda row: f"× {row[1].pairs[0].cpus}", ROOM_FOR_SECONDS),
+        Column("speedup", lambda row: f"= {row[1].speedup.value:.2f}"),
     ]
-    return Table(columns, list(enumerate(_measured(cell).pairs, start=1)))
+    return Table(columns, outcome.speedups)
 
 
-def cost_table(outcome: Outcome) -> Table[Shown]:
+def _factor(row: Speedup, name: str, margin: bool) -> Text:
+    (shown, measured), said = row, row[0].verdict
+    text = with_margin(measured.factors[name]) if margin else f"{measured.factors[name].value:.3f}"
+    lost = said is not None and said.state in (REGRESSED, SUSPECT) and said.culprit == name
+    return Text(f"{LOST}{text}", STYLES[shown.state]) if lost else Text(text)
+
+
+def pair_table(pairs: Sequence[Mapping[str, Any]], engine: str) -> Table[Mapping[str, Any]]:
+    """Return the pairs of one cell, raw, as they are stored."""
+
+    def number(value: float | None, digits: int) -> str:
+        return "-" if value is None else f"{value:.{digits}f}"
+
+    def factor(pair: Mapping[str, Any], name: str) -> str:
+        return number(pair["factors"].get(name), 3)
+
+    columns: list[Column[Mapping[str, Any]]] = [
+        _name("pair", lambda pair: f"{pair['number']} {pair['order']}{'  unfair' if pair.get('unfair') else ''}"),
+        Column("loop s", lambda pair: seconds(pair["sequential_s"]), ROOM_FOR_SECONDS),
+        Column(f"{engine} s", lambda pair: seconds(pair["parallel_s"]), ROOM_FOR_SECONDS),
+        Column("speedup", lambda pair: number(pair["speedup"], 2)),
+        *(Column(name, partial(factor, name=name)) for name in FACTORS),
+        Column("other CPUs", lambda pair: number(pair.get("foreign_cpus"), 2), WIDTH),
+        Column("why unfair", lambda pair: pair.get("unfair", ""), PAGE, right=False),
+    ]
+    return Table(columns, [{"number": number, **pair} for number, pair in enumerate(pairs, start=1)])
+
+
+def cost_table(outcome: Outcome) -> Table[Cost]:
     """Return the table of what an engine costs beside the training."""
-    columns = [
-        _name("overhead", lambda cell: cell.name),
-        Column("cost [95 %]", lambda cell: with_unit(_costs(cell))),
-        Column(
-            "× bare",
-            lambda cell: f"{1 / _costs(cell).ratio.value:.3g}" if _costs(cell).against else "-",
-            ROOM_FOR_SECONDS,
-        ),
+    columns: list[Column[Cost]] = [
+        _name("overhead", lambda row: row[0].name),
+        Column("cost [95 %]", lambda row: with_unit(row[1])),
+        Column("× bare", lambda row: f"{1 / row[1].ratio.value:.3g}" if row[1].against else "-", ROOM_FOR_SECONDS),
         *_compared(outcome.costs),
     ]
     return Table(columns, outcome.costs)
 
 
-def compared_with(cells: Sequence[Shown]) -> Iterator[str]:
+def compared_with(outcome: Outcome) -> Iterator[str]:
     """Yield what the costs are compared with."""
-    against: dict[str, list[str]] = {}
-    for cell in cells:
-        if _costs(cell).against:
-            against.setdefault(_costs(cell).against, []).append(cell.name)
-    for what, names in against.items():
-        yield f"bare, for {', '.join(_short(names))}: {what}"
+    for what in dict.fromkeys(costs.against for _, costs in outcome.costs if costs.against):
+        names = [cell.name for cell, costs in outcome.costs if costs.against == what]
+        begin = commonprefix(names).rfind("-") + 1 if len(names) > 1 else 0  # noqa: RUF071 -- no paths
+        yield f"bare, for {', '.join(name[begin:] for name in names)}: {what}"
 
 
-def _short(names: Sequence[str]) -> list[str]:
-    """Return the names without what all of them begin with."""
-    if len(names) == 1:
-        return list(names)
-    common = next((n for n, letters in enumerate(zip(*names, strict=False)) if len(set(letters)) > 1), 0)
-    begin = names[0].rfind("-", 0, common) + 1
-    return [name[begin:] for name in names]
-
-
-def _measured(cell: Shown) -> Measurement:
-    assert isinstance(cell.measurement, Measurement)
-    return cell.measurement
-
-
-def _costs(cell: Shown) -> Costs:
-    assert isinstance(cell.measurement, Costs)
-    return cell.measurement
-
-
-def _name(heading: str, name: Callable[[Any], str], least: int = 0, below: int = ANY) -> Column[Any]:
+def _name(heading: str, name: Callable[[Any], str], least: int = 0, below: int = PAGE + 1) -> Column[Any]:
     return Column(heading, name, least, below, right=False, folds=True)
 
 
-def _compared(cells: Sequence[Shown]) -> list[Column[Shown]]:
+def _compared(rows: Sequence[tuple[Shown, Any]]) -> list[Column[Any]]:
     """Return change and verdict, if there is anything to say of earlier runs; before the second run there is not."""
-    if not any(cell.verdict and (cell.state != LEARNING or cell.verdict.leading.compared) for cell in cells):
+    verdicts = [cell.verdict for cell, _ in rows if cell.verdict]
+    if not any(said.state != LEARNING or said.leading.compared for said in verdicts):
         return []
-
-    def change(cell: Shown) -> str:
-        return change_of(cell.verdict.leading, cell.verdict.quantity) if cell.verdict else ""
-
-    def state(cell: Shown) -> Text:
-        return Text(cell.state, STYLES.get(cell.state, ""))
-
-    return [Column("change", change), Column("verdict", state, right=False)]
+    return [
+        Column("change", lambda row: row[0].moved),
+        Column("verdict", lambda row: Text(row[0].state, STYLES.get(row[0].state, "")), right=False),
+    ]

@@ -14,7 +14,7 @@ from bench.__main__ import main
 from bench.speedup.judge.rule import SuiteRule
 from bench.speedup.keep.decisions import Decisions
 from bench.speedup.keep.runs import read_history, stored_files
-from bench.speedup.show.report import content
+from bench.speedup.show.report import Content
 
 CELLS = """
 import pytest
@@ -86,7 +86,7 @@ def test_progress_tables_history_and_report_say_the_same(
     capsys.readouterr()
     assert main(["history", "--storage", str(store), "--json"]) == 0
     assert {one["series"] for one in json.loads(capsys.readouterr().out)} == NAMES
-    (machine,) = content(history, Decisions(), SuiteRule(), root=Path()).parts
+    (machine,) = Content(history, Decisions(), SuiteRule(), root=Path()).parts
     assert {cell.name for cell in machine.cells} == NAMES
 
 

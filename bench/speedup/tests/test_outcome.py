@@ -18,7 +18,6 @@ from bench.speedup.measure.pairs import Measurement, Pair
 from bench.speedup.show.gates import OFF, WARN
 from bench.speedup.show.markdown import plain
 from bench.speedup.show.outcome import Outcome, Shown
-from bench.speedup.show.outcome import shown as shown_cell
 from bench.speedup.show.summary import append, commands, markdown
 from bench.speedup.show.tables import Style, render
 
@@ -46,13 +45,22 @@ def measurement(parallel_s: float = 1.7) -> Measurement:
     return Measurement(pairs * 3)
 
 
+def cell(name: str, measured: Measurement | Costs) -> Cell:
+    subject = Subject("red", "ray", 2)
+    fingerprint = Fingerprint.of(subject, 2, {"cpu_model": "Abacus", "usable_cpus": 2})
+    return Cell("x", name, subject, fingerprint, measured, location=("bench/test_forests.py", 10))
+
+
 def shown(name: str, state: str = "", since: str | None = None) -> Shown:
     made = verdict(state, since) if state else None
-    one = Shown(name, "ray", measurement(), made, file="bench/test_forests.py", line=10)
-    return replace(one, remarks=(f"{name}: {one.change}", "  ray 2.60.0 → 2.61.0")) if one.change else one
+    return Shown(cell(name, measurement()), made, ["ray 2.60.0 → 2.61.0"])
 
 
-COST = Shown("put-red-2-cpus", "ray", Costs((CostPair(0.002, 0.001),) * 3, "s", "two spoons"))
+def cost(name: str, said: CellVerdict | None = None) -> Shown:
+    return Shown(cell(name, Costs((CostPair(0.002, 0.001),) * 3, "s", "two spoons")), said)
+
+
+COST = cost("put-red-2-cpus")
 
 
 @pytest.fixture
@@ -127,7 +135,7 @@ def test_tables_fit_and_no_name_is_cut(night: Outcome, width: int) -> None:
 
 
 def test_where_there_is_little_room_names_are_folded_and_figures_whole(night: Outcome) -> None:
-    cells = [*night.cells, replace(COST, verdict=verdict(OK)), shown("b", INCOMPARABLE), shown("c", LEARNING)]
+    cells = [*night.cells, cost("put-red-2-cpus", verdict(OK)), shown("b", INCOMPARABLE), shown("c", LEARNING)]
     for verbosity in (-1, 0, 1):
         text = lines(replace(night, cells=tuple(cells)), 60, verbosity)
         assert max(map(len, text)) <= 60
@@ -171,7 +179,7 @@ def test_verbosity_takes_tables_away_and_adds_pairs(night: Outcome) -> None:
 
 
 def test_costs_say_what_they_are_compared_with() -> None:
-    text = lines(Outcome((COST, replace(COST, name="put-red-4-cpus"))), 110)
+    text = lines(Outcome((COST, cost("put-red-4-cpus"))), 110)
     assert text[-1] == "bare, for 2-cpus, 4-cpus: two spoons"
 
 
@@ -217,7 +225,7 @@ def test_the_first_sentence_tells_gains_and_how_well_the_engine_is_known() -> No
     noisy = [Pair("sequential-first", 2, 3.0, seconds, fits, tasks) for seconds in (1.6, 1.61, 1.6)]
     slower = (FitSeconds(1.8, 1.8),) * 2
     noisy.append(Pair("sequential-first", 2, 3.6, 1.6, slower, tasks))
-    answer = Shown("red", "ray", Measurement(tuple(noisy))).answer
+    answer = Outcome((Shown(cell("red", Measurement(tuple(noisy)))),)).answer
     assert re.fullmatch(
         r"With ray, 2 models train 1\.96 \[1\.6\d, 2\.2\d\] times as fast as in a loop, on 2 CPUs \(ideal 2\.00\): "
         r"lost 7% to waiting for CPUs, 6% to ray itself; gained 12% in cpu; what ray itself costs is known to ±0\.\d%",
@@ -226,8 +234,6 @@ def test_the_first_sentence_tells_gains_and_how_well_the_engine_is_known() -> No
 
 
 def test_the_figures_of_a_cell_that_was_measured_again_are_those_of_the_verdict() -> None:
-    subject = Subject("red", "ray", 2)
-    fingerprint = Fingerprint.of(subject, 2, {"cpu_model": "Abacus", "usable_cpus": 2})
-    cell = Cell("x", "red", subject, fingerprint, measurement(2.0), again=measurement(1.5), suspicion="engine is low")
-    counted = {state: shown_cell(cell, verdict(state), ()).measurement for state in (OK, SUSPECT)}
-    assert [one.parallel_s for one in counted.values()] == pytest.approx([1.5, math.sqrt(2.0 * 1.5)])
+    twice = replace(cell("red", measurement(2.0)), again=measurement(1.5), suspicion="engine is low")
+    counted = [Shown(twice, verdict(state)).measurement for state in (OK, SUSPECT)]
+    assert [one.parallel_s for one in counted] == pytest.approx([1.5, math.sqrt(2.0 * 1.5)])

@@ -24,11 +24,11 @@ from bench.speedup.keep.records import Record, Records
 from bench.speedup.keep.runs import History
 from bench.speedup.measure.cell import Fingerprint
 from bench.speedup.measure.factors import FACTORS
-from bench.speedup.show.report import content, page, write
+from bench.speedup.show.report import Content, page, write
 from bench.speedup.show.report.plots import LATEST, OLDER, _shown
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-EVIL = "<script>window.evil = 1</script>"
+EVIL = "'><script>window.evil = 1</script>"
 SDS = {"loop": 0.0001, "cpu": 0.02, "wait": 0.004, "balance": 0.003, "engine": 0.001}
 
 
@@ -89,7 +89,7 @@ def history(*cells: list[Record]) -> History:
 
 def contents(*cells: list[Record], **more: Any) -> Any:
     blocks = {(cell[-1].date, cell[-1].fingerprint.key): block(cell[-1]) for cell in cells}
-    return content(history(*cells), Decisions(), SuiteRule(), root=Path.cwd(), blocks=blocks, **more)
+    return Content(history(*cells), Decisions(), SuiteRule(), root=Path.cwd(), blocks=blocks, **more)
 
 
 @pytest.fixture(scope="module")
@@ -127,17 +127,21 @@ def test_a_cell_has_its_nights_band_events_and_versions(lost: Any) -> None:
 
 def test_the_waterfall_leads_from_the_cpus_to_what_was_measured(lost: Any) -> None:
     cell = lost.parts[0].cells[1]
-    (fall,) = (plot for plot in cell.plots if plot.spec == "waterfall")
-    assert fall.columns["step"] == ["CPUs", *FACTORS, "measured"]
-    assert (fall.columns["begin"][1], fall.columns["end"][0]) == (2.0, 2.0)
-    assert fall.columns["end"][-2] == fall.columns["end"][-1] == pytest.approx(float(cell.value.split()[0]), abs=0.006)
+    (fall,) = (plot for plot in cell.plots if plot["spec"] == "waterfall")
+    assert fall["columns"]["step"] == ["CPUs", *FACTORS, "measured"]
+    assert (fall["columns"]["begin"][1], fall["columns"]["end"][0]) == (2.0, 2.0)
+    assert (
+        fall["columns"]["end"][-2]
+        == fall["columns"]["end"][-1]
+        == pytest.approx(float(cell.value.split()[0]), abs=0.006)
+    )
 
 
 def test_the_latest_runs_are_compared_by_cpu_limit() -> None:
     said = contents(series(fingerprint(10, 1), 12), series(fingerprint(10, 2), 12), series(fingerprint(100, 2), 12))
-    (scaling,) = (plot for plot in said.parts[0].plots if plot.spec == "scaling")
-    assert scaling.columns["cpus"] == [1, 2]
-    assert scaling.columns["ideal"] == [2.0, 2.0]
+    (scaling,) = (plot for plot in said.parts[0].plots if plot["spec"] == "scaling")
+    assert scaling["columns"]["cpus"] == [1, 2]
+    assert scaling["columns"]["ideal"] == [2.0, 2.0]
 
 
 def test_ways_of_measuring_are_side_by_side_the_latest_first() -> None:
@@ -184,7 +188,7 @@ def test_decisions_are_told_with_their_reasons() -> None:
     entry = Decision(
         "accept", cell[30].date, cell[-1].date, "larger <b>test</b>", fingerprint(10).as_json(), "ann", "2026"
     )
-    said = content(history(cell), Decisions((entry,)), SuiteRule(), root=Path.cwd())
+    said = Content(history(cell), Decisions((entry,)), SuiteRule(), root=Path.cwd())
     assert said.parts[0].cells[0].decisions == [
         "Accepted as the new level, since 2025-02-03: larger <b>test</b> (ann, 2026)",
     ]
@@ -196,7 +200,7 @@ def test_decisions_are_told_with_their_reasons() -> None:
 
 def test_nothing_in_a_page_comes_from_elsewhere(lost: Any) -> None:
     text = page(lost)
-    own = text.partition('<script type="application/json"')[0]
+    own = text.partition("<script>")[0]
     assert not re.search(r"(?:src|href)\s*=\s*[\"'](?!#)", own)
     assert "http" not in own.replace("http-equiv", "")
     assert "default-src 'none'" in own
@@ -217,7 +221,7 @@ def test_no_more_runs_are_drawn_of_a_long_history_with_many_changes(every: int) 
 
 
 def test_an_empty_history_makes_a_page(tmp_path: Path) -> None:
-    write(tmp_path / "new" / "x.html", content(History(), Decisions(), SuiteRule(), root=tmp_path))
+    write(tmp_path / "new" / "x.html", Content(History(), Decisions(), SuiteRule(), root=tmp_path))
     assert "No run with a speedup" in (tmp_path / "new" / "x.html").read_text()
 
 
@@ -237,7 +241,7 @@ def test_what_is_odd_in_a_stored_run_costs_no_report(odd: dict[str, Any], tmp_pa
     cells = [series(fingerprint(10), 12), series(fingerprint(100), 12)]
     blocks = {(cell[-1].date, cell[-1].fingerprint.key): block(cell[-1]) for cell in cells}
     blocks[cells[0][-1].date, fingerprint(10).key] |= odd
-    said = content(history(*cells), Decisions(), SuiteRule(), root=tmp_path, blocks=blocks)
+    said = Content(history(*cells), Decisions(), SuiteRule(), root=tmp_path, blocks=blocks)
     assert any("100-models" in cell.name for cell in said.parts[0].cells)
     assert "</html>" in page(said)
 
@@ -250,8 +254,8 @@ def test_curves_of_a_store_are_read_and_shown(tmp_path: Path) -> None:
     curves, problems = read_curves(tmp_path)
     assert [curve.lines["ideal"] for curve in curves] == [[(1.0, 1.0), (2.0, 2.0)]]
     assert len(problems) == 3
-    said = content(History(), Decisions(), SuiteRule(), root=tmp_path, curves=curves)
-    assert said.curves[0].title == "Model"
+    said = Content(History(), Decisions(), SuiteRule(), root=tmp_path, curves=curves)
+    assert said.curves[0]["title"] == "Model"
 
 
 def test_the_command_writes_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -349,11 +353,9 @@ def test_every_plot_is_drawn_and_nothing_is_complained_of(opened: Opened) -> Non
 def test_a_night_tells_about_itself(opened: Opened) -> None:
     figure = opened.page.locator("figure.runs:visible").first
     figure.scroll_into_view_if_needed()
-    # The event of that scrolling hides a tooltip; it comes before the next frame.
-    opened.page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
     box = figure.locator(".canvas svg").bounding_box()
     opened.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 100)
-    tip = opened.page.locator("#tip")
+    tip = opened.page.locator("#tip.visible")
     tip.wait_for()
     assert re.search(r"2025-01-\d\d 02:17\nengine 0\.\d+ \[0\.\d+, 0\.\d+\]\n\w+\n5 pairs\ncommit ", tip.inner_text())
     figure.focus()
@@ -376,19 +378,19 @@ def test_a_factor_can_be_chosen_and_has_a_table(opened: Opened) -> None:
 
 
 def test_cells_can_be_filtered(opened: Opened) -> None:
-    opened.page.locator(".part:visible .words").fill("100-MODELS 1-cpus")
-    assert opened.count(".part:visible .overview tbody tr:visible") == 1
-    assert opened.count(".part:visible section.cell:visible") == 1
-    opened.page.locator(".part:visible .words").fill("")
-    opened.page.locator(".part:visible .filter label", has_text="ok").locator("input").uncheck()
-    assert opened.page.locator(".part:visible .overview tbody .badge:visible").all_inner_texts() == ["regressed"]
+    part = opened.page.locator(".part").first
+    part.locator(".words").fill("100-MODELS 1-cpus")
+    assert part.locator(".overview tbody tr:visible").count() == 1
+    assert part.locator("section.cell:visible").count() == 1
+    part.locator(".words").fill("")
+    part.locator(".filter label", has_text="ok").locator("input").uncheck()
+    assert part.locator(".overview tbody .badge:visible").all_inner_texts() == ["regressed"]
 
 
-def test_another_way_of_measuring_can_be_chosen(opened: Opened) -> None:
-    assert opened.count("article.part:visible") == 1
-    opened.page.locator("#part").select_option(index=1)
-    assert "Brain" in opened.page.locator("article.part:visible .banner").inner_text()
-    assert opened.count("article.part:visible section.cell") == 1
+def test_an_earlier_way_of_measuring_comes_after_the_latest(opened: Opened) -> None:
+    banners = opened.page.locator("article.part .banner").all_inner_texts()
+    assert ["Abacus" in banner for banner in banners] == [True, False]
+    assert opened.page.locator("article.part").nth(1).locator("section.cell").count() == 1
 
 
 @pytest.mark.parametrize("width", [360, 768, 1280])

@@ -8,21 +8,20 @@ project or fetched by the page. The descriptions are in ``charts.js``, the data 
 from __future__ import annotations
 
 import base64
-import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Iterable
+import math
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from ...keep.files import whole
 from ..encodings import harmless
-from .content import SPARK_RUNS, Content, content, counted
-from .plots import SPARK, Plot
+from .content import OVERVIEW, SPARKS, Content, counted
+from .plots import SPARK
 
-__all__ = ["Content", "ReportError", "content", "page", "write"]
+__all__ = ["Content", "ReportError", "page", "write"]
 
 SNIPPET = "window.vegaEmbed = vegaEmbed;"
 """How the page's own script gets at the library."""
@@ -30,6 +29,8 @@ HERE = Path(__file__).parent
 NEEDS = "the report needs jinja2 and vl-convert-python (pip install jinja2 vl-convert-python)"
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src"
 """What the page may load: nothing. Of scripts it runs those that it was made with, and none that is made of text."""
+DIGITS = 5
+"""Significant digits of a figure in the page."""
 
 
 class ReportError(Exception):
@@ -58,15 +59,11 @@ def write(file: Path, contents: Content) -> None:
 
 
 def page(contents: Content) -> str:
-    """Return the page as HTML.
-
-    Raises
-    ------
-    ReportError
-        If a package is missing.
-    """
+    """Return the page as HTML, or raise a ReportError if a package is missing."""
     try:
         from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+        scripts = [_library(), *((HERE / name).read_text(encoding="utf-8") for name in ("charts.js", "page.js"))]
     except ImportError:
         raise ReportError(NEEDS) from None
     environment = Environment(
@@ -77,58 +74,36 @@ def page(contents: Content) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.policies["json.dumps_kwargs"] = {"sort_keys": True, "separators": (",", ":")}  # a sixth less
-    scripts = [library(), *((HERE / name).read_text(encoding="utf-8") for name in ("charts.js", "page.js"))]
+    environment.policies["json.dumps_function"] = lambda data, **_: json.dumps(
+        _short(data), allow_nan=False, separators=(",", ":")
+    )
+    hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
     return environment.get_template("page.html.j2").render(
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         contents=contents,
         style=(HERE / "page.css").read_text(encoding="utf-8"),
         scripts=scripts,
-        policy=" ".join([POLICY, *map(_source, scripts)]),
-        data=_data(contents),
+        policy=" ".join([POLICY, *(f"'sha256-{one}'" for one in hashes)]),
         counts=counted,
+        overview=OVERVIEW,
+        sparks=SPARKS,
         spark=SPARK,
-        spark_runs=SPARK_RUNS,
     )
 
 
 @functools.cache
-def library() -> str:
-    """Return the script of Vega and Vega-Lite.
+def _library() -> str:
+    """Return the script of Vega and Vega-Lite."""
+    import vl_convert
 
-    Raises
-    ------
-    ReportError
-        If vl-convert-python is not installed.
-    """
-    try:
-        import vl_convert
-    except ImportError:
-        raise ReportError(NEEDS) from None
     script: str = vl_convert.javascript_bundle(SNIPPET)
     return f"(() => {{{script}\n}})();".replace("</script", "<\\/script")
 
 
-def _source(script: str) -> str:
-    """Return how a policy names a script that is written in the page."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
-
-
-def _data(contents: Content) -> dict[str, Any]:
-    """Return what the page's own script draws."""
-    plots = _named("curve", contents.curves)
-    runs: dict[str, Any] = {}
-    for part in contents.parts:
-        plots |= _named(part.anchor, part.plots)
-        for cell in (*part.cells, *part.beside):
-            runs[cell.anchor] = cell.runs
-            plots |= _named(cell.anchor, cell.plots)
-            if cell.pairs:
-                plots[f"{cell.anchor}-pairs"] = dataclasses.asdict(cell.pairs)
-    data = {"plots": plots, "runs": runs}
-    json.dumps(data, allow_nan=False)  # a page with NaN in it would not open
-    return data
-
-
-def _named(anchor: str, plots: Iterable[Plot]) -> dict[str, Any]:
-    return {f"{anchor}-p{n}": dataclasses.asdict(plot) for n, plot in enumerate(plots)}
+def _short(data: Any) -> Any:
+    """Return data with figures of few digits, and ``None`` for what JSON cannot say."""
+    if isinstance(data, float):
+        return float(f"{data:.{DIGITS}g}") if math.isfinite(data) else None
+    if isinstance(data, dict):
+        return {name: _short(one) for name, one in data.items()}
+    return [_short(one) for one in data] if isinstance(data, list) else data

@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import math
 import re
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from ...judge.store import Series, Suite
-from ...judge.verdict import IMPROVED, LEARNING, RECOVERED, REGRESSED, STATES, Verdict, Verdicts
+from ...judge.verdict import IMPROVED, LEARNING, RECOVERED, REGRESSED, STATES, Verdicts
 from ...keep.curves import Curve
 from ...keep.decisions import Decision
+from ...keep.files import read_json
 from ...keep.records import Record
-from ...measure.cell import CURVES, SIDE_BY_SIDE
+from ...measure.cell import BLOCK, CURVES, SIDE_BY_SIDE
 from ...measure.contest import FLOOR
-from ...measure.costs import COST, SECONDS
+from ...measure.costs import COST
 from ...measure.estimate import geometric_mean
-from ...measure.factors import FACTORS, STEADY
+from ...measure.factors import FACTORS, steady_part
 from ...measure.pairs import SPEEDUP, STEADY_PART
-from ..figures import scale_of
 from ..sentences import share_of
-from .blocks import Blocks
 
-DIGITS = 5
-"""Significant digits of a figure in the page."""
 LATEST, OLDER = 300, 200
 """Runs of a series that are drawn: the latest, some of all that were before, and half as many at the latest changes."""
 TOLD_OFFSET = 5e-4
@@ -35,72 +34,90 @@ TOLD_OFFSET = 5e-4
 SPARK = 120, 24
 """Width and height of a small plot."""
 
+INTERVAL = {"low": "from", "high": "to (95 %)"}
+"""Headings of the ends of an interval."""
+NOTHING: tuple[float | None, float | None] = (None, None)
+"""In the place of the ends of one that is not known."""
+
 Columns = dict[str, list[Any]]
+Block = Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class Plot:
-    """One plot and the table behind it."""
+class Blocks:
+    """The blocks of the latest runs, each file read once; `known` are those that may not be in a file yet."""
 
-    spec: str
-    """Which function of ``charts.js`` describes it; empty if there is only a table."""
-    title: str
-    columns: Columns
-    """Values by the name of the field; all of one length."""
-    headings: dict[str, str]
-    """Headings of the table by field, in their order; what is not in here is drawn only."""
-    note: str = ""
-    log: bool = False
-    """Whether its axes are logarithmic."""
+    def __init__(self, known: Mapping[tuple[str, tuple[Any, ...]], Block]) -> None:
+        self._known = known
+        self.problems: list[str] = []
+        """What of them could not be shown, a line each."""
+        self.saved = functools.cache(_saved)
 
-    @classmethod
-    def of(
-        cls, spec: str, title: str, fields: Mapping[str, str], rows: Iterable[Sequence[Any]], note: str = ""
-    ) -> Plot:
-        """Return a plot of rows; `fields` are the headings of their values, empty for what is drawn only."""
-        columns: Columns = {name: [] for name in fields}
-        for row in rows:
-            for name, value in zip(fields, row, strict=True):
-                columns[name].append(_short(value) if isinstance(value, float) else value)
-        return cls(spec, title, columns, {name: heading for name, heading in fields.items() if heading}, note)
+    @contextlib.contextmanager
+    def guarded(self, what: str) -> Iterator[None]:
+        """Name what cannot be shown, whatever is wrong with what somebody stored, and go on."""
+        try:
+            yield
+        except (ValueError, TypeError, KeyError, AttributeError, IndexError, ArithmeticError) as error:
+            self.problems.append(f"{what} left out: {type(error).__name__}: {error}")
+
+    def of(self, record: Record) -> Block:
+        known = self._known.get((record.date, record.fingerprint.key))
+        if known is not None:
+            return known
+        for bench in self.saved(record.file).get("benchmarks", ()):
+            block = bench.get("extra_info", {}).get(BLOCK)
+            if isinstance(block, dict) and block.get("fingerprint") == record.fingerprint.as_json():
+                return block
+        return {}
 
 
-def _short(value: float | None) -> float | None:
-    """Return a figure with few digits; ``None`` for what JSON cannot say."""
-    return None if value is None or not math.isfinite(value) else float(f"{value:.{DIGITS}g}")
+def _saved(file: str) -> Any:
+    try:
+        return read_json(Path(file))
+    except (OSError, ValueError):
+        return {}
+
+
+Plot = dict[str, Any]
+"""One plot and the table behind it: ``spec`` is the function of ``charts.js`` that describes it; ``columns`` are its
+values by field, ``headings`` those of the table. If ``log``, its axes are logarithmic."""
+
+
+def _plot(
+    spec: str, title: str, headings: Mapping[str, str], rows: Sequence[Sequence[Any]], note: str, log: bool = False
+) -> Plot:
+    """Return a plot of rows; `headings` are those of all their values, empty for what is drawn only."""
+    columns = {name: [row[n] for row in rows] for n, name in enumerate(headings)}
+    told = {name: heading for name, heading in headings.items() if heading}
+    return {"spec": spec, "title": title, "headings": told, "columns": columns, "note": note, "log": log}
 
 
 def drawn(curve: Curve) -> Plot:
     """Return the plot of a curve."""
-    rows = [
-        (line, "points" if line in curve.clouds else "line", *map(_short, point))
-        for line, points in curve.lines.items()
-        for point in points
-    ]
-    columns = {key: [row[n] for row in rows] for n, key in enumerate(("line", "drawn", "x", "y"))}
-    return Plot("curve", curve.title, columns, {"line": "line", "x": curve.x, "y": curve.y}, curve.note, curve.log)
+    kinds = {line: "points" if line in curve.clouds else "line" for line in curve.lines}
+    rows = [(line, kinds[line], *point) for line, points in curve.lines.items() for point in points]
+    headings = {"line": "line", "drawn": "", "x": curve.x, "y": curve.y}
+    return _plot("curve", curve.title, headings, rows, curve.note, curve.log)
 
 
-def spark(logs: Sequence[float], quantity: str) -> list[tuple[float, float]]:
-    """Return a small plot of what people see, a cost and not its inverse: x to the right, y downwards."""
-    width, height = SPARK
-    values = [-value if quantity == COST else value for value in logs]
-    low, high = min(values), max(values)
-    span = max(high - low, 0.02)
-    middle = (high + low) / 2
-    step = (width - 6) / max(1, len(values) - 1)
-    return [(3 + n * step, height / 2 - (value - middle) / span * (height - 6)) for n, value in enumerate(values)]
+def spark(one: Series, count: int) -> str:
+    """Return points of a small plot of the latest runs for SVG; empty with a single run."""
+    quantity = one.verdict.quantity
+    offsets = one.verdicts[quantity].offsets
+    # What people see, a cost and not its inverse; y goes downwards.
+    sign = 1.0 if quantity == COST else -1.0
+    values = [sign * (run.logs[quantity] - offsets.get(run.machine, 0.0)) for run in one.records[-count:]]
+    (width, height), low, high = SPARK, min(values), max(values)
+    scale, step = (height - 6) / max(high - low, 0.02), (width - 6) / max(1, len(values) - 1)
+    points = [(3 + n * step, height / 2 + (value - (high + low) / 2) * scale) for n, value in enumerate(values)]
+    return " ".join(f"{x:.1f},{y:.1f}" for x, y in points) if len(points) > 1 else ""
 
 
 def runs(one: Series, made: Sequence[Decision]) -> dict[str, Any]:
     """Return the columns of all quantities; of a cost, what is judged is turned round, so that up is dearer."""
     dates = one.records.dates
-    places = {date: number for number, date in enumerate(dates)}
-    events = [""] * len(dates)
-    for verdicts in one.verdicts.values():
-        for state, since in _found(verdicts):
-            if since in places:
-                events[places[since]] = state
+    found = {since: state for verdicts in one.verdicts.values() for state, since in _found(verdicts)}
+    events = [found.get(date, "") for date in dates]
     # Factors that change together may be found to do so from neighbouring runs on: one mark is enough.
     events = [now if now != before else "" for before, now in pairwise(["", *events])]
     for decision in made:
@@ -140,57 +157,38 @@ def _shown(events: Sequence[str]) -> list[int]:
 
 
 def _new_versions(before: Record, after: Record) -> str:
-    return ", ".join(
-        f"{name} {after.versions[name]}"
-        for name, version in before.versions.items()
-        if after.versions.get(name, version) != version
-    )
+    new = {name: after.versions.get(name, version) for name, version in before.versions.items()}
+    return ", ".join(f"{name} {version}" for name, version in new.items() if version != before.versions[name])
 
 
 def _quantity(one: Series, name: str, shown: Sequence[int]) -> Columns:
+    """Return what is drawn of a quantity: figures, their intervals, and the band in which a run is nothing new."""
     said = one.verdicts[name]
     columns: Columns = {key: [] for key in ("value", "low", "high", "band_low", "band_high", "state", "offset")}
-    band: tuple[float, float] | None = None
-    segment = 0
+    band, segment = NOTHING, 0
     for n in shown:
         record, verdict = one.records[n], said[said.at(n)]
         offset = said.offsets.get(record.machine, 0.0)
-        if verdict.segment != segment:
-            band, segment = None, verdict.segment
         log = record.logs[name] - offset
-        band = _baseline(log, verdict) or band
-        ends = [end / math.exp(offset) for end in record.interval(name) or ()]
-        levels = [math.exp(log), *(ends or (None, None)), *(band or (None, None))]
+        change = None if verdict.state == LEARNING or verdict.since else verdict.change
+        if change is not None and verdict.interval is not None and all(map(math.isfinite, verdict.interval)):
+            half = (verdict.interval[1] - verdict.interval[0]) / 2
+            band = math.exp(log - change - half), math.exp(log - change + half)
+        elif verdict.segment != segment:
+            band = NOTHING  # the last one that was known counts on the same level only
+        segment = verdict.segment
+        ends = [end / math.exp(offset) for end in record.interval(name) or ()] or NOTHING
+        levels = [math.exp(log), *ends, *band]
         if name == COST:  # turned round, the lower end is the upper one
             value, low, high, band_low, band_high = (None if level is None else 1 / level for level in levels)
             levels = [value, high, low, band_high, band_low]
-        for key, number in zip(columns, levels, strict=False):
-            columns[key].append(_short(number))
-        columns["state"].append(STATES.index(verdict.state))
-        columns["offset"].append(share_of(offset, name) if abs(offset) >= TOLD_OFFSET else "")
+        told = share_of(offset, name) if abs(offset) >= TOLD_OFFSET else ""
+        for key, figure in zip(columns, (*levels, STATES.index(verdict.state), told), strict=True):
+            columns[key].append(figure)
     return columns
 
 
-def _baseline(value: float, verdict: Verdict) -> tuple[float, float] | None:
-    """Return within which levels a run like this one is nothing new; ``None`` where this verdict does not tell.
-
-    Parameters
-    ----------
-    value : float
-        Log of the run's figure.
-    verdict : Verdict
-        What was said of it.
-    """
-    if verdict.state == LEARNING or verdict.since or verdict.change is None or verdict.interval is None:
-        return None
-    low, high = verdict.interval
-    if not math.isfinite(low + high):
-        return None
-    centred, half = value - verdict.change, (high - low) / 2
-    return math.exp(centred - half), math.exp(centred + half)
-
-
-def waterfall(record: Record, block: Mapping[str, Any]) -> Plot:
+def waterfall(record: Record, block: Block) -> Plot:
     """Return what each factor makes of the ideal speedup, in the latest run."""
     level = float(record.fingerprint.cpus)
     rows = [("CPUs", 0.0, level, f"{level:g}", level, "total")]
@@ -201,33 +199,8 @@ def waterfall(record: Record, block: Mapping[str, Any]) -> Plot:
     rows.append(("measured", 0.0, level, f"{level:.2f}", level, "total"))
     ideal = block.get("ideal")
     note = f"Latest run. The ideal speedup of this sweep is {ideal:.2f}." if isinstance(ideal, float) else "Latest run."
-    fields = {"step": "step", "begin": "from", "end": "to", "label": "change", "top": "", "kind": ""}
-    return Plot.of("waterfall", "From the CPUs to the measured speedup", fields, rows, note)
-
-
-def pairs_of(block: Mapping[str, Any]) -> Plot | None:
-    """Return the raw pairs of the latest run as a table."""
-    if COST in block:
-        cost = block[COST]
-        scale, unit = scale_of(max(cost["own"]), cost["unit"])
-        bare_scale, bare_unit = scale_of(max(cost["bare"]), SECONDS)
-        both = zip(cost["own"], cost["bare"], strict=True)
-        fields = {"own": f"cost, {unit}", "bare": f"bare means, {bare_unit}"}
-        return Plot.of("", "pairs", fields, [(own * scale, bare * bare_scale) for own, bare in both])
-    pairs = block.get("pairs") or []
-    if not pairs:
-        return None
-    fields = {
-        "order": "order",
-        "sequential_s": "loop, s",
-        "parallel_s": "parallel, s",
-        "speedup": "speedup",
-        **{name: name for name in FACTORS},
-        "foreign_cpus": "CPUs of others",
-        "unfair": "unfair",
-    }
-    flat = [{"foreign_cpus": None, "unfair": "", **pair, **pair["factors"]} for pair in pairs]
-    return Plot.of("", "pairs", fields, [[pair.get(name) for name in fields] for pair in flat])
+    headings = {"step": "step", "begin": "from", "end": "to", "label": "change", "top": "", "kind": ""}
+    return _plot("waterfall", "From the CPUs to the measured speedup", headings, rows, note)
 
 
 def scaling(suite: Suite, reader: Blocks) -> Iterator[Plot]:
@@ -235,51 +208,50 @@ def scaling(suite: Suite, reader: Blocks) -> Iterator[Plot]:
     sweeps: dict[tuple[Any, ...], dict[int, Record]] = defaultdict(dict)
     for one in suite.series:
         if not one.is_cost and not one.side_by_side:
+            of = one.fingerprint
             sweep = re.sub(r"-\d+-cpus?\b", "", one.name)
-            key = sweep, one.fingerprint.models, one.fingerprint.data, one.fingerprint.engine
-            sweeps[key][one.fingerprint.cpus] = one.records[-1]
-    rows = []
-    for (sweep, *_), by_cpus in sweeps.items():
-        for cpus, record in sorted(by_cpus.items()) if len(by_cpus) > 1 else ():
-            interval = record.interval(SPEEDUP) or (None, None)
-            rows.append((sweep, cpus, math.exp(record.logs[SPEEDUP]), *interval, reader.of(record).get("ideal")))
-    fields = {
-        "sweep": "sweep",
-        "cpus": "CPU limit",
-        "speedup": "speedup",
-        "low": "from",
-        "high": "to (95 %)",
-        "ideal": "ideal",
-    }
+            sweeps[sweep, of.models, of.data, of.engine][of.cpus] = one.records[-1]
+    rows = [
+        (
+            sweep,
+            cpus,
+            math.exp(run.logs[SPEEDUP]),
+            *(run.interval(SPEEDUP) or NOTHING),
+            reader.of(run).get("ideal"),
+        )
+        for (sweep, *_), by_cpus in sweeps.items()
+        for cpus, run in sorted(by_cpus.items())
+        if len(by_cpus) > 1
+    ]
+    headings = {"sweep": "sweep", "cpus": "CPU limit", "speedup": "speedup", **INTERVAL, "ideal": "ideal"}
     if rows:
-        yield Plot.of("scaling", "Speedup and CPU limit", fields, rows, "Latest runs; dashed: the ideal.")
+        yield _plot("scaling", "Speedup and CPU limit", headings, rows, "Latest runs; dashed: the ideal.")
 
 
 def curves(suite: Suite, reader: Blocks) -> Iterator[Plot]:
     """Yield what else was kept of the latest runs; of several of one title and note, the one with most points."""
-    found: dict[tuple[str, str], Curve] = {}
+    found: dict[tuple[str, str], Plot] = {}
     for one in suite.series:
         with reader.guarded(f"curves of {one.name}"):
             for parts in reader.of(one.records[-1]).get(CURVES, ()):
-                curve = Curve.from_json(parts)
-                known = found.setdefault((curve.title, curve.note), curve)
-                if sum(map(len, curve.lines.values())) > sum(map(len, known.lines.values())):
-                    found[curve.title, curve.note] = curve
-    yield from map(drawn, found.values())
+                plot = drawn(Curve.from_json(parts))
+                known = found.setdefault((plot["title"], plot["note"]), plot)
+                if len(plot["columns"]["x"]) > len(known["columns"]["x"]):
+                    found[plot["title"], plot["note"]] = plot
+    yield from found.values()
 
 
 def engines(suite: Suite, reader: Blocks) -> Iterator[Plot]:
     """Yield a plot of each group of engines side by side."""
     groups: dict[str, list[tuple[Record, Mapping[str, Any]]]] = defaultdict(list)
     for one in suite.series:
-        block = reader.of(one.records[-1]) if one.side_by_side else {}
+        record, block = one.records[-1], reader.of(one.records[-1]) if one.side_by_side else {}
         if SIDE_BY_SIDE in block and block.get("pairs"):
-            groups[str(block[SIDE_BY_SIDE]["group"])].append((one.records[-1], block))
-    fields = {
+            groups[str(block[SIDE_BY_SIDE]["group"])].append((record, block))
+    headings = {
         "engine": "engine",
         "share": "engine efficiency",
-        "low": "from",
-        "high": "to (95 %)",
+        **INTERVAL,
         "speedup": "speedup",
         "model": "ms per model",
         "start": "start, s",
@@ -291,12 +263,11 @@ def engines(suite: Suite, reader: Blocks) -> Iterator[Plot]:
         said = {f"said {name}": name for _, block in seen for name in block[SIDE_BY_SIDE].get("said", ())}
         rows = [_engine(record, block, said.values()) for record, block in seen]
         rows.sort(key=lambda row: (row[0] == FLOOR, -row[1]))
-        yield Plot.of("engines", f"Engines side by side: {group}", fields | said, rows, note)
+        yield _plot("engines", f"Engines side by side: {group}", headings | said, rows, note)
 
 
-def _engine(record: Record, block: Mapping[str, Any], said: Iterable[str]) -> tuple[Any, ...]:
-    shares = [math.prod(pair["factors"][name] for name in STEADY) for pair in block["pairs"]]
-    share = geometric_mean(shares, record.known.get(STEADY_PART))
+def _engine(record: Record, block: Block, said: Iterable[str]) -> tuple[Any, ...]:
+    share = geometric_mean([steady_part(pair["factors"]) for pair in block["pairs"]], record.known.get(STEADY_PART))
     seen = block[SIDE_BY_SIDE]
     return (
         record.fingerprint.engine,
