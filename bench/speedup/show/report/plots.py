@@ -275,7 +275,7 @@ def _engine(record: Record, block: Block, said: Iterable[str]) -> tuple[Any, ...
         share.low,
         share.high,
         math.exp(record.logs[SPEEDUP]),
-        1e3 * block["parallel_s"] / block["models"],
+        1e3 * record.parallel_s / record.fingerprint.models,
         seen.get("start_s"),
         seen.get("first_result_s"),
         round(seen.get("memory_bytes", 0.0) / 2**20),
