@@ -49,17 +49,10 @@ _SLOPE, _OFFSET = 1.35, 0.1
 
 
 def normal_deviates(t: Floats, degrees: Floats | float) -> Floats:
-    """Return the normal deviates with the tail probabilities of Student's `t`.
+    """Return the normal deviates with the tail probabilities of Student's `t`, of more than 0 degrees of freedom.
 
     D. L. Wallace, "Bounds on normal approximations to Student's and the chi-square distributions", Annals of
     Mathematical Statistics 30:1121-1130, 1959; within 0.02 for 8 degrees of freedom or more up to t = 6.
-
-    Parameters
-    ----------
-    t : array
-        Student's t.
-    degrees : array or float
-        Its degrees of freedom, above 0.
     """
     share = (8 * degrees + 1) / (8 * degrees + 3)
     deviates: Floats = np.copysign(share * np.sqrt(degrees * np.log1p(t * t / degrees)), t)
@@ -67,17 +60,10 @@ def normal_deviates(t: Floats, degrees: Floats | float) -> Floats:
 
 
 def clip_limits(odd: Floats, runs: Floats) -> Floats:
-    """Return at how many standard deviations each run is clipped.
+    """Return at how many standard deviations runs are clipped, after so many of which so many were odd.
 
     One run must not decide. In a series that had odd runs before, far ones are no news; in one that never had
     any, a far run is a sign. So the limit falls with the cube root of the share of odd runs.
-
-    Parameters
-    ----------
-    odd : array of shape (runs,)
-        How many of the earlier runs were odd.
-    runs : array of shape (runs,)
-        Number of earlier runs.
     """
     limits: Floats = np.clip(np.cbrt(CLIP_SHARE * (runs + 1) / (odd + 0.5)), LEAST_CLIP, MOST_CLIP)
     return limits
@@ -88,13 +74,9 @@ def believed_autocorrelation(lagged: Floats, squares: Floats, runs: Floats, doub
 
     Parameters
     ----------
-    lagged : array of shape (splits,)
-        Sum of the products of each run's residual and the next one's, of the runs before each split: a change
-        itself looks like autocorrelation.
-    squares : array of shape (splits,)
-        Sum of their squared residuals.
-    runs : array of shape (splits,)
-        Their number.
+    lagged, squares, runs : array of shape (splits,)
+        Of the runs before each split, as a change itself looks like autocorrelation: sum of the products of each
+        run's residual and the next one's, sum of the squared residuals, and number.
     doubt : array or float
         Squared standard errors that count as chance.
     """
@@ -129,13 +111,6 @@ def variance_shrinks(autocorrelation: Floats, runs: Floats) -> tuple[Floats, Flo
     The variance around a mean that follows the runs is too small by the variance of that mean, and runs that go
     together are worth fewer (M. S. Bartlett, "Some aspects of the time-correlation problem in regard to tests of
     significance", Journal of the Royal Statistical Society 98:536-543, 1935).
-
-    Parameters
-    ----------
-    autocorrelation : array
-        From run to run.
-    runs : array
-        Number of runs.
     """
     rho2 = autocorrelation**2
     follows = np.maximum(variance_of_mean(runs, autocorrelation) * runs - 1, 0.0) / np.maximum(runs - 1, 1)
@@ -154,15 +129,7 @@ def largest_by_chance(degrees: Floats, chance: float) -> Floats:
 
 
 def log_likelihood_ratios(z: Floats, variance: Floats) -> Floats:
-    """Return log Λ of each split.
-
-    Parameters
-    ----------
-    z : array
-        Normal deviates of the change, positive in the direction that is looked for.
-    variance : array
-        Variance of after minus before, in units of that of a run.
-    """
+    """Return log Λ of each split; `variance` is that of after minus before, in units of that of a run."""
     information = PRIOR_VARIANCE / variance
     ratios: Floats = 0.5 * z * z * information / (1 + information) - 0.5 * np.log1p(information)
     return ratios
@@ -179,23 +146,12 @@ class Likeliest:
     z: Floats
     """Its normal deviate; 0 where there is none."""
 
-    @classmethod
-    def none(cls, runs: int) -> Likeliest:
-        """Return that there is no change."""
-        return cls(np.full(runs, -np.inf), np.zeros(runs, dtype=np.int64), np.zeros(runs))
-
 
 def shiryaev_roberts(ratios: Floats, starts: Indices, z: Floats) -> Likeliest:
     """Return log R = log Σ Λ of each run, and the split that adds most to it.
 
-    Parameters
-    ----------
-    ratios : array of shape (runs, splits)
-        log Λ of each split; minus infinity where there is none.
-    starts : array of shape (runs, splits)
-        First run after each.
-    z : array of shape (runs, splits)
-        Normal deviate of each.
+    All of shape (runs, splits): log Λ (minus infinity where there is no split), the first run after each split, and its
+    normal deviate.
     """
     here = np.arange(len(ratios)), ratios.argmax(axis=1)
     top = ratios[here]
@@ -206,15 +162,8 @@ def shiryaev_roberts(ratios: Floats, starts: Indices, z: Floats) -> Likeliest:
 
 
 def limit_for(false_alarms: float) -> float:
-    """Return the limit of log R that a series without a change passes so often.
+    """Return the limit of log R that a series without a change passes with this chance, per run.
 
-    Parameters
-    ----------
-    false_alarms : float
-        Chance, per run, that a series on which nothing changed passes the limit; between 0 and 1, both excluded.
-
-    Notes
-    -----
     The logarithm of that chance is linear in the limit, and -0.1 - 1.35 × limit was fitted to independent normal
     runs; ``python -m bench simulate --limits`` shows how well. R minus the number of runs is a martingale, so
     that the chance is below exp(-limit) whatever the fit (Pollak, 1987).
@@ -222,7 +171,7 @@ def limit_for(false_alarms: float) -> float:
     Raises
     ------
     ValueError
-        If `false_alarms` is no such chance.
+        If `false_alarms` is no chance above 0 and below 1.
     """
     if not 0 < false_alarms < 1:
         raise ValueError(f"a chance of false alarms lies between 0 and 1, not at {false_alarms!r}")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from ..keep.records import Record, Records
-from .segment import moved
+from .segment import centre
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Change:
 
 
 def what_changed(records: Sequence[Record], since: str, runs: int) -> Change | None:
-    """Compare the runs from `since` on with those before.
+    """Compare the runs from `since` on with so many before; ``None`` if there is nothing before or nothing after.
 
     Parameters
     ----------
@@ -41,23 +42,14 @@ def what_changed(records: Sequence[Record], since: str, runs: int) -> Change | N
         First run on the new level.
     runs : int
         How many runs before it count as the old level.
-
-    Returns
-    -------
-    Change or None
-        ``None`` if there is nothing before or nothing after.
     """
     series = Records.of(records)
     cut, machines = bisect_left(series.dates, since), series.machines
-    start = max(0, cut - max(1, runs))
-    if start == cut or cut == len(series):
+    logs = (np.log(series.column(seconds)).tolist() for seconds in ("sequential_s", "parallel_s"))
+    sequential, parallel = (moved(machines, one, cut, runs) for one in logs)
+    if sequential is None or parallel is None:
         return None
-
-    def change(seconds: str) -> float:
-        points = list(zip(machines, map(math.log, series.column(seconds).tolist()), strict=True))
-        return moved(points[start:cut], points[cut:])
-
-    same_machine = [n for n in range(start, cut) if machines[n] == machines[cut]]
+    same_machine = [n for n in range(max(0, cut - runs), cut) if machines[n] == machines[cut]]
     last, first = series[(same_machine or [cut - 1])[-1]], series[cut]
     # What only one of them recorded tells nothing: an earlier version of this program did not record all of it.
     settings = tuple(
@@ -66,9 +58,21 @@ def what_changed(records: Sequence[Record], since: str, runs: int) -> Change | N
         if first.setting.get(name, value) != value
     )
     differ = last.commit and first.commit and last.commit != first.commit
-    return Change(
-        change("sequential_s"),
-        change("parallel_s"),
-        settings,
-        (last.commit, first.commit) if differ else None,
-    )
+    return Change(sequential, parallel, settings, (last.commit, first.commit) if differ else None)
+
+
+def moved(machines: Sequence[object], values: Sequence[float], cut: int, runs: int) -> float | None:
+    """Return by how much values moved from `cut` on, against so many runs before; ``None`` without any there.
+
+    What counts is what machines that are on both sides tell; if there are none, by how much all did.
+    """
+    start = max(0, cut - max(1, runs))
+    if start == cut or cut == len(values):
+        return None
+    by_machine: dict[object, list[float]] = {}
+    for machine, value in zip(machines[start:cut], values[start:cut], strict=True):
+        by_machine.setdefault(machine, []).append(value)
+    levels = {machine: centre(before) for machine, before in by_machine.items()}
+    after = zip(machines[cut:], values[cut:], strict=True)
+    common = [value - levels[machine] for machine, value in after if machine in levels]
+    return centre(common) if common else centre(values[cut:]) - centre(list(levels.values()))

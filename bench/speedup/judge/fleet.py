@@ -34,10 +34,6 @@ class Sums:
     values: Floats
     squares: Floats
 
-    def without(self, some: Sums) -> Sums:
-        """Return the sums of all but some of these runs."""
-        return Sums(self.counts - some.counts, self.values - some.values, self.squares - some.squares)
-
     @property
     def seen(self) -> Floats:
         """How many machines there are; shape (...)."""
@@ -45,7 +41,7 @@ class Sums:
 
 
 @dataclass(frozen=True)
-class Kinds:
+class Scales:
     """How far machines and runs on them differ; each of shape (..., machines)."""
 
     offset: Floats
@@ -82,9 +78,9 @@ class Contrast:
     """Whether some machine was there before and after: if none was, level and machine cannot be told apart."""
 
 
-def kinds(
-    sums: Sums, floor: Floats, carried: tuple[float, float], offsets: Floats, *, more: Floats | None = None
-) -> Kinds:
+def scales(
+    sums: Sums, floor: Floats, carried: tuple[float, float], offsets: Floats, more: Floats | float = 0.0
+) -> Scales:
     """Return how far machines and their runs differ.
 
     Parameters
@@ -97,12 +93,12 @@ def kinds(
         Variance of a run in earlier segments, and its degrees of freedom.
     offsets : array of shape (machines,)
         Variance of each offset as far as earlier segments tell, in the squared unit of the values; infinite if not.
-    more : array of shape (...), optional
+    more : array of shape (...)
         Machines that are about to be seen for the first time.
     """
     counts, seen = sums.counts, sums.seen
     if counts.shape[-1] == 1:
-        return Kinds(np.zeros_like(counts), np.ones_like(counts))
+        return Scales(np.zeros_like(counts), np.ones_like(counts))
     within = np.maximum(sums.squares - sums.values**2 / np.maximum(counts, 1), 0.0)
     free = np.maximum(counts - 1, 0)
     degrees = free.sum(axis=-1) + carried[1]
@@ -111,48 +107,38 @@ def kinds(
     mean = sums.values.sum(axis=-1, keepdims=True) / runs
     between = (counts * (sums.values / np.maximum(counts, 1) - mean) ** 2).sum(axis=-1, keepdims=True)
     others = np.maximum(seen - 1, 0)[..., None]
-    scale = np.maximum(runs - (counts**2).sum(axis=-1, keepdims=True) / runs, 1e-9)
-    ratio = np.maximum(between / pooled - others, 0.0) / scale
+    effective = np.maximum(runs - (counts**2).sum(axis=-1, keepdims=True) / runs, 1e-9)
+    ratio = np.maximum(between / pooled - others, 0.0) / effective
     ratio = (OFFSET_PRIOR + others * ratio) / (1 + others)
-    several = (seen if more is None else seen + more)[..., None] > 1
+    several = np.asarray(seen + more)[..., None] > 1
     own = np.where(several, (OWN_DEGREES * pooled + within) / (OWN_DEGREES + free) / pooled, 1.0)
-    return Kinds(np.where(several, np.minimum(ratio, offsets / pooled), 0.0), own)
+    return Scales(np.where(several, np.minimum(ratio, offsets / pooled), 0.0), own)
 
 
-def level(sums: Sums, kind: Kinds) -> Level:
+def level(sums: Sums, scale: Scales) -> Level:
     """Return what runs say if there was no change among them."""
-    total = kind.own + sums.counts * kind.offset
+    total = scale.own + sums.counts * scale.offset
     information = (sums.counts / total).sum(axis=-1)
     weighted = (sums.values / total).sum(axis=-1)
     mean = weighted / information
-    squares = _squares(sums, kind)
-    alone = kind.offset * kind.own / total
-    offsets = kind.offset / total * (sums.values - sums.counts * mean[..., None])
-    unsure = alone + (kind.own / total) ** 2 / information[..., None]
+    squares = _squares(sums, scale)
+    alone = scale.offset * scale.own / total
+    offsets = scale.offset / total * (sums.values - sums.counts * mean[..., None])
+    unsure = alone + (scale.own / total) ** 2 / information[..., None]
     return Level(mean, squares - mean * weighted, offsets, unsure, alone)
 
 
-def contrast(before: Sums, whole: Sums, kind: Kinds) -> Contrast:
-    """Return the change at every split.
-
-    Parameters
-    ----------
-    before : Sums
-        Of the runs before each split; its squares are not needed.
-    whole : Sums
-        Of all runs.
-    kind : Kinds
-        How far machines and runs differ.
-    """
+def contrast(before: Sums, whole: Sums, scale: Scales) -> Contrast:
+    """Return the change at every split, from the sums of the runs before it (their squares do not count) and of all."""
     after = whole.counts - before.counts
     value = whole.values - before.values
-    total = kind.own + whole.counts * kind.offset
+    total = scale.own + whole.counts * scale.offset
     a11 = (whole.counts / total).sum(axis=-1)
     a12 = (after / total).sum(axis=-1)
-    a22 = (after * (kind.own + before.counts * kind.offset) / (kind.own * total)).sum(axis=-1)
+    a22 = (after * (scale.own + before.counts * scale.offset) / (scale.own * total)).sum(axis=-1)
     c1 = (whole.values / total).sum(axis=-1)
-    c2 = ((value - kind.offset * after * whole.values / total) / kind.own).sum(axis=-1)
-    squares = _squares(whole, kind)
+    c2 = ((value - scale.offset * after * whole.values / total) / scale.own).sum(axis=-1)
+    squares = _squares(whole, scale)
     possible = ((after > 0) & (before.counts > 0)).any(axis=-1)
     determinant = a11 * a22 - a12**2
     determinant = np.where(determinant > 0, determinant, 1.0)  # one machine, and no run after the split
@@ -161,8 +147,8 @@ def contrast(before: Sums, whole: Sums, kind: Kinds) -> Contrast:
     return Contrast(change, a11 / determinant, squares - mean * c1 - change * c2, np.asarray(possible))
 
 
-def _squares(sums: Sums, kind: Kinds) -> Floats:
+def _squares(sums: Sums, scale: Scales) -> Floats:
     """Return the weighted sum of squares of the runs, before any level is taken out."""
-    total = kind.own + sums.counts * kind.offset
-    squares: Floats = ((sums.squares - kind.offset * sums.values**2 / total) / kind.own).sum(axis=-1)
+    total = scale.own + sums.counts * scale.offset
+    squares: Floats = ((sums.squares - scale.offset * sums.values**2 / total) / scale.own).sum(axis=-1)
     return squares

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,8 +25,6 @@ REGAINED = math.log(1000)
 """Log of the odds for the level that counts against the present one at which the latest runs are on it again."""
 REGAINED_RUNS = 2
 """Runs that these odds come from, at least."""
-ADOPTED, WITHDRAWN = "adopted", "withdrawn"
-"""What becomes of a change that is asked again."""
 NEVER = 2**31
 """Runs until nothing open is asked again."""
 AS_LIKELY = 3.0
@@ -48,29 +46,29 @@ class Change:
     is_settled: bool = False
     """Whether an experiment showed that it is a loss: then the runs before it need not be enough for a verdict."""
     settled: Sized | None = None
-    """By how much the level after it is lower, as the experiment says; ``None`` once it is another level."""
+    """How large it is, as the experiment says; ``None`` once the level after it is another one."""
+
+    def size(self, after: Segment) -> Sized:
+        """Return how large it is, as the experiment says, or the runs after it if they are many and know it better."""
+        size = self.before.change(after.runs_from())
+        is_better = after.n >= LEARN and self.settled and size.margin < self.settled.margin
+        return size if is_better else self.settled or size
 
 
+@dataclass
 class Levels:
-    """The level that counts, the changes that are open, and the present level.
+    """The level that counts, the changes that are open, and the present level."""
 
-    Parameters
-    ----------
-    first : Segment
-        The level while nothing is open.
-    learn : int
-        Runs that a level must have before it counts.
-    least : float
-        Smallest loss or gain, as a log.
-    """
-
-    def __init__(self, first: Segment, learn: int, least: float) -> None:
-        self.present = first
-        self.learn, self.least = learn, least
-        self.changes: list[Change] = []
-        self.share = 1.0
-        """Share of the runs of the series that these levels are of."""
-        self._asked = 0
+    present: Segment
+    learn: int
+    """Runs that a level must have before it counts."""
+    least: float
+    """Smallest loss or gain, as a log."""
+    share: float = 1.0
+    """Share of the runs of the series that these levels are of."""
+    changes: tuple[Change, ...] = ()
+    """Those that are open, the earliest first."""
+    _asked: int = 0
 
     @property
     def measure(self) -> Segment:
@@ -102,58 +100,63 @@ class Levels:
         return max(0, self._asked - self.present.n) if self.changes else NEVER
 
     def move(self, index: int, found: int) -> bool:
-        """Go to the level that the runs from `index` of the present one on are on.
-
-        Returns
-        -------
-        bool
-            Whether it is an earlier one.
-        """
+        """Go to the level of the runs from `index` of the present one on; return whether it is an earlier one."""
         at = self.present.runs_from(index)
         for number, change in enumerate(self.changes):
             if self._is_on(change.before, at):
                 self.present = _with(change.before, at)
-                del self.changes[number:]
+                self.changes = self.changes[:number]
                 self._weigh()
                 return True
         level = self.present.until(index)
         # Levels go down from the one that counts, or up: what has turned is another change from an earlier level.
-        is_settled = False
-        while self.changes and self.changes[-1].is_loss != (level.lower_by(at) > 0):
-            last = self.changes.pop()
-            level = last.before
-            if last.is_loss == (level.lower_by(at) > 0):
+        is_loss, is_settled = level.moved_by(at) < 0, False
+        while self.changes and self.changes[-1].is_loss != is_loss:
+            *others, last = self.changes
+            self.changes, level = tuple(others), last.before
+            is_loss = level.moved_by(at) < 0
+            if last.is_loss == is_loss:
                 found, is_settled = last.found, last.is_settled
                 break
-        self.changes.append(Change(level, at[0], found, level.lower_by(at) > 0, is_settled))
+        self.changes += (Change(level, at[0], found, is_loss, is_settled),)
         self.present = level.followed_by(at, FEW)
         self._weigh()
         return False
 
     def fall(self, run: int, settled: Sized) -> None:
         """Go to a lower level that begins with one more run, because an experiment says so."""
-        before = self.present
         if self.risen:
-            self.changes = []  # what was good is the level above
-        self.changes.append(Change(before, run, run, is_loss=True, is_settled=True, settled=settled))
-        self.present = before.followed_by([run], 1)
+            self.changes = ()  # what was good is the level above
+        self.changes += (Change(self.present, run, run, is_loss=True, is_settled=True, settled=settled),)
+        self.present = self.present.followed_by([run], 1)
         self._weigh()
 
     def confirm(self) -> None:
         """Take the losses that are open for sure, because an experiment says so."""
-        self.changes = [replace(change, is_settled=change.is_loss) for change in self.changes]
+        self.changes = tuple(replace(change, is_settled=change.is_loss) for change in self.changes)
+
+    def accept(self, first: Segment) -> None:
+        """Take the level of the runs to come for the one that counts, whatever was lost before."""
+        self.present, self.changes = first, ()
+
+    def dismiss(self) -> None:
+        """Take all that is open for noise."""
+        if self.changes:
+            further = [run for change in self.changes[1:] for run in change.before.runs_from()]
+            self.present = _with(self.changes[0].before, [*further, *self.present.runs_from()])
+            self.changes = ()
+        self.present.floor = self.present.n
 
     def _is_on(self, level: Segment, at: Sequence[int]) -> bool:
         size = level.change(at)
-        if level is self.measure and size.loss < 0 and (size.z > -NEARLY or -size.loss < self.least):
+        if level is self.measure and size.change > 0 and (size.z > -NEARLY or size.change < self.least):
             return True
-        change = abs(self.measure.lower_by(self.present.runs_from()))
-        return abs(size.z) < SAME or (abs(size.z) < NEARLY and abs(size.loss) < NEAR * change)
+        change = abs(self.measure.moved_by(self.present.runs_from()))
+        return abs(size.z) < SAME or (abs(size.z) < NEARLY and abs(size.change) < NEAR * change)
 
     def _weigh(self) -> Sized:
-        size = self.measure.change(self.present.runs_from())
         self._asked = self.present.n + max(1, self.present.n // 10)
-        return size
+        return self.measure.change(self.present.runs_from())
 
     def regained(self) -> int | None:
         """Return from which run of the present level on an earlier one is back, as far as the odds tell."""
@@ -168,40 +171,29 @@ class Levels:
                     return len(at) - m
         return None
 
-    def settle(self) -> str:
-        """Say what has become of a change: `ADOPTED`, `WITHDRAWN`, or nothing.
-
-        A level above the one that counts takes its place when it has as many runs as any level must have. What is
-        no longer a change, by all of its runs, is none.
-        """
+    def weigh(self) -> None:
+        """Take back what is no longer a change, by all of its runs."""
         last, at = self.changes[-1], self.present.runs_from()
         if len(self.changes) > 1 and self._is_none(last.before.change(at), [last]):
-            self.present = _with(last.before, at)
-            self.changes.pop()
+            self.present, self.changes = _with(last.before, at), self.changes[:-1]
             self._weigh()
         elif self._is_none(self._weigh(), self.changes):
-            self.present = _with(self.measure, at)
-            self.changes = []
-            return WITHDRAWN
-        if not self.below and self.present.n >= self.learn:
-            self.changes = []
-            return ADOPTED
-        return ""
+            self.present, self.changes = _with(self.measure, at), ()
 
     def _is_none(self, size: Sized, changes: Sequence[Change]) -> bool:
         """Return whether runs say that they are on the level before, against all that experiments say."""
         settled = (change.settled for change in changes if change.settled)
-        against = all(one.loss - size.loss > math.hypot(one.margin, size.margin) for one in settled)
-        return against and (abs(size.loss) < self.least or abs(size.z) < SAME)
+        against = all(size.change - one.change > math.hypot(one.margin, size.margin) for one in settled)
+        return against and (abs(size.change) < self.least or abs(size.z) < SAME)
 
     def whose(self, at: Sequence[int], level: Segment) -> list[int]:
-        """Return the machines whose runs say that the level is another one; those of the others are on this one.
+        """Return the machines whose runs alone say that the level is another one; none if all do.
 
-        A machine that is new says nothing, and one run alone decides nothing: then it is all of them.
+        A machine that is new says nothing, and one run alone decides nothing.
         """
-        runs = np.asarray(at)
-        codes, off = level.runs.codes[runs], level.off(runs)
-        means = {code: (float(off[codes == code].mean()), int((codes == code).sum())) for code in np.unique(codes)}
+        runs, off = np.asarray(at), level.off(at)
+        codes = level.runs.codes[runs]
+        means = {one: (off[codes == one].mean(), np.count_nonzero(codes == one)) for one in np.unique(codes).tolist()}
         known = [code for code in means if level.has_seen(code)]
         saying = list(known)
         while len(saying) > 1:
@@ -213,40 +205,29 @@ class Levels:
                 break
             saying.remove(least)
         is_some = len(saying) < len(known) and is_of_several(level, runs[np.isin(codes, saying)].tolist())
-        return [int(code) for code in (saying if is_some else means)]
+        return saying if is_some else []
 
-    def accept(self, first: Segment) -> None:
-        """Take the level of the runs to come for the one that counts, whatever was lost before."""
-        self.present, self.changes = first, []
+    def verdict(self, t: int, present: Segment) -> Verdict:
+        """Return the verdict on run `t` of the series, with which the present level ends, if losses are open."""
+        levels, runs = [*(change.before for change in self.changes), present], present.runs
+        events = tuple(self._event(*one) for one in zip(self.changes, levels[1:], strict=True))
+        last, measure, state = self.changes[-1], self.measure, self.state or SUSPECT
+        size = last.size(present) if len(self.changes) == 1 else measure.change(present.runs_from())
+        reason = f"{present.n} runs against {measure.n}"
+        if last.settled:
+            reason = "settled: slower than the last good version, measured in turn"
+        if state == SUSPECT:
+            few = f"{measure.n} of {self.learn} earlier runs are too few for a verdict"
+            reason = f"{few}; it stays open until you decide"
+        about = (state, runs.names[last.since], size.change, size.interval, size.z, measure.n, present.n)
+        return Verdict(runs.names[t], *about, reason=reason, events=events, is_new=last.is_loss and last.found == t)
 
-    def dismiss(self) -> None:
-        """Take all that is open for noise."""
-        if self.changes:
-            further = [run for change in self.changes[1:] for run in change.before.runs_from()]
-            self.present = _with(self.changes[0].before, [*further, *self.present.runs_from()])
-            self.changes = []
-        self.present.floor = self.present.n
-
-    def describe(self, *, is_new: bool = False) -> Callable[[str, int], Verdict]:
-        """Return what makes the verdict on a run of open losses, from its name and that of runs on the level."""
-        changes, present, measure, state = list(self.changes), self.present, self.measure, self.state
-        learn, share = self.learn, self.share
-
-        def make(run: str, n: int) -> Verdict:
-            levels = [*(change.before for change in changes), present.until(n)]
-            events = tuple(_event(change, after, share) for change, after in zip(changes, levels[1:], strict=True))
-            since = present.runs.names[changes[-1].since]
-            size = _size(changes[0], levels[-1]) if len(changes) == 1 else measure.change(levels[-1].runs_from())
-            reason = f"{n} runs against {measure.n}"
-            if changes[-1].settled:
-                reason = "settled: slower than the last good version, measured in turn"
-            if state == SUSPECT:
-                few = f"{measure.n} of {learn} earlier runs are too few for a verdict"
-                reason = f"{few}; it stays open until you decide"
-            about = (state or SUSPECT, since, size.change, size.interval, size.z, measure.n, n)
-            return Verdict(run, *about, reason=reason, events=events, is_new=is_new)
-
-        return make
+    def _event(self, change: Change, after: Segment) -> Event:
+        size, runs, before = change.size(after), after.runs, change.before.counts(change.before.n)
+        known = before * after.counts(after.n) * (after.at[after.n - 1] >= runs.several)
+        machines = tuple(name for name, counts in zip(runs.machines, known, strict=True) if counts)
+        since, found = runs.names[change.since], runs.names[change.found]
+        return Event(since, size.change, size.interval, found, after.n, machines, self.share, change.is_settled)
 
 
 def _with(level: Segment, at: Sequence[int]) -> Segment:
@@ -272,14 +253,8 @@ def is_of_several(level: Segment, at: Sequence[int]) -> bool:
 def beginning(segment: Segment, index: int, machine: int | None = None) -> int:
     """Return where a change begins that was found to begin at `index`: runs before it may have been low by chance.
 
-    It begins where runs before are nearest to the level, and those after to their median.
-
-    Parameters
-    ----------
-    segment, index
-        The runs, and the first of those after the change.
-    machine : int, optional
-        The machine that alone has changed.
+    It begins where runs before are nearest to the level, and those after to their median. If it is one of a machine
+    alone, only the runs on that machine count.
     """
     rows = np.arange(index, segment.n)
     rows = rows if machine is None else rows[segment.codes[rows] == machine]
@@ -291,19 +266,3 @@ def beginning(segment: Segment, index: int, machine: int | None = None) -> int:
 
     # The latest of those that fit as well: an odd run before it is no part of it.
     return int(rows[min(range(max(0, len(rows) - FEW), -1, -1), key=misfit)])
-
-
-def _size(change: Change, after: Segment) -> Sized:
-    """Return by how much a level is lower, as the experiment says, or its runs if they are many and know it better."""
-    size = change.before.change(after.runs_from())
-    is_better = after.n >= LEARN and change.settled and size.margin < change.settled.margin
-    return size if is_better else change.settled or size
-
-
-def _event(change: Change, after: Segment, share: float) -> Event:
-    size = _size(change, after)
-    runs, before = after.runs, change.before.counts(change.before.n)
-    known = before * after.counts(after.n) * (after.at[after.n - 1] >= runs.several)
-    machines = tuple(name for name, counts in zip(runs.machines, known, strict=True) if counts)
-    since, found = runs.names[change.since], runs.names[change.found]
-    return Event(since, size.change, size.interval, found, after.n, machines, share, change.is_settled)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from copy import copy
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from ..keep.records import FIGURES, Record, Records
+from .changepoint import Floats, Indices
 
 
 @dataclass(frozen=True)
@@ -32,21 +31,25 @@ class Point:
 
 
 class Columns:
-    """The runs of a series, in their order, as arrays; each of shape (runs,)."""
+    """The runs of a series, in their order, as arrays; each of shape (runs,).
 
-    def __init__(self, points: Sequence[Point]) -> None:
-        self.names = [point.run for point in points]
-        self.values = _numbers(point.value for point in points)
-        """What counts of each run; a second measurement may take its place."""
-        self.ses = _numbers(point.se for point in points)
-        """Standard error within each run; NaN where it is not known."""
-        self.again = _numbers(point.remeasured for point in points)
-        self.again_ses = _numbers(point.remeasured_se for point in points)
-        self._tell_apart([point.machine for point in points])
-        self.of_row = np.arange(len(points))
-        """Which run each record is of."""
+    Parameters
+    ----------
+    names, machines : sequence of str
+        What each run is called, and the kind of machine that it was on.
+    figures : sequence of four arrays
+        As in `Point`, in its order; NaN for what is not known.
+    of_row : array of int, optional
+        Which run each record is of; by default, each is a run.
+    """
 
-    def _tell_apart(self, machines: Sequence[str]) -> None:
+    def __init__(
+        self, names: Sequence[str], machines: Sequence[str], figures: Sequence[Floats], of_row: Indices | None = None
+    ) -> None:
+        self.names = list(names)
+        self.values, self.ses, self.again, self.again_ses = figures
+        """What counts of each run (a second measurement may take its place), and so on."""
+        self.of_row = np.arange(len(self.names)) if of_row is None else of_row
         self.machines = list(dict.fromkeys(machines))
         """All kinds of machine, in the order in which they appear."""
         number = {name: code for code, name in enumerate(self.machines)}
@@ -65,38 +68,34 @@ class Columns:
             seen[key] += 1
 
     @classmethod
+    def from_points(cls, points: Sequence[Point]) -> Columns:
+        """Return these runs."""
+        figures = ("value", "se", "remeasured", "remeasured_se")
+        columns = [np.array([getattr(point, name) for point in points], dtype=float) for name in figures]
+        return cls([point.run for point in points], [point.machine for point in points], columns)
+
+    @classmethod
     def of(cls, records: Sequence[Record]) -> dict[str, Columns]:
-        """Return the runs of all quantities of a series of saved cells, the oldest first."""
+        """Return the runs of all quantities of a series of saved cells, the oldest first.
+
+        A run that has the cell twice is one run, of which each figure is the mean.
+        """
         series = Records.of(records)
-        runs = series.run_of.tolist()
-        at: dict[int, int] = {}
-        for place, run in enumerate(runs):
-            at.setdefault(run, place)
-        number = {run: n for n, run in enumerate(at)}
-        first = cls([])
-        first.of_row = np.array([number[run] for run in runs], dtype=np.int64)
-        rows = list(at.values()) if len(at) < len(runs) else slice(None)
-        first.names = np.array(series.dates, dtype=object)[rows].tolist()
-        first._tell_apart(np.array(series.machines, dtype=object)[rows].tolist())
+        _, first, run = np.unique(series.run_of, return_index=True, return_inverse=True)
+        order = np.argsort(first)
+        of_row = np.argsort(order)[run]
+        names, machines = (np.array(one, dtype=object)[first[order]] for one in (series.dates, series.machines))
         found = {}
         for n, name in enumerate(series[-1].quantities):
-            found[name] = one = copy(first)
-            columns = [series.column(field, n) for field in FIGURES]
-            if len(number) < len(runs):  # a run that has the cell twice is one run
-                values, ses, again, again_ses = columns
-                means = (_mean(one, first.of_row) for one in (values, ses**2, again, again_ses**2))
-                columns = [mean if k % 2 == 0 else np.sqrt(mean) for k, mean in enumerate(means)]
-            one.values, one.ses, one.again, one.again_ses = columns
+            values, ses, again, again_ses = (series.column(field, n) for field in FIGURES)
+            means = (_mean(one, of_row) for one in (values, ses**2, again, again_ses**2))
+            figures = [mean if k % 2 == 0 else np.sqrt(mean) for k, mean in enumerate(means)]
+            found[name] = cls(names.tolist(), machines.tolist(), figures, of_row)
         return found
 
 
-def _mean(values: npt.NDArray[np.float64], of_row: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+def _mean(values: Floats, of_row: Indices) -> Floats:
     """Return the mean of what is known of each run; NaN where nothing is."""
     known = np.isfinite(values)
     sums, counts = np.bincount(of_row, np.where(known, values, 0.0)), np.bincount(of_row, known)
-    means: npt.NDArray[np.float64] = np.divide(sums, counts, out=np.full(len(counts), np.nan), where=counts > 0)
-    return means
-
-
-def _numbers(values: Iterable[float | None]) -> npt.NDArray[np.float64]:
-    return np.array(list(values), dtype=float)  # of None, NaN
+    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)

@@ -15,23 +15,23 @@ from .points import Columns
 
 DEVIATION = 1.4826
 """Standard deviation of a normal distribution over its median deviation."""
-KINDS, FEWEST_OF_KINDS = 100, 24
-"""Runs that tell whether there are two kinds of run, at most and at least."""
-KINDS_EVERY = 5
+MOST_ASKED, FEWEST_ASKED = 100, 24
+"""Runs that tell whether runs alternate between two levels, at most and at least."""
+ASKED_EVERY = 5
 """Runs after which that is asked anew."""
 HALF, SIXTHS = 1.349, 2.07
 """Width of the shortest half of normal runs, and distance of their outer sixths, in standard deviations."""
-TWO_KINDS = 2.0
-"""How much wider the sixths tell the runs to be than the shortest half does where there are two kinds of run: then
-no run is odd, and none is clipped."""
+TWO_LEVELS = 2.0
+"""How much wider the sixths tell the runs to be than the shortest half does where they alternate between two levels:
+then no run is odd, and none is clipped."""
 
 CLIPPED, RAW = 0, 1
 """Sums are kept of the values as they were clipped, and of those that were measured."""
 COUNT, VALUE, SQUARE = 0, 1, 2
 """Sums over the runs on each machine: their number, their values, their squares."""
 
-_RUNS, _SUMS = ("at", "codes", "raw", "residuals"), ("two_kinds", "_by_machine", "_overall", "_odd", "_within")
-"""Arrays with a row for each run, and those with one more, as nothing has a sum too."""
+_ROWS = ("at", "codes", "raw", "residuals", "alternating", "odd", "_by_machine", "_overall", "_within")
+"""Arrays with a row for each run, or for the sum over the runs before it."""
 
 
 class Running:
@@ -47,46 +47,47 @@ class Running:
         self.n = 0
         self.origin = 0.0
         """The first value: sums are of differences from it, for the sake of their last digits."""
-        self.prior = np.zeros(machines)
+        self.offsets_before = np.zeros(machines)
         """Offset of each machine, as earlier segments tell it."""
-        self.at = np.zeros(0, dtype=np.int64)
+        self.at = np.zeros(1, dtype=np.int64)
         """Index of each run in the series."""
-        self.codes = np.zeros(0, dtype=np.int64)
+        self.codes = np.zeros(1, dtype=np.int64)
         """Machine of each run."""
-        self.raw = np.zeros(0)
-        self.residuals = np.zeros((0, 2))
+        self.raw = np.zeros(1)
+        self.residuals = np.zeros((1, 2))
         """Of each run over the origin and its machine, clipped and raw."""
-        self.two_kinds = np.zeros(1, dtype=np.int64)
-        """Until which run there are two kinds of run, by the number of runs that were there when it was told."""
+        self.alternating = np.zeros(1, dtype=np.int64)
+        """Until which run they alternate between two levels, as the first runs tell; 0 if they do not."""
+        self.odd = np.zeros(1)
+        """How many of the first runs were odd."""
         self._by_machine = np.zeros((1, 2, 3, machines))
         """By clipped and raw, then `COUNT`, `VALUE` and `SQUARE`."""
         self._overall = np.zeros((1, 2, 3))
         """By clipped and raw: the residuals, their products from one run to the next, and their squares."""
-        self._odd = np.zeros(1)
         self._within = np.zeros((1, 2))
         """Squared standard errors within a run, and how many are known."""
-
-    def _make_room(self, size: int) -> None:
-        for name in (*_RUNS, *_SUMS):
-            old = getattr(self, name)
-            new = np.zeros((size + (name in _SUMS), *old.shape[1:]), dtype=old.dtype)
-            new[: len(old)] = old
-            setattr(self, name, new)
 
     def until(self, length: int) -> Self:
         """Return the runs up to a number of them. What is added to them gets a place of its own."""
         found = copy.copy(self)
-        for name in (*_RUNS, *_SUMS):
-            setattr(found, name, getattr(self, name)[: length + (name in _SUMS)])
+        for name in _ROWS:
+            setattr(found, name, getattr(self, name)[: length + 1])
         found.n = length
         return found
+
+    def _make_room(self, length: int) -> None:
+        for name in _ROWS:
+            old = getattr(self, name)
+            new = np.zeros((length + 1, *old.shape[1:]), dtype=old.dtype)
+            new[: len(old)] = old
+            setattr(self, name, new)
 
     def place(self, at: Sequence[int] | Indices) -> Indices:
         """Write what is known of the next runs as such; return the number of runs before each."""
         runs = np.asarray(at, dtype=np.int64)
         n, end = self.n, self.n + len(runs)
-        if end > len(self.at):
-            self._make_room(max(32, end, 2 * len(self.at)))
+        if end >= len(self.at):
+            self._make_room(max(32, 2 * end))
         self.at[n:end] = runs
         self.codes[n:end] = self.runs.codes[runs]
         self.raw[n:end] = self.runs.values[runs]
@@ -102,7 +103,8 @@ class Running:
         """Write the sums by machine of the next runs."""
         n, count = self.n, len(clipped)
         codes = self.codes[n : n + count]
-        values = np.stack([clipped, self.raw[n : n + count]], axis=1) - (self.origin + self.prior[codes])[:, None]
+        values = np.stack([clipped, self.raw[n : n + count]], axis=1)
+        values -= (self.origin + self.offsets_before[codes])[:, None]
         block = np.zeros((count, *self._by_machine.shape[1:]))
         block[np.arange(count), :, :, codes] = np.stack([np.ones_like(values), values, values**2], axis=2)
         self._write(self._by_machine, block)
@@ -114,22 +116,15 @@ class Running:
         self.residuals[n:end] = both
         before = self.residuals[n - 1 : end - 1] if n else np.concatenate([np.zeros((1, 2)), both[:-1]])
         self._write(self._overall, np.stack([both, both * before, both**2], axis=2))
-        self._write(self._odd, odd)
+        self._write(self.odd, odd)
 
-    def _kind(self, ends: Any) -> Any:
-        """Return which sums count: those of the clipped values, unless there are two kinds of run."""
-        return np.where(self.two_kinds[ends] > 0, RAW, CLIPPED)
+    def _which(self, ends: Any) -> Any:
+        """Return which sums count: those of the clipped values, unless runs alternate between two levels."""
+        return np.where(self.alternating[ends] > 0, RAW, CLIPPED)
 
-    def sums(self, rows: Any, ends: Any = None) -> Sums:
-        """Return the sums of the first runs; clipped, unless there are two kinds of run up to `ends`."""
-        return self._sums(rows, self._kind(rows if ends is None else ends))
-
-    def raw_sums(self, rows: Any) -> Sums:
-        """Return the sums of the first runs as they were measured."""
-        return self._sums(rows, RAW)
-
-    def _sums(self, rows: Any, kind: Any) -> Sums:
-        found = self._by_machine[rows, kind]
+    def sums(self, rows: Any, ends: Any = None, *, raw: bool = False) -> Sums:
+        """Return the sums of the first runs; of the values that count, as far as it is known at `ends`, or raw ones."""
+        found = self._by_machine[rows, RAW if raw else self._which(rows if ends is None else ends)]
         return Sums(found[..., COUNT, :], found[..., VALUE, :], found[..., SQUARE, :])
 
     def counts(self, rows: Any) -> Floats:
@@ -140,20 +135,16 @@ class Running:
         """Return whether a run was on this machine."""
         return bool(self.counts(self.n)[code])
 
-    def runs_from(self, index: int = 0) -> list[int]:
-        """Return the indices of the runs from one of them on, in the series."""
-        found: list[int] = self.at[index : self.n].tolist()
+    def runs_from(self, index: int = 0, machine: int | None = None) -> list[int]:
+        """Return the indices of the runs from one of them on, in the series; or of those on a machine alone."""
+        at = self.at[index : self.n]
+        found: list[int] = (at if machine is None else at[self.codes[index : self.n] == machine]).tolist()
         return found
 
-    def odd(self, rows: Any) -> Any:
-        """Return how many of the first runs were odd."""
-        return self._odd[rows]
-
     def cut(self, starts: Indices, ends: Indices) -> Floats:
-        """Return how much was clipped off some runs on each machine; nothing where there are two kinds of run."""
-        cut = self._sums(ends, RAW).values - self._sums(ends, CLIPPED).values
-        cut = cut - (self._sums(starts, RAW).values - self._sums(starts, CLIPPED).values)
-        return np.where((self._kind(ends) == RAW)[..., None], 0.0, cut)
+        """Return how much was clipped off some runs on each machine: nothing where they alternate."""
+        values, which = self._by_machine[:, :, VALUE], self._which(ends)
+        return np.asarray(values[ends, RAW] - values[ends, which] - (values[starts, RAW] - values[starts, which]))
 
     def within(self, rows: Any) -> Any:
         """Return the pooled variance within a run, 0 if no run tells it."""
@@ -162,17 +153,17 @@ class Running:
 
     def products(self, before: Indices, ends: Any) -> tuple[Floats, Floats]:
         """Return the sums of the residuals' products from run to run, and of their squares, around their mean."""
-        kind = self._kind(ends)
-        total, lagged, squares = np.moveaxis(self._overall[before, kind], -1, 0)
+        which = self._which(ends)
+        total, lagged, squares = np.moveaxis(self._overall[before, which], -1, 0)
         mean = total / before
-        outer = self.residuals[before - 1, kind] + self.residuals[0, kind]
+        outer = self.residuals[before - 1, which] + self.residuals[0, which]
         lagged = lagged - mean * (2 * total - outer) + (before - 1) * mean * mean
         return lagged, squares - before * mean * mean
 
     def variance_from(self, first: Indices, last: Indices, ends: Any) -> tuple[Floats, Floats]:
         """Return the variance of some runs around their mean, and its degrees of freedom."""
-        kind, count = self._kind(ends), last - first
-        sums, _, squares = np.moveaxis(self._overall[last, kind] - self._overall[first, kind], -1, 0)
+        which, count = self._which(ends), last - first
+        sums, _, squares = np.moveaxis(self._overall[last, which] - self._overall[first, which], -1, 0)
         degrees = np.maximum(count - 1, 0)
         return np.maximum(squares - sums * sums / np.maximum(count, 1), 0.0) / np.maximum(degrees, 1), degrees
 
@@ -183,17 +174,15 @@ class Running:
         values[back < 0] = np.nan
         return values, self.codes[back]
 
-    def tell_kinds(self, rows: Indices, lasting: int) -> None:
-        """Write whether there are two kinds of run up to each of the next ones, and once there are, for how long."""
+    def mark_alternating(self, rows: Indices, lasting: int) -> None:
+        """Write whether runs alternate between two levels up to each of the next ones, and if so, for how many more."""
         ends = rows + 1
-        asked = ends % KINDS_EVERY == 0  # sorting a hundred runs takes longer than all the rest
-        until = np.full(len(rows), self.two_kinds[rows[0]])
-        if asked.any():
-            until[asked] = np.maximum(
-                until[asked], _are_two_kinds(self.window(ends[asked], KINDS)[0]) * (ends[asked] + lasting)
-            )
-        until = np.maximum.accumulate(until)
-        self.two_kinds[ends] = np.where(until >= ends, until, 0)
+        asked = ends[ends % ASKED_EVERY == 0]  # sorting a hundred runs takes longer than all the rest
+        self.alternating[ends] = 0
+        if len(asked):
+            self.alternating[asked] = _alternate(self.window(asked, MOST_ASKED)[0]) * (asked + lasting)
+        until = np.maximum.accumulate(self.alternating[rows[0] : ends[-1] + 1])[1:]
+        self.alternating[ends] = np.where(until >= ends, until, 0)
 
 
 def robust(rows: Floats) -> tuple[Floats, Floats]:
@@ -208,10 +197,10 @@ def robust(rows: Floats) -> tuple[Floats, Floats]:
     return middle, DEVIATION * middle_of(np.sort(np.abs(ordered - middle[:, None]), axis=1))
 
 
-def _are_two_kinds(rows: Floats) -> npt.NDArray[np.bool_]:
+def _alternate(rows: Floats) -> npt.NDArray[np.bool_]:
     """Return of each row whether its runs lie around two levels, each of them often enough to be no exception."""
     width = rows.shape[1]
-    if width < FEWEST_OF_KINDS:
+    if width < FEWEST_ASKED:
         return np.zeros(len(rows), dtype=bool)
     each, ordered = np.arange(len(rows)), np.sort(rows, axis=1)
     counts = np.isfinite(ordered).sum(axis=1)
@@ -220,4 +209,4 @@ def _are_two_kinds(rows: Floats) -> npt.NDArray[np.bool_]:
     halves = np.where(ends < counts[:, None], upper - ordered, np.inf).min(axis=1)
     sixth = np.rint((counts - 1) * 0.15).astype(int)
     sixths = ordered[each, counts - 1 - sixth] - ordered[each, sixth]
-    return np.asarray((counts >= FEWEST_OF_KINDS) & (sixths / SIXTHS > TWO_KINDS * halves / HALF))
+    return np.asarray((counts >= FEWEST_ASKED) & (sixths / SIXTHS > TWO_LEVELS * halves / HALF))

@@ -8,7 +8,7 @@ for each run that may end a change, and a column for each split before it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -27,9 +27,7 @@ from .changepoint import (
     variance_shrinks,
 )
 from .fleet import Sums
-
-if TYPE_CHECKING:
-    from .segment import Segment
+from .segment import Segment
 
 MEMORY = 60
 """Runs that tell how noisy runs are now."""
@@ -56,58 +54,32 @@ class Changes(NamedTuple):
     """A loss of at least the smallest size, on the machine of the run alone."""
 
 
-def changes(segment: Segment, rows: Indices, least: float) -> Changes:
-    """Return the likeliest changes that end with each of these runs.
+def changes(segment: Segment, count: int, least: float) -> Changes:
+    """Return the likeliest changes that end with each of so many runs, about which `Segment.look` was asked before.
 
-    Parameters
-    ----------
-    segment : Segment
-        The runs; the sums of those that are looked at are written.
-    rows : array of shape (runs,)
-        Number of runs before each of them.
-    least : float
-        Smallest loss or gain, as a log.
+    `least` is the smallest loss or gain, as a log.
     """
+    rows = np.arange(segment.n, segment.n + count)
     ends = rows[:, None] + 1
     starts = ends - np.arange(min(SPLITS, int(ends[-1, 0])), 0, -1)
-    allowed = starts >= _first(segment)
-    starts = np.maximum(starts, 1)
-    all_of_them = _splits(segment, starts, ends, segment.sums(starts, ends), allowed)
+    found = _splits(segment, starts, ends)
     return Changes(
-        all_of_them.likeliest((all_of_them.z > 0) & (all_of_them.loss > least)),
-        all_of_them.likeliest((all_of_them.z < 0) & (all_of_them.loss < -least)),
-        all_of_them.likeliest(all_of_them.z > 0),
-        _alone(segment, rows, least),
+        found.likeliest((found.z > 0) & (found.loss > least)),
+        found.likeliest((found.z < 0) & (found.loss < -least)),
+        found.likeliest(found.z > 0),
+        _alone(segment, rows, least) if len(segment.runs.machines) > 1 else found.likeliest(found.z > np.inf),
     )
-
-
-def _first(segment: Segment) -> int:
-    """Return the first run on which a change may begin."""
-    return max(segment.learn, segment.floor, 1)
 
 
 def _alone(segment: Segment, rows: Indices, least: float) -> Likeliest:
     """Return the likeliest loss that ends with each run on the machine of that run alone."""
-    ends = rows[:, None] + 1
-    if len(segment.runs.machines) < 2:
-        return Likeliest.none(len(rows))
-    here = segment.codes[rows]
-    starts = _latest_on_machine(segment.codes[: int(ends[-1, 0])], rows, here)
+    ends, here = rows[:, None] + 1, segment.codes[rows]
+    starts = _latest_on_machine(segment.codes[: rows[-1] + 1], rows, here)
     machine = here[:, None, None]
     before = np.take_along_axis(segment.counts(starts), machine, axis=-1)[..., 0]
     others = np.take_along_axis(segment.counts(ends), machine, axis=-1)[..., 0] < ends
-    allowed = (starts >= _first(segment)) & (before >= FEWEST_ALONE) & others
-    starts = np.maximum(starts, 1)
-    # All other machines count as before the change, with all of their runs.
-    whole, part = segment.sums(ends), segment.sums(starts, ends)
-    mine = np.arange(len(segment.runs.machines)) == machine
-    rest = Sums(
-        np.where(mine, part.counts, whole.counts),
-        np.where(mine, part.values, whole.values),
-        np.where(mine, part.squares, whole.squares),
-    )
-    found = _splits(segment, starts, ends, rest, allowed, machine)
-    return found.likeliest((found.z > 0) & (found.loss > least))
+    found = _splits(segment, starts, ends, machine)
+    return found.likeliest((before >= FEWEST_ALONE) & others & (found.z > 0) & (found.loss > least))
 
 
 def _latest_on_machine(codes: Indices, rows: Indices, here: Indices) -> Indices:
@@ -137,31 +109,20 @@ class _Splits:
         return shiryaev_roberts(np.where(wanted, self.ratios, -np.inf), self.starts, self.z)
 
 
-def _splits(
-    segment: Segment,
-    starts: Indices,
-    ends: Indices,
-    before: Sums,
-    allowed: npt.NDArray[np.bool_],
-    machine: Indices | None = None,
-) -> _Splits:
-    """Return what each split says.
+def _splits(segment: Segment, starts: Indices, ends: Indices, machine: Indices | None = None) -> _Splits:
+    """Return what each split says, from the first run after it and the number of runs in all, of shape (runs, 1).
 
-    Parameters
-    ----------
-    segment : Segment
-        The runs.
-    starts, ends : array of shape (runs, splits) and (runs, 1)
-        First run after each split, and the number of runs in all.
-    before : Sums
-        Of the runs before; the others are after it.
-    allowed : array of shape (runs, splits)
-        Whether a change may begin there.
-    machine : array, optional
-        The machine that alone may have changed; by default all.
+    Where a machine alone may have changed, of shape (runs, 1, 1), all runs on others count as before the change.
     """
+    allowed = starts >= max(segment.learn, segment.floor, 1)
+    starts = np.maximum(starts, 1)
+    before = segment.sums(starts, ends)
     whole = segment.sums(ends)
-    found = fleet.contrast(before, whole, segment.kinds_of(whole, ends))
+    if machine is not None:
+        mine = np.arange(len(segment.runs.machines)) == machine
+        counts = np.where(mine, before.counts, whole.counts)
+        before = Sums(counts, np.where(mine, before.values, whole.values), before.squares)
+    found = fleet.contrast(before, whole, segment.scales_of(whole, ends))
     count = whole.counts.sum(axis=-1)
     after = count - before.counts.sum(axis=-1)
     m, n = np.maximum(after, 1), np.maximum(count - after, 1)
@@ -216,8 +177,8 @@ def early_change(segment: Segment, limit: float) -> tuple[int, float] | None:
     end, starts = np.array([segment.n]), np.arange(1, segment.n - 1)
     if not len(starts):
         return None
-    whole = segment.raw_sums(end)
-    found = fleet.contrast(segment.raw_sums(starts), whole, segment.kinds_of(whole, end))
+    whole = segment.sums(end, raw=True)
+    found = fleet.contrast(segment.sums(starts, raw=True), whole, segment.scales_of(whole, end))
     degrees = np.maximum(1, segment.degrees_of(whole, 2))
     error = np.sqrt(segment.variance_of(found.residual, degrees, end) * found.variance)
     ratios = log_likelihood_ratios(normal_deviates(found.change / error, degrees), found.variance)

@@ -18,8 +18,8 @@ What is fair to call regressed
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import compress
 from statistics import median
@@ -33,23 +33,13 @@ from ..measure.costs import COST
 from ..measure.factors import FACTORS
 from ..measure.pairs import SPEEDUP
 from .changepoint import Indices
-from .points import Columns, Point
+from .changes import moved
+from .points import Columns
 from .rule import LEARN, Rule
 from .rule import SuiteRule as SuiteRule
 from .running import DEVIATION
-from .segment import moved
 from .series import judge
-from .verdict import (
-    IMPROVED,
-    INCOMPARABLE,
-    LEARNING,
-    OK,
-    RECOVERED,
-    REGRESSED,
-    SUSPECT,
-    Verdict,
-    Verdicts,
-)
+from .verdict import IMPROVED, INCOMPARABLE, LEARNING, OK, RECOVERED, REGRESSED, SUSPECT, Verdict, Verdicts
 
 CPU = "cpu"
 """The factor that a neighbour on the host lowers as well as the program does."""
@@ -123,40 +113,23 @@ def judge_cell(
     others: Spreads | None = None,
     settled: Sequence[Settled] = (),
 ) -> tuple[CellVerdict, dict[str, Verdicts]]:
-    """Judge the latest run of a cell.
+    """Judge the latest run of a cell, without regard to others; return what is said of all runs of each quantity too.
 
     Parameters
     ----------
     records : sequence of Record
         Its series, the oldest run first, this run's last; at least one.
-    rule : Rule
-        For each of its quantities.
-    decisions : sequence of Decision
-        What people made of its changes.
+    rule, decisions, settled
+        As for `series.judge`; of all quantities of the cell.
     others : mapping, optional
         How far the runs of other cells lie apart, which tells something of a cell that is still learnt.
-    settled : sequence of Settled
-        What experiments said of its low runs.
-
-    Returns
-    -------
-    CellVerdict
-        Of the last run, without regard to other cells.
-    dict of str to Verdicts
-        All runs of each quantity.
     """
-    return _judged(Columns.of(records), rule, decisions, records[-1].fingerprint.engine, others or {}, settled)
+    return _verdict_on(Columns.of(records), rule, decisions, records[-1].fingerprint.engine, others or {}, settled)
 
 
 def is_young(records: Sequence[Record]) -> bool:
     """Return whether a cell is still learnt, so that what others tell counts."""
     return len(records) <= LEARN
-
-
-def _prior(quantity: str, others: Spreads) -> tuple[float, float]:
-    """Return the variance of the runs of a new cell, and its degrees of freedom."""
-    known = others.get(quantity)
-    return (median(known) ** 2, KNOWN) if known else (SPREADS[quantity] ** 2, GUESSED)
 
 
 def judge_suite(
@@ -165,63 +138,49 @@ def judge_suite(
     decisions: Sequence[Sequence[Decision]] = (),
     settled: Sequence[Sequence[Settled]] = (),
 ) -> SuiteVerdict:
-    """Judge the latest run of all cells.
-
-    Parameters
-    ----------
-    cells : sequence of sequences of Record
-        The series of each cell, the oldest run first, this run's last.
-    rule : SuiteRule
-        For the suite.
-    decisions : sequence of sequences of Decision
-        What people made of the changes of each cell, in the order of the cells.
-    settled : sequence of sequences of Settled
-        What experiments said of the low runs of each cell.
-    """
-    whole = [not records[-1].is_cost for records in cells]
+    """Judge the latest run of all cells; each argument but `rule` is that of `judge_cell`, cell by cell."""
     each = rule.for_each_in(cells)
     made, known = list(decisions) or [()] * len(cells), list(settled) or [()] * len(cells)
     others: dict[str, list[float]] = {}
-    by_age = sorted(range(len(cells)), key=lambda n: is_young(cells[n]))  # those that tell something first
     told = {}
-    for n in by_age:
+    for n in sorted(range(len(cells)), key=lambda n: is_young(cells[n])):  # those that tell something first
         told[n] = judge_cell(cells[n], each, made[n], others if is_young(cells[n]) else None, known[n])
         for name, said in told[n][1].items():
             if said.spread:
                 others.setdefault(name, []).append(said.spread)
-    judged = [told[n] for n in range(len(cells))]
-    verdicts = [verdict for verdict, _ in judged]
+    verdicts, runs = [told[n][0] for n in range(len(cells))], [told[n][1] for n in range(len(cells))]
+    whole = [not records[-1].is_cost for records in cells]
     together = None
     if sum(whole) > 1:
-        several = [runs for _, runs in compress(judged, whole)]
-        dates = calendar([runs[SPEEDUP] for runs in several])
-        means = {name: pooled([runs[name] for runs in several], dates) for name in QUANTITIES}
-        points = {name: runs for name, runs in means.items() if runs}  # a level may be new in all cells but one
-        if SPEEDUP in points:
-            engines = {records[-1].fingerprint.engine for records in compress(cells, whole)}
-            engine = engines.pop() if len(engines) == 1 else "the engine"
-            common = [decision for decision in made[0] if all(decision in others for others in made)]
-            together, _ = _judged(points, each, common, engine, {})
-            if together.state in (REGRESSED, SUSPECT) and all(one.state != together.state for one in verdicts):
-                surer = f"{together.reason}; no cell shows it alone: the mean of {len(several)} cells is surer"
-                together = replace(together, reason=surer)
+        engines = {records[-1].fingerprint.engine for records in compress(cells, whole)}
+        engine = engines.pop() if len(engines) == 1 else "the engine"
+        common = [decision for decision in made[0] if all(decision in one for one in made)]
+        together = _together(list(compress(runs, whole)), each, common, engine)
+    if together and together.state in (REGRESSED, SUSPECT) and all(one.state != together.state for one in verdicts):
+        surer = f"{together.reason}; no cell shows it alone: the mean of {sum(whole)} cells is surer"
+        together = replace(together, reason=surer)
     widespread = sum(verdict.culprit == CPU for verdict in verdicts) > 1
     return SuiteVerdict(
         tuple(fair(verdict, widespread=widespread) for verdict in verdicts),
         together and fair(together, widespread=widespread),
-        tuple(runs for _, runs in judged),
+        tuple(runs),
     )
+
+
+def _together(
+    cells: Sequence[dict[str, Verdicts]], rule: Rule, decisions: Sequence[Decision], engine: str
+) -> CellVerdict | None:
+    """Return what is said of the means over several cells; ``None`` if no two of them have a level yet."""
+    dates = calendar([runs[SPEEDUP] for runs in cells])
+    means = {name: pooled([runs[name] for runs in cells], dates) for name in QUANTITIES}
+    known = {name: runs for name, runs in means.items() if runs.names}  # a level may be new in all cells but one
+    return _verdict_on(known, rule, decisions, engine, {})[0] if SPEEDUP in known else None
 
 
 def fair(verdict: CellVerdict, *, widespread: bool = False) -> CellVerdict:
     """Return the verdict with a loss that may be the machine's made `suspect`.
 
-    Parameters
-    ----------
-    verdict : CellVerdict
-        Of a cell.
-    widespread : bool
-        Whether the factor ``cpu`` was found lower in more than one cell.
+    If the factor ``cpu`` was found lower in more than one cell (`widespread`), it is not.
     """
     failing = {name for name, one in verdict.by_quantity.items() if one.state == REGRESSED}
     if any(event.settled for name in failing for event in verdict.by_quantity[name].events):
@@ -233,13 +192,6 @@ def fair(verdict: CellVerdict, *, widespread: bool = False) -> CellVerdict:
         return replace(verdict, is_new=verdict.is_new or runs == MACHINE_RUNS)
     reason = f"{verdict.reason}; it may be the machine: seen in one cell, in {runs} of {MACHINE_RUNS} runs"
     return replace(verdict, state=SUSPECT, reason=reason, is_new=False)
-
-
-def _has_new_loss(latest: Iterable[Verdict]) -> bool:
-    """Return whether a loss was found in this run, and is not one that another quantity showed before."""
-    lost = [verdict for verdict in latest if verdict.state == REGRESSED]
-    known = [event.found for verdict in lost for event in verdict.events if event.found < verdict.run]
-    return any(verdict.is_new and verdict.events[-1].since > max(known, default="") for verdict in lost)
 
 
 Calendar = tuple[list[tuple[str, str, int]], list[Indices]]
@@ -254,21 +206,14 @@ def calendar(cells: Sequence[Verdicts]) -> Calendar:
     return every, [np.array([number[key] for key in one]) for one in keys]
 
 
-def pooled(cells: Sequence[Verdicts], known: Calendar | None = None) -> list[Point]:
-    """Return the mean over the cells, run by run.
+def pooled(cells: Sequence[Verdicts], known: Calendar | None = None) -> Columns:
+    """Return the mean of one quantity over several cells, run by run; `known` is their calendar.
 
     Each cell is taken from its median on the present level (its current segment), and counts with the inverse of
-    its variance from run to run. Cells that have no such level yet are left out.
-
-    Parameters
-    ----------
-    cells : sequence of Verdicts
-        Of one quantity of every cell.
-    known : Calendar, optional
-        That of these cells, if it is known.
+    its variance from run to run. Cells that have no such level yet are left out: without two, there is no run.
     """
-    points, places = known or calendar(cells)
-    sums, variances, weights, counts = np.zeros((4, len(points)))
+    keys, places = known or calendar(cells)
+    sums, variances, weights, counts = np.zeros((4, len(keys)))
     for said, at in zip(cells, places, strict=True):
         runs = said.runs
         is_known = np.isfinite(runs.values) & ~said.of_the_machine
@@ -276,78 +221,67 @@ def pooled(cells: Sequence[Verdicts], known: Calendar | None = None) -> list[Poi
         if len(level) <= LEARN:
             continue
         values, codes, ses = runs.values[level], runs.codes[level], np.nan_to_num(runs.ses[level])
-        middle = float(np.median(values))
-        medians = np.zeros(len(runs.machines))
-        for code in np.unique(codes):
-            medians[code] = np.median(values[codes == code])
-        spread = max(DEVIATION * float(np.median(np.abs(values - medians[codes]))), LEAST_SPREAD)
-        here, weight = at[level], spread**-2
-        sums[here] += weight * (values - middle)
+        medians = {code: np.median(values[codes == code]) for code in np.unique(codes).tolist()}
+        off = values - [medians[code] for code in codes.tolist()]
+        weight = max(DEVIATION * float(np.median(np.abs(off))), LEAST_SPREAD) ** -2
+        here = at[level]
+        sums[here] += weight * (values - np.median(values))
         variances[here] += (weight * ses) ** 2
         weights[here] += weight
         counts[here] += 1
-    if not (counts > 1).any():
-        return []
-    some = np.flatnonzero(counts)
-    means, errors = sums[some] / weights[some], np.sqrt(variances[some]) / weights[some]
-    return [
-        Point(points[n][0], mean, error, machine=points[n][1])
-        for n, mean, error in zip(some.tolist(), means.tolist(), errors.tolist(), strict=True)
-    ]
+    some = np.flatnonzero(counts) if (counts > 1).any() else np.zeros(0, dtype=np.int64)
+    unknown = np.full(len(some), np.nan)
+    figures = (sums[some] / weights[some], np.sqrt(variances[some]) / weights[some], unknown, unknown)
+    return Columns([keys[n][0] for n in some], [keys[n][1] for n in some], figures)
 
 
-def _judged(
-    points: Mapping[str, Columns | Sequence[Point]],
+def _verdict_on(
+    points: Mapping[str, Columns],
     rule: Rule,
     decisions: Sequence[Decision],
     engine: str,
     others: Spreads,
     settled: Sequence[Settled] = (),
 ) -> tuple[CellVerdict, dict[str, Verdicts]]:
-    # A slow machine is one whatever was low on it; a loss is of one quantity.
-    of_each = {name: [one for one in settled if one.outcome == MACHINE or name == one.quantity] for name in points}
-    runs = {
-        name: judge(series, replace(rule, prior=_prior(name, others)), decisions, of_each[name])
-        for name, series in points.items()
-    }
-    latest = {name: verdicts[-1] for name, verdicts in runs.items()}
+    """Judge the quantities of a cell, the speedup first, and say what comes of them; as for `judge_cell`."""
+    runs = {}
+    for name, series in points.items():
+        known = others.get(name)
+        prior = (median(known) ** 2, KNOWN) if known else (SPREADS[name] ** 2, GUESSED)
+        # A slow machine is one whatever was low on it; a loss is of one quantity.
+        of_it = [one for one in settled if one.outcome == MACHINE or name == one.quantity]
+        runs[name] = judge(series, replace(rule, prior=prior), decisions, of_it)
+    latest = {name: said[-1] for name, said in runs.items()}
     state = min((verdict.state for verdict in latest.values()), key=URGENCY.index)
     concerned = [name for name in points if latest[name].state == state]
-    factors = [name for name in concerned if name in FACTORS]
     quantity, culprit, shares = concerned[0], None, {}
     if state in (REGRESSED, IMPROVED, RECOVERED, SUSPECT):
         sign = 1.0 if state in (REGRESSED, SUSPECT) else -1.0
-        shares = _shares({name: said.runs for name, said in runs.items()}, latest[concerned[0]])
+        shares = _shares(points, latest[concerned[0]])
         # The factors are steadier than the speedup, and each has one cause: the one that lost most leads.
-        if factors:
-            culprit = min(factors, key=lambda name: sign * (latest[name].change or 0.0))
-            quantity = culprit
+        if factors := [name for name in concerned if name in FACTORS]:
+            quantity = culprit = min(factors, key=lambda name: sign * (latest[name].change or 0.0))
         elif shares:
             culprit = min(shares, key=lambda name: sign * shares[name])
-    elif SPEEDUP in concerned:
-        quantity = SPEEDUP
     reason = latest[quantity].reason
     if culprit and state in (REGRESSED, SUSPECT):
         is_settled = any(event.settled for event in latest[quantity].events)
         more = f"; {reason}" if is_settled or (state == SUSPECT and latest[quantity].since) else ""
         reason = f"{culprit}: {FACTORS[culprit].cause.format(engine=engine)}{more}"
-    is_new = _has_new_loss(latest.values())
+    lost = [verdict for verdict in latest.values() if verdict.state == REGRESSED]
+    # A loss that another quantity showed before is not new.
+    before = max((event.found for one in lost for event in one.events if event.found < one.run), default="")
+    is_new = any(verdict.is_new and verdict.events[-1].since > before for verdict in lost)
     return CellVerdict(state, latest[quantity], quantity, latest, culprit, shares, reason, is_new), runs
 
 
 def _shares(points: Mapping[str, Columns], verdict: Verdict) -> dict[str, float]:
     """Return by how much the log of each factor changed with the level that `verdict` speaks of."""
-    since = verdict.since or verdict.run
-    changes = {}
+    since, changes = verdict.since or verdict.run, {}
     for name in (name for name in FACTORS if name in points):
-        runs = points[name]
-        known = [
-            (run, (runs.machines[code], value))
-            for run, code, value in zip(runs.names, runs.codes.tolist(), runs.values.tolist(), strict=True)
-            if math.isfinite(value)
-        ]
-        after = [one for run, one in known if run >= since]
-        before = [one for run, one in known if run < since][-max(1, verdict.compared) :]
-        if before and after:  # an older run may not know the factor
-            changes[name] = moved(before, after)
+        runs, known = points[name], np.isfinite(points[name].values)  # an older run may not know the factor
+        cut = bisect_left(list(compress(runs.names, known)), since)
+        change = moved(runs.codes[known].tolist(), runs.values[known].tolist(), cut, verdict.compared)
+        if change is not None:
+            changes[name] = change
     return changes

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import overload
 
 import numpy as np
-import numpy.typing as npt
 
 from .changepoint import Indices
 from .points import Columns
@@ -89,10 +88,6 @@ def incomparable(run: str, reason: str) -> Verdict:
     return Verdict(run, INCOMPARABLE, reason=reason)
 
 
-Make = Callable[[int], Verdict]
-"""Puts the verdict on a run into words, given its place among those that were told together."""
-
-
 class Verdicts(Sequence[Verdict]):
     """The verdicts on the runs of a series, in their order; each is put into words when it is asked for."""
 
@@ -102,38 +97,32 @@ class Verdicts(Sequence[Verdict]):
         """The runs; the values are those that counted: the second measurement, where it cleared the first."""
         self.segments = np.zeros(count, dtype=np.int32)
         """Number of the segment of each run."""
-        self.suspicious = np.zeros(count, dtype=bool)
-        """Whether each run was low enough, by its first measurement, to be measured again."""
-        self.remeasured = np.zeros(count, dtype=bool)
-        """Whether its second measurement was looked at."""
-        self.offsets: dict[str, float] = {}
-        """Log of each machine of the present level over it, as learnt at last."""
-        self._codes = np.zeros(count, dtype=np.int8)
-        self.spread: float | None = None
-        """Standard deviation of a run on the present level; ``None`` while that is learnt."""
+        self.suspicious, self.remeasured = np.zeros((2, count), dtype=bool)
+        """As in `Verdict`, of each run."""
         self.of_the_machine = np.zeros(count, dtype=bool)
         """Whether an experiment showed that each run was low because its machine was slow: it counts for nothing."""
-        self.beside: list[tuple[int, int, Indices]] = []
-        """What is open on some machines is open: from one run to another, and the runs on these machines."""
-        self._which = np.zeros(count, dtype=np.int64)
-        self._made: list[tuple[npt.NDArray[np.int64], Make]] = []
+        self.offsets: dict[str, float] = {}
+        """Log of each machine of the present level over it, as learnt at last."""
+        self.spread: float | None = None
+        """Standard deviation of a run on the present level; ``None`` while that is learnt."""
+        self.apart: list[tuple[slice, Indices]] = []
+        """While some machines were judged apart: those runs, and of each run the latest one on the other side."""
+        self._codes = np.zeros(count, dtype=np.int8)
+        self._words: dict[int, Callable[[int], Verdict]] = {}
 
-    def tell(self, at: Sequence[int] | Indices, state: str, segment: int, make: Make) -> None:
-        """Say the same of some runs; what was said of them before is taken back."""
+    def tell(self, at: Sequence[int] | Indices, state: str, segment: int, words: Callable[[int], Verdict]) -> None:
+        """Say the same of some runs; `words` makes the verdict on each of them when it is asked for."""
         places = np.asarray(at)
         self._codes[places] = STATES.index(state)
         self.segments[places] = segment
-        self._which[places] = len(self._made)
-        self._made.append((places, make))
+        self._words.update(dict.fromkeys(places.tolist(), words))
 
     @cached_property
     def states(self) -> list[str]:
-        """The state of each run: red while anything is."""
+        """The state of each run: red while anything is, on whichever machine."""
         codes, red = self._codes.copy(), STATES.index(REGRESSED)
-        for first, last, theirs in self.beside:
-            at = np.arange(first, min(last, len(codes) - 1) + 1)
-            known = theirs[np.searchsorted(theirs, at, side="right") - 1]
-            codes[at[self._codes[known] == red]] = red
+        for when, other in self.apart:
+            codes[when][self._codes[other[when]] == red] = red
         return [STATES[code] for code in codes.tolist()]
 
     def at(self, row: int) -> int:
@@ -151,11 +140,11 @@ class Verdicts(Sequence[Verdict]):
         if isinstance(index, slice):
             return [self[one] for one in range(*index.indices(len(self)))]
         t = range(len(self))[index]
-        verdict = self._own(t)
-        for first, last, theirs in self.beside:
-            known = int(theirs[np.searchsorted(theirs, t, side="right") - 1])
-            if first <= t <= last and known != t and self._codes[known] == STATES.index(REGRESSED):
-                verdict = _beside(verdict, self._own(known))
+        verdict = self._words[t](t)
+        for when, others in self.apart:
+            other = int(others[t])
+            if when.start <= t < when.stop and self._codes[other] == STATES.index(REGRESSED):
+                verdict = _beside(verdict, self._words[other](other))
         return replace(
             verdict,
             segment=int(self.segments[t]),
@@ -163,14 +152,6 @@ class Verdicts(Sequence[Verdict]):
             suspicious=bool(self.suspicious[t]),
             remeasured=bool(self.remeasured[t]),
         )
-
-    def _own(self, t: int) -> Verdict:
-        places, make = self._made[int(self._which[t])]
-        verdict: Verdict = make(int(np.searchsorted(places, t)))
-        return verdict
-
-    def __iter__(self) -> Iterator[Verdict]:
-        return (self[index] for index in range(len(self)))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and list(self) == list(other)

@@ -11,7 +11,7 @@ import pytest
 from bench.evidence import hard
 from bench.evidence.tools import ALONE, ASKS, OURS
 from bench.speedup.judge import fleet
-from bench.speedup.judge.fleet import Kinds, Sums
+from bench.speedup.judge.fleet import Scales, Sums
 from bench.speedup.judge.points import Point
 from bench.speedup.judge.replay import read_csv
 from bench.speedup.judge.series import judge
@@ -26,30 +26,30 @@ def sums(values: np.ndarray, machines: np.ndarray, count: int) -> Sums:
 def test_the_change_is_that_of_generalised_least_squares() -> None:
     rng = np.random.default_rng(1)
     machines, values = rng.integers(0, 3, 40), rng.normal(0.0, 1.0, 40)
-    kind = Kinds(np.array([2.0, 2.0, 0.5]), np.array([1.0, 4.0, 0.7]))
-    covariance = np.diag(kind.own[machines]) + kind.offset[machines] * (machines[:, None] == machines)
+    scale = Scales(np.array([2.0, 2.0, 0.5]), np.array([1.0, 4.0, 0.7]))
+    covariance = np.diag(scale.own[machines]) + scale.offset[machines] * (machines[:, None] == machines)
     design = np.stack([np.ones(40), np.arange(40) >= 30], axis=1).astype(float)
     weight = np.linalg.inv(covariance)
     variance = np.linalg.inv(design.T @ weight @ design)
     mean, change = variance @ design.T @ weight @ values
     residual = values - design @ [mean, change]
-    found = fleet.contrast(sums(values[:30], machines[:30], 3), sums(values, machines, 3), kind)
+    found = fleet.contrast(sums(values[:30], machines[:30], 3), sums(values, machines, 3), scale)
     assert float(found.change) == pytest.approx(change)
     assert float(found.variance) == pytest.approx(variance[1, 1])
     assert float(found.residual) == pytest.approx(residual @ weight @ residual)
-    alone = fleet.level(sums(values, machines, 3), kind)
+    alone = fleet.level(sums(values, machines, 3), scale)
     one = np.ones(40)
     level = (one @ weight @ values) / (one @ weight @ one)
     assert float(alone.mean) == pytest.approx(level)
-    shared = kind.offset[:, None] * (np.arange(3)[:, None] == machines)
+    shared = scale.offset[:, None] * (np.arange(3)[:, None] == machines)
     assert alone.offsets == pytest.approx(shared @ weight @ (values - level))
 
 
 def test_with_one_machine_it_is_the_difference_of_means() -> None:
     values, machines = np.random.default_rng(2).normal(5.0, 1.0, 20), np.zeros(20, dtype=int)
     whole = sums(values, machines, 1)
-    kind = fleet.kinds(whole, np.array(0.0), (0.0, 0), np.array([np.inf]))
-    found = fleet.contrast(sums(values[:15], machines[:15], 1), whole, kind)
+    scale = fleet.scales(whole, np.array(0.0), (0.0, 0), np.array([np.inf]))
+    found = fleet.contrast(sums(values[:15], machines[:15], 1), whole, scale)
     assert float(found.change) == pytest.approx(values[15:].mean() - values[:15].mean())
     assert float(found.variance) == pytest.approx(1 / 15 + 1 / 5)
 

@@ -162,7 +162,7 @@ def test_the_unit_changes_nothing(made: Made, unit: float) -> None:
 @given(histories(), st.permutations(range(3)))
 def test_names_and_order_of_machines_change_nothing(made: Made, order: list[int]) -> None:
     names = {f"kind {n}": f"{'zyx'[n]}, 2 CPUs" for n in range(3)}
-    other = Columns([replace(one, machine=names[one.machine]) for one in made.nights])
+    other = Columns.from_points([replace(one, machine=names[one.machine]) for one in made.nights])
     ranks = [n for n in order if n < len(other.machines)]
     other.machines = [other.machines[n] for n in ranks]
     other.codes = np.argsort(ranks)[other.codes]

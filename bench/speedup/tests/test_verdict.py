@@ -313,10 +313,10 @@ def test_the_work_is_in_proportion_to_the_runs(machines: int, share: float) -> N
         seen = 0
         look = Segment.look
 
-        def counted(segment: Segment, at: Sequence[int], least: float) -> Outlook:
+        def counted(segment: Segment, at: Sequence[int]) -> Outlook:
             nonlocal seen
             seen += len(at)
-            return look(segment, at, least)
+            return look(segment, at)
 
         values = np.random.default_rng(1).normal(0.0, 0.01, runs)
         values[60:] += math.log(share)
