@@ -111,53 +111,34 @@ def suites(
 ) -> list[Suite]:
     """Judge all series of a store; return them by the way of measuring, the one that measured last at the end.
 
-    Parameters
-    ----------
-    history : History
-        What is in the store.
-    decisions : Decisions
-        What people made of its changes.
-    rule : SuiteRule
-        For each suite.
-    store : Path, optional
-        The store: its index keeps what was said, until something changes there.
-    settlements : Settlements
-        What experiments said of its low runs.
+    If `store` is given, its index keeps what was said, until something changes there.
     """
 
     def protocol(one: Fingerprint) -> int:
         return one.protocol
 
-    found = [
-        _suite(number, _Cells(list(group), history, decisions, settlements, rule), store if history.digest else None)
-        for number, group in groupby(sorted(history.fingerprints, key=protocol), key=protocol)
-    ]
+    found = []
+    for number, group in groupby(sorted(history.fingerprints, key=protocol), key=protocol):
+        cells = _Cells(list(group), history, decisions, settlements, rule)
+        told, together = _kept(store, cells) if store and history.digest else cells.judge()
+        series = (
+            Series(one, cells.records[one], verdict, partial(cells.verdicts, one), cells.is_current(one))
+            for one, verdict in zip(cells.fingerprints, told, strict=True)
+        )
+        found.append(Suite(number, tuple(series), together))
     return sorted(found, key=lambda suite: suite.latest)
 
 
 def evidence(series: Series, decisions: Sequence[Decision]) -> list[Record]:
-    """Return the runs that an open or accepted change stands on: those it was compared with, and those after.
-
-    Parameters
-    ----------
-    series : Series
-        The series.
-    decisions : sequence of Decision
-        What people made of its changes.
-    """
+    """Return the runs that an open or accepted change stands on: those it was compared with, and those after."""
+    opened = [one.since for one in series.verdict.by_quantity.values() if one.state in (REGRESSED, SUSPECT)]
+    spans = [(since, len(series.records)) for since in opened if since]
+    spans += [(one.since, RUNS_AFTER) for one in decisions if one.kind == ACCEPT]
     found: dict[str, Record] = {}
-    for verdict in series.verdict.by_quantity.values():
-        if verdict.since and verdict.state in (REGRESSED, SUSPECT):
-            found |= _around(series.records, verdict.since, len(series.records))
-    for decision in decisions:
-        if decision.kind == ACCEPT:
-            found |= _around(series.records, decision.since, RUNS_AFTER)
+    for since, after in spans:
+        first = bisect_left(series.records.dates, since)
+        found |= {record.date: record for record in series.records[max(0, first - RUNS_BEFORE) : first + after]}
     return [found[run] for run in sorted(found)]
-
-
-def _around(records: Records, since: str, after: int) -> dict[str, Record]:
-    first = bisect_left(records.dates, since)
-    return {record.date: record for record in records[max(0, first - RUNS_BEFORE) : first + after]}
 
 
 class _Cells:
@@ -171,36 +152,36 @@ class _Cells:
         settlements: Settlements,
         rule: SuiteRule,
     ) -> None:
-        self.fingerprints, self.rule, self.digest = fingerprints, rule, history.digest
+        self.fingerprints, self.rule = fingerprints, rule
         self.records = {one: history.of(one) for one in fingerprints}
+        self.last = {one: records[-1].date for one, records in self.records.items()}
+        """The latest run of each."""
         self.decisions = {one: decisions.of(one) for one in fingerprints}
         self.settled = {one: settlements.of(one) for one in fingerprints}
         self.ours = [one for one in fingerprints if not self.records[one][-1].side_by_side]
-        by_last = groupby(sorted(self.ours, key=self.last), key=self.last)
-        self.of_a_run = [list(group) for _, group in by_last]
-        """Those that were last measured in the same run, and so share its false alarms; the latest at the end."""
-
-    def last(self, one: Fingerprint) -> str:
-        """Return the latest run of a series."""
-        return self.records[one][-1].date
+        """All but engines side by side, which are no part of the suite."""
+        # Another NumPy may say another last digit.
+        state = (history.digest, fingerprints, rule, self.decisions, self.settled, np.__version__, sys.version)
+        self.key = hashlib.sha256(repr(state).encode(errors="replace")).hexdigest()
+        """What stands for all that these verdicts depend on."""
 
     def is_current(self, one: Fingerprint) -> bool:
         """Return whether a series was measured in the latest run: of the suite, or of engines side by side."""
-        return self.last(one) == max(map(self.last, self.ours if one in self.ours else self.fingerprints))
+        return self.last[one] == max(self.last[other] for other in (self.ours if one in self.ours else self.last))
 
     def _alone(self, one: Fingerprint) -> tuple[CellVerdict, dict[str, Verdicts]]:
-        # Engines side by side are no part of the suite; each is judged as if it were alone.
-        with_it = next((run for run in self.of_a_run if one in run), None)
-        rule = (
-            self.rule.for_each_in([self.records[other] for other in with_it]) if with_it else self.rule.for_each_of(1)
-        )
+        with_it = [self.records[other] for other in self.ours if self.last[other] == self.last[one]]
+        # Engines side by side are judged as if each were alone.
+        rule = self.rule.for_each_in(with_it) if one in self.ours else self.rule.for_each_of(1)
         return judge_cell(self.records[one], rule, self.decisions[one], settled=self.settled[one])
 
     @cached_property
     def _judged(self) -> tuple[dict[Fingerprint, tuple[CellVerdict, dict[str, Verdicts]]], CellVerdict | None]:
         judged = {one: self._alone(one) for one in self.fingerprints if one not in self.ours}
         together = None
-        for run in self.of_a_run:
+        # Those that were last measured in the same run share its false alarms; the latest at the end.
+        for _, group in groupby(sorted(self.ours, key=self.last.__getitem__), key=self.last.__getitem__):
+            run = list(group)
             made, settled = [self.decisions[one] for one in run], [self.settled[one] for one in run]
             said = judge_suite([self.records[one] for one in run], self.rule, made, settled)
             judged |= zip(run, zip(said.cells, said.verdicts, strict=True), strict=True)
@@ -219,31 +200,16 @@ class _Cells:
         return self._alone(one)[1]
 
 
-def _suite(protocol: int, cells: _Cells, store: Path | None) -> Suite:
-    if store is None:
-        told, together = cells.judge()
-    else:
-        # Another NumPy may say another last digit.
-        state = repr((cells.digest, protocol, cells.rule, cells.decisions, cells.settled, np.__version__, sys.version))
-        told, together = _kept(store, state, len(cells.fingerprints), cells.judge)
-    series = tuple(
-        Series(one, cells.records[one], verdict, partial(cells.verdicts, one), cells.is_current(one))
-        for one, verdict in zip(cells.fingerprints, told, strict=True)
-    )
-    return Suite(protocol, series, together)
-
-
-def _kept(store: Path, state: str, count: int, judge: Callable[[], Told]) -> Told:
-    """Return what was said of so many series in this state of a store; if nothing was, judge it, and keep that."""
-    key = hashlib.sha256(state.encode(errors="replace")).hexdigest()
-    known = index.recall(store, key)
+def _kept(store: Path, cells: _Cells) -> Told:
+    """Return what was said in this state of a store; if nothing was, judge it, and keep that."""
+    known = index.recall(store, cells.key)
     with contextlib.suppress(TypeError, LookupError, AttributeError):  # nothing is kept, or it is damaged
-        cells = [from_plain(one) for one in known["cells"]]
-        if len(cells) == count:
-            return cells, known["together"] and from_plain(known["together"])
-    cells, together = judge()
-    index.keep(store, key, {"cells": [asdict(one) for one in cells], "together": together and asdict(together)})
-    return cells, together
+        told = [from_plain(one) for one in known["cells"]]
+        if len(told) == len(cells.fingerprints):
+            return told, known["together"] and from_plain(known["together"])
+    told, together = cells.judge()
+    index.keep(store, cells.key, {"cells": [asdict(one) for one in told], "together": together and asdict(together)})
+    return told, together
 
 
 def from_plain(parts: Mapping[str, Any]) -> CellVerdict:
