@@ -72,13 +72,9 @@ def clip_limits(odd: Floats, runs: Floats) -> Floats:
 def believed_autocorrelation(lagged: Floats, squares: Floats, runs: Floats, doubt: Floats | float = DOUBT) -> Floats:
     """Return the autocorrelation from run to run to reckon with, from 0 to `MOST_AUTOCORRELATION`.
 
-    Parameters
-    ----------
-    lagged, squares, runs : array of shape (splits,)
-        Of the runs before each split, as a change itself looks like autocorrelation: sum of the products of each
-        run's residual and the next one's, sum of the squared residuals, and number.
-    doubt : array or float
-        Squared standard errors that count as chance.
+    It comes from the runs before each split, as a change itself looks like autocorrelation: the sum of the products of
+    each run's residual and the next one's, that of the squared residuals, and their number. `doubt` is how many squared
+    standard errors count as chance.
     """
     # Too low by (1 + 4 ρ) / n: M. G. Kendall, "Note on bias in the estimation of autocorrelation", Biometrika
     # 41:403-404, 1954.

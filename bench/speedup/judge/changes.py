@@ -32,17 +32,7 @@ class Change:
 
 
 def what_changed(records: Sequence[Record], since: str, runs: int) -> Change | None:
-    """Compare the runs from `since` on with so many before; ``None`` if there is nothing before or nothing after.
-
-    Parameters
-    ----------
-    records : sequence of Record
-        One series, the oldest run first.
-    since : str
-        First run on the new level.
-    runs : int
-        How many runs before it count as the old level.
-    """
+    """Compare the runs of a series from `since` on with so many before; ``None`` if there is nothing on one side."""
     series = Records.of(records)
     cut, machines = bisect_left(series.dates, since), series.machines
     logs = (np.log(series.column(seconds)).tolist() for seconds in ("sequential_s", "parallel_s"))

@@ -83,18 +83,9 @@ def scales(
 ) -> Scales:
     """Return how far machines and their runs differ.
 
-    Parameters
-    ----------
-    sums : Sums
-        Of the runs so far.
-    floor : array of shape (...)
-        Variance of a run at least.
-    carried : tuple of float
-        Variance of a run in earlier segments, and its degrees of freedom.
-    offsets : array of shape (machines,)
-        Variance of each offset as far as earlier segments tell, in the squared unit of the values; infinite if not.
-    more : array of shape (...)
-        Machines that are about to be seen for the first time.
+    What is given beside the sums: the variance of a run at least; that of earlier segments and its degrees of freedom;
+    the variance of each offset as far as those tell, in the squared unit of the values, infinite if they do not; and
+    how many machines are about to be seen for the first time.
     """
     counts, seen = sums.counts, sums.seen
     if counts.shape[-1] == 1:

@@ -60,8 +60,6 @@ class Levels:
     """The level that counts, the changes that are open, and the present level."""
 
     present: Segment
-    learn: int
-    """Runs that a level must have before it counts."""
     least: float
     """Smallest loss or gain, as a log."""
     share: float = 1.0
@@ -69,19 +67,20 @@ class Levels:
     changes: tuple[Change, ...] = ()
     """Those that are open, the earliest first."""
     _asked: int = 0
+    """With how many runs on the present level it is asked again whether what is open still is a change."""
 
     @property
     def measure(self) -> Segment:
-        """The level that counts: the first with enough runs, else the first."""
+        """The level that counts: the first with `LEARN` runs, else the first."""
         levels = [change.before for change in self.changes] or [self.present]
-        return next((level for level in levels if level.n >= self.learn), levels[0])
+        return next((level for level in levels if level.n >= LEARN), levels[0])
 
     @property
     def state(self) -> str | None:
         """What the present level is beside the one that counts; ``None`` if it is no loss."""
         if not self.below:
             return None
-        is_sure = self.measure.n >= self.learn or any(change.is_settled for change in self.changes)
+        is_sure = self.measure.n >= LEARN or any(change.is_settled for change in self.changes)
         return REGRESSED if is_sure else SUSPECT
 
     @property
@@ -96,7 +95,7 @@ class Levels:
 
     @property
     def until_weighed(self) -> int:
-        """In how many runs it is asked again whether what is open still is a change."""
+        """In how many runs that is asked again."""
         return max(0, self._asked - self.present.n) if self.changes else NEVER
 
     def move(self, index: int, found: int) -> bool:
@@ -106,7 +105,7 @@ class Levels:
             if self._is_on(change.before, at):
                 self.present = _with(change.before, at)
                 self.changes = self.changes[:number]
-                self._weigh()
+                self._wait()
                 return True
         level = self.present.until(index)
         # Levels go down from the one that counts, or up: what has turned is another change from an earlier level.
@@ -120,7 +119,7 @@ class Levels:
                 break
         self.changes += (Change(level, at[0], found, is_loss, is_settled),)
         self.present = level.followed_by(at, FEW)
-        self._weigh()
+        self._wait()
         return False
 
     def fall(self, run: int, settled: Sized) -> None:
@@ -129,7 +128,7 @@ class Levels:
             self.changes = ()  # what was good is the level above
         self.changes += (Change(self.present, run, run, is_loss=True, is_settled=True, settled=settled),)
         self.present = self.present.followed_by([run], 1)
-        self._weigh()
+        self._wait()
 
     def confirm(self) -> None:
         """Take the losses that are open for sure, because an experiment says so."""
@@ -154,9 +153,8 @@ class Levels:
         change = abs(self.measure.moved_by(self.present.runs_from()))
         return abs(size.z) < SAME or (abs(size.z) < NEARLY and abs(size.change) < NEAR * change)
 
-    def _weigh(self) -> Sized:
+    def _wait(self) -> None:
         self._asked = self.present.n + max(1, self.present.n // 10)
-        return self.measure.change(self.present.runs_from())
 
     def regained(self) -> int | None:
         """Return from which run of the present level on an earlier one is back, as far as the odds tell."""
@@ -174,10 +172,11 @@ class Levels:
     def weigh(self) -> None:
         """Take back what is no longer a change, by all of its runs."""
         last, at = self.changes[-1], self.present.runs_from()
+        self._wait()
         if len(self.changes) > 1 and self._is_none(last.before.change(at), [last]):
             self.present, self.changes = _with(last.before, at), self.changes[:-1]
-            self._weigh()
-        elif self._is_none(self._weigh(), self.changes):
+            self._wait()
+        elif self._is_none(self.measure.change(at), self.changes):
             self.present, self.changes = _with(self.measure, at), ()
 
     def _is_none(self, size: Sized, changes: Sequence[Change]) -> bool:
@@ -217,7 +216,7 @@ class Levels:
         if last.settled:
             reason = "settled: slower than the last good version, measured in turn"
         if state == SUSPECT:
-            few = f"{measure.n} of {self.learn} earlier runs are too few for a verdict"
+            few = f"{measure.n} of {LEARN} earlier runs are too few for a verdict"
             reason = f"{few}; it stays open until you decide"
         about = (state, runs.names[last.since], size.change, size.interval, size.z, measure.n, present.n)
         return Verdict(runs.names[t], *about, reason=reason, events=events, is_new=last.is_loss and last.found == t)

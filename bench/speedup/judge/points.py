@@ -31,25 +31,16 @@ class Point:
 
 
 class Columns:
-    """The runs of a series, in their order, as arrays; each of shape (runs,).
-
-    Parameters
-    ----------
-    names, machines : sequence of str
-        What each run is called, and the kind of machine that it was on.
-    figures : sequence of four arrays
-        As in `Point`, in its order; NaN for what is not known.
-    of_row : array of int, optional
-        Which run each record is of; by default, each is a run.
-    """
+    """The runs of a series, in their order, as arrays; each of shape (runs,), with NaN for what is not known."""
 
     def __init__(
         self, names: Sequence[str], machines: Sequence[str], figures: Sequence[Floats], of_row: Indices | None = None
     ) -> None:
         self.names = list(names)
         self.values, self.ses, self.again, self.again_ses = figures
-        """What counts of each run (a second measurement may take its place), and so on."""
+        """As in `Point`, in its order; the values are those that count: a second measurement may take their place."""
         self.of_row = np.arange(len(self.names)) if of_row is None else of_row
+        """Which run each record is of."""
         self.machines = list(dict.fromkeys(machines))
         """All kinds of machine, in the order in which they appear."""
         number = {name: code for code, name in enumerate(self.machines)}

@@ -82,10 +82,9 @@ def _run(row: dict[str, Any], run: str, figure: str, where: str) -> Point:
     if not name:
         raise ReplayError(f"{where}: a run without a name")
     se = number(SE)
-    if se is not None and se < 0:
-        raise ReplayError(f"{where}: {SE} is {se:g}, and no standard error is negative")
-    if se is not None and se > MOST:
-        raise ReplayError(f"{where}: {SE} is {se:g}, and no standard error of a log is beyond {MOST:.0f}")
+    if se is not None and not 0 <= se <= MOST:
+        why = "is negative" if se < 0 else f"of a log is beyond {MOST:.0f}"
+        raise ReplayError(f"{where}: {SE} is {se:g}, and no standard error {why}")
     value = log(figure)
     machine = (row.get(MACHINE) or "").strip()
     return Point(name, math.nan if value is None else value, se, log(REMEASURED), machine=machine)

@@ -21,26 +21,19 @@ they were before."""
 SMALLEST = 0.01
 """A loss of a smaller share of the speedup is no failure, however sure it is (`--speedup-smallest`)."""
 LEARN = 10
-"""Runs on a level before anything is judged."""
+"""Runs on a level before anything is judged, and before a change at least."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """The constants of the rule that a user may want to change."""
+    """What is not the same for every series."""
 
-    learn: int = LEARN
-    """Runs in a segment before anything is judged, and runs before a change at least."""
     false_alarms: float = OF_ONE_SERIES
     """Chance, per run, that a series on which nothing changed is called regressed."""
     smallest: float = SMALLEST
     """A loss of a smaller share of the speedup is no failure, however sure it is."""
     suspicious: float = 3.0
     """Normal deviate beyond which this run alone is suspect, and measured again."""
-    early: float = 2.5
-    """The same in the first runs of a series, whatever the number of series: how far its runs lie apart is mostly a
-    guess then, and rather too wide a one."""
-    confirmed: float = 2.5
-    """The same of `suspicious`, for the second measurement."""
     prior: tuple[float, float] = (0.03**2, 6.0)
     """Variance of a run of a new series, and the degrees of freedom that it counts for while the series is learnt: in
     bench/evidence speedups differ from run to run by 1 to 4 %."""

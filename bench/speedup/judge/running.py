@@ -15,6 +15,8 @@ from .points import Columns
 
 DEVIATION = 1.4826
 """Standard deviation of a normal distribution over its median deviation."""
+RECENT = 30
+"""Runs whose median and spread tell how odd the next one is."""
 MOST_ASKED, FEWEST_ASKED = 100, 24
 """Runs that tell whether runs alternate between two levels, at most and at least."""
 ASKED_EVERY = 5
@@ -174,13 +176,13 @@ class Running:
         values[back < 0] = np.nan
         return values, self.codes[back]
 
-    def mark_alternating(self, rows: Indices, lasting: int) -> None:
-        """Write whether runs alternate between two levels up to each of the next ones, and if so, for how many more."""
+    def mark_alternating(self, rows: Indices) -> None:
+        """Write whether runs alternate between two levels up to each of the next ones: if so, `RECENT` more do."""
         ends = rows + 1
         asked = ends[ends % ASKED_EVERY == 0]  # sorting a hundred runs takes longer than all the rest
         self.alternating[ends] = 0
         if len(asked):
-            self.alternating[asked] = _alternate(self.window(asked, MOST_ASKED)[0]) * (asked + lasting)
+            self.alternating[asked] = _alternate(self.window(asked, MOST_ASKED)[0]) * (asked + RECENT)
         until = np.maximum.accumulate(self.alternating[rows[0] : ends[-1] + 1])[1:]
         self.alternating[ends] = np.where(until >= ends, until, 0)
 
@@ -199,10 +201,7 @@ def robust(rows: Floats) -> tuple[Floats, Floats]:
 
 def _alternate(rows: Floats) -> npt.NDArray[np.bool_]:
     """Return of each row whether its runs lie around two levels, each of them often enough to be no exception."""
-    width = rows.shape[1]
-    if width < FEWEST_ASKED:
-        return np.zeros(len(rows), dtype=bool)
-    each, ordered = np.arange(len(rows)), np.sort(rows, axis=1)
+    each, width, ordered = np.arange(len(rows)), rows.shape[1], np.sort(rows, axis=1)
     counts = np.isfinite(ordered).sum(axis=1)
     ends = np.arange(width)[None, :] + (counts // 2)[:, None]
     upper = ordered[each[:, None], np.minimum(ends, width - 1)]

@@ -27,7 +27,8 @@ from .changepoint import (
 )
 from .fleet import Level, Scales, Sums
 from .points import Columns
-from .running import Running, robust
+from .rule import LEARN
+from .running import RECENT, Running, robust
 
 ODD = 4.0
 """Robust standard deviations from the median beyond which a run is odd."""
@@ -37,8 +38,6 @@ FIRST_CLIP = 2.5
 """Standard deviations to which the runs of the learning phase are clipped, all at once."""
 CARRIED_RUNS = 30
 """Runs of an earlier segment that its noise counts for in the next one, at most."""
-RECENT = 30
-"""Runs whose median and spread tell how odd the next one is."""
 TRIMMED = 1.09
 """Standard error of the mean of the inner half of normal values over that of the mean of all: 1 / sqrt(0.84), see P. J.
 Bickel and J. L. Hodges, "The asymptotic theory of Galton's test and a related simple estimate of location", Annals of
@@ -86,25 +85,18 @@ class Sized:
 
 
 class Segment(Running):
-    """Runs on one level.
+    """Runs on one level: some of a whole series, of which the first are learnt from.
 
-    Parameters
-    ----------
-    runs : Columns
-        The whole series; the segment is some of its runs.
-    learn : int
-        Runs of the learning phase: they are clipped all at once, when there are enough to tell which are odd.
-    before : Segment, optional
-        An earlier segment: what it knows of the noise and of the machines is taken along.
-    guess : tuple of float
-        Variance of a run and its degrees of freedom, as others tell; it counts until `learn` runs are there.
+    What an earlier segment (`before`) knows of the noise and of the machines is taken along. If there is none, `guess`
+    tells the variance of a run and its degrees of freedom until `learn` runs are there.
     """
 
     def __init__(
-        self, runs: Columns, learn: int, before: Segment | None = None, *, guess: tuple[float, float] = (0.0, 0.0)
+        self, runs: Columns, learn: int = LEARN, before: Segment | None = None, guess: tuple[float, float] = (0.0, 0.0)
     ) -> None:
         super().__init__(runs)
         self.learn = learn
+        """Runs that are clipped all at once, when there are enough to tell which are odd."""
         self.floor = 0
         """First run on which a change may begin: what lies before was dismissed, or is settled."""
         self.carried = guess
@@ -123,6 +115,11 @@ class Segment(Running):
             level, known = before.level, before.counts(before.n) > 0
             self.offsets_before = before.offsets_before + np.where(known, level.offsets, 0.0)
             self.offset_variances = np.where(known, level.alone * before.run_variance, before.offset_variances)
+
+    @property
+    def is_learning(self) -> bool:
+        """Whether there are too few runs to judge the next one by."""
+        return self.n < self.learn
 
     def followed_by(self, at: Sequence[int], learn: int) -> Segment:
         """Return a new segment with other runs; of this one it takes along what is known of noise and machines."""
@@ -215,7 +212,7 @@ class Segment(Running):
     @property
     def spread(self) -> float | None:
         """Standard deviation of a run; ``None`` while it is learnt."""
-        return math.sqrt(self.run_variance) if self.n >= self.learn else None
+        return None if self.is_learning else math.sqrt(self.run_variance)
 
     @property
     def correlation(self) -> Floats:
@@ -236,7 +233,7 @@ class Segment(Running):
         rows = self.place(at)
         codes = self.codes[rows]
         here = np.arange(len(rows)), codes
-        self.mark_alternating(rows, RECENT)
+        self.mark_alternating(rows)
         spread = self._clip(rows, here)
 
         # The sums of the runs before are not touched by those that come; what is read here was written by `_clip`.

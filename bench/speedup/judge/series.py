@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,13 +16,16 @@ from ..keep.settled import MACHINE, Settled
 from .changepoint import SPLITS, Floats, Indices, Likeliest, limit_for
 from .levels import Levels, beginning, is_of_several
 from .points import Columns, Point
-from .rule import OF_A_ROW, Rule
+from .rule import LEARN, OF_A_ROW, Rule
 from .segment import LEAST_SCALE, Outlook, Segment, Sized
 from .splits import Changes, changes, early_change
 from .verdict import IMPROVED, INCOMPARABLE, LEARNING, OK, RECOVERED, REGRESSED, SUSPECT, Verdict, Verdicts
 
 RULE = Rule()
 
+EARLY, CONFIRMED = 2.5, 2.5
+"""Normal deviates beyond which a run is low: among the first runs of a series, where how far they lie apart is mostly a
+guess and rather too wide a one; and in a second measurement. Else it is `Rule.suspicious`."""
 NOT_LOW, LOW, LOW_TWICE = 0, 1, 2
 """Whether a run is low, by itself or in a second measurement too."""
 WHY_LOW = {LOW: "low once; one run decides nothing", LOW_TWICE: "low in two measurements"}
@@ -69,7 +73,7 @@ def judge(
     """
     runs = series if isinstance(series, Columns) else Columns.from_points(list(series))
     said = Verdicts(runs)
-    levels = Levels(Segment(runs, rule.learn, guess=rule.prior), rule.learn, rule.least)
+    levels = Levels(Segment(runs, guess=rule.prior), rule.least)
     in_order = sorted(decisions, key=lambda decision: decision.takes_effect)
     stream = _Stream(said, rule, in_order, _by_run(runs, settled), levels, np.arange(len(runs.names)))
     stream.run()
@@ -147,7 +151,10 @@ class _Stream:
         quiet = int(happens.argmax()) if happens.any() else len(at)
         self.todo = self.todo[quiet:]
         self.segment.n += quiet
-        self._tell_usual(at[:quiet], outlook, found.any_loss.z)
+        if self.levels.state:
+            self._tell_open(at[:quiet])
+        else:
+            self._tell_expected(at[:quiet], OK, outlook, found.any_loss.z)
         if quiet < len(at):
             self.width = max(FEWEST, self.width // 2)
             return False
@@ -157,7 +164,7 @@ class _Stream:
 
     def _ahead(self) -> Indices:
         """Return the next runs, up to the first that has to be judged by itself, or after which a change is weighed."""
-        if self.segment.n < self.segment.learn or self.levels.risen:
+        if self.segment.is_learning or self.levels.risen:
             return self.todo[:0]
         at = self.todo[: max(1, min(self.width, self.levels.until_weighed))]
         special = (n for n, t in enumerate(at.tolist()) if self._is_special(t))
@@ -184,7 +191,7 @@ class _Stream:
         else:
             if settled is not None:
                 self.levels.confirm()
-            if self.segment.n < self.segment.learn:
+            if self.segment.is_learning:
                 self._learn(t)
             elif not (self._may_be_incomparable(t) and self._is_incomparable(t)):
                 self._compare(t)
@@ -197,7 +204,7 @@ class _Stream:
         self.strangers = None
         if decision.kind == ACCEPT:
             # It takes effect with the first run of the change. Only one machine may have changed: none is known now.
-            new = self.levels.measure.followed_by([], self.rule.learn)
+            new = self.levels.measure.followed_by([], LEARN)
             new.offset_variances[:] = np.inf
             self.levels.accept(new)
             self.number += 1
@@ -210,9 +217,9 @@ class _Stream:
 
     def _leave_out(self, t: int, reason: str) -> None:
         """Judge a run that counts for nothing."""
-        state = self.levels.state or (LEARNING if self.segment.n < self.segment.learn else OK)
+        state = self.levels.state or (LEARNING if self.segment.is_learning else OK)
         since = self.runs.names[self.levels.changes[-1].since] if self.levels.state else None
-        self._tell(t, Verdict(self.runs.names[t], state, since, compared=self.levels.measure.n, reason=reason))
+        self._tell(t, state, reason, self.levels.measure.n, since=since)
 
     def _fall(self, t: int, settled: Settled) -> None:
         """Go to a lower level because an experiment says so, whatever the history knows."""
@@ -233,36 +240,35 @@ class _Stream:
     def _learn(self, t: int) -> None:
         """Judge a run of a level that is not known yet: it may be suspect, and no more."""
         segment, n = self.segment, self.segment.n
-        reason = f"{n} of {self.rule.learn} earlier runs"
+        reason = f"{n} of {LEARN} earlier runs"
         if not n:
             segment.add(t)
-            self._tell(t, Verdict(self.runs.names[t], LEARNING, reason=reason))
+            self._tell(t, LEARNING, reason)
             return
         outlook, low = self._look(t)
         segment.add(t)
-        index, loss = early_change(segment, limit_for(self.rule.warnings)) or (0, 0.0)
+        index, change = early_change(segment, limit_for(self.rule.warnings))
         at = segment.runs_from(index)
-        if abs(loss) > self.least and is_of_several(segment.until(index), at):
-            if loss > 0:
+        if abs(change) > self.least and is_of_several(segment.until(index), at):
+            if change < 0:
                 self._lose(t, index)
                 return
-            self.levels.accept(Segment(self.runs, self.rule.learn, guess=self.rule.prior))
+            self.levels.accept(Segment(self.runs, guess=self.rule.prior))
             for run in at:
                 self.segment.add(run)
             self.number += 1
-        if low:
-            reason += f", {WHY_LOW[low]}"
-        self._tell(t, _as_expected(self.runs.names[t], SUSPECT if low else LEARNING, outlook, reason=reason))
+        state, more = (SUSPECT, f", {WHY_LOW[low]}") if low else (LEARNING, "")
+        self._tell_expected([t], state, outlook, reason=reason + more)
 
     def _look(self, t: int) -> tuple[Outlook, int]:
         """Return what is to be expected of one run, if it comes next, and whether it is low."""
         # A level that does not count yet is no measure.
         measure = self.levels.measure if self.levels.risen else self.segment
         outlook = measure.look([t])
-        is_guess = measure.is_guess and measure.n < self.rule.learn
+        is_guess = measure.is_guess and measure.n < LEARN
         # Of a run among the first, its own pairs have to say so too.
         is_clear = not is_guess or outlook.interval(0)[1] < 0
-        limit = self.rule.early if is_guess else self.rule.suspicious
+        limit = EARLY if is_guess else self.rule.suspicious
         low = LOW if is_clear and outlook.lowness[0] > limit and -outlook.change[0] > self.least else NOT_LOW
         self.said.suspicious[t] = bool(low)
         if low and math.isfinite(self.runs.again[t]):
@@ -276,7 +282,7 @@ class _Stream:
         runs.values[t] = again
         second = measure.look([t])
         both = (value + again) / 2
-        if second.lowness[0] > self.rule.confirmed and value - both - change > self.least:
+        if second.lowness[0] > CONFIRMED and value - both - change > self.least:
             runs.values[t] = both
             return LOW_TWICE
         runs.ses[t] = runs.again_ses[t]
@@ -284,14 +290,9 @@ class _Stream:
 
     def _may_be_incomparable(self, t: int) -> bool:
         """Return whether a run may be on machines of which nothing is known."""
-        if len(self.runs.machines) == 1 or self.levels.changes or self._is_part:
+        if len(self.runs.machines) == 1 or self.levels.changes or self.levels.share < 1:
             return False
         return self.strangers is not None or not self.segment.has_seen(int(self.runs.codes[t]))
-
-    @property
-    def _is_part(self) -> bool:
-        """Whether these are the runs on some machines only."""
-        return self.levels.share < 1
 
     def _is_incomparable(self, t: int) -> bool:
         """Return whether a run is on machines of which nothing is known, and say so."""
@@ -306,9 +307,8 @@ class _Stream:
         if known.sum() > 1 and length < ROW:
             return False
         segment.extend([t])
-        reason = STRANGER.format(self.runs.machines[code])
-        self._tell(t, Verdict(self.runs.names[t], INCOMPARABLE, compared=self.strangers, reason=reason))
-        if length >= self.rule.learn:
+        self._tell(t, INCOMPARABLE, STRANGER.format(self.runs.machines[code]), self.strangers)
+        if length >= LEARN:
             self.strangers = None  # their offsets are known now, and those of the others still are
         return True
 
@@ -324,8 +324,14 @@ class _Stream:
             self._move(t, gain)
         elif low != LOW_TWICE and not self.levels.changes and self._is_sure(t, found.any_loss):
             self._note(t, found.any_loss)
-        elif not self._weigh(t):
-            self._tell_usual(np.array([t]), outlook, found.any_loss.z, low)
+        elif self._weigh(t):
+            pass  # it has said so
+        elif self.levels.state:
+            self._tell_open([t])
+        else:
+            n, z = outlook.first, found.any_loss.z
+            rise = f"better by {n} of {LEARN} runs, then that is the level" if self.levels.risen else ""
+            self._tell_expected([t], SUSPECT if low else OK, outlook, z, WHY_LOW.get(low, rise))
 
     def _loss(self, t: int, found: Changes) -> tuple[int, int | None] | None:
         """Return where a loss begins that ends with this run, and the machine that alone has it; if there is one."""
@@ -387,7 +393,7 @@ class _Stream:
                 index = known
         at = segment.runs_from(index)
         self.noted = at[0], t
-        self._tell_change(t, OK, at, size(index), index, "a loss too small for a failure", noted=True)
+        self._tell_change(t, OK, "a loss too small for a failure", index, at, size(index), noted=True)
 
     def _lose(self, t: int, index: int, machine: int | None = None) -> None:
         """Go to a lower level, with the machines that are on it."""
@@ -411,30 +417,29 @@ class _Stream:
         elif back:
             self._back(t, at, lost)
         else:
-            measure = levels.measure
-            size = measure.change(self.segment.runs_from())
-            reason = f"{len(at)} runs against {measure.n}; after {levels.learn} they are the level that counts"
-            self._tell_change(t, IMPROVED, at, size, measure.n, reason)
+            measure, size = levels.measure, levels.measure.change(at)
+            reason = f"{len(at)} runs against {measure.n}; after {LEARN} they are the level that counts"
+            self._tell_change(t, IMPROVED, reason, measure.n, at, size)
 
     def _back(self, t: int, at: Sequence[int], lost: str | None) -> None:
         """Say that these runs are on the level that counts, from which others were lost, or not."""
         self._forget()
         n = self.segment.n - len(at)
-        if self._is_part:
+        if self.levels.share < 1:  # they are judged with the others again
             self.until, self.todo = t, self.todo[:0]
+        reason = "back on the old level" if lost else "the improvement is gone again"
         if lost == REGRESSED:
             self.wolves += 1
-            self._tell_change(t, RECOVERED, at, self.segment.until(n).change(at), n, "back on the old level")
+            self._tell_change(t, RECOVERED, reason, n, at, self.segment.until(n).change(at))
         else:
-            reason = "back on the old level" if lost else "the improvement is gone again"
-            self._tell(t, Verdict(self.runs.names[t], OK, compared=n, reason=reason))
+            self._tell(t, OK, reason, n)
 
     def _part(self, t: int, index: int, machines: Sequence[int], found: int | None = None) -> None:
         """Let machines that have changed be judged apart, until they are back on the level of the others."""
         self._forget()
         before, at = self.segment.until(index), self.segment.runs_from(index)
         theirs = np.isin(self.runs.codes, machines)
-        levels = Levels(before.until(index), self.rule.learn, self.least, share=float(theirs[: t + 1].mean()))
+        levels = Levels(before.until(index), self.least, share=float(theirs[: t + 1].mean()))
         levels.present.extend([run for run in at if theirs[run]])
         levels.changes = self.levels.changes
         known = self.said, self.rule, list(self.decisions), self.settled
@@ -447,7 +452,7 @@ class _Stream:
         before.extend([run for run in at if not theirs[run]])
         self.levels.present = before
         if not theirs[t]:
-            self._tell(t, Verdict(self.runs.names[t], OK, compared=before.n, reason=f"{before.n} runs"))
+            self._tell(t, OK, f"{before.n} runs", before.n)
 
     def _show(self, theirs: npt.NDArray[np.bool_], when: slice) -> None:
         """Let what is open on some machines be open on the others, and the other way round."""
@@ -473,25 +478,25 @@ class _Stream:
         levels.weigh()
         if not levels.changes:
             self._back(t, at, lost)
-        elif levels.risen and self.segment.n >= levels.learn:
+        elif levels.risen and self.segment.n >= LEARN:
             levels.accept(self.segment)
             self._count(at)
             reason = f"better since {self.runs.names[last.since]}: that is the level that counts now"
-            self._tell(t, Verdict(self.runs.names[t], OK, compared=self.segment.n, reason=reason))
+            self._tell(t, OK, reason, self.segment.n)
         else:
             return False
         return True
 
-    def _tell(self, t: int, verdict: Verdict) -> None:
-        self.said.tell([t], verdict.state, self.number, lambda _: verdict)
+    def _tell(self, t: int, state: str, reason: str, compared: int = 0, **more: Any) -> None:
+        verdict = Verdict(self.runs.names[t], state, compared=compared, reason=reason, **more)
+        self.said.tell([t], state, self.number, lambda _: verdict)
 
     def _tell_change(
-        self, t: int, state: str, at: Sequence[int], size: Sized, before: int, reason: str, *, noted: bool = False
+        self, t: int, state: str, reason: str, before: int, at: Sequence[int], size: Sized, *, noted: bool = False
     ) -> None:
         """Say that the latest runs (`at`) are on another level than so many before."""
-        names = self.runs.names
-        about = (size.change, size.interval, size.z, before, len(at), noted)
-        self._tell(t, Verdict(names[t], state, names[at[0]], *about, reason=reason))
+        about = {"change": size.change, "interval": size.interval, "z": size.z, "runs": len(at), "noted": noted}
+        self._tell(t, state, reason, before, since=self.runs.names[at[0]], **about)
 
     def _tell_open(self, at: Sequence[int] | Indices) -> None:
         """Say of the latest runs what is open."""
@@ -502,25 +507,16 @@ class _Stream:
 
         self.said.tell(at, levels.state or OK, self.number, words)
 
-    def _tell_usual(self, at: Indices, outlook: Outlook, z: Floats, low: int = NOT_LOW) -> None:
-        """Say of the latest runs what is open; if nothing is, how far they are from what was to be expected."""
-        if self.levels.state:
-            self._tell_open(at)
-            return
-        names, state, reason = self.runs.names, SUSPECT if low else OK, WHY_LOW.get(low, "")
-        if not low and self.levels.risen:
-            reason = f"better by {outlook.first} of {self.rule.learn} runs, then that is the level"
+    def _tell_expected(
+        self, at: Sequence[int] | Indices, state: str, outlook: Outlook, z: Floats | None = None, reason: str = ""
+    ) -> None:
+        """Say of the latest runs how far they are from what was to be expected."""
+        names = self.runs.names
 
         def words(t: int) -> Verdict:
             j = int(np.searchsorted(at, t))
-            return _as_expected(names[t], state, outlook, j, z=float(z[j]), reason=reason)
+            n, change = outlook.first + j, float(outlook.change[j])
+            about = (change, outlook.interval(j), None if z is None else float(z[j]), n)
+            return Verdict(names[t], state, None, *about, reason=reason or f"{n} runs")
 
         self.said.tell(at, state, self.number, words)
-
-
-def _as_expected(
-    run: str, state: str, outlook: Outlook, j: int = 0, *, z: float | None = None, reason: str = ""
-) -> Verdict:
-    """Return the verdict on a run, whose change is that from what was to be expected."""
-    n, change = outlook.first + j, float(outlook.change[j])
-    return Verdict(run, state, None, change, outlook.interval(j), z, n, reason=reason or f"{n} runs")

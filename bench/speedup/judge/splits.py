@@ -169,14 +169,14 @@ def _noise_now(segment: Segment, starts: Indices, ends: Indices) -> tuple[Floats
     return np.divide(now, usual, out=np.ones_like(now), where=usual > 0), np.maximum(degrees, 1.0)
 
 
-def early_change(segment: Segment, limit: float) -> tuple[int, float] | None:
-    """Return where a change begins among the runs of the learning phase, and by how much it lowers the level.
+def early_change(segment: Segment, limit: float) -> tuple[int, float]:
+    """Return where a change begins among the runs of the learning phase, and the log of the level after over before.
 
-    ``None`` if the evidence does not pass the limit.
+    That is 0 if the evidence does not pass the limit.
     """
     end, starts = np.array([segment.n]), np.arange(1, segment.n - 1)
     if not len(starts):
-        return None
+        return 0, 0.0
     whole = segment.sums(end, raw=True)
     found = fleet.contrast(segment.sums(starts, raw=True), whole, segment.scales_of(whole, end))
     degrees = np.maximum(1, segment.degrees_of(whole, 2))
@@ -184,4 +184,4 @@ def early_change(segment: Segment, limit: float) -> tuple[int, float] | None:
     ratios = log_likelihood_ratios(normal_deviates(found.change / error, degrees), found.variance)
     ratios = np.where(found.possible, ratios, -np.inf)
     best = int(ratios.argmax())
-    return (int(starts[best]), -float(found.change[best])) if ratios[best] > limit else None
+    return (int(starts[best]), float(found.change[best])) if ratios[best] > limit else (0, 0.0)

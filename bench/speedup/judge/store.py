@@ -10,10 +10,12 @@ import contextlib
 import hashlib
 import sys
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
 from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -91,10 +93,7 @@ class Suite:
     def machines(self) -> dict[str, int]:
         """How many runs were on each kind of machine, the one that measured last first."""
         runs = {run for one in self.series for run in zip(one.records.dates, one.records.machines, strict=True)}
-        found: dict[str, int] = {}
-        for _, machine in sorted(runs, reverse=True):
-            found[machine] = found.get(machine, 0) + 1
-        return found
+        return Counter(machine for _, machine in sorted(runs, reverse=True))
 
     @property
     def on(self) -> str:
@@ -113,11 +112,7 @@ def suites(
 
     If `store` is given, its index keeps what was said, until something changes there.
     """
-
-    def protocol(one: Fingerprint) -> int:
-        return one.protocol
-
-    found = []
+    protocol, found = attrgetter("protocol"), []
     for number, group in groupby(sorted(history.fingerprints, key=protocol), key=protocol):
         cells = _Cells(list(group), history, decisions, settlements, rule)
         told, together = _kept(store, cells) if store and history.digest else cells.judge()

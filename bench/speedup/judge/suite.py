@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import compress
 from statistics import median
 
@@ -32,7 +32,6 @@ from ..keep.settled import MACHINE, Settled
 from ..measure.costs import COST
 from ..measure.factors import FACTORS
 from ..measure.pairs import SPEEDUP
-from .changepoint import Indices
 from .changes import moved
 from .points import Columns
 from .rule import LEARN, Rule
@@ -75,8 +74,6 @@ class CellVerdict:
     """The verdicts on all quantities in this run."""
     culprit: str | None = None
     """The factor behind a change of level."""
-    shares: Mapping[str, float] = field(default_factory=dict)
-    """Change of the log of each factor since then: they add up to that of the speedup."""
     reason: str = ""
     """What stands behind the state."""
     is_new: bool = False
@@ -115,14 +112,8 @@ def judge_cell(
 ) -> tuple[CellVerdict, dict[str, Verdicts]]:
     """Judge the latest run of a cell, without regard to others; return what is said of all runs of each quantity too.
 
-    Parameters
-    ----------
-    records : sequence of Record
-        Its series, the oldest run first, this run's last; at least one.
-    rule, decisions, settled
-        As for `series.judge`; of all quantities of the cell.
-    others : mapping, optional
-        How far the runs of other cells lie apart, which tells something of a cell that is still learnt.
+    There is at least one run, the oldest first. `others` is how far the runs of other cells lie apart, which tells
+    something of a cell that is still learnt; what experiments settled may be of any of its quantities.
     """
     return _verdict_on(Columns.of(records), rule, decisions, records[-1].fingerprint.engine, others or {}, settled)
 
@@ -171,8 +162,7 @@ def _together(
     cells: Sequence[dict[str, Verdicts]], rule: Rule, decisions: Sequence[Decision], engine: str
 ) -> CellVerdict | None:
     """Return what is said of the means over several cells; ``None`` if no two of them have a level yet."""
-    dates = calendar([runs[SPEEDUP] for runs in cells])
-    means = {name: pooled([runs[name] for runs in cells], dates) for name in QUANTITIES}
+    means = {name: pooled([runs[name] for runs in cells]) for name in QUANTITIES}
     known = {name: runs for name, runs in means.items() if runs.names}  # a level may be new in all cells but one
     return _verdict_on(known, rule, decisions, engine, {})[0] if SPEEDUP in known else None
 
@@ -194,27 +184,17 @@ def fair(verdict: CellVerdict, *, widespread: bool = False) -> CellVerdict:
     return replace(verdict, state=SUSPECT, reason=reason, is_new=False)
 
 
-Calendar = tuple[list[tuple[str, str, int]], list[Indices]]
-"""All runs of several series, in their order; and which of them those of each series are."""
-
-
-def calendar(cells: Sequence[Verdicts]) -> Calendar:
-    """Return all runs of several series."""
-    keys = [list(said.runs.keys()) for said in cells]
-    every = sorted({key for one in keys for key in one})
-    number = {key: n for n, key in enumerate(every)}
-    return every, [np.array([number[key] for key in one]) for one in keys]
-
-
-def pooled(cells: Sequence[Verdicts], known: Calendar | None = None) -> Columns:
-    """Return the mean of one quantity over several cells, run by run; `known` is their calendar.
+def pooled(cells: Sequence[Verdicts]) -> Columns:
+    """Return the mean of one quantity over several cells, run by run.
 
     Each cell is taken from its median on the present level (its current segment), and counts with the inverse of
     its variance from run to run. Cells that have no such level yet are left out: without two, there is no run.
     """
-    keys, places = known or calendar(cells)
+    keys_of = [list(said.runs.keys()) for said in cells]
+    keys = sorted({key for one in keys_of for key in one})
+    number = {key: n for n, key in enumerate(keys)}
     sums, variances, weights, counts = np.zeros((4, len(keys)))
-    for said, at in zip(cells, places, strict=True):
+    for said, own in zip(cells, keys_of, strict=True):
         runs = said.runs
         is_known = np.isfinite(runs.values) & ~said.of_the_machine
         level = np.flatnonzero((said.segments == said.segments[-1]) & is_known)
@@ -224,7 +204,7 @@ def pooled(cells: Sequence[Verdicts], known: Calendar | None = None) -> Columns:
         medians = {code: np.median(values[codes == code]) for code in np.unique(codes).tolist()}
         off = values - [medians[code] for code in codes.tolist()]
         weight = max(DEVIATION * float(np.median(np.abs(off))), LEAST_SPREAD) ** -2
-        here = at[level]
+        here = [number[own[t]] for t in level.tolist()]
         sums[here] += weight * (values - np.median(values))
         variances[here] += (weight * ses) ** 2
         weights[here] += weight
@@ -254,14 +234,13 @@ def _verdict_on(
     latest = {name: said[-1] for name, said in runs.items()}
     state = min((verdict.state for verdict in latest.values()), key=URGENCY.index)
     concerned = [name for name in points if latest[name].state == state]
-    quantity, culprit, shares = concerned[0], None, {}
+    quantity, culprit = concerned[0], None
     if state in (REGRESSED, IMPROVED, RECOVERED, SUSPECT):
         sign = 1.0 if state in (REGRESSED, SUSPECT) else -1.0
-        shares = _shares(points, latest[concerned[0]])
         # The factors are steadier than the speedup, and each has one cause: the one that lost most leads.
         if factors := [name for name in concerned if name in FACTORS]:
             quantity = culprit = min(factors, key=lambda name: sign * (latest[name].change or 0.0))
-        elif shares:
+        elif shares := _shares(points, latest[quantity]):
             culprit = min(shares, key=lambda name: sign * shares[name])
     reason = latest[quantity].reason
     if culprit and state in (REGRESSED, SUSPECT):
@@ -272,7 +251,7 @@ def _verdict_on(
     # A loss that another quantity showed before is not new.
     before = max((event.found for one in lost for event in one.events if event.found < one.run), default="")
     is_new = any(verdict.is_new and verdict.events[-1].since > before for verdict in lost)
-    return CellVerdict(state, latest[quantity], quantity, latest, culprit, shares, reason, is_new), runs
+    return CellVerdict(state, latest[quantity], quantity, latest, culprit, reason, is_new), runs
 
 
 def _shares(points: Mapping[str, Columns], verdict: Verdict) -> dict[str, float]:

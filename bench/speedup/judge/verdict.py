@@ -83,11 +83,6 @@ class Verdict:
     """What this run was on."""
 
 
-def incomparable(run: str, reason: str) -> Verdict:
-    """Return the verdict on a run that has no series of its own, but others of the same cell."""
-    return Verdict(run, INCOMPARABLE, reason=reason)
-
-
 class Verdicts(Sequence[Verdict]):
     """The verdicts on the runs of a series, in their order; each is put into words when it is asked for."""
 
@@ -155,8 +150,6 @@ class Verdicts(Sequence[Verdict]):
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and list(self) == list(other)
-
-    __hash__ = None  # type: ignore[assignment]
 
 
 def _beside(verdict: Verdict, other: Verdict) -> Verdict:

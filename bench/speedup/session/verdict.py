@@ -11,7 +11,7 @@ from typing import TypeVar
 from ..judge.changes import what_changed
 from ..judge.rule import Rule, SuiteRule
 from ..judge.suite import CellVerdict, judge_cell, judge_suite
-from ..judge.verdict import INCOMPARABLE, incomparable
+from ..judge.verdict import INCOMPARABLE, Verdict
 from ..keep.decisions import Decisions, read_decisions
 from ..keep.index import read_store
 from ..keep.runs import History, read_history
@@ -110,7 +110,7 @@ class Verdicts:
             nearest = self.history.nearest(cell.fingerprint)
             if len(known) == 1 and nearest is not None:
                 differences = "; ".join(cell.fingerprint.differences(nearest))
-                new = incomparable(self._run.now, f"new series: {differences}; {said.reason}")
+                new = Verdict(self._run.now, INCOMPARABLE, reason=f"new series: {differences}; {said.reason}")
                 said = replace(said, state=INCOMPARABLE, leading=new, reason=new.reason)
             change = None
             if said.leading.since and said.state in TOLD:
