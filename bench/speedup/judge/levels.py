@@ -216,8 +216,7 @@ class Levels:
         if last.settled:
             reason = "settled: slower than the last good version, measured in turn"
         if state == SUSPECT:
-            few = f"{measure.n} of {LEARN} earlier runs are too few for a verdict"
-            reason = f"{few}; it stays open until you decide"
+            reason = f"{measure.n} of {LEARN} earlier runs are too few for a verdict; it stays open until you decide"
         about = (state, runs.names[last.since], size.change, size.interval, size.z, measure.n, present.n)
         return Verdict(runs.names[t], *about, reason=reason, events=events, is_new=last.is_loss and last.found == t)
 

@@ -114,7 +114,7 @@ class _Stream:
     noted: tuple[int, int] | None = None
     """First run of a loss that is too small for a failure, as it was first told, and the last that said so."""
     strangers: int | None = None
-    """From which run of the segment on only machines were there that none before it was on."""
+    """From which run of the series on only machines were there that none before it on the level was on."""
 
     def __post_init__(self) -> None:
         self.runs, self.least = self.said.runs, self.rule.least
@@ -144,9 +144,8 @@ class _Stream:
             return False
         outlook = self.segment.look(at)
         found = changes(self.segment, len(at), self.least)
-        evidence = np.max([found.loss.evidence, found.gain.evidence, found.any_loss.evidence], axis=0)
         happens = (outlook.lowness > self.rule.suspicious) & (-outlook.change > self.least)
-        happens |= evidence > self._limit(at)
+        happens |= np.maximum(found.any_loss.evidence, found.gain.evidence) > self._limit(at)
         happens |= found.alone.evidence > self._limit(at, alone=True)
         quiet = int(happens.argmax()) if happens.any() else len(at)
         self.todo = self.todo[quiet:]
@@ -297,17 +296,17 @@ class _Stream:
     def _is_incomparable(self, t: int) -> bool:
         """Return whether a run is on machines of which nothing is known, and say so."""
         segment, code = self.segment, int(self.runs.codes[t])
-        if self.strangers is None:
-            self.strangers = segment.n
-        known = segment.counts(self.strangers) > 0
-        if known[code]:
+        self.strangers = t if self.strangers is None else self.strangers
+        before = int(np.searchsorted(segment.at[: segment.n], self.strangers))
+        known = segment.counts(before) > 0
+        if known[code] or not before:
             self.strangers = None
             return False
-        length = segment.n + 1 - self.strangers
+        length = segment.n + 1 - before
         if known.sum() > 1 and length < ROW:
             return False
         segment.extend([t])
-        self._tell(t, INCOMPARABLE, STRANGER.format(self.runs.machines[code]), self.strangers)
+        self._tell(t, INCOMPARABLE, STRANGER.format(self.runs.machines[code]), before)
         if length >= LEARN:
             self.strangers = None  # their offsets are known now, and those of the others still are
         return True
@@ -381,22 +380,19 @@ class _Stream:
 
     def _note(self, t: int, likeliest: Likeliest) -> None:
         """Say that there is a loss too small for a failure."""
-        segment = self.segment
-
-        def size(index: int) -> Sized:
-            return segment.until(index).change(segment.runs_from(index))
-
-        index = int(likeliest.start[0])
+        segment, index = self.segment, int(likeliest.start[0])
         if self.noted is not None:  # the same, with the same date, unless another is surer by now
             known = int(np.searchsorted(segment.at[: segment.n], self.noted[0]))
-            if t - self.noted[1] <= SPLITS or size(known).z >= size(index).z:
+            new, old = (segment.until(one).change(segment.runs_from(one)) for one in (index, known))
+            if t - self.noted[1] <= SPLITS or old.z >= new.z:
                 index = known
         at = segment.runs_from(index)
         self.noted = at[0], t
-        self._tell_change(t, OK, "a loss too small for a failure", index, at, size(index), noted=True)
+        self._tell_change(t, OK, "a loss too small for a failure", segment.until(index), at, noted=True)
 
     def _lose(self, t: int, index: int, machine: int | None = None) -> None:
         """Go to a lower level, with the machines that are on it."""
+        self._forget()
         at = self.segment.runs_from(index)
         some = [machine] if machine is not None else self.levels.whose(at, self.segment.until(index))
         if some:
@@ -417,9 +413,8 @@ class _Stream:
         elif back:
             self._back(t, at, lost)
         else:
-            measure, size = levels.measure, levels.measure.change(at)
-            reason = f"{len(at)} runs against {measure.n}; after {LEARN} they are the level that counts"
-            self._tell_change(t, IMPROVED, reason, measure.n, at, size)
+            reason = f"{len(at)} runs against {levels.measure.n}; after {LEARN} they are the level that counts"
+            self._tell_change(t, IMPROVED, reason, levels.measure, at)
 
     def _back(self, t: int, at: Sequence[int], lost: str | None) -> None:
         """Say that these runs are on the level that counts, from which others were lost, or not."""
@@ -430,13 +425,12 @@ class _Stream:
         reason = "back on the old level" if lost else "the improvement is gone again"
         if lost == REGRESSED:
             self.wolves += 1
-            self._tell_change(t, RECOVERED, reason, n, at, self.segment.until(n).change(at))
+            self._tell_change(t, RECOVERED, reason, self.segment.until(n), at)
         else:
             self._tell(t, OK, reason, n)
 
     def _part(self, t: int, index: int, machines: Sequence[int], found: int | None = None) -> None:
         """Let machines that have changed be judged apart, until they are back on the level of the others."""
-        self._forget()
         before, at = self.segment.until(index), self.segment.runs_from(index)
         theirs = np.isin(self.runs.codes, machines)
         levels = Levels(before.until(index), self.least, share=float(theirs[: t + 1].mean()))
@@ -487,16 +481,16 @@ class _Stream:
             return False
         return True
 
-    def _tell(self, t: int, state: str, reason: str, compared: int = 0, **more: Any) -> None:
-        verdict = Verdict(self.runs.names[t], state, compared=compared, reason=reason, **more)
+    def _tell(self, t: int, state: str, reason: str, n: int = 0, **more: Any) -> None:
+        """Say something of a run that is compared with `n` others."""
+        verdict = Verdict(self.runs.names[t], state, compared=n, reason=reason, **more)
         self.said.tell([t], state, self.number, lambda _: verdict)
 
-    def _tell_change(
-        self, t: int, state: str, reason: str, before: int, at: Sequence[int], size: Sized, *, noted: bool = False
-    ) -> None:
-        """Say that the latest runs (`at`) are on another level than so many before."""
-        about = {"change": size.change, "interval": size.interval, "z": size.z, "runs": len(at), "noted": noted}
-        self._tell(t, state, reason, before, since=self.runs.names[at[0]], **about)
+    def _tell_change(self, t: int, state: str, reason: str, before: Segment, at: Sequence[int], **more: Any) -> None:
+        """Say that the latest runs (`at`) are on another level than those before, and how far from it."""
+        size, since = before.change(at), self.runs.names[at[0]]
+        more |= {"change": size.change, "interval": size.interval, "z": size.z}
+        self._tell(t, state, reason, before.n, since=since, runs=len(at), **more)
 
     def _tell_open(self, at: Sequence[int] | Indices) -> None:
         """Say of the latest runs what is open."""

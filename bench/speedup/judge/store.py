@@ -78,7 +78,6 @@ class Series:
 class Suite:
     """All series that were measured in one way; those of the latest run share its false alarms."""
 
-    protocol: int
     series: tuple[Series, ...]
     """The one that was measured last at the end."""
     together: CellVerdict | None
@@ -113,14 +112,14 @@ def suites(
     If `store` is given, its index keeps what was said, until something changes there.
     """
     protocol, found = attrgetter("protocol"), []
-    for number, group in groupby(sorted(history.fingerprints, key=protocol), key=protocol):
+    for _, group in groupby(sorted(history.fingerprints, key=protocol), key=protocol):
         cells = _Cells(list(group), history, decisions, settlements, rule)
-        told, together = _kept(store, cells) if store and history.digest else cells.judge()
+        told, together = cells.recalled(store) if store and history.digest else cells.judge()
         series = (
             Series(one, cells.records[one], verdict, partial(cells.verdicts, one), cells.is_current(one))
             for one, verdict in zip(cells.fingerprints, told, strict=True)
         )
-        found.append(Suite(number, tuple(series), together))
+        found.append(Suite(tuple(series), together))
     return sorted(found, key=lambda suite: suite.latest)
 
 
@@ -136,29 +135,24 @@ def evidence(series: Series, decisions: Sequence[Decision]) -> list[Record]:
     return [found[run] for run in sorted(found)]
 
 
+@dataclass
 class _Cells:
     """The series that were measured in one way. What is said of them is found out once, when it is asked for."""
 
-    def __init__(
-        self,
-        fingerprints: Sequence[Fingerprint],
-        history: History,
-        decisions: Decisions,
-        settlements: Settlements,
-        rule: SuiteRule,
-    ) -> None:
-        self.fingerprints, self.rule = fingerprints, rule
-        self.records = {one: history.of(one) for one in fingerprints}
+    fingerprints: Sequence[Fingerprint]
+    history: History
+    made: Decisions
+    settlements: Settlements
+    rule: SuiteRule
+
+    def __post_init__(self) -> None:
+        self.records = {one: self.history.of(one) for one in self.fingerprints}
         self.last = {one: records[-1].date for one, records in self.records.items()}
         """The latest run of each."""
-        self.decisions = {one: decisions.of(one) for one in fingerprints}
-        self.settled = {one: settlements.of(one) for one in fingerprints}
-        self.ours = [one for one in fingerprints if not self.records[one][-1].side_by_side]
+        self.decisions = {one: self.made.of(one) for one in self.fingerprints}
+        self.settled = {one: self.settlements.of(one) for one in self.fingerprints}
+        self.ours = [one for one, records in self.records.items() if not records[-1].side_by_side]
         """All but engines side by side, which are no part of the suite."""
-        # Another NumPy may say another last digit.
-        state = (history.digest, fingerprints, rule, self.decisions, self.settled, np.__version__, sys.version)
-        self.key = hashlib.sha256(repr(state).encode(errors="replace")).hexdigest()
-        """What stands for all that these verdicts depend on."""
 
     def is_current(self, one: Fingerprint) -> bool:
         """Return whether a series was measured in the latest run: of the suite, or of engines side by side."""
@@ -194,17 +188,19 @@ class _Cells:
             return self._judged[0][one][1]
         return self._alone(one)[1]
 
-
-def _kept(store: Path, cells: _Cells) -> Told:
-    """Return what was said in this state of a store; if nothing was, judge it, and keep that."""
-    known = index.recall(store, cells.key)
-    with contextlib.suppress(TypeError, LookupError, AttributeError):  # nothing is kept, or it is damaged
-        told = [from_plain(one) for one in known["cells"]]
-        if len(told) == len(cells.fingerprints):
-            return told, known["together"] and from_plain(known["together"])
-    told, together = cells.judge()
-    index.keep(store, cells.key, {"cells": [asdict(one) for one in told], "together": together and asdict(together)})
-    return told, together
+    def recalled(self, store: Path) -> Told:
+        """Return what was said in this state of a store; if nothing was, judge it, and keep that."""
+        # Another NumPy may say another last digit.
+        used = (self.fingerprints, self.decisions, self.settled, self.rule, np.__version__, sys.version)
+        key = hashlib.sha256(repr((self.history.digest, *used)).encode(errors="replace")).hexdigest()
+        known = index.recall(store, key)
+        with contextlib.suppress(TypeError, LookupError, AttributeError):  # nothing is kept, or it is damaged
+            told = [from_plain(one) for one in known["cells"]]
+            if len(told) == len(self.fingerprints):
+                return told, known["together"] and from_plain(known["together"])
+        told, together = self.judge()
+        index.keep(store, key, {"cells": [asdict(one) for one in told], "together": together and asdict(together)})
+        return told, together
 
 
 def from_plain(parts: Mapping[str, Any]) -> CellVerdict:

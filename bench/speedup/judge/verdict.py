@@ -103,14 +103,14 @@ class Verdicts(Sequence[Verdict]):
         self.apart: list[tuple[slice, Indices]] = []
         """While some machines were judged apart: those runs, and of each run the latest one on the other side."""
         self._codes = np.zeros(count, dtype=np.int8)
-        self._words: dict[int, Callable[[int], Verdict]] = {}
+        self._words = np.empty(count, dtype=object)
 
     def tell(self, at: Sequence[int] | Indices, state: str, segment: int, words: Callable[[int], Verdict]) -> None:
         """Say the same of some runs; `words` makes the verdict on each of them when it is asked for."""
         places = np.asarray(at)
         self._codes[places] = STATES.index(state)
         self.segments[places] = segment
-        self._words.update(dict.fromkeys(places.tolist(), words))
+        self._words[places] = words
 
     @cached_property
     def states(self) -> list[str]:
@@ -135,7 +135,7 @@ class Verdicts(Sequence[Verdict]):
         if isinstance(index, slice):
             return [self[one] for one in range(*index.indices(len(self)))]
         t = range(len(self))[index]
-        verdict = self._words[t](t)
+        verdict: Verdict = self._words[t](t)
         for when, others in self.apart:
             other = int(others[t])
             if when.start <= t < when.stop and self._codes[other] == STATES.index(REGRESSED):

@@ -146,6 +146,17 @@ def test_of_two_machines_on_one_date_the_one_that_was_measured_counts() -> None:
     assert [one.reason == SLOW_MACHINE for one in found[-2:]] == [False, True]
 
 
+def test_a_new_machine_before_a_settled_loss_says_nothing_of_a_later_level() -> None:
+    machines = [*"abac" * 18, "new", *"abac" * 10]
+    values = np.random.default_rng(1).normal(0.0, SD, len(machines))
+    values[73] -= 0.2
+    values[74:] += 1.0
+    points = [Point(f"{t:04}", float(x), machine=machines[t]) for t, x in enumerate(values)]
+    found = judge(points, settled=[settled(73, machine="a", change=-0.2)])
+    assert (found.states[73], found.states.count(IMPROVED)) == (REGRESSED, 1)
+    assert found.states[-20:] == [OK] * 20  # on the new level, which has fewer runs than there were before that machine
+
+
 evidence = st.tuples(st.integers(1, 40), st.sampled_from((REGRESSED, MACHINE)), st.sampled_from((0.01, 0.1)))
 
 
