@@ -105,13 +105,7 @@ def ray_dispatch_seconds(session: RaySession, data: WineData) -> dict[str, float
 
 
 def cold_seconds(cpus: int, wine: str, source: str) -> dict[str, float]:
-    """Return the seconds of each step of `bench.cells.cold` in a new process, and what follows from them.
-
-    Raises
-    ------
-    RuntimeError
-        If it fails, with the last line of what it says.
-    """
+    """Return the seconds of each step of `bench.cells.cold` in a new process, and what follows from them."""
     ray = _cold("--cpus", str(cpus), "--wine", wine, "--source", source)
     return {**ray, **derived(ray, own_imports_alone=_cold("--without-ray")["own imports"])}
 
@@ -129,12 +123,7 @@ def _cold(*options: str) -> dict[str, float]:
 def derived(seconds: dict[str, float], *, own_imports_alone: float) -> dict[str, float]:
     """Return what follows from the seconds of the steps: the first result, and the break-even if there is one.
 
-    Parameters
-    ----------
-    seconds : dict of str to float
-        What `bench.cells.cold` printed.
-    own_imports_alone : float
-        Seconds of the program's own imports where no Ray is starting meanwhile: what they take longer is Ray's cost.
+    The program's own imports are timed alone too: what they take longer while Ray is starting is Ray's cost.
     """
     until_first = ("import", "init", "own imports", "data", "first-wave")
     found = {"first-result": sum(seconds[step] for step in until_first)}

@@ -13,7 +13,7 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from .session import options
-from .session.names import COST_MARK, FIXTURE, is_cell, name_cells
+from .session.names import COST_MARK, FIXTURE, MEMORY_MARK, is_cell, name_cells
 
 if TYPE_CHECKING:
     from .session.fixture import Speedup
@@ -56,6 +56,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "cell, and until its first one, relative to other cells; how many pairs it asks for; what it shares its runs "
         "with; with --minutes, what is more important is measured first, and left out last.",
     )
+    config.addinivalue_line("markers", f"{MEMORY_MARK}: look at the peak memory of a speedup cell too, as memory=True.")
     if not hasattr(config.option, "benchmark_compare"):
         config.pluginmanager.register(WithoutBenchmark())
         return

@@ -33,6 +33,12 @@ def test_the_store_reads_on() -> None:
     assert (forests.models, forests.cpus, forests.engine, forests.data_name) == (2, 2, "ray", "red, twin")
     speedups = [round(math.exp(record.logs["speedup"]), 4) for record in history.of(forests)]
     assert speedups == [1.5236, 1.6661]
+    (dispatch,) = (one for one in history.fingerprints if "dispatch" in one.workload)
+    costs = history.of(dispatch)  # it was stored as a speedup, beside its pairs
+    assert [round(math.exp(record.logs["cost"]), 4) for record in costs] == [0.2331, 0.2777]
+    assert [round(record.log_ses["cost"] or 0.0, 4) for record in costs] == [0.2973, 0.0752]
+    assert [round(1e6 * record.parallel_s) for record in costs] == [529, 563]
+    assert [record.pairs for record in costs] == [2, 2]
 
 
 A_FURTHER_FACTOR = """

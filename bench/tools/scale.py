@@ -18,7 +18,7 @@ from bench.speedup.keep.curves import Curve, Points, keep
 from bench.speedup.keep.files import read_json
 from bench.speedup.keep.runs import stored_files
 from bench.speedup.measure.cell import BLOCK, SIDE_BY_SIDE
-from bench.speedup.measure.costs import COST
+from bench.speedup.measure.costs import COST, Costs
 from bench.speedup.session.options import positive
 from bench.tools.makespan import Overheads, Point, model, planned, simulated_s, whole_models
 from wine_training import forest_sweep, load_wine
@@ -45,7 +45,7 @@ def measured(store: Path, models: int, wine: str) -> tuple[dict[int, Sequence[Pa
             if block["engine"] != "ray" or SIDE_BY_SIDE in block:
                 continue
             if COST in block:
-                costs[workload] = block["parallel_s"]
+                costs[workload] = Costs.from_json(block).levels[1]
             elif workload == f"forests-{wine}" and block["models"] == models:
                 forests[block["cpus"]] = {name: block[name] for name in ("pairs", "factors")}
     task, gap = (costs.get(f"dispatch-{wine}-{step}") for step in ("task", "round-trip"))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..measure.cell import BLOCK, TOOK, Fingerprint
-from ..measure.costs import BARE, COST, OWN, CostPair, Costs
+from ..measure.costs import COST, Costs
 from ..measure.estimate import Spread, Spreads, pooled_by_name, spread_of
 from ..measure.factors import FACTORS, STEADY, steady_part
 from ..measure.pairs import SPEEDUP, STEADY_PART
@@ -89,8 +89,7 @@ def _latest(store: Path) -> Iterator[dict[str, Any]]:
 def _quantities(block: Mapping[str, Any]) -> dict[str, list[float]]:
     """Return the figures of each pair by quantity, as `Measurement.quantities` and `Costs.quantities` have them."""
     if COST in block:
-        pairs = zip(block[COST][OWN], block[COST][BARE], strict=True)
-        return Costs(tuple(CostPair(own, bare) for own, bare in pairs)).quantities
+        return Costs.from_json(block).quantities
     pairs = block["pairs"]
     known = [name for name in FACTORS if all(name in pair["factors"] for pair in pairs)]  # an older run may know fewer
     return {

@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from ..measure.cell import AGAIN, BLOCK, JUDGED, OF_A_FAILED_TEST, SIDE_BY_SIDE, Fingerprint
-from ..measure.costs import COST
-from ..measure.estimate import KNOWN, from_json
+from ..measure.cell import AGAIN, BLOCK, JUDGED, OF_A_FAILED_TEST, SIDE_BY_SIDE, Fingerprint, blocks_of
+from ..measure.costs import COST, SECONDS, Costs
+from ..measure.estimate import KNOWN, from_json, log_mean
 from ..measure.factors import FACTORS
 from ..measure.pairs import SCHEMA, SPEEDUP
 from .files import BROKEN, read_json
@@ -125,7 +125,7 @@ def read_run(file: Path) -> Run:
         run = read_json(file)
         date, top = str(run["datetime"]), run.get(BLOCK) or {}
         extras = [cell["extra_info"] for cell in run["benchmarks"]]
-        blocks = [extra[BLOCK] for extra in extras if BLOCK in extra]
+        blocks = [block for bench in run["benchmarks"] for block in blocks_of(bench)]
         parts = (dict(top.get(name) or {}) for name in ("versions", "machine", BACKFILLED))
         versions, machine, backfilled = ({name: str(value) for name, value in part.items()} for part in parts)
         commit = str((run.get("commit_info") or {}).get("id") or "")
@@ -161,23 +161,27 @@ def _row(block: Mapping[str, Any], number: int, setting: Mapping[str, str], vers
     """Return a cell as a row; raise one of `BROKEN` if its block is broken, or newer than this program."""
     if block["schema"] > SCHEMA:
         raise ValueError(f"its schema {block['schema']} is newer than this program's ({SCHEMA})")
-    is_cost = COST in block
+    costs = Costs.from_json(block) if COST in block else None
     figures = _figures(block)
-    seconds = float(block["sequential_s"]), float(block["parallel_s"])
+    seconds = costs.levels if costs else (float(block["sequential_s"]), float(block["parallel_s"]))
     if not all(0 < second < math.inf for second in seconds):
         raise ValueError(f"its seconds are {seconds[0]:g} and {seconds[1]:g}")
     figures += _figures(block[AGAIN]) if AGAIN in block else [[], []]
     side_by_side = SIDE_BY_SIDE in block and not block[SIDE_BY_SIDE].get(JUDGED)
-    unit = str(block[COST].get("unit", "s") if is_cost else "s")
+    unit = costs.unit if costs else SECONDS
     name = str(block.get("name") or Fingerprint.from_json(block["fingerprint"]).label)
-    kind = number_of([block["fingerprint"], is_cost, name, setting, versions, side_by_side, unit])
-    pairs = len(block[COST]["own"] if is_cost else block.get("pairs", ()))
+    kind = number_of([block["fingerprint"], bool(costs), name, setting, versions, side_by_side, unit])
+    pairs = len(costs.pairs if costs else block.get("pairs", ()))
     return row(kind, number, pairs, seconds, figures, from_json(block.get(KNOWN) or {}))
 
 
 def _figures(block: Mapping[str, Any]) -> list[list[float | None]]:
     """Return the logs of a measurement and their standard errors, ``None`` for those that it does not have."""
-    found = [(COST if COST in block else SPEEDUP, block["speedup"], block["log_se"])]
+    if COST in block:
+        mean, log_se = log_mean(Costs.from_json(block).quantities[COST])
+        found = [(COST, math.exp(mean), log_se)]
+    else:
+        found = [(SPEEDUP, block["speedup"], block["log_se"])]
     for name in FACTORS if COST not in block else ():
         factor = block["factors"].get(name, _UNKNOWN)  # an older run may know fewer
         found.append((name, factor["value"], factor["log_se"]))

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 import numpy as np
 
 from .checks import checked_count
-from .costs import COST, Costs
-from .estimate import KNOWN
-from .pairs import PROTOCOL, Measurement
+from .costs import COST, MIB, CostPair, Costs
+from .estimate import KNOWN, as_json
+from .pairs import PROTOCOL, SCHEMA, Measurement
 
 if TYPE_CHECKING:
     from .contest import Showing
@@ -34,41 +34,33 @@ TOOK = "took"
 """Key in the block of how long the cell took, for the plan of the next run."""
 CURVES = "curves"
 """Key in the block of further curves that belong to the cell."""
+MEMORY = "memory"
+"""What the peak memory of a cell adds to its names, as a cell of its own."""
+OF_ITS_MEMORY = "speedup_memory"
+"""Key in the ``extra_info`` of a benchmark of the block of that cell."""
 SIDE_BY_SIDE = "side_by_side"
 """Key in the block of one of several engines that were measured side by side."""
-
 JUDGED = "judged"
 """Key in that entry of one that has a verdict like any other cell."""
 
-_OF_THE_CELL = {
-    "facts",
-    "name",
-    "workload",
-    "engine",
-    "models",
-    "cpus",
-    "fingerprint",
-    COST,
-    AGAIN,
-    CURVES,
-    SIDE_BY_SIDE,
+RESERVED = {
+    *("facts", "name", "workload", "engine", "models", "cpus", "fingerprint", COST, AGAIN, CURVES, SIDE_BY_SIDE),
+    *("schema", "protocol", "speedup", "ci95", "log_se", "sequential_s", "parallel_s", KNOWN, TOOK),
+    *("ideal", "efficiency", "factors", "pairs", "discarded"),
 }
-_MEASURED = {"schema", "protocol", "speedup", "ci95", "log_se", "sequential_s", "parallel_s", KNOWN, TOOK}
-_OF_PAIRS = {"ideal", "efficiency", "factors", "pairs", "discarded"}
-RESERVED = _OF_THE_CELL | _MEASURED | _OF_PAIRS
 """Keys of the block: no fact may have such a name."""
 
 Plain = str | int | float | bool
 
 
-def plain_facts(facts: Mapping[str, Any]) -> dict[str, Plain]:
-    """Return facts as plain numbers and strings.
+def blocks_of(bench: Mapping[str, Any]) -> list[Any]:
+    """Return what is ours of a saved benchmark: the block of its cell, and that of the cell's memory."""
+    extra = bench["extra_info"]
+    return [extra[key] for key in (BLOCK, OF_ITS_MEMORY) if key in extra]
 
-    Raises
-    ------
-    ValueError
-        If one is neither, or has a name that is reserved.
-    """
+
+def plain_facts(facts: Mapping[str, Any]) -> dict[str, Plain]:
+    """Return facts as plain numbers and strings; ValueError if one is neither, or has a name that is reserved."""
     found: dict[str, Plain] = {}
     for name, value in facts.items():
         if name in RESERVED:
@@ -142,6 +134,11 @@ class Subject:
         given: dict[str, Any] = {name: value for name, value in about.items() if value is not None}
         return cls(**{"workload": test, "engine": PARALLEL, "cpus": cpus, **given})
 
+    def part(self, name: str) -> Subject:
+        """Return one thing about it that has a series of its own, such as one of its costs."""
+        workload, *formerly = (f"{known_as}-{name}" for known_as in (self.workload, *self.formerly))
+        return replace(self, workload=workload, formerly=formerly)
+
 
 @dataclass(frozen=True)
 class Fingerprint:
@@ -176,39 +173,20 @@ class Fingerprint:
     @classmethod
     def of(cls, subject: Subject, models: int, machine: Mapping[str, str | int]) -> Fingerprint:
         """Return the fingerprint of a subject that was measured here and now."""
-        return cls(
-            workload=subject.workload,
-            engine=subject.engine,
-            models=models,
-            cpus=subject.cpus,
-            data=subject.data,
-            data_name=subject.data_name,
-            cpu_model=str(machine["cpu_model"]),
-            usable_cpus=int(machine["usable_cpus"]),
-            protocol=PROTOCOL,
-            formerly=tuple(subject.formerly),
-            shape=subject.shape,
-        )
+        same = {name: getattr(subject, name) for name in ("workload", "engine", "cpus", "data", "data_name", "shape")}
+        kind: dict[str, Any] = {"cpu_model": str(machine["cpu_model"]), "usable_cpus": int(machine["usable_cpus"])}
+        return cls(**same, **kind, models=models, protocol=PROTOCOL, formerly=tuple(subject.formerly))
 
     @classmethod
     def from_json(cls, parts: Mapping[str, Any]) -> Fingerprint:
-        """Return the fingerprint that `as_json` wrote.
-
-        Raises
-        ------
-        ValueError
-            If a part is missing or of another type.
-        """
-        for name, kind in _KINDS.items():
-            if not isinstance(parts.get(name), kind):
-                raise ValueError(f"fingerprint without a proper {name}")
-        formerly = parts.get("formerly", [])
-        if not (isinstance(formerly, list) and all(isinstance(name, str) for name in formerly)):
-            raise ValueError("fingerprint without a proper formerly")
-        shape = parts.get("shape", "")
-        if not isinstance(shape, str):
-            raise ValueError("fingerprint without a proper shape")
-        return cls(**{name: parts[name] for name in _KINDS}, formerly=tuple(formerly), shape=shape)
+        """Return the fingerprint that `as_json` wrote; ValueError if a part is missing or of another type."""
+        given = {"formerly": [], "shape": "", **parts}
+        wrong = [name for name, kind in _KINDS.items() if not isinstance(given.get(name), kind)]
+        if not wrong and not all(isinstance(name, str) for name in given["formerly"]):
+            wrong = ["formerly"]
+        if wrong:
+            raise ValueError(f"fingerprint without a proper {wrong[0]}")
+        return cls(**{name: given[name] for name in _KINDS} | {"formerly": tuple(given["formerly"])})
 
     def as_json(self) -> dict[str, Any]:
         """Return the parts as plain numbers and strings."""
@@ -245,7 +223,7 @@ class Fingerprint:
     @property
     def id(self) -> str:
         """Eight hexadecimal digits that tell this series from all others."""
-        return _digest(self.key)
+        return hashlib.sha256(json.dumps(self.key).encode()).hexdigest()[:8]
 
     @property
     def label(self) -> str:
@@ -265,14 +243,7 @@ class Fingerprint:
         return found
 
 
-_OPTIONAL = "formerly", "shape"
-_KINDS = {
-    part.name: {"str": str, "int": int}[str(part.type)] for part in fields(Fingerprint) if part.name not in _OPTIONAL
-}
-
-
-def _digest(key: tuple[Any, ...]) -> str:
-    return hashlib.sha256(json.dumps(key).encode()).hexdigest()[:8]
+_KINDS = {part.name: {"str": str, "int": int}.get(str(part.type), list) for part in fields(Fingerprint)}
 
 
 @dataclass(frozen=True)
@@ -305,6 +276,28 @@ class Cell:
     location: tuple[str, int] = ("", 0)
     """File of the test, from the root folder of the session, and its line, from 1."""
 
+    @property
+    def of_memory(self) -> Cell | None:
+        """Its peak memory as a cell of its own: a cost, and what it is compared with is the loop's."""
+        if not (isinstance(self.measurement, Measurement) and self.measurement.memory):
+            return None
+        loop, parallel = self.measurement.memory
+        subject = self.subject.part(MEMORY)
+        return Cell(
+            f"{self.nodeid} {MEMORY}",
+            f"{self.name}-{MEMORY}",
+            subject,
+            replace(self.fingerprint, workload=subject.workload, formerly=tuple(subject.formerly), models=0),
+            Costs((CostPair(parallel, loop),), MIB, "the loop", once=True),
+            location=self.location,
+        )
+
+    @property
+    def blocks(self) -> dict[str, Any]:
+        """What is stored of it in the ``extra_info`` of its benchmark."""
+        memory = self.of_memory
+        return {BLOCK: self.as_json(), **({OF_ITS_MEMORY: memory.as_json()} if memory else {})}
+
     def as_json(self) -> dict[str, Any]:
         """Return what is stored of it, as plain numbers and strings."""
         fingerprint = self.fingerprint
@@ -317,7 +310,10 @@ class Cell:
             "models": fingerprint.models,
             "cpus": fingerprint.cpus,
             "fingerprint": fingerprint.as_json(),
+            "schema": SCHEMA,
+            "protocol": fingerprint.protocol,
             **self.measurement.as_json(),
+            KNOWN: as_json(self.measurement.known),
             TOOK: dict(self.took),
             **({CURVES: list(self.curves)} if self.curves else {}),
             **({AGAIN: {"suspicion": self.suspicion, **self.again.as_json()}} if self.again else {}),

@@ -19,17 +19,10 @@ HARDLY = 0.01
 """Share of a run that its fits take at least: what is below was not measured in seconds."""
 CLOCK_TICK_S = 0.02
 """CPU seconds may be counted in ticks of the system's clock."""
-_CPU_CLOCKS = (time.process_time, time.thread_time)
 
 
 def checked_count(name: str, value: object) -> int:
-    """Return a whole number of at least 1; whole floats and NumPy's integers are taken for what they are.
-
-    Raises
-    ------
-    ValueError
-        If it is none.
-    """
+    """Return a whole number of at least 1, whatever its type; ValueError if it is none."""
     number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
     if not (number.is_integer() and number >= 1):
         raise ValueError(f"{name} must be a whole number of at least 1, not {value!r}")
@@ -37,26 +30,14 @@ def checked_count(name: str, value: object) -> int:
 
 
 def check_timer(timer: Callable[[], float]) -> None:
-    """Refuse a clock that counts CPU seconds.
-
-    Raises
-    ------
-    ValueError
-        If `timer` is one of these.
-    """
-    if timer in _CPU_CLOCKS:
+    """Refuse a clock that counts CPU seconds: ValueError."""
+    if timer in (time.process_time, time.thread_time):
         name = f"time.{timer.__name__}"
         raise ValueError(f"--benchmark-timer={name} counts CPU seconds of this process; a pair needs time.perf_counter")
 
 
 def check_run(name: str, run: object) -> None:
-    """Refuse what cannot be called, and a coroutine function where a loop is running already.
-
-    Raises
-    ------
-    TypeError
-        If it is one of these.
-    """
+    """Refuse what cannot be called, and a coroutine function where a loop is running already: TypeError."""
     if not callable(run):
         raise TypeError(f"{name} must be a callable that trains, not {type(run).__name__}: wrap it: lambda: train(…)")
     if inspect.iscoroutinefunction(run):
@@ -70,21 +51,9 @@ def check_run(name: str, run: object) -> None:
 
 
 def check_counts(fits: Sequence[FitSeconds], tasks: Tasks, pieces: Sequence[int]) -> None:
-    """Refuse two runs that did not train the same models.
+    """Refuse two runs, `fits` one after the other and `tasks` in parallel, of other models: ValueError.
 
-    Parameters
-    ----------
-    fits : sequence of FitSeconds
-        Of the sequential run.
-    tasks : tuple of tuples of FitSeconds
-        Of the parallel run.
-    pieces : sequence of int
-        Into how many parts the parallel run can divide each fit at most; empty if it divides none.
-
-    Raises
-    ------
-    ValueError
-        If the numbers of fits cannot be.
+    `pieces` says into how many parts the parallel run can divide each fit at most; it is empty if it divides none.
     """
     done = sum(len(task) for task in tasks)
     if pieces and len(pieces) != len(fits):
@@ -106,25 +75,10 @@ def check_seconds(
     cpus: int,
     machine_cpus: int | None,
 ) -> None:
-    """Refuse fits that take longer than their run, hardly any of it, or more CPU time than there are CPUs.
+    """Refuse fits that take longer than their run, hardly any of it, or more CPU time than there are CPUs: ValueError.
 
-    Parameters
-    ----------
-    fits : sequence of FitSeconds
-        Of the sequential run.
-    tasks : tuple of tuples of FitSeconds
-        Of the parallel run.
-    sequential_s, parallel_s : float
-        Wall-clock seconds of the two runs.
-    cpus : int
-        The CPU limit of the parallel run.
-    machine_cpus : int or None
-        CPUs of the machine that trains; ``None`` if it is another one.
-
-    Raises
-    ------
-    ValueError
-        If one cannot be; the message names the fit and the likely cause.
+    The message names the fit and the likely cause. `cpus` is the CPU limit of the parallel run, `machine_cpus` the CPUs
+    of the machine that trains; ``None`` if it is another one than this.
     """
     check_positive(second for task in (fits, *tasks) for fit in task for second in fit)
     total = math.fsum(fit.wall_s for fit in fits)

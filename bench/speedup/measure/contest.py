@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from .estimate import Spreads, pooled_by_name
 from .fits import Run
 from .machine import Meter
-from .memory import peak_memory
+from .memory import BYTES, peak_mib
 from .pairs import Measurement
 from .rounds import PairedRounds, Stopwatch
 
@@ -66,7 +66,7 @@ class Showing:
     """What ended its part in the contest."""
     known: Spreads = field(default_factory=dict)
     """How far the pairs of the other contestants lie apart, by quantity."""
-    memory_bytes: int = 0
+    memory_bytes: float = 0.0
     """Peak memory of this process and all its descendants while a sweep was trained, each page counted once."""
     said: Mapping[str, int | str] = field(default_factory=dict)
     """What else is to be shown, as the contestant says."""
@@ -86,7 +86,7 @@ class Showing:
         return {
             "start_s": statistics.median(self.start_s),
             "first_result_s": statistics.median(self.first_s),
-            "memory_bytes": float(self.memory_bytes),
+            "memory_bytes": self.memory_bytes,
         }
 
 
@@ -101,31 +101,11 @@ def compete(
     enough: Callable[[int], bool] = lambda _: False,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, Showing]:
-    """Measure all contestants in turn.
+    """Measure all contestants in turn, each beside the same sweep in `sequential`; return what was seen, by name.
 
-    Parameters
-    ----------
-    contestants : sequence of Contestant
-        The engines.
-    sequential : callable
-        Trains the same sweep one after the other.
-    cpus : int
-        CPU limit of all of them.
-    rounds : int
-        How often each is visited at most; each visit measures `PAIRS` pairs.
-    meter : callable
-        Makes what tells how busy other programs are.
-    on_visit : callable
-        Called with the name of a contestant and the round, from 1, before each visit.
-    enough : callable
-        Called with the number of rounds before each and after the last: whether no more are needed.
-    clock : callable
-        Seconds.
-
-    Returns
-    -------
-    dict of str to Showing
-        By name. One that failed has its `failure`, and takes no further part.
+    Each is visited `rounds` times at most. `on_visit` is called with a name and the round, from 1, before each visit;
+    `enough` with the number of rounds before each and after the last: whether no more are needed. One that fails takes
+    no further part.
     """
     __tracebackhide__ = True
     seen = {one.name: Showing(said=one.said) for one in contestants}
@@ -141,15 +121,10 @@ def compete(
             except Exception as error:  # one that fails must not cost the others their turn
                 seen[one.name].failure = error
         number += 1
-    _share_spreads([one for one in seen.values() if one.measurements])
+    spreads = {name: one.measurement.spreads for name, one in seen.items() if one.measurements}
+    for name in spreads:  # two pairs of its own tell next to nothing of how far they lie apart: those of the others do
+        seen[name].known = pooled_by_name([others for other, others in spreads.items() if other != name])
     return seen
-
-
-def _share_spreads(seen: Sequence[Showing]) -> None:
-    """Let each know how far the pairs of the others lie apart: two of its own tell next to nothing of that."""
-    spreads = [one.measurement.spreads for one in seen]
-    for number, one in enumerate(seen):
-        one.known = pooled_by_name([*spreads[:number], *spreads[number + 1 :]])
 
 
 def _visit(
@@ -168,10 +143,8 @@ def _visit(
         seen.first_s.append(clock() - began)
         trainer.warm_up()
         if not seen.memory_bytes:
-            with peak_memory() as peak:
-                trainer.run()
-            seen.memory_bytes = peak()
-        rounds = PairedRounds(
+            seen.memory_bytes = peak_mib(trainer.run) * BYTES
+        pairs = PairedRounds(
             sequential,
             trainer.run,
             cpus=cpus,
@@ -180,7 +153,7 @@ def _visit(
             stopwatch=Stopwatch(clock),
             pieces=trainer.pieces,
         )
-        seen.measurements.append(rounds.measure())
+        seen.measurements.append(pairs.measure())
 
 
 def ranked(contest: Mapping[str, Showing]) -> list[str]:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .estimate import KNOWN, ByQuantity, Estimate, Spreads, as_json
-from .pairs import PROTOCOL, SCHEMA
+from .estimate import ByQuantity, Estimate, Spreads, log_mean
 
-SECONDS = "s"
+SECONDS, MIB = "s", "MiB"
+"""Units."""
 COST = "cost"
 """Key in the block of a benchmark that is a cost and not a speedup; name of the quantity that is judged of it."""
 OWN, BARE = "own", "bare"
 """Names of the quantities that it comes from."""
 
 Runs = list[tuple[Mapping[str, float], float]]
-"""Of each round the costs of all steps, by name, and the bare seconds."""
+"""Of each round the costs of all steps, by name, and that of the bare means."""
 
 
 @dataclass(frozen=True)
@@ -36,34 +37,54 @@ class Costs(ByQuantity):
     pairs: tuple[CostPair, ...]
     """At least one."""
     unit: str = SECONDS
-    """``s``, or what is counted."""
+    """``s``, ``MiB``, or what is counted."""
     against: str = ""
     """The bare means, in words; empty where there is nothing to compare with."""
     known: Spreads = field(default_factory=dict)
     """What was known before of how far pairs lie apart, by quantity."""
+    once: bool = False
+    """Whether it is looked at once in a run, so that no run has an interval of it."""
 
     names = (COST,)
     models = 0  # trained
     troubles: tuple[str, ...] = ()
 
+    @classmethod
+    def of(cls, step: str, runs: Runs, unit: str = SECONDS, against: str = "") -> Costs:
+        """Return the pairs of one step; ValueError if no round has it."""
+        pairs = tuple(CostPair(took[step], bare if against else 1.0) for took, bare in runs if step in took)
+        if not pairs:
+            raise ValueError(f"no round measured {step}")
+        return cls(pairs, unit, against)
+
+    @classmethod
+    def from_json(cls, block: Mapping[str, Any]) -> Costs:
+        """Return what `as_json` wrote, in any version: its pairs were always there."""
+        stored = block[COST]
+        pairs = zip(stored[OWN], stored[BARE], strict=True)
+        unit, against = str(stored.get("unit", SECONDS)), str(stored.get("against", ""))
+        return cls(tuple(CostPair(own, bare) for own, bare in pairs), unit, against)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the pairs as plain numbers and strings; all else follows from them."""
+        pairs = {name: self.quantities[name] for name in (OWN, BARE)}
+        return {COST: {"unit": self.unit, "against": self.against, **pairs}}
+
     @property
     def quantities(self) -> dict[str, list[float]]:
-        """A figure for each pair, by quantity."""
-        return {
-            OWN: [pair.own for pair in self.pairs],
-            BARE: [pair.bare for pair in self.pairs],
-            COST: [pair.bare / pair.own for pair in self.pairs],
-        }
+        """A figure for each pair, by quantity; the one that is judged is lower when the engine costs more.
+
+        It is the bare means over the engine, as a slow machine slows both; but 1 over the engine's memory: no machine
+        is slow there, and what this process holds is in both, so that more of it would make the engine look better.
+        """
+        own, bare = [pair.own for pair in self.pairs], [pair.bare for pair in self.pairs]
+        above = [1.0] * len(own) if self.unit == MIB else bare
+        return {OWN: own, BARE: bare, COST: [one / cost for one, cost in zip(above, own, strict=True)]}
 
     @property
-    def sequential_s(self) -> float:
-        """The geometric mean of the bare means, in its unit."""
-        return self.bare.value
-
-    @property
-    def parallel_s(self) -> float:
-        """The geometric mean of the engine's cost, in its unit."""
-        return self.own.value
+    def figures(self) -> Sequence[float]:
+        """What pytest-benchmark is told of each pair."""
+        return self.quantities[OWN]
 
     @property
     def own(self) -> Estimate:
@@ -76,29 +97,10 @@ class Costs(ByQuantity):
         return self.mean(BARE)
 
     @property
-    def ratio(self) -> Estimate:
-        """Bare over own: like a speedup it is lower when the engine costs more, and a slow machine lowers both."""
-        return self.mean(COST)
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the pairs and what follows from them as plain numbers and strings."""
-        ratio = self.ratio
-        return {
-            "schema": SCHEMA,
-            "protocol": PROTOCOL,
-            "speedup": ratio.value,
-            "ci95": [ratio.low, ratio.high],
-            "log_se": ratio.log_se,
-            "sequential_s": self.sequential_s,
-            "parallel_s": self.parallel_s,
-            COST: {
-                "unit": self.unit,
-                "against": self.against,
-                OWN: self.quantities[OWN],
-                BARE: self.quantities[BARE],
-            },
-            KNOWN: as_json(self.known),
-        }
+    def levels(self) -> tuple[float, float]:
+        """The geometric means of the bare means and of the engine's cost."""
+        bare, own = (math.exp(log_mean(self.quantities[name])[0]) for name in (BARE, OWN))
+        return bare, own
 
 
 def measure_costs(
@@ -109,16 +111,8 @@ def measure_costs(
 ) -> Runs:
     """Measure the costs of some steps and the bare means, one right after the other, in alternating order.
 
-    Parameters
-    ----------
-    own : callable
-        Does all steps once; returns the cost of each, by name.
-    bare : callable
-        Does the same without the engine; returns seconds.
-    rounds : int
-        How often at most.
-    enough : callable
-        Called with the number of rounds before each and after the last: whether no more are needed.
+    `own` does all steps once and returns the cost of each, by name. `enough` is called with the number of rounds before
+    each and after the last: whether no more are needed.
     """
     __tracebackhide__ = True
     done: Runs = []
@@ -130,28 +124,3 @@ def measure_costs(
             compared = bare()
             done.append((own(), compared))
     return done
-
-
-def costs_of(step: str, runs: Runs, counted: Mapping[str, str], against: str) -> Costs:
-    """Return the pairs of one step.
-
-    Parameters
-    ----------
-    step : str
-        Its name.
-    runs : list
-        What `measure_costs` returned.
-    counted : mapping
-        Units of the steps that are no seconds, by name; they are not compared with the bare means.
-    against : str
-        The bare means, in words.
-
-    Raises
-    ------
-    ValueError
-        If no round has this step.
-    """
-    pairs = tuple(CostPair(took[step], 1.0 if step in counted else bare) for took, bare in runs if step in took)
-    if not pairs:
-        raise ValueError(f"no round measured {step}")
-    return Costs(pairs, counted.get(step, SECONDS), "" if step in counted else against)

@@ -40,13 +40,7 @@ def as_json(spreads: Spreads) -> dict[str, list[float]]:
 
 
 def from_json(spreads: Mapping[str, Sequence[float]]) -> dict[str, Spread]:
-    """Return what `as_json` wrote.
-
-    Raises
-    ------
-    ValueError, TypeError, AttributeError
-        If it is something else.
-    """
+    """Return what `as_json` wrote; raise ValueError, TypeError or AttributeError if it is something else."""
     found = {name: Spread(float(variance), int(degrees)) for name, (variance, degrees) in spreads.items()}
     if not all(0 <= one.variance < math.inf and one.degrees > 0 for one in found.values()):
         raise ValueError(f"{KNOWN} is broken")
@@ -87,55 +81,52 @@ class Estimate:
 
 
 def half_width(error: float, degrees: float, confidence: float = CONFIDENCE) -> float:
-    """Return half the width of Student's interval.
-
-    Parameters
-    ----------
-    error : float
-        Standard error of the mean.
-    degrees : float
-        Its degrees of freedom, at least 1.
-    confidence : float
-        Chance that it holds the true mean; by default 95 %.
-    """
+    """Return half the width of Student's interval of a mean with this standard error and degrees of freedom."""
     from scipy import special  # not above: a command that needs no interval starts in two thirds of the time
 
     return float(special.stdtrit(degrees, (1 + confidence) / 2)) * error
 
 
+def log_mean(values: Sequence[float]) -> tuple[float, float | None]:
+    """Return the mean of the logs of positive values, and its standard error; ``None`` for that of a single value."""
+    if not values or not all(value > 0 and math.isfinite(value) for value in values):
+        raise ValueError(f"a geometric mean needs positive numbers, not {list(values)!r}")
+    own = spread_of(values)
+    mean = float(np.log(np.asarray(values, dtype=float)).mean())
+    return mean, math.sqrt(own.variance / len(values)) if own.degrees else None
+
+
 def geometric_mean(values: Sequence[float], known: Spread | None = None) -> Estimate:
     """Return the geometric mean of positive values with its 95 % interval.
 
-    The interval is Student's, for the mean of the logs. What is known of the spread counts beside that of the values
-    themselves, each with its degrees of freedom: the moderated t of G. K. Smyth, "Linear models and empirical Bayes
-    methods for assessing differential expression", Statistical Applications in Genetics and Molecular Biology 3(1):3,
-    2004.
-
-    Parameters
-    ----------
-    values : sequence of float
-        One positive value per pair; at least one.
-    known : Spread, optional
-        What earlier runs tell of the spread; it counts for `MOST_KNOWN` degrees of freedom at most.
-
-    Raises
-    ------
-    ValueError
-        If there is no value, or one is not positive.
+    The interval is Student's, for the mean of the logs. What earlier runs tell of the spread counts beside that of the
+    values themselves, each with its degrees of freedom: the moderated t of G. K. Smyth, "Linear models and empirical
+    Bayes methods for assessing differential expression", Statistical Applications in Genetics and Molecular Biology
+    3(1):3, 2004.
     """
-    if not values or not all(value > 0 and math.isfinite(value) for value in values):
-        raise ValueError(f"a geometric mean needs positive numbers, not {list(values)!r}")
-    mean = float(np.log(np.asarray(values, dtype=float)).mean())
-    own = spread_of(values)
-    log_se = math.sqrt(own.variance / len(values)) if own.degrees else None
-    margin = margin_of(own, known)
+    mean, log_se = log_mean(values)
+    margin = margin_of(spread_of(values), known)
     if margin is None:
         return Estimate(math.exp(mean), None, None, log_se)
     return Estimate(math.exp(mean), math.exp(mean - margin), math.exp(mean + margin), log_se)
 
 
+def margin_of(own: Spread, known: Spread | None = None) -> float | None:
+    """Return half the width of the 95 % interval of a mean of logs; ``None`` if it would say nothing.
+
+    `own` is the spread of these logs, and so has a degree of freedom less than there are. What earlier runs tell,
+    `known`, counts for `MOST_KNOWN` degrees of freedom at most.
+    """
+    earlier = [Spread(known.variance, min(known.degrees, MOST_KNOWN))] if known is not None else []
+    both = pooled([own, *earlier])
+    if both is None or both.degrees < LEAST_DEGREES:
+        return None
+    margin = half_width(math.sqrt(both.variance / (own.degrees + 1)), both.degrees)
+    return margin if margin <= WIDEST else None
+
+
 class ByQuantity:
-    """Figures of pairs, by quantity: each has a mean, an interval, and a spread."""
+    """What was measured of a cell: a figure for each pair by quantity, each with a mean, an interval and a spread."""
 
     known: Spreads
     """What was known before of how far pairs lie apart, by quantity."""
@@ -146,14 +137,14 @@ class ByQuantity:
         """A figure for each pair, by quantity."""
 
     @property
-    def spreads(self) -> dict[str, Spread]:
-        """How far these pairs lie apart, by quantity."""
-        return {name: spread_of(values) for name, values in self.quantities.items()}
-
-    @property
     @abstractmethod
     def names(self) -> tuple[str, ...]:
         """The quantities that are judged."""
+
+    @property
+    def spreads(self) -> dict[str, Spread]:
+        """How far these pairs lie apart, by quantity."""
+        return {name: spread_of(values) for name, values in self.quantities.items()}
 
     @property
     def judged(self) -> dict[str, Estimate]:
@@ -163,21 +154,3 @@ class ByQuantity:
     def mean(self, quantity: str) -> Estimate:
         """Return the geometric mean of a quantity, with its interval."""
         return geometric_mean(self.quantities[quantity], self.known.get(quantity))
-
-
-def margin_of(own: Spread, known: Spread | None = None) -> float | None:
-    """Return half the width of the 95 % interval of a mean of logs; ``None`` if it would say nothing.
-
-    Parameters
-    ----------
-    own : Spread
-        Of the logs themselves: one degree of freedom less than there are.
-    known : Spread, optional
-        As for `geometric_mean`.
-    """
-    earlier = [Spread(known.variance, min(known.degrees, MOST_KNOWN))] if known is not None else []
-    both = pooled([own, *earlier])
-    if both is None or both.degrees < LEAST_DEGREES:
-        return None
-    margin = half_width(math.sqrt(both.variance / (own.degrees + 1)), both.degrees)
-    return margin if margin <= WIDEST else None

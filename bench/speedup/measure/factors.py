@@ -113,17 +113,7 @@ def makespan(seconds: Iterable[float], cpus: int) -> float:
     This is list scheduling (R. L. Graham, "Bounds for certain multiprocessing anomalies", Bell System Technical
     Journal 45(9):1563-1581, 1966).
 
-    Parameters
-    ----------
-    seconds : iterable of float
-        Length of each task in seconds, in the order of submission.
-    cpus : int
-        Number of CPUs, at least 1.
-
-    Returns
-    -------
-    float
-        Seconds; 0 for no tasks.
+    `seconds` are the lengths of the tasks in the order of submission.
     """
     lengths = list(seconds)
     free_at = [0.0] * max(1, min(cpus, len(lengths)))
@@ -135,18 +125,8 @@ def makespan(seconds: Iterable[float], cpus: int) -> float:
 def ideal_speedup(fits: Sequence[FitSeconds], cpus: int, pieces: Sequence[int] = ()) -> float:
     """Return Σ dᵢ / max(Σ dᵢ / p, max dᵢ / nᵢ): the speedup that no schedule on `cpus` CPUs can beat.
 
-    Parameters
-    ----------
-    fits : sequence of FitSeconds
-        The sequential fits.
-    cpus : int
-        Number of CPUs, at least 1.
-    pieces : sequence of int, optional
-        Into how many parts nᵢ each fit can be divided at most; by default none can be.
-
-    Notes
-    -----
-    The longest part of a fit of dᵢ seconds in at most nᵢ parts takes at least dᵢ / nᵢ.
+    `fits` are the sequential ones, dᵢ seconds each. The longest part of one that can be divided into nᵢ = `pieces`
+    parts at most takes at least dᵢ / nᵢ; by default none can be divided.
     """
     total = math.fsum(fit.wall_s for fit in fits)
     parts = pieces or [1] * len(fits)
@@ -161,7 +141,7 @@ def factors_of(
     tasks: Sequence[Sequence[FitSeconds]],
     cpus: int,
 ) -> dict[str, float]:
-    """Split the speedup of one pair into its factors.
+    """Split the speedup of one pair into its factors, by name.
 
     With dᵢ, cᵢ the wall and CPU seconds of the sequential fits, wᵢ, kᵢ those of the parallel ones, T_s and T_r the
     wall times of the two runs, p the CPUs and L the makespan of the tasks::
@@ -169,27 +149,8 @@ def factors_of(
         T_s/T_r = p × T_s/Σd × Σc/Σk × (Σd/Σc)/(Σw/Σk) × Σw/(p·L) × L/T_r
                       loop     cpu     wait              balance    engine
 
-    Parameters
-    ----------
-    sequential_s, parallel_s : float
-        Wall-clock seconds of the two runs, as the caller saw them.
-    fits : sequence of FitSeconds
-        The fits of the sequential run.
-    tasks : sequence of sequences of FitSeconds
-        The fits of the parallel run, one sequence per task, in the order of submission. A fit that several tasks
-        share is in each of them, with the part that this task did.
-    cpus : int
-        The CPU limit of the parallel run.
-
-    Returns
-    -------
-    dict of str to float
-        The factors by name. Their product times `cpus` is ``sequential_s / parallel_s``.
-
-    Raises
-    ------
-    ValueError
-        If the parallel run reports fewer fits than the sequential one, or a time is not a positive number.
+    `tasks` are the parallel fits by task, in the order of submission. A fit that several tasks share is in each of
+    them, with the part that this task did. ValueError: there are fewer parallel fits, or a time is no positive number.
     """
     parallel = [fit for task in tasks for fit in task]
     if len(fits) > len(parallel):

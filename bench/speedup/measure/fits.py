@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import inspect
 import math
 import threading
 import time
@@ -76,8 +78,14 @@ _LOCK = threading.Lock()
 _RUNNING: list[_Timed] = []
 
 
-def drained(reported: object) -> object:
-    """Return a report with all that reads it lazily read: ``map``, ``imap`` or a generator work while they are read."""
+def called(run: Run) -> object:
+    """Let a run work; return what it reports when all is done: a coroutine is run to its end, what is lazy is read."""
+    reported = run()
+    return _drained(asyncio.run(reported) if inspect.iscoroutine(reported) else reported)
+
+
+def _drained(reported: object) -> object:
+    """Return a report with all that is lazy in it read: ``map``, ``imap`` or a generator work while they are read."""
     if isinstance(reported, list | tuple | np.ndarray | str | bytes | Mapping) or not isinstance(reported, Iterable):
         whole = reported
     else:
@@ -88,28 +96,17 @@ def drained(reported: object) -> object:
 
 
 def check_positive(seconds: Iterable[float]) -> None:
-    """Refuse times that are none.
-
-    Raises
-    ------
-    ValueError
-        If one is not a positive number.
-    """
+    """Refuse times that are none: ValueError."""
     for second in seconds:
         if not (math.isfinite(second) and second > 0):
             raise ValueError(f"every time must be a positive number of seconds, not {second!r}")
 
 
 def as_tasks(reported: object) -> Tasks:
-    """Return what a run reported as one tuple of fits per task.
+    """Return what a run reported as one tuple of fits per task; TypeError if it is no such report.
 
     A fit is a pair of numbers, a task is a fit or several of them, and a report is any iterable of tasks: lists,
     tuples, generators and arrays will do.
-
-    Raises
-    ------
-    TypeError
-        If it is not such a report.
     """
     return tuple(_as_task(item) for item in _items(reported, "a run must return a list of"))
 

@@ -58,16 +58,9 @@ def versions(distributions: Iterable[str]) -> dict[str, str]:
 
 
 def is_heavy(foreign_cpus: float | None, *, cpus: int, machine_cpus: int) -> bool:
-    """Return whether other programs took CPUs that the measured one could have used.
+    """Return whether other programs took CPUs that a run with the limit `cpus` could have used.
 
-    Parameters
-    ----------
-    foreign_cpus : float or None
-        CPUs that other programs kept busy; ``None`` if unknown.
-    cpus : int
-        CPU limit of the measured run.
-    machine_cpus : int
-        CPUs of the machine. Load on those beyond the limit does no harm.
+    Load on those CPUs of the machine that are beyond the limit does no harm.
     """
     return foreign_cpus is not None and foreign_cpus > (machine_cpus - cpus) + TOLERATED * cpus
 

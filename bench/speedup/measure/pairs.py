@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .estimate import KNOWN, ByQuantity, Estimate, Spreads, as_json, geometric_mean
+from .estimate import ByQuantity, Estimate, Spreads, geometric_mean
 from .factors import FACTORS, factors_of, ideal_speedup, steady_part
 from .fits import FitSeconds, Tasks
 
 PROTOCOL = 1
 """Version of the way of measuring; results of different versions are not compared."""
 SCHEMA = 1
-"""Version of the layout of `Measurement.as_json`."""
+"""Version of the layout of what is stored of a cell."""
 
-SEQUENTIAL_FIRST = "sequential-first"
-PARALLEL_FIRST = "parallel-first"
-
+SEQUENTIAL_FIRST, PARALLEL_FIRST = "sequential-first", "parallel-first"
 SPEEDUP = "speedup"
 """Name of the quantity that the factors make."""
 STEADY_PART = "steady"
@@ -103,6 +101,8 @@ class Measurement(ByQuantity):
     """Pairs that were measured again, with the reason under ``unfair``. Of those that broke off there is no more."""
     known: Spreads = field(default_factory=dict)
     """What was known before of how far pairs lie apart, by quantity."""
+    memory: tuple[float, float] | None = None
+    """Peak memory of the loop and of the parallel run in MiB, each looked at in a run of its own, if at all."""
 
     names = (SPEEDUP, *FACTORS)
     unit = "s"
@@ -118,6 +118,11 @@ class Measurement(ByQuantity):
         return self.mean(SPEEDUP)
 
     @property
+    def figures(self) -> Sequence[float]:
+        """What pytest-benchmark is told of each pair."""
+        return [pair.parallel_s for pair in self.pairs]
+
+    @property
     def sequential_s(self) -> float:
         """Wall-clock seconds of the sequential runs, geometric mean."""
         return geometric_mean([pair.sequential_s for pair in self.pairs]).value
@@ -125,7 +130,12 @@ class Measurement(ByQuantity):
     @property
     def parallel_s(self) -> float:
         """Wall-clock seconds of the parallel runs, geometric mean."""
-        return geometric_mean([pair.parallel_s for pair in self.pairs]).value
+        return geometric_mean(self.figures).value
+
+    @property
+    def levels(self) -> tuple[float, float]:
+        """Wall-clock seconds of the sequential and of the parallel runs."""
+        return self.sequential_s, self.parallel_s
 
     @property
     def ideal(self) -> float:
@@ -177,8 +187,6 @@ class Measurement(ByQuantity):
         """Return the pairs and what follows from them as plain numbers and strings."""
         speedup = self.speedup
         return {
-            "schema": SCHEMA,
-            "protocol": PROTOCOL,
             "speedup": speedup.value,
             "ci95": [speedup.low, speedup.high],
             "log_se": speedup.log_se,
@@ -192,5 +200,4 @@ class Measurement(ByQuantity):
             },
             "pairs": [pair.as_json() for pair in self.pairs],
             "discarded": list(self.discarded),
-            KNOWN: as_json(self.known),
         }

@@ -20,7 +20,7 @@ from pytest_benchmark.utils import get_tag
 
 from ..budget.enough import PerCell
 from ..keep.storage import WholeFileStorage
-from ..measure.cell import BLOCK, OF_A_FAILED_TEST
+from ..measure.cell import BLOCK, OF_A_FAILED_TEST, OF_ITS_MEMORY
 from ..measure.rounds import Stopwatch
 from .names import is_cell
 
@@ -80,9 +80,9 @@ class Rounds:
         assert self._fixture.stats is not None  # there is a round
         self._fixture.stats.stats.data[:] = seconds
 
-    def store(self, block: Mapping[str, Any]) -> None:
-        """Let this be saved with the rounds."""
-        self._fixture.extra_info[BLOCK] = block
+    def store(self, blocks: Mapping[str, Any]) -> None:
+        """Let these be saved with the rounds."""
+        self._fixture.extra_info.update(blocks)
 
     def unused(self) -> None:
         """Say nothing of it, although nobody used it."""
@@ -198,6 +198,7 @@ class Benchmarks:
         for bench in self._session.benchmarks:
             if bench.fullname == nodeid and BLOCK in bench.extra_info:
                 bench.extra_info[OF_A_FAILED_TEST] = bench.extra_info.pop(BLOCK)
+                bench.extra_info.pop(OF_ITS_MEMORY, None)
                 bench.fixture.has_error = False  # what was measured before is whole
 
     def keep(self, ours: Mapping[str, Any]) -> None:

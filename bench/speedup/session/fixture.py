@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 import pytest
 
 from ..budget.allocation import USUAL
 from ..keep.curves import Curve
-from ..measure.cell import About, Cell, Fingerprint, Subject
+from ..measure.cell import MEMORY, About, Cell, Fingerprint, Subject
 from ..measure.checks import checked_count
-from ..measure.contest import Contestant, compete
-from ..measure.costs import Costs, Runs, costs_of, measure_costs
+from ..measure.contest import Contestant, Showing, compete
+from ..measure.costs import MIB, SECONDS, Costs, Runs, measure_costs
+from ..measure.estimate import Spread
 from ..measure.fits import Run
 from ..measure.memory import peak_mib
 from ..measure.pairs import STEADY_PART, Measurement
 from ..measure.rounds import PairedRounds
 from .benchmark import Rounds
-from .names import name_of
+from .names import MEMORY_MARK, name_of
 
 if TYPE_CHECKING:
     from .session import Session
 
-MEMORY = "memory"
-"""The only step of a cost in memory."""
+Measured = TypeVar("Measured", Measurement, Costs)
 
 
 class Speedup:
@@ -46,6 +46,7 @@ class Speedup:
         prepare: Callable[[], object] | None = None,
         pieces: Sequence[int] = (),
         local: bool = True,
+        memory: bool = False,
         curves: Callable[[], Sequence[Curve]] = tuple,
         **about: Unpack[About],
     ) -> Measurement | None:
@@ -74,7 +75,11 @@ class Speedup:
             default it divides none. The ideal speedup depends on it.
         local : bool
             Whether this process and its descendants do all the work. If not (a cluster), the load that others put
-            on this machine is no sign of an unfair pair, and is not looked at.
+            on this machine is no sign of an unfair pair, and is not looked at; nor is the memory.
+        memory : bool
+            Whether to look at the peak memory too, in one more run of each, which is not timed: of this process for
+            `sequential`, with all its descendants for `parallel`. The marker ``speedup_memory`` asks for it as well. It
+            is judged as a cost, in MiB, with a series of its own.
         curves : callable, optional
             Called after the last pair; returns what else to store with the cell, and to draw in the report.
         **about
@@ -101,8 +106,9 @@ class Speedup:
             subject, rounds = Subject.of(self._node.nodeid, cpus, **about), self._asked(rounds)
             if local:
                 self._session.check_cpus(name_of(self._node), subject.cpus)
-            known = self._session.known(name_of(self._node), subject)
-            pacing = self._session.pacing(known.get(STEADY_PART))
+            memory = local and (memory or self._node.get_closest_marker(MEMORY_MARK) is not None)
+            spread = self._session.known(name_of(self._node), subject).get(STEADY_PART)
+            pacing = self._session.pacing(spread)
             pairs = PairedRounds(
                 sequential,
                 parallel,
@@ -114,78 +120,70 @@ class Speedup:
                 pieces=pieces,
                 stopwatch=self._rounds.stopwatch,
             )
-            if self._rounds.disabled:
-                self._rounds.try_once(pairs.try_once)
-                return None
-            self._session.begin(self._node, rounds, known.get(STEADY_PART))
-            measured = replace(pairs.measure(), known=known)
-            self._rounds.report([pair.parallel_s for pair in measured.pairs], profiled=parallel)
-            cell = self._cell(subject, measured)
-            cell = replace(cell, curves=tuple(curve.as_json() for curve in curves()))
-            suspicion = self._finish(cell)
-            if suspicion:
-                again = replace(pairs.measure(pacing.as_many_as(len(measured.pairs))), known=known)
-                self._session.end(again, again=True)
-                if not again.busy:
-                    self._finish(replace(cell, again=again, suspicion=suspicion))
-            return measured
+
+            def measure() -> Measurement:
+                mib = pairs.memory() if memory else None  # first: after the pairs it would depend on their number
+                return replace(pairs.measure(), memory=mib)
+
+            def again(first: Measurement) -> Measurement:
+                second = pairs.measure(pacing.as_many_as(len(first.pairs)))
+                return replace(second, known=first.known, memory=first.memory)
+
+            return self._measured(
+                subject,
+                rounds,
+                measure,
+                lambda: {"curves": tuple(curve.as_json() for curve in curves())},
+                try_once=pairs.try_once,
+                again=again,
+                spread=spread,
+                profiled=parallel,
+            )
 
     def compete(
         self, subject: Subject, contestants: Sequence[Contestant], sequential: Run, *, group: str, rounds: int
     ) -> Measurement | None:
         """Measure an engine side by side with others; once per test, with the same arguments but for its name.
 
-        The first test of a group measures all of them, in turn; each of the others takes the figures of its own.
-
-        Parameters
-        ----------
-        subject : Subject
-            What this test is about; `engine` is the name of a contestant, `cpus` the limit of all of them.
-        contestants : sequence of Contestant
-            All that take part. Those that are not judged are stored and shown only.
-        sequential : callable
-            Trains the sweep one after the other, as for `measure`.
-        group : str
-            What they have in common, as it is shown.
-        rounds : int
-            How often each is started, with two pairs each time, unless ``--rounds`` says otherwise.
-
-        Returns
-        -------
-        Measurement or None
-            Of the engine; ``None`` under ``--benchmark-disable`` or xdist, where it was tried once, untimed.
+        The first test of a group measures all of them, in turn, and each of the others takes the figures of its own:
+        `subject` says which, by its engine. `group` is what they have in common, as it is shown. Each is started
+        `rounds` times, unless ``--rounds`` says otherwise, with two pairs each time. Contestants that are not judged
+        are stored and shown only. Return ``None`` where nothing is timed, and the engine was tried once.
         """
         __tracebackhide__ = True
         with self._rounds.in_use():
-            rounds, cpus, stopwatch = self._asked(rounds), subject.cpus, self._rounds.stopwatch
+            rounds, cpus, note = self._asked(rounds), subject.cpus, self._session.progress.note
             (this,) = (one for one in contestants if one.name == subject.engine)
-            if self._rounds.disabled:
+
+            def try_once() -> None:
                 with this.start() as it:
-                    once = PairedRounds(sequential, it.run, cpus=cpus, rounds=1, meter=None, pieces=it.pieces)
-                    self._rounds.try_once(once.try_once)
-                    return None
-            self._session.begin(self._node, rounds)
-            note = self._session.progress.note
-            seen = self._session.once(
-                (subject.workload, group),
-                lambda: compete(
+                    PairedRounds(sequential, it.run, cpus=cpus, rounds=1, meter=None, pieces=it.pieces).try_once()
+
+            def contest() -> dict[str, Showing]:
+                return compete(
                     contestants,
                     sequential,
                     cpus=cpus,
                     rounds=rounds,
                     meter=self._session.meter,
-                    clock=stopwatch.timer,
+                    clock=self._rounds.stopwatch.timer,
                     on_visit=lambda name, number: note(f"{name}, round {number} of {rounds}"),
-                    enough=self._enough_rounds(),
-                ),
+                    enough=self._enough_rounds,
+                )
+
+            def showing() -> Showing:
+                seen = self._session.once((subject.workload, group), contest)[this.name]
+                if seen.failure is not None:
+                    raise seen.failure
+                return seen
+
+            return self._measured(
+                subject,
+                rounds,
+                lambda: showing().measurement,
+                lambda: {"group": group, "showing": showing(), "judged": this.judged},
+                try_once=try_once,
             )
-            showing = seen[this.name]
-            if showing.failure is not None:
-                raise showing.failure
-            measured = showing.measurement
-            self._rounds.report([pair.parallel_s for pair in measured.pairs])
-            self._finish(replace(self._cell(subject, measured), group=group, showing=showing, judged=this.judged))
-            return measured
 
     def cost(
         self,
@@ -200,44 +198,17 @@ class Speedup:
     ) -> Costs | None:
         """Measure what an engine costs beside the training, in pairs with the bare means of the system.
 
-        `own` may time several steps at once; the tests of the others, with the same subject, take theirs from the
-        runs of the first.
-
-        Parameters
-        ----------
-        step : str
-            Name of the cost that this test is about.
-        subject : Subject
-            What is done at a cost.
-        own : callable
-            Does it once; returns the seconds of each step, by name.
-        bare : callable
-            Does the same without the engine; returns seconds.
-        against : str
-            What `bare` does, in words.
-        rounds : int
-            Pairs, unless ``--rounds`` says otherwise.
-        counted : mapping, optional
-            Steps that are no seconds: their units by name. They are not compared with `bare`.
-
-        Returns
-        -------
-        Costs or None
-            ``None`` under ``--benchmark-disable`` or xdist, where both were tried once.
+        `own` does it once and returns the seconds of each step, by name: the tests of the other steps, with the same
+        `subject`, take theirs from the runs of the first. `bare` does the same without the engine, `against` says how
+        in words, and returns seconds. `counted` names the units of steps that are no seconds, and not compared.
+        Return ``None`` where nothing is timed, and both were tried once.
         """
         __tracebackhide__ = True
+        units = counted or {}
+        unit, compared = units.get(step, SECONDS), "" if step in units else against
         with self._rounds.in_use():
-            rounds, counted = self._asked(rounds), counted or {}
-            if self._rounds.disabled:
-                tried: Runs = self._session.once(subject.workload, lambda: [(own(), bare())])
-                costs_of(step, tried, counted, against)
-                self._rounds.try_once(lambda: None)
-                return None
-            names = [f"{name}-{step}" for name in (subject.workload, *subject.formerly)]
-            named = replace(subject, workload=names[0], formerly=names[1:])
-            self._session.begin(self._node, rounds)
-            runs = self._session.once(subject.workload, lambda: measure_costs(own, bare, rounds, self._enough_rounds()))
-            return self._costs(named, costs_of(step, runs, counted, against))
+            runs = self._runs(subject.workload, own, bare, rounds)
+            return self._measured(subject.part(step), rounds, lambda: Costs.of(step, runs(), unit, compared))
 
     def memory(
         self,
@@ -276,40 +247,53 @@ class Speedup:
         """
         __tracebackhide__ = True
         with self._rounds.in_use():
-            subject, rounds = Subject.of(self._node.nodeid, cpus, **about), self._asked(rounds)
-            if self._rounds.disabled:
-                self._rounds.try_once(lambda: (run(), bare()))
-                return None
-            self._session.begin(self._node, rounds)
-            runs = measure_costs(
-                lambda: {MEMORY: peak_mib(run)},
-                lambda: peak_mib(bare, without_present=True),
-                rounds,
-                self._enough_rounds(),
+            subject, shared = Subject.of(self._node.nodeid, cpus, **about), (self._node.nodeid, MEMORY)
+            runs = self._runs(
+                shared, lambda: {MEMORY: peak_mib(run)}, lambda: peak_mib(bare, without_present=True), rounds
             )
-            return self._costs(subject, replace(costs_of(MEMORY, runs, {}, against), unit="MiB"))
+            return self._measured(subject, rounds, lambda: Costs.of(MEMORY, runs(), MIB, against))
 
-    def _enough_rounds(self) -> Callable[[int], bool]:
-        enough = self._session.pacing(None).enough_rounds
-        return lambda done: enough(done, "round")
+    def _runs(
+        self, shared: Hashable, own: Callable[[], Mapping[str, float]], bare: Callable[[], float], rounds: int
+    ) -> Callable[[], Runs]:
+        """Return what measures a cost and its bare means; tests that give the same for `shared` share the runs."""
 
-    def _costs(self, subject: Subject, costs: Costs) -> Costs:
-        """Report, save and return what was measured."""
-        costs = replace(costs, known=self._session.known(name_of(self._node), subject))
-        self._rounds.report([pair.own for pair in costs.pairs])
-        self._finish(self._cell(subject, costs))
-        return costs
+        def measure() -> Runs:
+            if self._rounds.disabled:
+                return [(own(), bare())]
+            return measure_costs(own, bare, self._asked(rounds), self._enough_rounds)
 
-    def _asked(self, rounds: int) -> int:
-        """Return how many pairs are asked for: what the test says, unless ``--rounds`` says otherwise."""
-        self._session.signals.check()
-        asked = checked_count("rounds", rounds)
-        return self._session.rounds or asked
+        return lambda: self._session.once(shared, measure)
 
-    def _cell(self, subject: Subject, measured: Measurement | Costs) -> Cell:
-        """Return what was measured as a cell, now that it is."""
+    def _measured(
+        self,
+        subject: Subject,
+        rounds: int,
+        measure: Callable[[], Measured],
+        more: Callable[[], Mapping[str, Any]] = dict,
+        *,
+        try_once: Callable[[], object] | None = None,
+        again: Callable[[Measured], Measurement] | None = None,
+        spread: Spread | None = None,
+        profiled: Run | None = None,
+    ) -> Measured | None:
+        """Measure, report, save and judge a cell; where nothing is timed, only try it.
+
+        `more` is called when it is measured, and returns what else belongs to it; `again` measures it once more, if it
+        is suspect. `spread` is known from earlier runs; `profiled` is what a profiler would look at.
+        """
+        __tracebackhide__ = True
+        rounds = self._asked(rounds)
+        if self._rounds.disabled:
+            self._rounds.try_once(try_once or measure)
+            return None
+        self._session.begin(self._node, rounds, spread)
+        measured = measure()
+        # What other contestants tell of the spread is of this run.
+        measured = replace(measured, known=measured.known or self._session.known(name_of(self._node), subject))
+        self._rounds.report(list(measured.figures), profiled)
         file, line, _ = self._node.location
-        return Cell(
+        cell = Cell(
             nodeid=self._node.nodeid,
             name=name_of(self._node),
             subject=subject,
@@ -317,9 +301,26 @@ class Speedup:
             measurement=measured,
             took=self._session.end(measured),
             location=(file, 0 if line is None else line + 1),
+            **more(),
         )
+        suspicion = self._finish(cell)
+        if suspicion and again:
+            second = again(measured)
+            self._session.end(second, again=True)
+            if not second.busy:
+                self._finish(replace(cell, again=second, suspicion=suspicion))
+        return measured
 
     def _finish(self, cell: Cell) -> str:
         """Let a cell be saved and judged; return why it should be measured again, if it should."""
-        self._rounds.store(cell.as_json())
+        self._rounds.store(cell.blocks)
         return self._session.finished(cell)
+
+    def _asked(self, rounds: int) -> int:
+        """Return how many pairs are asked for: what the test says, unless ``--rounds`` says otherwise."""
+        self._session.signals.check()
+        asked = checked_count("rounds", rounds)
+        return self._session.rounds or asked
+
+    def _enough_rounds(self, done: int) -> bool:
+        return self._session.pacing(None).enough_rounds(done, "round")

@@ -13,6 +13,8 @@ import pytest
 FIXTURE = "speedup"
 COST_MARK = "speedup_cost"
 """Marker with the expected time of a cell."""
+MEMORY_MARK = "speedup_memory"
+"""Marker of a cell of which the peak memory is looked at too."""
 
 _NAME = pytest.StashKey[str]()
 _NOT_IN_K = re.compile(r"[^\w:+.\[\]\\/-]+")

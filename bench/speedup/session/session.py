@@ -172,7 +172,7 @@ class Session:
         twins = [other.name for other in others if other.fingerprint.keys & cell.fingerprint.keys]
         if twins:
             self._note(f"{cell.name} and {twins[0]} would share one history; give one of them another workload=")
-        self.cells[cell.nodeid] = cell
+        self.cells |= {one.nodeid: one for one in (cell, cell.of_memory) if one}
         busy = isinstance(cell.measurement, Measurement) and cell.measurement.busy
         apart = MEANWHILE if self.alone.was_not() else busy
         if apart:
@@ -187,7 +187,8 @@ class Session:
     def keep_apart(self, nodeid: str, reason: str) -> None:
         """Keep a cell apart: it is shown, and is no run of its series."""
         if nodeid in self.cells:
-            self.cells[nodeid] = replace(self.cells[nodeid], apart=reason)
+            both = (self.cells[nodeid], self.cells[nodeid].of_memory)
+            self.cells |= {one.nodeid: replace(one, apart=reason) for one in both if one}
             self.benchmarks.set_apart(nodeid)
             self.benchmarks.keep(self.run.as_json())
 

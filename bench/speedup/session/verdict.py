@@ -16,7 +16,7 @@ from ..keep.decisions import Decisions, read_decisions
 from ..keep.index import read_store
 from ..keep.runs import History, read_history
 from ..keep.settled import Settlements, read_settled
-from ..measure.cell import Cell
+from ..measure.cell import MEMORY, Cell
 from ..measure.costs import Costs
 from ..show.sentences import TOLD, circumstances
 from .benchmark import Benchmarks
@@ -90,9 +90,10 @@ class Verdicts:
     def rule_of_each(self) -> Rule:
         """The rule that each cell is judged by when the session ends, as far as it is known before."""
         kinds = {kind.name: kind for kind in self.history.records.kinds}
-        known = [kinds[name] for name in self.names if name in kinds]
+        names = [*self.names, *(name for one in self.names if (name := f"{one}-{MEMORY}") in kinds)]
+        known = [kinds[name] for name in names if name in kinds]
         costs = sum(kind.is_cost for kind in known)
-        return self.rule.for_each_of(len(self.names) - costs - sum(kind.side_by_side for kind in known), costs)
+        return self.rule.for_each_of(len(names) - costs - sum(kind.side_by_side for kind in known), costs)
 
     def judge(self, cells: Sequence[Cell], root: Path) -> Judged:
         """Return the verdict on each cell and on all together; `root` is the folder of the repository."""

@@ -55,7 +55,7 @@ def with_unit(costs: Costs) -> str:
     """Return a cost with its interval and its unit."""
     own = costs.own
     scale, unit = scale_of(own.value, costs.unit)
-    ends = UNKNOWN if own.low is None or own.high is None else f" [{own.low * scale:.3g}, {own.high * scale:.3g}]"
+    ends = f" [{own.low * scale:.3g}, {own.high * scale:.3g}]" if own.low and own.high else UNKNOWN * (not costs.once)
     return f"{own.value * scale:.3g}{ends} {unit}"
 
 

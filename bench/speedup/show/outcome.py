@@ -116,7 +116,8 @@ class Outcome:
             lines.append(f"{TOGETHER}: {sentence(self.together)}")
         beside = [seen.measurement for contest in self.contests.values() for seen in contest.values()]
         measured = [*(one.measurement for one in self.cells), *beside]
-        if any((one.own if isinstance(one, Costs) else one.speedup).low is None for one in measured):
+        several = [one for one in measured if not (isinstance(one, Costs) and one.once)]
+        if any((one.own if isinstance(one, Costs) else one.speedup).low is None for one in several):
             lines.append("±?: too few pairs for an interval, or too far apart; more --rounds or --minutes give one")
         judged = [one.verdict for one in self.cells if one.verdict]
         if judged and all(said.state == LEARNING and not said.leading.compared for said in judged):

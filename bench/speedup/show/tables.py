@@ -13,7 +13,7 @@ from rich.text import Text
 
 from ..judge.verdict import IMPROVED, INCOMPARABLE, LEARNING, OK, RECOVERED, REGRESSED, SUSPECT
 from ..measure.contest import FLOOR, Showing, ranked
-from ..measure.costs import Costs
+from ..measure.costs import MIB, Costs
 from ..measure.factors import FACTORS
 from ..measure.pairs import Measurement
 from .columns import NARROWEST as NARROWEST
@@ -98,6 +98,7 @@ def speedup_table(outcome: Outcome) -> Table[Speedup]:
         Column("speedup [95 %]", lambda row: with_interval(row[1].speedup, 2)),
         Column("ideal", lambda row: f"{row[1].ideal:.2f}", WIDTH),
         Column("efficiency", lambda row: f"{row[1].efficiency:.1%}", WIDTH),
+        *_memory(outcome.speedups),
         *_compared(outcome.speedups),
     ]
     return Table(columns, outcome.speedups)
@@ -144,15 +145,31 @@ def pair_table(pairs: Sequence[Mapping[str, Any]], engine: str) -> Table[Mapping
     return Table(columns, [{"number": number, **pair} for number, pair in enumerate(pairs, start=1)])
 
 
+def _memory(rows: Sequence[Speedup]) -> list[Column[Speedup]]:
+    """Return the peak memory of the loop and of the parallel run, if any cell had a look at it."""
+    if not any(measured.memory for _, measured in rows):
+        return []
+
+    def mib(row: Speedup, which: int) -> str:
+        return f"{row[1].memory[which]:.0f}" if row[1].memory else "-"
+
+    named = enumerate(("loop", "parallel"))
+    return [Column(f"{name} {MIB}", partial(mib, which=which), ROOM_FOR_SECONDS) for which, name in named]
+
+
 def cost_table(outcome: Outcome) -> Table[Cost]:
     """Return the table of what an engine costs beside the training."""
     columns: list[Column[Cost]] = [
         _name("overhead", lambda row: row[0].name),
         Column("cost [95 %]", lambda row: with_unit(row[1])),
-        Column("× bare", lambda row: f"{1 / row[1].ratio.value:.3g}" if row[1].against else "-", ROOM_FOR_SECONDS),
+        Column("× bare", _times_bare, ROOM_FOR_SECONDS),
         *_compared(outcome.costs),
     ]
     return Table(columns, outcome.costs)
+
+
+def _times_bare(row: Cost) -> str:
+    return f"{row[1].own.value / row[1].bare.value:.3g}" if row[1].against else "-"
 
 
 def compared_with(outcome: Outcome) -> Iterator[str]:

@@ -236,4 +236,4 @@ def test_the_first_sentence_tells_gains_and_how_well_the_engine_is_known() -> No
 def test_the_figures_of_a_cell_that_was_measured_again_are_those_of_the_verdict() -> None:
     twice = replace(cell("red", measurement(2.0)), again=measurement(1.5), suspicion="engine is low")
     counted = [Shown(twice, verdict(state)).measurement for state in (OK, SUSPECT)]
-    assert [one.parallel_s for one in counted] == pytest.approx([1.5, math.sqrt(2.0 * 1.5)])
+    assert [one.levels[1] for one in counted] == pytest.approx([1.5, math.sqrt(2.0 * 1.5)])

@@ -698,7 +698,11 @@ def test_costs_are_measured_once_for_all_their_steps(session: pytest.Pytester, s
         ]
     )
     (run,) = saved()
-    assert [block(run, number)["speedup"] for number in range(3)] == [0.5, 2.0, 1 / 40]
+    blocks = [block(run, number) for number in range(3)]
+    assert [one["cost"]["own"] for one in blocks] == [[4.0] * 3, [1.0] * 3, [40.0] * 3]
+    assert not {"speedup", "sequential_s", "parallel_s", "ci95", "log_se"} & {key for one in blocks for key in one}
+    costs = [math.exp(one.logs["cost"]) for one in read_store(session.path / ".benchmarks").records]
+    assert costs == pytest.approx([0.5, 2.0, 1 / 40])
     assert run["benchmarks"][0]["stats"]["mean"] == 4.0
 
 

@@ -23,7 +23,7 @@ from ..keep.files import read_json
 from ..keep.git import commits_between
 from ..keep.runs import Record
 from ..keep.sync import BRANCH
-from ..measure.cell import BLOCK, Fingerprint
+from ..measure.cell import Fingerprint, blocks_of
 from .environments import EnvironmentFailure, Say, Version, git_run, git_says, installed
 
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -52,8 +52,8 @@ def nodes(record: Record) -> set[str]:
     found = set()
     for bench in _saved(record).get("benchmarks", ()):
         try:
-            fingerprint = Fingerprint.from_json(bench["extra_info"][BLOCK]["fingerprint"])
-            if fingerprint.key == record.fingerprint.key:
+            fingerprints = [Fingerprint.from_json(block["fingerprint"]) for block in blocks_of(bench)]
+            if record.fingerprint.key in (one.key for one in fingerprints):
                 found.add(str(bench["fullname"]))
         except (ValueError, TypeError, KeyError, AttributeError):
             continue

@@ -231,7 +231,7 @@ def _pairs(block: Block, engine: str) -> Table[Any] | None:
         cost = block[COST]
         columns: list[Column[tuple[float, float]]] = [
             Column("cost", lambda row: amount(row[0], cost["unit"])),
-            Column("bare means", lambda row: amount(row[1])),
+            Column("bare means", lambda row: amount(row[1], cost["unit"]) if cost["against"] else "-"),
         ]
         return Table(columns, list(zip(cost["own"], cost["bare"], strict=True)))
     return pair_table(block["pairs"], engine) if block.get("pairs") else None

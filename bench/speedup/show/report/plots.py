@@ -19,7 +19,7 @@ from ...keep.curves import Curve
 from ...keep.decisions import Decision
 from ...keep.files import read_json
 from ...keep.records import Record
-from ...measure.cell import BLOCK, CURVES, SIDE_BY_SIDE
+from ...measure.cell import CURVES, SIDE_BY_SIDE, blocks_of
 from ...measure.contest import FLOOR
 from ...measure.costs import COST
 from ...measure.estimate import geometric_mean
@@ -65,9 +65,9 @@ class Blocks:
         if known is not None:
             return known
         for bench in self.saved(record.file).get("benchmarks", ()):
-            block = bench.get("extra_info", {}).get(BLOCK)
-            if isinstance(block, dict) and block.get("fingerprint") == record.fingerprint.as_json():
-                return block
+            for block in blocks_of(bench):
+                if isinstance(block, dict) and block.get("fingerprint") == record.fingerprint.as_json():
+                    return block
         return {}
 
 
