@@ -289,8 +289,10 @@ class Speedup:
             return None
         self._session.begin(self._node, rounds, spread)
         measured = measure()
-        # What other contestants tell of the spread is of this run.
-        measured = replace(measured, known=measured.known or self._session.known(name_of(self._node), subject))
+        # What other contestants or smaller sweeps tell of the spread is of this run.
+        known = measured.known or self._session.known(name_of(self._node), subject)
+        known = known or self._session.known_of_smaller(subject, measured.models)
+        measured = replace(measured, known=known)
         self._rounds.report(list(measured.figures), profiled)
         file, line, _ = self._node.location
         cell = Cell(

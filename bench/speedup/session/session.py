@@ -23,7 +23,7 @@ from ..keep.earlier import Earlier, read_earlier
 from ..measure.cell import TEST_FAILED, Cell, Fingerprint, Subject
 from ..measure.contest import Showing
 from ..measure.costs import Costs
-from ..measure.estimate import Spread
+from ..measure.estimate import Spread, pooled_by_name
 from ..measure.machine import LoadMeter, Meter
 from ..measure.pairs import Measurement
 from ..show.outcome import Outcome, Shown
@@ -128,6 +128,16 @@ class Session:
         if self.benchmarks.disabled:
             return {}
         return self.earlier.spreads(name, Fingerprint.of(subject, 0, self.run.machine))
+
+    def known_of_smaller(self, subject: Subject, models: int) -> dict[str, Spread]:
+        """Return how far the pairs of smaller sweeps of the same workload lay apart in this run, by quantity.
+
+        Longer pairs lie no further apart, so an interval that is made with it is too wide rather than too narrow.
+        """
+        keys = Fingerprint.of(subject, 0, self.run.machine).keys
+        smaller = [cell for cell in self.cells.values() if cell.fingerprint.models < models and not cell.apart]
+        same = [cell for cell in smaller if replace(cell.fingerprint, models=0).keys & keys]
+        return pooled_by_name([cell.measurement.spreads for cell in same])
 
     def check_cpus(self, name: str, cpus: int) -> None:
         """Take note of a limit that this machine cannot reach."""

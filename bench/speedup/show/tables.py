@@ -91,14 +91,16 @@ def speedup_table(outcome: Outcome) -> Table[Speedup]:
     """Return the table of speedups, those that need attention first."""
     engines = {cell.engine for cell, _ in outcome.speedups}
     parallel = engines.pop() if len(engines) == 1 else "parallel"
+    memory = _memory(outcome.speedups)
+    wide = WIDTH + 20 if memory else WIDTH
     columns: list[Column[Speedup]] = [
         _name("cell", lambda row: row[0].name),
         Column("loop s", lambda row: seconds(row[1].sequential_s), ROOM_FOR_SECONDS),
         Column(f"{parallel} s", lambda row: seconds(row[1].parallel_s), ROOM_FOR_SECONDS),
         Column("speedup [95 %]", lambda row: with_interval(row[1].speedup, 2)),
-        Column("ideal", lambda row: f"{row[1].ideal:.2f}", WIDTH),
-        Column("efficiency", lambda row: f"{row[1].efficiency:.1%}", WIDTH),
-        *_memory(outcome.speedups),
+        Column("ideal", lambda row: f"{row[1].ideal:.2f}", wide),
+        Column("efficiency", lambda row: f"{row[1].efficiency:.1%}", wide),
+        *memory,
         *_compared(outcome.speedups),
     ]
     return Table(columns, outcome.speedups)

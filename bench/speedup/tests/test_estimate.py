@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from bench.speedup.keep.index import read_store
 from bench.speedup.keep.earlier import LOOK_BACK, UNIT, Took, read_earlier
 from bench.speedup.measure.cell import BLOCK, TOOK, Cell, Fingerprint, Subject
 from bench.speedup.measure.costs import COST, CostPair, Costs
@@ -143,3 +144,37 @@ def test_what_is_broken_is_as_if_it_were_not_there(tmp_path: Path, block: dict[s
     (tmp_path / "0003.json").write_text("[1, 2]")
     (tmp_path / "0004.json").mkdir()
     assert set(read_earlier(tmp_path).took) <= {"b"}
+
+
+SIZES = """
+import itertools
+from fakeclock import run
+
+def runs(models, takes):
+    '''Return two runs of so many models, the second of which takes the given seconds in turn.'''
+    turns = itertools.cycle(takes)
+    return run("loop", [1.0] * models, takes=models), lambda: run("engine", [1.0] * models, takes=next(turns))()
+
+def test_large_first(speedup):
+    speedup.measure(*runs(8, [5.0]), cpus=2, rounds=1, workload="other")
+
+def test_small(speedup):
+    speedup.measure(*runs(2, [1.1, 1.2, 1.3]), cpus=2, rounds=3, workload="cell")
+
+def test_large(speedup):
+    speedup.measure(*runs(4, [2.4]), cpus=2, rounds=1, workload="cell")
+
+def test_small_again(speedup):
+    speedup.measure(*runs(2, [1.2]), cpus=2, rounds=1, workload="cell", engine="another")
+"""
+
+
+def test_a_single_pair_has_the_spread_of_smaller_sweeps_of_its_workload(session: pytest.Pytester) -> None:
+    session.makepyfile(SIZES)
+    session.runpytest("--benchmark-compare").assert_outcomes(passed=4)
+    records = read_store(session.path / ".benchmarks").records
+    known = {one.name: (one.fingerprint.models, one.interval("speedup")) for one in records}
+    half = stats.t.ppf(0.975, 2) * np.log([1.1, 1.2, 1.3]).std(ddof=1)
+    mean = math.log(4 / 2.4)
+    assert known["cell-large"] == (4, pytest.approx((math.exp(mean - half), math.exp(mean + half))))
+    assert [known[name][1] for name in ("other-large_first", "cell-small_again")] == [None, None]
