@@ -86,7 +86,10 @@ def measure_side_by_side(
 
     speedup.compete(
         setting.subject(workload, engine.name),
-        [Contestant(one.name, functools.partial(started, one), one.name in judged, one.said) for one in engines],
+        [
+            Contestant(one.name, functools.partial(started, one), one.name in judged, one.said, one.stays)
+            for one in engines
+        ],
         lambda: same.tasks_of(train_sequential(sweep, wine, progress=False)),
         group=group,
         rounds=setting.profile.rounds,

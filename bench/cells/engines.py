@@ -71,6 +71,8 @@ class Engine:
     """Whether it makes the tasks itself, and numbers them. For the others each model is a task, the longest first."""
     divides: bool = False
     """Whether it may divide a forest among several workers."""
+    stays: bool = True
+    """As in `bench.speedup.measure.contest.Contestant`."""
     group: str = ""
     """What those have in common that are measured in turn. One with a name is left out first if there is no time."""
 
@@ -196,7 +198,7 @@ def ray_data(data: WineData, cpus: int) -> Iterator[Train]:
         yield train
 
 
-@engine("ray-tune", survives=False, needs=("pyarrow", "pydantic"), group=WAYS)
+@engine("ray-tune", survives=False, needs=("pyarrow", "pydantic"), stays=False, group=WAYS)
 def ray_tune(data: WineData, cpus: int) -> Iterator[Train]:
     """`ray.tune.Tuner`: a trial of one CPU for each model, with nothing but its training in it."""
     with (

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import groupby, product
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +15,7 @@ import pytest
 
 from bench.cells.choices import group_of
 from bench.cells.engines import ENGINES, WAYS, Train, engine, loky, ray_pool
+from bench.speedup.budget.allocation import Job
 from bench.speedup.budget.clock import Plan
 from bench.speedup.show.progress import Progress
 from wine_training import WineData
@@ -24,6 +27,29 @@ pytest_plugins = ["pytester"]
 pytestmark = pytest.mark.filterwarnings("ignore::pytest_benchmark.logger.PytestBenchmarkWarning")
 
 Collect = Callable[..., pytest.RunResult]
+
+CHOICES = """
+forests-red-10-models-2-cpus                                  5   5   5   5   1
+forests-red-100-models-2-cpus                                 3   3   1   1   1
+tuning-red-2-cpus                                             5   5   5   3   0
+validation-red-2-cpus                                         5   5   5   3   1
+ensemble-red-2-cpus                                           5   5   5   3   0
+features-red-2-cpus                                           5   5   5   3   0
+algorithms-red-2-cpus-longest-first                           5   5   5   3   0
+algorithms-red-2-cpus-as-given                                5   5   5   3   0
+dispatch-red-2-cpus (3 cells)                                 5   5   5   5   1
+memory-red-2-cpus-at-rest                                     5   5   5   5   5
+memory-red-2-cpus-10-models                                   5   5   5   3   0
+cold-red-2-cpus (6 cells)                                     2   2   2   1   0
+engines-red-10-models-2-cpus (8 cells)                        1   1   1   0   0
+memory-red-2-cpus-100-models                                  5   5   3   0   0
+engines-red-10-models-2-cpus, other ways of Ray (3 cells)     1   1   1   0   0
+forests-red-10-models-1-cpu                                   5   5   4   1   0
+forests-red-100-models-1-cpu                                  1   1   1   0   0
+seconds of 480                                               58 194 462 463 462
+"""
+"""Pairs of each cell on machines of the speeds below: the slower, the fewer, and the least important go first."""
+SPEEDS = (10, 3, 1, 0.3, 0.1)
 
 
 @pytest.fixture
@@ -215,6 +241,51 @@ def test_the_time_left_knows_what_each_cell_costs(collect: Collect, monkeypatch:
     assert [job.name for job in found[0].jobs][:2] == ["forests-red-10-models-2-cpus", "forests-red-100-models-2-cpus"]
     assert [job.asked for job in found[0].jobs if "cells)" in job.name] == [5, 2, 1, 1]
     assert found[0].jobs[-1].name == "engines-red-10-models-2-cpus, other ways of Ray (3 cells)"  # where time is short
+
+
+def test_what_is_measured_in_eight_minutes_on_slow_and_fast_machines(
+    collect: Collect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+    found: list[Plan] = []
+    monkeypatch.setattr(Progress, "plan", lambda *_: None)
+    monkeypatch.setattr(Plan, "fitting", property(found.append))
+    collect("--cpus=1,2")
+    jobs = {job.name: job for job in found[0].jobs}
+    # On a machine of speed 1, a pair of ten forests on two CPUs takes 3.5 s.
+    second = 3.5 / jobs["forests-red-10-models-2-cpus"].pair_s
+    columns = [chosen(list(jobs.values()), second / speed) for speed in SPEEDS]
+    table = {name: [pairs.get(name, 0) for pairs, _ in columns] for name in jobs}
+    table["seconds of 480"] = [round(spent) for _, spent in columns]
+    lines = [f"{name:59}{''.join(f'{n:4}' for n in column)}" for name, column in table.items()]
+    assert "\n".join(lines) == CHOICES.strip()
+
+
+def chosen(jobs: list[Job], unit_s: float) -> tuple[dict[str, int], float]:
+    """Measure on a clock that only pairs move, as a session does; return the pairs of each job, and the seconds."""
+    now = 0.0
+    timed = [replace(job, pair_s=unit_s * job.pair_s, setup_s=unit_s * job.setup_s) for job in jobs]
+    plan = Plan(timed, minutes=8, calibrated=True, clock=lambda: now)
+    pairs: dict[str, int] = {}
+    todo = list(timed)
+    while todo:
+        job = todo.pop(0)
+        if plan.puts_off(job.tests[0]):
+            todo.append(job)
+            continue
+        if plan.has_time_for(job.tests[0]):
+            now += job.setup_s
+            plan.begin(job.tests[0], job.name, job.asked)
+            for done in itertools.count(1):
+                now += job.pair_s
+                plan.pair(done)
+                if done >= plan.pairs:
+                    break
+            plan.end()
+            pairs[job.name] = done
+        for test in job.tests:
+            plan.gone(test)
+    return pairs, now
 
 
 def test_the_data_are_named_in_the_header(collect: Collect) -> None:

@@ -50,6 +50,9 @@ class Contestant:
     """Whether a verdict is asked for, as of any other cell."""
     said: Mapping[str, int | str] = field(default_factory=dict)
     """What else is to be shown of it, by its heading, such as the lines that it takes to use it."""
+    stays: bool = True
+    """Whether its processes outlive a run. If not, their CPU seconds look like those of other programs, so nobody asks
+    how busy these are."""
 
 
 @dataclass
@@ -149,7 +152,7 @@ def _visit(
             trainer.run,
             cpus=cpus,
             rounds=PAIRS,
-            meter=meter(),
+            meter=meter() if one.stays else None,
             stopwatch=Stopwatch(clock),
             pieces=trainer.pieces,
         )

@@ -199,6 +199,8 @@ class Session:
         if nodeid in self.cells:
             both = (self.cells[nodeid], self.cells[nodeid].of_memory)
             self.cells |= {one.nodeid: replace(one, apart=reason) for one in both if one}
+            if not self.cells[nodeid].judged:  # the outcome speaks of the others
+                self._note(f"{self.cells[nodeid].name} is left out: {reason}")
             self.benchmarks.set_apart(nodeid)
             self.benchmarks.keep(self.run.as_json())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -68,6 +69,27 @@ def contest(world: World, rounds: int = 2) -> dict[str, Showing]:
         on_visit=lambda name, number: world.log.append(f"visit {name} {number}"),
         clock=lambda: world.now,
     )
+
+
+def test_the_load_is_not_asked_of_an_engine_whose_processes_end(world: World) -> None:
+    class Busy(Quiet):
+        def foreign_cpus(self) -> float:
+            return 2.0
+
+    engines = [world.contestant(name, starts=1.0, takes=1.25) for name in ("stays", "ends")]
+    seen = compete(
+        [engines[0], replace(engines[1], stays=False)],
+        world.run("loop", 2.0),
+        cpus=2,
+        rounds=1,
+        meter=Busy,
+        on_visit=lambda *_: None,
+        clock=lambda: world.now,
+    )
+    assert [one.measurement.busy for one in seen.values()] == [
+        "the machine was busy: other programs kept 2.0 CPUs busy",
+        "",
+    ]
 
 
 def test_one_engine_is_there_at_a_time_and_each_round_begins_with_another(world: World) -> None:

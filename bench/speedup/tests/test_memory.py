@@ -166,7 +166,7 @@ def test_a_cell_may_have_its_memory_looked_at(session: pytest.Pytester, asked: d
     result.assert_outcomes(passed=1)
     result.stdout.re_match_lines(
         [
-            r"cell +loop s +engine s +speedup \[95 %\] +loop MiB +parallel MiB",
+            r"cell +loop s +parallel s +speedup \[95 %\] +loop MiB +parallel MiB",
             r"cell +2\.00 +1\.25 .* \d+ +\d+$",
             r"overhead +cost \[95 %\] +× bare",
             r"cell-memory +\d+ MiB +1\.\d+",

@@ -770,6 +770,23 @@ def test_engines_side_by_side_are_shown_and_stored_and_not_judged(session: pytes
     assert session.runpytest("--benchmark-disable").ret == 0
 
 
+HEAVY = """
+from bench.speedup.measure.machine import LoadMeter
+
+@pytest.fixture(autouse=True)
+def busy(monkeypatch):
+    monkeypatch.setattr(LoadMeter, "foreign_cpus", lambda self: 2.0 * (len(log) < 8))
+"""
+
+
+def test_an_engine_on_a_busy_machine_is_left_out_and_named(session: pytest.Pytester) -> None:
+    session.makepyfile(CONTEST + HEAVY)
+    result = session.runpytest("--benchmark-compare")
+    result.assert_outcomes(passed=2)
+    result.stdout.re_match_lines([r"race\S*-ours is left out: the machine was busy: other programs kept 2.0 CPUs busy"])
+    result.stdout.no_re_match_line(r"race\S*-floor is left out.*")
+
+
 HOOKED = """
     import pytest
     import fakeclock
