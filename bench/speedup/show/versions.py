@@ -58,7 +58,7 @@ def _table(versions: Sequence[Measured], cell: str) -> Table[Measured]:
 
     name: Column[Measured] = Column("version", lambda one: one.name, right=False, folds=True)
     is_cost = any(one.levels[cell][1] for one in versions)
-    changes = [Column(f"{one} against the first", against_the_first(one)) for one in quantities_of(versions, cell)]
+    changes = [Column(f"{one}\nagainst the first", against_the_first(one)) for one in quantities_of(versions, cell)]
     return Table([name, Column(COST if is_cost else SPEEDUP, level), *changes], versions)
 
 

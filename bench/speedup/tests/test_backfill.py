@@ -145,9 +145,9 @@ def test_the_table_says_changes_with_intervals_and_costs_as_costs() -> None:
     (forests, speedups), (start, costs) = tables(made)
     assert (forests, start) == ("forests", "start")
     assert [column.heading for column in speedups.columns][1:] == [
-        "speedup", "speedup against the first", f"{STEADY} against the first", "engine against the first",
+        "speedup", "speedup\nagainst the first", f"{STEADY}\nagainst the first", "engine\nagainst the first",
     ]  # fmt: skip
-    assert [one.heading for one in costs.columns][1:] == ["cost", "cost against the first"]
+    assert [one.heading for one in costs.columns][1:] == ["cost", "cost\nagainst the first"]
     first, slow = costs.rows
     assert (costs.columns[2].cell(first), str(costs.columns[2].cell(slow))[:2]) == ("-", "+3")
     assert str(speedups.columns[4].cell(slow)).startswith("−3.0 % [−3.5, −")
