@@ -25,7 +25,7 @@ FIRST = "first run: the next one shows how much each cell changed, and whether t
 FEW_NAMES = 3
 """More cells are counted, not named."""
 TOGETHER = "all cells together"
-SETTLE = f"python -m {__name__.removesuffix('.show.outcome')} settle"
+SETTLE = f"python -m {__name__.partition('.')[0]} settle"
 """What measures the last good version beside today's."""
 
 
