@@ -136,7 +136,7 @@ def lost(session: pytest.Pytester) -> pytest.Pytester:
                 "cell * −3.8*suspect",
                 "cell: suspect, engine −3.8 % ± 0.0 in this run; engine: threads itself costs more",
                 "cell: measured again, because * are low: speedup 1.54, then 1.54",
-                "WARNING: possible regression, not confirmed yet: cell; the next run decides, or*: python -m bench settle",
+                "WARNING: possible regression, not confirmed yet: cell; *: python -m bench settle",
                 "Possible regression. 1 cell: 1 suspect in this run (−3.8 % ± 0.0, engine)",
             ]
         )
