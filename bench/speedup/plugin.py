@@ -103,7 +103,9 @@ class SpeedupPlugin:
             pytest.skip(
                 f"speedups are measured with pytest-benchmark, and here benchmark is {kind.__module__}.{kind.__name__}"
             )
-        return self._session.fixture(request.node, benchmark)
+        from .session.fixture import Speedup
+
+        return Speedup(request.node, self._session.rounds_of(request.node, benchmark), self._session)
 
     @pytest.hookimpl(tryfirst=True)  # before pytest looks at -k
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:

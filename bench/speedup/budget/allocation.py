@@ -23,8 +23,9 @@ USUAL = 5
 """Pairs of a cell where nothing else is said: enough for an interval, not too many to wait for."""
 FEW = 3
 """Pairs that a cell gets before another gets more: the least that tell something of their own spread."""
-MORE = 2
-"""How many times the pairs that it asks for a cell gets at most, if there is time and its interval is wide."""
+MORE = 4
+"""How many times the pairs that it asks for a cell gets at most, if there is time and its interval is wide: that halves
+its interval."""
 TYPICAL_SPREAD = 0.02
 """SD of the log of wait × balance × engine between pairs, where no earlier run tells."""
 LONG = 1 / 20

@@ -80,7 +80,7 @@ class Plan:
         job.start_s = now - self._since
         self._current, self._since, job.asked = job, now, asked
         if spread is not None:
-            job.spread, job.most = spread, asked if self.exact else MORE * asked
+            job.spread = spread
 
     def gone(self, test: str) -> None:
         """Take note that a test is over, however it ended."""
@@ -152,8 +152,10 @@ class Plan:
         """Return a job with what it costs from now on, as far as that is known."""
         pair_s = max(1e-9, self._pair_s(job))
         few = 1 if pair_s > LONG * 60 * self.minutes else FEW
-        least = job.asked if self.exact else min(few, job.asked)
-        return replace(job, pair_s=pair_s, setup_s=self._setup_s(job), least=least, first=job is self.jobs[0])
+        least, most = (job.asked, job.asked) if self.exact else (min(few, job.asked), MORE * job.asked)
+        return replace(
+            job, pair_s=pair_s, setup_s=self._setup_s(job), least=least, most=most, first=job is self.jobs[0]
+        )
 
     def _measured(self, job: Job) -> list[Job]:
         """Return the jobs that tell how much longer one takes than expected."""

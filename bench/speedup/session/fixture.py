@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar, Unpack
+from typing import Any, TypeVar, Unpack
 
 import pytest
 
@@ -21,9 +21,7 @@ from ..measure.pairs import STEADY_PART, Measurement
 from ..measure.rounds import PairedRounds
 from .benchmark import Rounds
 from .names import MEMORY_MARK, name_of
-
-if TYPE_CHECKING:
-    from .session import Session
+from .session import Session
 
 Measured = TypeVar("Measured", Measurement, Costs)
 

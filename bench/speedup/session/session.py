@@ -30,7 +30,6 @@ from ..show.outcome import Outcome, Shown
 from ..show.progress import Progress
 from . import end, signals
 from .benchmark import Benchmarks, Rounds
-from .fixture import Speedup
 from .names import COST_MARK, is_cell, name_of
 from .neighbours import MEANWHILE, Alone
 from .options import PACKAGES
@@ -113,15 +112,15 @@ class Session:
         self._config.add_cleanup(self.alone.end)
         self._config.add_cleanup(signals.install(self.signals))
 
-    def fixture(self, node: pytest.Item, benchmark: BenchmarkFixture) -> Speedup:
-        """Return what a test measures with."""
+    def rounds_of(self, node: pytest.Item, benchmark: BenchmarkFixture) -> Rounds:
+        """Return the rounds of a test that asks for the fixture."""
         if not (self.benchmarks.is_adopted or self.benchmarks.disabled):
             # Only getfixturevalue asks for cells here, so none was found when tests were collected.
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # what cannot be compared with was told then
                 self._adopt(node.session)
         self._latest = Rounds(benchmark)
-        return Speedup(node, self._latest, self)
+        return self._latest
 
     def known(self, name: str, subject: Subject) -> dict[str, Spread]:
         """Return how far the pairs of a cell lay apart in earlier runs, by quantity."""
@@ -294,4 +293,4 @@ class Session:
             yield
         finally:  # also if --benchmark-compare-fail makes pytest-benchmark raise
             if self.cells:
-                end.tell(self, terminalreporter)
+                end.tell(self.outcome, self.benchmarks, self.run, self.report, terminalreporter)
