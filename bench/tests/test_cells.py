@@ -29,24 +29,24 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest_benchmark.logger.PytestB
 Collect = Callable[..., pytest.RunResult]
 
 CHOICES = """
-forests-red-10-models-2-cpus                                  5   5   5   5   1
-forests-red-100-models-2-cpus                                 3   3   1   1   1
-tuning-red-2-cpus                                             5   5   5   3   0
-validation-red-2-cpus                                         5   5   5   3   1
-ensemble-red-2-cpus                                           5   5   5   3   0
-features-red-2-cpus                                           5   5   5   3   0
-algorithms-red-2-cpus-longest-first                           5   5   5   3   0
-algorithms-red-2-cpus-as-given                                5   5   5   3   0
-dispatch-red-2-cpus (3 cells)                                 5   5   5   5   1
-memory-red-2-cpus-at-rest                                     5   5   5   5   5
-memory-red-2-cpus-10-models                                   5   5   5   3   0
-cold-red-2-cpus (6 cells)                                     2   2   2   1   0
-engines-red-10-models-2-cpus (8 cells)                        1   1   1   0   0
-memory-red-2-cpus-100-models                                  5   5   3   0   0
-engines-red-10-models-2-cpus, other ways of Ray (3 cells)     1   1   1   0   0
-forests-red-10-models-1-cpu                                   5   5   4   1   0
-forests-red-100-models-1-cpu                                  1   1   1   0   0
-seconds of 480                                               58 194 462 463 462
+forests-red-10-models-2-cpus                                 20  11   5   5   1
+forests-red-100-models-2-cpus                                12   4   1   1   1
+tuning-red-2-cpus                                            20  15   5   3   0
+validation-red-2-cpus                                        20  13   5   3   1
+ensemble-red-2-cpus                                          20  15   5   3   0
+features-red-2-cpus                                          20  13   5   3   0
+algorithms-red-2-cpus-longest-first                          20  10   5   3   0
+algorithms-red-2-cpus-as-given                               20  10   5   3   0
+dispatch-red-2-cpus (3 cells)                                20  20  10   5   1
+memory-red-2-cpus-at-rest                                    20  20  20  20  20
+memory-red-2-cpus-10-models                                  20  14   5   3   0
+cold-red-2-cpus (6 cells)                                     8   8   2   1   0
+engines-red-10-models-2-cpus (8 cells)                        4   4   1   0   0
+memory-red-2-cpus-100-models                                 20   5   3   0   0
+engines-red-10-models-2-cpus, other ways of Ray (3 cells)     4   4   1   0   0
+forests-red-10-models-1-cpu                                  20  10   4   1   0
+forests-red-100-models-1-cpu                                  4   3   1   0   0
+seconds of 480                                              230 465 465 463 462
 """
 """Pairs of each cell on machines of the speeds below: the slower, the fewer, and the least important go first."""
 SPEEDS = (10, 3, 1, 0.3, 0.1)

@@ -137,7 +137,8 @@ class Plan:
         """In how many minutes every cell would have had the pairs that it asks for."""
         rest = [*self.left_out, *(job for job in self.jobs if not job.over)]
         more = sum(self._seconds(job, job.asked) for job in rest)
-        return math.ceil((self.clock() - self.began + more + END_SECONDS) / (1 - END_SHARE) / 60)
+        spare = sum(job.seconds * max(0.0, 1 - job.asked / job.done) for job in self.jobs if job.done)
+        return math.ceil((self.clock() - self.began - spare + more + END_SECONDS) / (1 - END_SHARE) / 60)
 
     def _share(self) -> dict[Job, int]:
         """Return how many pairs each job that is not over gets."""

@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 
 from ..judge.verdict import IMPROVED, INCOMPARABLE, OK, RECOVERED, REGRESSED, SUSPECT
 from ..show import summary, tables
-from ..show.outcome import Outcome
-from .benchmark import Benchmarks
-from .run import ThisRun
 
 if TYPE_CHECKING:
-    from ..show.report import Content
+    from .session import Session
 
 
-def tell(
-    outcome: Outcome,
-    benchmarks: Benchmarks,
-    run: ThisRun,
-    content: Callable[[], Content],
-    reporter: pytest.TerminalReporter,
-) -> None:
-    """Write all that is to be said of the cells; `content` returns what the report shows."""
-    config = reporter.config
+def tell(session: Session, reporter: pytest.TerminalReporter) -> None:
+    """Write all that is to be said of the cells."""
+    outcome, config = session.outcome, reporter.config
     reporter.section("speedup")
     writer = reporter._tw
     style = tables.Style(
@@ -39,7 +30,7 @@ def tell(
     for table in tables.render(outcome, style, config.get_verbosity()):
         reporter.write_line(table)
 
-    if benchmarks.is_folded and config.get_verbosity() >= 0:
+    if session.benchmarks.is_folded and config.get_verbosity() >= 0:
         reporter.write_line("pytest-benchmark's own table: --benchmark-columns=mean,rounds")
 
     def write(line: str, **markup: bool) -> None:
@@ -48,24 +39,25 @@ def tell(
     for line in outcome.remarks:
         write(line)
     color = {"red": outcome.state == REGRESSED, "yellow": outcome.state in (SUSPECT, INCOMPARABLE)}
-    if benchmarks.trouble:
-        write(f"ERROR: {benchmarks.trouble}", bold=True, red=True)
+    if session.benchmarks.trouble:
+        write(f"ERROR: {session.benchmarks.trouble}", bold=True, red=True)
     if outcome.alarm:
         write(outcome.alarm, bold=True, **color)
     color["green"] = outcome.state in (OK, IMPROVED, RECOVERED)
     if os.environ.get("GITHUB_ACTIONS") == "true":
-        for command in summary.commands(outcome, benchmarks.trouble):
+        for command in summary.commands(outcome, session.benchmarks.trouble):
             reporter.write_line(style.encoded(command))  # it is read by a program
-    for line in _written(outcome, run, content, config):
+    for line in _written(session, config):
         reporter.write_line(style.text(line))
     write(outcome.closing, bold=True, **color)
 
 
-def _written(outcome: Outcome, run: ThisRun, content: Callable[[], Content], config: pytest.Config) -> Iterator[str]:
+def _written(session: Session, config: pytest.Config) -> Iterator[str]:
     """Write what is wanted beside the tables; yield what to say of it."""
+    outcome = session.outcome
     for file in summary.files(config.getoption("speedup_summary")):
         try:
-            summary.append(file, summary.markdown(outcome, summary.about(run.facts)))
+            summary.append(file, summary.markdown(outcome, summary.about(session.run.facts)))
         except OSError as error:
             yield f"no summary: {file} cannot be written: {error.strerror}"
     wanted = config.getoption("speedup_report")
@@ -73,7 +65,7 @@ def _written(outcome: Outcome, run: ThisRun, content: Callable[[], Content], con
         from ..show import report  # it needs packages that nothing else does
 
         try:
-            report.write(wanted, content())
+            report.write(wanted, session.report())
             yield f"report: {wanted}"
         except report.ReportError as error:
             yield f"no report: {error}"

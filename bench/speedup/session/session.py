@@ -293,4 +293,4 @@ class Session:
             yield
         finally:  # also if --benchmark-compare-fail makes pytest-benchmark raise
             if self.cells:
-                end.tell(self.outcome, self.benchmarks, self.run, self.report, terminalreporter)
+                end.tell(self, terminalreporter)

@@ -60,7 +60,7 @@ class Progress:
         if fitting < len(items):
             some, more = f"{fitting} of ", f"; --minutes {minutes_for_all} measures all"
         if self._shown:
-            takes = f", about {duration(left)}" if left else ""
+            takes = f", up to {duration(left)}" if left else ""
             self._reporter.write_line(harmless(f"measuring {some}{plural(len(items), 'cell')}{takes}{more}, {place}"))
             self._reporter.flush()
 

@@ -128,9 +128,8 @@ def test_it_ends_in_time_on_a_machine_of_any_speed(slower: float, calibrated: bo
     session = Session([4.0, 2.0, 3.0, 30.0, 6.0, 1.0], 5, slower=slower, calibrated=calibrated)
     pairs = session.run()
     assert session.now - 1000 <= 300 * (1 - END_SHARE) - END_SECONDS + 30 * slower * (not calibrated)
-    assert pairs["cell 0"] == 5
-    if slower <= 1:
-        assert set(pairs.values()) == {5}
+    assert min(pairs.values()) >= 5 or slower > 1
+    assert pairs["cell 0"] >= 5
     if slower == 5:
         assert "cell 3" not in pairs
         assert [job.name for job in session.plan.left_out] == ["cell 3"]
@@ -154,9 +153,10 @@ def test_it_says_how_much_time_all_would_take() -> None:
     assert session.plan.minutes_for_all == pytest.approx((8 + 100 + 600) / 60, abs=1.5)
 
 
-def test_pairs_beyond_those_asked_for_need_a_known_spread() -> None:
-    assert Session([1.0, 1.0], 5).run() == {"cell 0": 5, "cell 1": 5}
-    assert Session([1.0, 1.0], 5).run({"cell 1": 0.05}) == {"cell 0": 5, "cell 1": 10}
+def test_time_that_is_left_goes_to_more_pairs() -> None:
+    assert Session([1.0, 1.0], 5).run() == {"cell 0": 20, "cell 1": 20}
+    assert Session([1.0, 1.0], 0.54).run() == {"cell 0": 9, "cell 1": 9}
+    assert Session([1.0, 1.0], 0.54).run({"cell 0": 0.05}) == {"cell 0": 13, "cell 1": 5}
 
 
 def test_without_a_limit_each_gets_what_it_asks_for() -> None:
@@ -176,7 +176,7 @@ def test_a_cell_that_never_began_is_not_waited_for() -> None:
 
 
 def test_a_long_pair_tells_enough_alone() -> None:
-    assert Session([1.0, 40.0], 2).run() == {"cell 0": 5, "cell 1": 2}
+    assert Session([1.0, 40.0], 2).run() == {"cell 0": 20, "cell 1": 2}
 
 
 def test_every_pair_is_told_before_it_is_measured() -> None:
@@ -245,12 +245,12 @@ def timed(session: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.P
 
 
 def test_a_session_ends_in_its_minutes_and_names_what_it_left_out(timed: pytest.Pytester) -> None:
-    timed.runpytest("--minutes=20").stdout.fnmatch_lines(["*[[]4/4[]] cell-last-1.0: * 5 pairs in *"])
+    timed.runpytest("--minutes=30").stdout.fnmatch_lines(["*[[]4/4[]] cell-last-1.0: * 20 pairs in *"])
     result = timed.runpytest("--minutes=3")
     result.assert_outcomes(passed=3, skipped=1)
     result.stdout.fnmatch_lines(
         [
-            "measuring 3 of 4 cells, about 1 min 44 s; --minutes * measures all, saved in .benchmarks",
+            "measuring 3 of 4 cells, up to 2 min 51 s; --minutes * measures all, saved in .benchmarks",
             "not measured for want of time: cell-long-200.0; --minutes 29 measures all",
         ]
     )
