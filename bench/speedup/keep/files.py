@@ -7,7 +7,6 @@ import errno
 import json
 import os
 import stat
-import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -50,22 +49,16 @@ def whole(folder: Path, content: bytes, *, lasting: bool = True) -> Iterator[Pat
 
     It is on the disk then, unless it need not last; OSError is raised if it cannot be written.
     """
-    handle, name = tempfile.mkstemp(dir=folder, prefix=".", suffix=PARTIAL)
-    partial = Path(name)
+    partial = folder / f".{uuid.uuid4().hex}{PARTIAL}"
     try:
-        with os.fdopen(handle, "wb") as file:
+        with partial.open("xb") as file:
             file.write(content)
             file.flush()
             if lasting:
                 os.fsync(file.fileno())
-        # A temporary file is private, a history is not: give it the rights of any new file.
-        umask = os.umask(0)
-        os.umask(umask)
-        partial.chmod(0o666 & ~umask)
         yield partial
     finally:
-        with contextlib.suppress(FileNotFoundError):
-            partial.unlink()
+        partial.unlink(missing_ok=True)
 
 
 def sweep(folder: Path) -> None:

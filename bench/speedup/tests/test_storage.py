@@ -111,6 +111,19 @@ def test_a_killed_save_leaves_no_run(tmp_path: Path) -> None:
     assert [path.name for path in store(tmp_path).numbered()] == ["0001_x.json"]
 
 
+def test_a_saved_run_has_the_rights_of_any_new_file_also_where_files_belong_to_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    for module in (os, Path):
+        monkeypatch.setattr(module, "chmod", refuse)
+    (tmp_path / "any").touch()
+    store(tmp_path).save(RUN, "x")
+    assert (tmp_path / "here" / "0001_x.json").stat().st_mode == (tmp_path / "any").stat().st_mode
+
+
 def test_an_interrupted_save_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(handle: int) -> None:
         raise KeyboardInterrupt
