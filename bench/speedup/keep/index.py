@@ -46,15 +46,18 @@ class Index:
     """Reads the files of a store; what is known of one is not read again."""
 
     def __init__(self, store: Path) -> None:
-        self.known = _known(store)
+        self.store, self.known = store, _known(store)
         self.seen: dict[tuple[str, str], Run] = {}
-        """What it read, by path and stamp."""
+        """What it read, by path in the store and stamp."""
 
     def read(self, file: Path) -> Run:
         """Return what a file says; raise `OSError` as `read_run` does."""
         found = regular(file)
-        key = str(file), f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns} {found.st_ino}"
-        self.seen[key] = self.known.get(key) or read_run(file)
+        # Its path in the store: pytest and the commands call the store itself by different paths.
+        path = file.relative_to(self.store).as_posix()
+        key = path, f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns} {found.st_ino}"
+        run = self.known.get(key)
+        self.seen[key] = run._replace(file=str(file)) if run else read_run(file)
         return self.seen[key]
 
 
@@ -109,7 +112,8 @@ def _put(store: Path, name: str, content: bytes) -> None:
 
 
 def _folder(store: Path) -> Path:
-    return user_cache_path("pytest-speedup") / "index" / hashlib.sha256(os.fsencode(store.resolve())).hexdigest()[:16]
+    digest = hashlib.sha256(os.fsencode(os.path.realpath(store))).hexdigest()
+    return user_cache_path("pytest-speedup") / "index" / digest[:16]
 
 
 def _digest(content: bytes) -> bytes:

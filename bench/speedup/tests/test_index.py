@@ -78,6 +78,19 @@ def test_a_file_that_changed_is_read_again(store: Path, parsed: list[str]) -> No
     assert parsed[13:] == [file.name]
 
 
+def test_a_store_has_one_index_however_it_is_called(
+    store: Path, parsed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(store.parent)
+    for path in (store, Path("store"), store.parent / "." / "store", Path("store")):
+        assert read_store(path) == as_they_are(path)
+    monkeypatch.chdir(store)
+    assert [record.file for record in read_store(Path()).records] == [
+        record.file for record in read_history(stored_files(Path())).records
+    ]
+    assert len(parsed) == 13
+
+
 @pytest.mark.parametrize("damage", ["rubbish", "other version", "empty", "half", "one bit"])
 def test_a_damaged_index_is_made_anew(
     store: Path, parsed: list[str], damage: str, monkeypatch: pytest.MonkeyPatch
