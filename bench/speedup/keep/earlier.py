@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import contextlib
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,8 @@ from ..measure.costs import COST, Costs
 from ..measure.estimate import Spread, Spreads, pooled_by_name, spread_of
 from ..measure.factors import FACTORS, STEADY, steady_part
 from ..measure.pairs import SPEEDUP, STEADY_PART
-from .files import read_json
-from .runs import stored_files
+from .files import BROKEN, read_json
+from .index import read_store
 
 LOOK_BACK = 10
 """Runs that are looked at."""
@@ -58,32 +60,29 @@ def read_earlier(store: Path) -> Earlier:
     """Read the latest runs of a store. What cannot be read is as if it were not there: others say what is wrong."""
     took: dict[str, Took] = {}
     spreads: list[tuple[str, Fingerprint, Spreads]] = []
-    for run in sorted(_latest(store), key=lambda run: str(run.get("datetime"))):
-        top = run.get(BLOCK)
-        unit_s = top.get(UNIT) if isinstance(top, dict) else None
-        for bench in run.get("benchmarks", ()):
-            try:
-                block = bench["extra_info"][BLOCK]
-                fingerprint = Fingerprint.from_json(block["fingerprint"])
-                name = str(block["name"])
-                found = {quantity: spread_of(values) for quantity, values in _quantities(block).items()}
-                spreads.append((name, fingerprint, found))
-                pair_s = block[TOOK]["seconds"] / block[TOOK]["pairs"]
-                took[name] = Took(float(pair_s), None if unit_s is None else float(unit_s))
-            except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError):
-                continue
+    # Not by the times of the files: where a history was fetched, these say nothing.
+    ours = [run for run in read_store(store).records.saved if not run.is_foreign]
+    for saved in ours[-LOOK_BACK:]:
+        with contextlib.suppress(OSError, *BROKEN):
+            run = read_json(Path(saved.file))
+            unit_s = (run.get(BLOCK) or {}).get(UNIT)
+            for bench in run["benchmarks"]:
+                with contextlib.suppress(*BROKEN):
+                    block = bench["extra_info"][BLOCK]
+                    fingerprint = Fingerprint.from_json(block["fingerprint"])
+                    name = str(block["name"])
+                    spreads.append((name, fingerprint, _spreads(block)))
+                    pair_s = block[TOOK]["seconds"] / block[TOOK]["pairs"]
+                    took[name] = Took(float(pair_s), None if unit_s is None else float(unit_s))
     return Earlier(took, tuple(spreads))
 
 
-def _latest(store: Path) -> Iterator[dict[str, Any]]:
-    files = [(file.stat().st_mtime, file) for file in stored_files(store) if file.is_file()]
-    for _, file in sorted(files)[-LOOK_BACK:]:
-        try:
-            run = read_json(file)
-        except (OSError, ValueError, RecursionError):
-            continue
-        if isinstance(run, dict):
-            yield run
+def _spreads(block: Mapping[str, Any]) -> Spreads:
+    """Return how far the pairs lie apart, as `ByQuantity.spreads` does; raise one of `BROKEN` if they cannot be."""
+    quantities = _quantities(block)
+    if not all(0 < figure < math.inf for figures in quantities.values() for figure in figures):
+        raise ValueError("a figure that nobody measured")
+    return {quantity: spread_of(figures) for quantity, figures in quantities.items()}
 
 
 def _quantities(block: Mapping[str, Any]) -> dict[str, list[float]]:

@@ -117,6 +117,13 @@ def test_only_the_latest_runs_are_looked_at(tmp_path: Path) -> None:
     assert set(read_earlier(tmp_path).took) == {"new"}
 
 
+def test_the_latest_runs_are_the_latest_whatever_the_times_of_their_files_say(tmp_path: Path) -> None:
+    for number in range(1, LOOK_BACK + 3):
+        os.utime(run(tmp_path, number, cell("old" if number < 3 else "new")), (1000 - number, 1000 - number))
+    run(tmp_path, 20)  # of pytest-benchmark alone
+    assert set(read_earlier(tmp_path).took) == {"new"}
+
+
 def test_costs_are_remembered_too(tmp_path: Path) -> None:
     costs = Costs((CostPair(0.2, 0.1), CostPair(0.3, 0.1)))
     took = {"seconds": 1.0, "pairs": 2}
@@ -133,6 +140,7 @@ def test_costs_are_remembered_too(tmp_path: Path) -> None:
         {"name": "a"},
         {**cell("a"), "pairs": [{}]},
         {**cell("a"), "pairs": [{"factors": {}, "speedup": "x"}]},
+        {**cell("a"), "pairs": [{"factors": {}, "speedup": 0.0}] * 2},
         {**cell("a"), TOOK: {"seconds": 1.0, "pairs": 0}},
         {**cell("a"), TOOK: 3},
         {**cell("a"), "fingerprint": None},
@@ -143,7 +151,11 @@ def test_what_is_broken_is_as_if_it_were_not_there(tmp_path: Path, block: dict[s
     (tmp_path / "0002.json").write_text("[1, 2")
     (tmp_path / "0003.json").write_text("[1, 2]")
     (tmp_path / "0004.json").mkdir()
-    assert set(read_earlier(tmp_path).took) <= {"b"}
+    (tmp_path / "0005.json").write_text('{"datetime": "2026-11-02", "benchmarks": null}')
+    (tmp_path / "0006.json").write_text('{"datetime": "2026-11-02", "benchmarks": [], "speedup": 7}')
+    known = read_earlier(tmp_path)
+    assert set(known.took) <= {"b"}
+    assert all(math.isfinite(one.variance) for one in known.spreads("a", of("a")).values())
 
 
 SIZES = """
