@@ -109,7 +109,7 @@ def prune(options: Namespace) -> None:
         for one in judged
         for record in [*one.records[-options.keep :], *evidence(one, decisions.of(one.fingerprint))]
     }
-    ours = {run.file: run for run in read.records.runs if not run.is_damaged}
+    ours = {run.file: run for run in read.records.runs if not run.problems}
     gone = ours.keys() - kept
     # With their copies: a run would come back from a shorter one.
     unwanted = {file for name in gone for file in (name, *ours[name].copies)}

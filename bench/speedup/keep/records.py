@@ -36,7 +36,7 @@ class Record:
     """One cell of one saved run."""
 
     date: str
-    """When the run was saved: date and time, ISO 8601, UTC."""
+    """When the run began: date and time, ISO 8601, UTC."""
     file: str
     """Path of the file."""
     fingerprint: Fingerprint
@@ -169,7 +169,7 @@ class Run(NamedTuple):
     """What one file of a store says of a run."""
 
     date: str
-    """When it was saved: its date, unless that cannot be."""
+    """When it began, unless that cannot be."""
     file: str
     commit: str = ""
     facts: str = "[{}]"
@@ -192,9 +192,9 @@ class Run(NamedTuple):
     """Its cells, as rows of `CELL`; of a run in `Records`, nothing: they are there."""
 
     @property
-    def is_damaged(self) -> bool:
-        """Whether a cell of it could not be read."""
-        return bool(self.problems)
+    def rank(self) -> tuple[bool, int, str]:
+        """How complete this version of a run is: whether it came to its end, its cells, and its date."""
+        return not self.is_unfinished, len(self.cells), self.date
 
 
 class Records(Sequence[Record]):

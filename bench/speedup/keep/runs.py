@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from itertools import accumulate, groupby
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from ..measure.costs import COST, SECONDS, Costs
 from ..measure.estimate import KNOWN, from_json, log_mean
 from ..measure.factors import FACTORS
 from ..measure.pairs import SCHEMA, SPEEDUP
-from .files import BROKEN, read_json
+from .files import BROKEN, known_schema, read_json
 from .records import CELL, Records, Run, number_of, row
 from .records import QUANTITIES as QUANTITIES
 from .records import Record as Record
@@ -159,8 +159,7 @@ def read_run(file: Path) -> Run:
 
 def _row(block: Mapping[str, Any], number: int, setting: Mapping[str, str], versions: Mapping[str, str]) -> bytes:
     """Return a cell as a row; raise one of `BROKEN` if its block is broken, or newer than this program."""
-    if block["schema"] > SCHEMA:
-        raise ValueError(f"its schema {block['schema']} is newer than this program's ({SCHEMA})")
+    known_schema(block["schema"], SCHEMA)
     costs = Costs.from_json(block) if COST in block else None
     figures = _figures(block)
     seconds = costs.levels if costs else (float(block["sequential_s"]), float(block["parallel_s"]))
@@ -237,7 +236,7 @@ def read_history(files: Iterable[Path], read: Callable[[Path], Run] = read_run) 
 
 
 def _once(saved: Iterable[Run]) -> tuple[list[Run], list[str]]:
-    """Return the runs without the copies of each, of which the one with most cells counts; and which were left out.
+    """Return the runs without the copies of each, of which the most complete one counts; and which were left out.
 
     A run has copies if somebody made them, or if it was sent elsewhere before all its cells were measured.
     """
@@ -246,7 +245,7 @@ def _once(saved: Iterable[Run]) -> tuple[list[Run], list[str]]:
         of_id.setdefault(one.id or one.file, []).append(one)
     found, problems = [], []
     for several in of_id.values():
-        best = max(several, key=lambda one: len(one.cells))
+        best = max(several, key=attrgetter("rank"))
         others = [one.file for one in several if one is not best]
         name = _called(best.file)
         problems += [f"{_called(other)} left out: the same run as {name}" for other in others if best.cells]

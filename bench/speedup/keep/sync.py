@@ -16,6 +16,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from pathlib import Path
 
 from filelock import FileLock
@@ -137,8 +138,8 @@ def merge(store: Path, branch: Path) -> Synced:
             Path(run.file).unlink(missing_ok=True)
     fetched = sent = 0
     for key in sorted(here.keys() | there.keys()):
-        ours, theirs = (sorted(side.get(key, ()), key=_rank, reverse=True) for side in (here, there))
-        best = max([*theirs[:1], *ours[:1]], key=_rank)
+        ours, theirs = (sorted(side.get(key, ()), key=attrgetter("rank"), reverse=True) for side in (here, there))
+        best = max([*theirs[:1], *ours[:1]], key=attrgetter("rank"))
         fetched += _bring(key, best, branch, ours, store, lasting=True)
         sent += _bring(key, best, store, theirs, branch, lasting=False)
     return Synced(fetched, sent, len(here.keys() | there.keys()), behind, problems=tuple(problems))
@@ -169,11 +170,6 @@ def _key(run: Run) -> str:
     return hashlib.sha256(read_regular(Path(run.file))).hexdigest()
 
 
-def _rank(run: Run) -> tuple[bool, int, str]:
-    """Return how complete a version of a run is: whether it came to its end, its cells, and when it was saved."""
-    return not run.is_unfinished, len(run.cells), run.date
-
-
 def _bring(key: str, best: Run, origin: Path, known: Sequence[Run], folder: Path, *, lasting: bool) -> bool:
     """Let a folder have the best version of a run, and no other; return whether it was written.
 
@@ -181,7 +177,7 @@ def _bring(key: str, best: Run, origin: Path, known: Sequence[Run], folder: Path
     """
     for copy in known[1:]:
         Path(copy.file).unlink(missing_ok=True)
-    if known and _rank(known[0]) >= _rank(best):
+    if known and known[0].rank >= best.rank:
         return False
     content = read_regular(Path(best.file))
     target = Path(known[0].file) if known else folder / Path(best.file).relative_to(origin)

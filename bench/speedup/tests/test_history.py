@@ -202,6 +202,13 @@ def test_a_copy_of_a_run_counts_once_and_the_one_with_more_cells_stays(tmp_path:
     )
 
 
+def test_of_two_copies_with_the_same_cells_the_one_that_came_to_its_end_counts(tmp_path: Path) -> None:
+    broken_off, whole = run("2026-01-01"), run("2026-01-01")
+    broken_off["speedup"], whole["speedup"] = {"run": "a" * 32, "unfinished": True}, {"run": "a" * 32}
+    read = history(tmp_path, broken_off, whole)
+    assert read.problems == (f"{FOLDER}/0000_x.json left out: the same run as {FOLDER}/0001_x.json",)
+
+
 def test_a_broken_cell_costs_no_other(tmp_path: Path) -> None:
     broken = run("2026-01-01")
     broken["benchmarks"].insert(0, {"extra_info": {"speedup": {"schema": 1, "speedup": "fast", "log_se": None}}})
