@@ -69,12 +69,12 @@ def read_decisions(store: Path) -> Decisions:
 
 
 def _decision(parts: Any) -> Decision:
+    known_schema(parts.get("schema", SCHEMA), SCHEMA)  # first: a newer one may have other parts
     made = Decision(**parts)
     Fingerprint.from_json(made.series)
     texts = (made.since, made.until, made.reason, made.by, made.at)
     if made.kind not in (ACCEPT, DISMISS) or not made.at or not all(isinstance(text, str) for text in texts):
         raise ValueError(made.kind)
-    known_schema(made.schema, SCHEMA)
     return made
 
 

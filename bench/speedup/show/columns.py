@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,8 +15,7 @@ from rich import box, table
 from rich.console import Console
 from rich.text import Text
 
-from .encodings import ascii_of, harmless, no_command
-from .markdown import plain
+from .encodings import ascii_of, harmless, no_command, plain
 
 T = TypeVar("T")
 
@@ -128,6 +130,13 @@ class Style:
             console.print(drawn)
         text = no_command("\n".join(line.rstrip() for line in captured.get().splitlines() if line.strip()))
         return self.encoded(text)  # its own escape codes are wanted
+
+
+def drawn(shown: Table[Any], width: int, *, ruled: bool = True) -> str:
+    """Return a table for standard output, `width` columns wide where that is no terminal; without colour if unruled."""
+    is_terminal = sys.stdout.isatty()
+    columns = shutil.get_terminal_size().columns if is_terminal else width
+    return Style(columns, color=ruled and is_terminal and "NO_COLOR" not in os.environ, ruled=ruled).draw(shown)
 
 
 def _harmless(cell: str | Text) -> Text:

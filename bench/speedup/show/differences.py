@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import math
-import os
-import shutil
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
-from typing import Any
 
 from rich.text import Text
 
@@ -16,8 +12,8 @@ from ..judge.verdict import IMPROVED, REGRESSED
 from ..judge.versus import INTERRUPTED, UNDECIDED, Comparison, Difference
 from ..keep.settled import CANNOT, MACHINE, Settled
 from ..measure.costs import COST
-from . import markdown as md
-from .columns import Column, Style, Table
+from .columns import Column, Table
+from .encodings import plain
 from .sentences import share_of
 from .tables import STYLES
 
@@ -25,18 +21,11 @@ SHOWN = 3
 """Changes that are told one by one."""
 
 
-def drawn(table: Table[Any], width: int) -> str:
-    """Return a table for standard output; `width` columns wide where that is no terminal."""
-    is_terminal = sys.stdout.isatty()
-    columns = shutil.get_terminal_size().columns if is_terminal else width
-    return Style(columns, color=is_terminal and "NO_COLOR" not in os.environ).draw(table)
-
-
 def as_markdown(title: str, lines: Sequence[str], *tables: str) -> str:
     """Return lines as Markdown, the last one first, which says it all; and tables, or what else is Markdown."""
     *rest, last = lines
-    told = ["", *(f"- {md.plain(line)}" for line in rest)] if rest else []
-    return "\n".join([f"### {md.plain(title)}", "", f"**{md.plain(last)}**", *told, "", *tables]).rstrip() + "\n\n"
+    told = ["", *(f"- {plain(line)}" for line in rest)] if rest else []
+    return "\n".join([f"### {plain(title)}", "", f"**{plain(last)}**", *told, "", *tables]).rstrip() + "\n\n"
 
 
 Row = str | Difference
@@ -124,4 +113,4 @@ def several(changes: Sequence[str]) -> str:
 
 def settled_markdown(lines: Sequence[str]) -> str:
     """Return what was settled as Markdown."""
-    return "\n".join(["### Settled", "", *(f"- {md.plain(line)}" for line in lines), ""])
+    return "\n".join(["### Settled", "", *(f"- {plain(line)}" for line in lines), ""])

@@ -1,4 +1,4 @@
-"""Text as it may be written: harmless, and for ``LC_ALL=C`` in ASCII."""
+"""Text as it may be written: harmless, as Markdown, and for ``LC_ALL=C`` in ASCII."""
 
 from __future__ import annotations
 
@@ -14,20 +14,19 @@ ASCII = str.maketrans({"×": "x", "±": "~", "−": "-", "▼": "!", "…": "."}
 
 def _in_its_place(error: UnicodeError) -> tuple[bytes, int]:
     assert isinstance(error, UnicodeEncodeError)
-    character = error.object[error.start].translate(ASCII)
-    # A byte of a file's name that is no character stays that byte.
-    handled = "surrogateescape" if "\udc80" <= character <= "\udcff" else "replace"
-    return character.encode("ascii", handled), error.start + 1
+    return error.object[error.start].translate(ASCII).encode("ascii", "replace"), error.start + 1
 
 
 codecs.register_error(IN_ITS_PLACE, _in_its_place)
 
 
-HARMFUL = {"Cc", "Cf", "Zl", "Zp"}
+HARMFUL = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 """Categories of Unicode whose characters do something instead of being seen: escape codes, line ends, marks of
-direction."""
+direction; and halves of a pair, which nothing can encode."""
 _COMMAND = re.compile(r"^\s*:(?=:)|#(?=#\w*\[)", re.MULTILINE)
 """Where a line is a command for the CI service that reads it."""
+_MARKUP = re.compile(r"([\\`*_{}\[\]<>()#+!|~&$@-])")
+"""Characters of which Markdown makes something."""
 
 
 def harmless(text: str) -> str:
@@ -45,11 +44,16 @@ def no_command(lines: str) -> str:
     return _COMMAND.sub(r"\g<0>\\", lines)
 
 
+def plain(text: str) -> str:
+    """Return a text of which Markdown makes nothing but that text."""
+    return _MARKUP.sub(r"\\\1", harmless(" ".join(text.split())))
+
+
 def say(line: str, file: TextIO | None = None) -> None:
     """Print a line with what it would do made visible."""
     print(harmless(line), file=file)
 
 
 def ascii_of(text: str) -> str:
-    """Return `text` in ASCII, as long as before."""
-    return text.encode("ascii", IN_ITS_PLACE).decode("ascii", "surrogateescape")
+    """Return a text in ASCII, as long as before."""
+    return text.encode("ascii", IN_ITS_PLACE).decode("ascii")

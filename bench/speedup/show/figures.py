@@ -55,8 +55,13 @@ def with_unit(costs: Costs) -> str:
     """Return a cost with its interval and its unit."""
     own = costs.own
     scale, unit = scale_of(own.value, costs.unit)
-    ends = f" [{own.low * scale:.3g}, {own.high * scale:.3g}]" if own.low and own.high else UNKNOWN * (not costs.once)
-    return f"{own.value * scale:.3g}{ends} {unit}"
+    ends = f" [{short(own.low * scale)}, {short(own.high * scale)}]" if own.low and own.high else ""
+    return f"{short(own.value * scale)}{ends or UNKNOWN * (not costs.once)} {unit}"
+
+
+def short(value: float) -> str:
+    """Return three significant digits without zeros at the end; of a large figure, all before the point."""
+    return f"{value:.3g}" if value < 999.5 else f"{value:.0f}"
 
 
 def plural(number: int, word: str) -> str:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import shutil
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,9 +13,12 @@ from ..judge.verdict import LEARNING, OK, REGRESSED, SUSPECT, Verdict
 from ..keep.decisions import Decisions
 from ..keep.runs import Record
 from ..measure.pairs import SPEEDUP
-from .columns import Column, Style, Table
+from .columns import Column, Table, drawn
 from .figures import amount
 from .sentences import change_of, date_of, machines_of, sentence, what_else
+
+WIDTH = 140
+"""Columns where standard output is no terminal."""
 
 CELL: Column[Series] = Column("cell", lambda one: one.name, right=False)
 RUNS: Column[Series] = Column("runs", lambda one: str(len(one.records)))
@@ -36,7 +37,7 @@ def series(judged: Sequence[Series]) -> str:
         CHANGE,
         Column[Series]("state", _state, right=False),
     ]
-    return _drawn(Table(columns, judged))
+    return drawn(Table(columns, judged), WIDTH, ruled=False)
 
 
 def _state(one: Series) -> str:
@@ -64,7 +65,7 @@ def runs(one: Series, decisions: Decisions) -> Iterator[str]:
         *(Column(name, figure(name)) for name in quantities),
         Column("state", state, right=False),
     ]
-    yield from _drawn(Table(columns, range(len(one.records)))).splitlines()
+    yield from drawn(Table(columns, range(len(one.records))), WIDTH, ruled=False).splitlines()
     yield from machines_of(one)
     if one.verdict.leading.since:
         yield sentence(one.verdict)
@@ -95,7 +96,7 @@ def as_json(one: Series, decisions: Decisions) -> dict[str, Any]:
         ],
         "nights": {
             name: [
-                {"value": math.exp(record.logs[name]), **verdict_as_json(said[said.at(n)])}
+                {"value": _value(record.logs[name]), **verdict_as_json(said[said.at(n)])}
                 for said in [one.verdicts[name]]
                 for n, record in enumerate(one.records)
             ]
@@ -104,14 +105,14 @@ def as_json(one: Series, decisions: Decisions) -> dict[str, Any]:
     }
 
 
+def _value(log: float) -> float | None:
+    """Return a figure as JSON can say it: ``None`` for one that an older run does not know."""
+    return None if math.isnan(log) else math.exp(log)
+
+
 def verdict_as_json(verdict: Verdict) -> dict[str, Any]:
     """Return a verdict as plain numbers and strings, by the names that its parts had at first."""
     former = {"run": "night", "runs": "nights", "state": "verdict", "is_new": "new"}
     parts = {former.get(name, name): part for name, part in dataclasses.asdict(verdict).items() if name != "segment"}
     parts["events"] = [{former.get(name, name): part for name, part in event.items()} for event in parts["events"]]
     return parts | {"z": None if verdict.z is None else round(verdict.z, 4)}
-
-
-def _drawn(table: Table[Any]) -> str:
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 140
-    return Style(width, color=False, ruled=False).draw(table)

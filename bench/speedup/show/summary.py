@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..judge.verdict import IMPROVED, OK, RECOVERED, REGRESSED, SUSPECT
-from .encodings import harmless
-from .markdown import plain
+from .encodings import harmless, plain
 from .outcome import TOGETHER, Outcome
 from .tables import compared_with, contest_table, cost_table, factor_table, speedup_table
 
@@ -54,7 +53,7 @@ def files(wanted: Path | None) -> list[Path]:
 def append(file: Path, text: str) -> None:
     """Write `text` at the end of a file, which is made if need be; an OSError says that it cannot be written."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("a", encoding="utf-8", errors="surrogateescape") as lines:
+    with file.open("a", encoding="utf-8") as lines:
         lines.write(text)
 
 

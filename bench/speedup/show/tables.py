@@ -20,7 +20,7 @@ from .columns import NARROWEST as NARROWEST
 from .columns import PAGE, ROOM_FOR_SECONDS, Column, Table
 from .columns import WIDTH as WIDTH
 from .columns import Style as Style
-from .figures import seconds, with_interval, with_margin, with_unit
+from .figures import seconds, short, with_interval, with_margin, with_unit
 from .outcome import Outcome, Shown
 
 LOST = "▼"
@@ -171,7 +171,7 @@ def cost_table(outcome: Outcome) -> Table[Cost]:
 
 
 def _times_bare(row: Cost) -> str:
-    return f"{row[1].own.value / row[1].bare.value:.3g}" if row[1].against else "-"
+    return short(row[1].own.value / row[1].bare.value) if row[1].against else "-"
 
 
 def compared_with(outcome: Outcome) -> Iterator[str]:

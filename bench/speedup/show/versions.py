@@ -15,8 +15,8 @@ from ..measure.factors import STEADY as STEADY_FACTORS
 from ..measure.pairs import SPEEDUP
 from .columns import Column, Table
 from .differences import as_markdown, with_interval
+from .encodings import plain
 from .figures import amount, plural
-from .markdown import plain
 
 FIRST = "-"
 """In the place of a change: it is what the others are compared with."""
@@ -96,7 +96,7 @@ def closing(versions: Sequence[Measured], smallest: float) -> Iterator[str]:
     count = sum(not one.why for one in versions)
     found = f"{plural(len(told), 'difference')} found" if told else "no difference found"
     shared = f", {'and' if told else 'but'} {plural(len(steps), 'step')} that several versions share" if steps else ""
-    yield f"{plural(count, 'version')} against the first, from {smallest:.0%} on: {found}{shared}{seen}"
+    yield f"{plural(count, 'version')} against the first, from {100 * smallest:g}% on: {found}{shared}{seen}"
 
 
 def markdown(versions: Sequence[Measured], smallest: float) -> str:

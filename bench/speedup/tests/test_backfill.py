@@ -153,6 +153,7 @@ def test_the_table_says_changes_with_intervals_and_costs_as_costs() -> None:
     assert str(speedups.columns[4].cell(slow)).startswith("−3.0 % [−3.5, −")
     *_, last = closing(made, 0.01)
     assert last.startswith("2 versions against the first, from 1% on: 2 differences found; a loss of ")
+    assert "from 0.5% on: " in list(closing(made, 0.005))[-1]
     assert "| --- | --: | --: | --: | --: |" in markdown(made, 0.01)
 
 

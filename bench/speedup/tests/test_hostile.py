@@ -21,8 +21,7 @@ from bench.speedup.keep.decisions import read_decisions
 from bench.speedup.keep.index import read_store
 from bench.speedup.session.options import chance
 from bench.speedup.show.columns import Column, Style, Table
-from bench.speedup.show.encodings import harmless
-from bench.speedup.show.markdown import plain
+from bench.speedup.show.encodings import harmless, plain
 from bench.speedup.show.outcome import Outcome
 from bench.speedup.show.summary import commands
 from bench.speedup.tests.conftest import cell
@@ -31,6 +30,8 @@ from bench.speedup.tests.test_history import HERE, run
 EVIL = "\x1b[31mred\x1b]0;title\x07 \u202eleft\u2066 \x9b2J"
 COMMAND = "::error file=a.py::no"
 LINES = f"red\n{COMMAND}\r\n::stop-commands::x\u2028::error::x ##[error]no ##vso[x]no"
+HALVES = "\ud800 \udc9b"
+"""Of no character: nothing can encode them."""
 AT_ALL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
@@ -44,7 +45,7 @@ def store(tmp_path: Path) -> Path:
     folder.mkdir(parents=True)
     for number in range(3):
         content = run(f"2026-01-{number + 1:02}T00:00:00")
-        content["benchmarks"][0]["extra_info"]["speedup"]["name"] = f"forests {EVIL}"
+        content["benchmarks"][0]["extra_info"]["speedup"]["name"] = f"forests {EVIL} {HALVES}"
         (folder / f"{number:04}_x.json").write_text(json.dumps(content))
     entry = {"kind": "accept", "since": "2026-01-02", "until": "2026-01-03", "reason": EVIL, "by": EVIL, "at": "2026"}
     (tmp_path / "store" / "decisions.jsonl").write_text(json.dumps(entry | {"series": HERE.as_json()}) + "\n")
@@ -56,6 +57,7 @@ def test_what_would_do_something_is_made_visible() -> None:
     assert harmless("café × 2\n\tend") == "café × 2\\n\\tend"
     assert harmless(EVIL).startswith("\\x1b[31mred")
     assert AT_ALL.search(plain(EVIL)) is None
+    assert harmless(HALVES) == "\\ud800 \\udc9b"
 
 
 @pytest.mark.parametrize("words", ["history", "history forests", "report page.html", "prune --keep=2"])
@@ -95,6 +97,12 @@ def test_a_pipe_or_a_huge_file_is_named_and_left_out(store: Path, monkeypatch: p
     assert read_decisions(store).problems == ("decisions.jsonl left out: no regular file",)
 
 
+def test_a_decision_of_a_newer_version_is_said_to_be_one(store: Path) -> None:
+    (store / "decisions.jsonl").write_text('{"kind": "defer", "schema": 2, "until_version": "3.0"}\n[]\n')
+    newer = "line 1 of decisions.jsonl left out: its schema 2 is newer than this program's (1)"
+    assert read_decisions(store).problems == (newer, "line 2 of decisions.jsonl left out: broken")
+
+
 @pytest.mark.parametrize("figures", [{"log_se": 1e160}, {"log_se": 1e20}, {"speedup": 1e300}, {"speedup": 1e-300}])
 def test_a_figure_that_nobody_measured_costs_its_cell_only(store: Path, figures: dict[str, float]) -> None:
     content = run("2026-01-04T00:00:00")
@@ -130,6 +138,10 @@ def test_the_report_goes_through_links_and_replaces_no_device(
     assert called("report", str(pipe), "--storage", str(store)) == 2
     assert "is no regular file" in capsys.readouterr().err
     assert pipe.is_fifo()
+    loop = tmp_path / "loop.html"
+    loop.symlink_to(loop.name)
+    assert called("report", str(loop), "--storage", str(store)) == 0
+    assert loop.read_text("utf-8").startswith("<!doctype html>")
 
 
 def is_command(line: str) -> bool:

@@ -15,8 +15,8 @@ from bench.speedup.measure.cell import Cell, Fingerprint, Subject
 from bench.speedup.measure.costs import CostPair, Costs
 from bench.speedup.measure.fits import FitSeconds
 from bench.speedup.measure.pairs import Measurement, Pair
+from bench.speedup.show.encodings import plain
 from bench.speedup.show.gates import OFF, WARN
-from bench.speedup.show.markdown import plain
 from bench.speedup.show.outcome import Outcome, Shown
 from bench.speedup.show.summary import append, commands, markdown
 from bench.speedup.show.tables import Style, render
@@ -176,6 +176,12 @@ def test_verbosity_takes_tables_away_and_adds_pairs(night: Outcome) -> None:
     }
     assert heads == {-2: [], -1: ["cell"], 0: ["cell", "factors"]}
     assert sum(line.startswith("pairs, ") for line in lines(night, 110, 1)) == 12
+
+
+def test_a_large_cost_has_all_its_digits() -> None:
+    costs = Costs((CostPair(1234.4, 1.0), CostPair(1234.4, 1.0), CostPair(1234.4, 1.0)), "MiB", "a list")
+    (row,) = (line for line in lines(Outcome((Shown(cell("memory", costs)),)), 110) if line.startswith("memory"))
+    assert row.split() == ["memory", "1234", "[1234,", "1234]", "MiB", "1234"]
 
 
 def test_costs_say_what_they_are_compared_with() -> None:

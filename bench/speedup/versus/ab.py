@@ -13,7 +13,8 @@ from pathlib import Path
 from ..judge.verdict import REGRESSED
 from ..judge.versus import NARROW, STEADY, Difference, Limits, Visit, enough
 from ..session.options import chance, positive, share
-from ..show.differences import closing, drawn, markdown, table
+from ..show.columns import drawn
+from ..show.differences import closing, markdown, table
 from .command import parser, run, write
 from .environments import WORK_TREE, Say, Version, differences, prepare
 from .visits import Comparable, Pace, VisitFailure, in_turn, measure, say

@@ -32,7 +32,7 @@ from ..keep.runs import BACKFILLED, ID, OF, Record, read_history
 from ..measure.cell import BLOCK
 from ..measure.pairs import SPEEDUP
 from ..session.options import positive
-from ..show.differences import drawn
+from ..show.columns import drawn
 from ..show.figures import duration, plural
 from ..show.versions import Measured, closing, markdown, plot, tables
 from .candidates import between, exact_version, last_patches, releases_of

@@ -12,6 +12,7 @@ import functools
 import hashlib
 import json
 import math
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -47,12 +48,11 @@ def write(file: Path, contents: Content) -> None:
     """
     text = page(contents)
     try:
-        file = file.resolve()  # through links, to the page that is published
+        file = Path(os.path.realpath(file))  # through links, to the page that is published
         if file.exists() and not file.is_file():
             raise ReportError(f"{file} is no regular file")
         file.parent.mkdir(parents=True, exist_ok=True)
-        # Names of files that are not in the encoding of the locale are as they were.
-        with whole(file.parent, text.encode("utf-8", "surrogateescape")) as partial:
+        with whole(file.parent, text.encode()) as partial:
             partial.replace(file)
     except OSError as error:
         raise ReportError(f"{file} cannot be written: {error.strerror}") from None
