@@ -25,7 +25,7 @@ from bench.speedup.keep.runs import History
 from bench.speedup.measure.cell import Fingerprint
 from bench.speedup.measure.factors import FACTORS
 from bench.speedup.show.report import Content, page, write
-from bench.speedup.show.report.plots import LATEST, OLDER, _shown
+from bench.speedup.show.report.plots import LATEST, OLDER, _shown, waterfall
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 EVIL = "'><script>window.evil = 1</script>"
@@ -135,6 +135,29 @@ def test_the_waterfall_leads_from_the_cpus_to_what_was_measured(lost: Any) -> No
         == fall["columns"]["end"][-1]
         == pytest.approx(float(cell.value.split()[0]), abs=0.006)
     )
+
+
+def test_a_factor_that_the_latest_run_does_not_know_is_no_step() -> None:
+    record = series(HERE, 1)[0]
+    record = replace(record, logs={**record.logs, "wait": math.nan})
+    columns = waterfall(record, {})["columns"]
+    assert columns["step"] == ["CPUs", *(name for name in FACTORS if name != "wait"), "measured"]
+    assert "nan" not in str(columns).lower()
+
+
+@pytest.mark.parametrize(
+    ("bare_s", "unit", "told"), [(0.5, "s", "times bare"), (1.0, "models", "models"), (400.0, "MiB", "MiB")]
+)
+def test_the_figures_of_a_cost_have_a_unit(bare_s: float, unit: str, told: str) -> None:
+    costs = [
+        Record(
+            f"2026-01-{n:02}", "", HERE, {"cost": -0.1}, {"cost": 0.01}, bare_s, 2.0, pairs=3, name="start", unit=unit
+        )
+        for n in range(1, 13)
+    ]
+    (cell,) = Content(history(costs), Decisions(), SuiteRule(), root=Path.cwd()).parts[0].cells
+    assert (cell.runs["unit"], list(cell.runs["quantities"])) == (told, ["cost"])
+    assert contents(series(HERE, 3)).parts[0].cells[0].runs["unit"] == ""
 
 
 def test_the_latest_runs_are_compared_by_cpu_limit() -> None:

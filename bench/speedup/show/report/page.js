@@ -13,10 +13,11 @@
   const quantityOf = (figure) => find(".choice input:checked", figure)?.value ?? "cost";
   const plotOf = (figure) => figure.dataset.plot && JSON.parse(figure.dataset.plot);
   const runsOf = (figure) => {
-    const { quantities, machines, ...common } = JSON.parse(figure.dataset.runs);
+    const { quantities, machines, unit, ...common } = JSON.parse(figure.dataset.runs);
     const several = machines.length > 1;
     return rowsOf({ ...common, ...quantities[quantityOf(figure)] }).map((row) => ({
       ...row,
+      unit,
       shape: several ? row.machine % charts.shapes : charts.states[row.state],
       machine: several ? machines[row.machine] : "",
       when: row.run.slice(0, 16).replace("T", " "),
@@ -31,8 +32,7 @@
   const told = (value) => String(value ?? "–");
   const aboutRun = (figure, row) => [
     row.when,
-    `${find(".choice", figure) ? quantityOf(figure) : "times bare:"} ${row.value}`
-      + (row.low === null ? "" : ` [${row.low}, ${row.high}]`),
+    `${quantityOf(figure)} ${row.value}${row.low === null ? "" : ` [${row.low}, ${row.high}]`} ${row.unit}`.trim(),
     row.state,
     row.pairs && `${row.pairs} pairs`,
     row.machine && `on ${row.machine}${row.offset && `, ${row.offset} taken out`}`,

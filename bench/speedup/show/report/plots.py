@@ -21,7 +21,7 @@ from ...keep.files import read_json
 from ...keep.records import Record
 from ...measure.cell import CURVES, SIDE_BY_SIDE, blocks_of
 from ...measure.contest import FLOOR
-from ...measure.costs import COST
+from ...measure.costs import COST, MIB
 from ...measure.estimate import geometric_mean
 from ...measure.factors import FACTORS, steady_part
 from ...measure.pairs import SPEEDUP, STEADY_PART
@@ -128,6 +128,7 @@ def runs(one: Series, made: Sequence[Decision]) -> dict[str, Any]:
     records = [one.records[n] for n in shown]
     machines = list(dict.fromkeys(one.records.machines))
     return {
+        "unit": _unit(records[-1]),
         "machines": machines,
         "machine": [machines.index(record.machine) for record in records],
         "run": [record.date[:19] for record in records],
@@ -137,6 +138,14 @@ def runs(one: Series, made: Sequence[Decision]) -> dict[str, Any]:
         "version": ["", *(_new_versions(*both) for both in pairwise(records))],
         "quantities": {name: _quantity(one, name, shown) for name in records[-1].quantities},
     }
+
+
+def _unit(record: Record) -> str:
+    """Return what figures are given in: of a cost, how many times the bare means, where it is judged against these."""
+    if not record.is_cost:
+        return ""
+    is_by_itself = record.unit == MIB or record.sequential_s == 1.0  # as in `Costs.quantities`, and in `CostPair.bare`
+    return record.unit if is_by_itself else "times bare"
 
 
 def _found(verdicts: Verdicts) -> Iterator[tuple[str, str]]:
@@ -192,9 +201,11 @@ def waterfall(record: Record, block: Block) -> Plot:
     """Return what each factor makes of the ideal speedup, in the latest run."""
     level = float(record.fingerprint.cpus)
     rows = [("CPUs", 0.0, level, f"{level:g}", level, "total")]
-    for name in FACTORS:
-        before, level = level, level * math.exp(record.logs[name])
-        change = f"{math.expm1(record.logs[name]):+.1%}".replace("-", "−")
+    for name, log in record.logs.items():
+        if name not in FACTORS or math.isnan(log):  # an older run may know fewer
+            continue
+        before, level = level, level * math.exp(log)
+        change = f"{math.expm1(log):+.1%}".replace("-", "−")
         rows.append((name, before, level, change, max(before, level), "loss" if level < before else "gain"))
     rows.append(("measured", 0.0, level, f"{level:.2f}", level, "total"))
     ideal = block.get("ideal")
