@@ -16,7 +16,7 @@ from .commands import store
 from .judge.rule import OF_ONE_SERIES
 from .keep.decisions import ACCEPT, DISMISS
 from .keep.sync import BRANCH
-from .session.options import chance, positive, share
+from .session.options import chance, folder, positive, share
 from .show.encodings import IN_ITS_PLACE, say
 
 Further = Mapping[str, tuple[str, str]]
@@ -38,7 +38,7 @@ def parser(prog: str, further: Further) -> argparse.ArgumentParser:
     add = top.add_subparsers(dest="command", required=True, metavar="COMMAND").add_parser
 
     kept = argparse.ArgumentParser(add_help=False)
-    kept.add_argument("--storage", type=_folder, default=Path(".benchmarks"), help="the store (default: .benchmarks)")
+    kept.add_argument("--storage", type=folder, default=Path(".benchmarks"), help="the store (default: .benchmarks)")
     rule = argparse.ArgumentParser(add_help=False)
     # The names of pytest's options, and those of before.
     smallest, chances = ("--speedup-smallest", "--smallest"), ("--speedup-false-alarms", "--false-alarms")
@@ -95,10 +95,6 @@ def parser(prog: str, further: Further) -> argparse.ArgumentParser:
     for name, what in [*VERSUS.items(), *((name, what) for name, (what, _) in further.items())]:
         add(name, help=what, add_help=False)
     return top
-
-
-def _folder(text: str) -> Path:
-    return Path(text.removeprefix("file://"))
 
 
 def run(

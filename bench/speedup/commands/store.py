@@ -43,7 +43,7 @@ FAILURES = (CommandError, ReplayError, SyncError)
 def history(options: Namespace) -> None:
     """Show all series of a store, or one of them run by run."""
     judged, decisions, _ = _judged(options)
-    chosen = _find(judged, options.cell) if options.cell else judged
+    chosen = find_series(judged, options.cell) if options.cell else judged
     if options.json:
         print(json.dumps([histories.as_json(one, decisions) for one in chosen], indent=1))
     elif options.cell and len(chosen) == 1:
@@ -59,7 +59,9 @@ def decide(options: Namespace) -> None:
     if not reason:
         raise CommandError("--reason must say something")
     judged, decisions, _ = _judged(options)
-    chosen = judged if options.cell == ALL else _find(judged, options.cell)
+    chosen = judged if options.cell == ALL else find_series(judged, options.cell)
+    if (options.kind, options.cell, options.since) == (DISMISS, ALL, None):
+        chosen = [one for one in chosen if one.verdict.leading.since]
     names = [f"{one.name} ({one.fingerprint.id})" for one in chosen]
     if options.cell != ALL and len(chosen) > 1:
         several = f"several series have {options.cell!r} in their names: {', '.join(names)}"
@@ -144,7 +146,7 @@ def report(options: Namespace) -> None:
     """Write the report on a store."""
     from ..show import report as pages  # it needs packages that nothing else does
 
-    (read, decisions, settled), rule = _read(options)
+    (read, decisions, settled), rule = load(options)
     curves, problems = read_curves(options.storage)
     contents = pages.Content(
         read, decisions, rule, root=Path.cwd(), curves=curves, problems=problems, settlements=settled
@@ -180,7 +182,7 @@ def _files(store: Path) -> tuple[History, Decisions, Settlements]:
     return read_store(store), read_decisions(store), read_settled(store)
 
 
-def _read(options: Namespace) -> tuple[tuple[History, Decisions, Settlements], SuiteRule]:
+def load(options: Namespace) -> tuple[tuple[History, Decisions, Settlements], SuiteRule]:
     """Return what is in a store, and the rule that is typed, or else that of the latest run."""
     store = options.storage
     if not store.is_dir():
@@ -194,12 +196,12 @@ def _read(options: Namespace) -> tuple[tuple[History, Decisions, Settlements], S
 
 
 def _judged(options: Namespace) -> tuple[list[Series], Decisions, History]:
-    (read, decisions, settled), rule = _read(options)
+    (read, decisions, settled), rule = load(options)
     judged = suites(read, decisions, rule, options.storage, settled)
     return [one for suite in judged for one in suite.series], decisions, read
 
 
-def _find(judged: Sequence[Series], text: str) -> list[Series]:
+def find_series(judged: Sequence[Series], text: str) -> list[Series]:
     """Return the series with this id or name, an earlier one too, else those with this text in one of them."""
     names = [
         {

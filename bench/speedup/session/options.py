@@ -123,3 +123,8 @@ def share(text: str) -> float:
     plain = text.strip()
     what = f"{text!r} is not a share from 0 to 1, such as 1% or 0.01"
     return _number(plain.removesuffix("%"), "100" if plain.endswith("%") else "1", lambda n: 0 <= n < 1, what)
+
+
+def folder(text: str) -> Path:
+    """Return `text` as the folder of a store, which pytest-benchmark takes as an address too."""
+    return Path(text.removeprefix("file://"))

@@ -190,6 +190,16 @@ def test_nonsense_decisions_are_refused(bench: Bench, store: Path, arguments: li
     assert not (store / FILE).exists()
 
 
+def test_of_all_series_those_with_a_change_are_dismissed(bench: Bench, tmp_path: Path) -> None:
+    for number, (night, speedup) in enumerate(nights(lost_from=20), start=1):
+        lost, fine = run(night, speedup), run(night, 1.8, [OTHER])
+        lost["benchmarks"] += fine["benchmarks"]
+        (tmp_path / f"{number:04}_x.json").write_text(json.dumps(lost))
+    status, out, _ = bench("dismiss", "all", "--storage", tmp_path, "--reason", "a busy neighbour")
+    assert (status, out.count("\n"), HERE.id in out) == (0, 1, True)
+    assert [Fingerprint.from_json(one.series) for one in read_decisions(tmp_path).entries] == [HERE]
+
+
 def test_nothing_to_dismiss_is_said(bench: Bench, tmp_path: Path) -> None:
     folder = tmp_path / "machine"
     folder.mkdir()
