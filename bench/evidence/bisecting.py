@@ -83,12 +83,11 @@ def ours(world: World, seed: int) -> Ended:
         made += 1
         return {"cell": {"speedup": visit(version)}}
 
-    task, names = Search(world.candidates), [str(n) for n in range(world.candidates + 1)]
-    silent: dict[str, Any] = {"say": lambda _: None, "keep": lambda _: None}
-    done = search(task, measured, minutes=MOST_VISITS, names=names, clock=lambda: 60.0 * made, **silent)
+    silent: dict[str, Any] = {"keep": lambda _: None, "clock": lambda: 60.0 * made}
+    done = search(Search(world.candidates), measured, minutes=MOST_VISITS, **silent)
     if done.stopped != KNOWN:
         return Ended(made, None)
-    first, *more = task.known[1].steps
+    first, *more = done.known[1].steps
     return Ended(made, not more and first.candidates == (culprit,), first.low <= log_drop(world.loss) <= first.high)
 
 

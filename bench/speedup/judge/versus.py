@@ -240,6 +240,7 @@ def find(one: Difference, loss: float, rounds: int, *, cells: int = 1, limits: L
         outcome = MACHINE
     else:
         # Half the width that is too much for either, as a multiple of what would do.
-        too_wide = min(half / max(room, limits.least / 4), alarm / max(-one.change, limits.least / 4))
+        near = max(limits.least, 1e-9) / 4
+        too_wide = min(half / max(room, near), alarm / max(-one.change, near))
         more = max(1.0, rounds * (too_wide**2 - 1))
     return Finding(outcome, one.change, one.change - half, one.change + half, more)

@@ -122,7 +122,7 @@ def run(
     It asks for no password, and speaks English.
     """
     settings = {**os.environ, "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", **(env or {})}
-    whole = ["git", "-C", str(repository), *command]
+    whole = ["git", "-C", str(repository), "-c", "log.showSignature=false", *command]
     try:
         return subprocess.run(
             whole, stdin=subprocess.DEVNULL, capture_output=True, env=settings, timeout=seconds, check=False

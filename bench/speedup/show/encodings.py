@@ -50,8 +50,8 @@ def plain(text: str) -> str:
 
 
 def say(line: str, file: TextIO | None = None) -> None:
-    """Print a line with what it would do made visible."""
-    print(harmless(line), file=file)
+    """Print a line with what it would do made visible, at once: somebody may wait for it for minutes."""
+    print(harmless(line), file=file, flush=True)
 
 
 def ascii_of(text: str) -> str:

@@ -7,7 +7,7 @@ import math
 import os
 import subprocess
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,6 @@ class Turns:
         self.broken, self.ends_after = broken, ends_after
         self.now = 0.0
         self.visited: list[tuple[str, int]] = []
-        self.said: list[str] = []
 
     def visit(self, version: Version, number: int) -> None:
         if len(self.visited) == self.ends_after:
@@ -63,7 +62,6 @@ class Turns:
             done,
             rounds=rounds,
             minutes=minutes,
-            say=self.said.append,
             clock=lambda: self.now,
         )
 
@@ -80,20 +78,19 @@ def test_a_version_that_cannot_be_had_costs_no_other() -> None:
     assert turns.visited == [("0", 0), ("2", 0), ("2", 1), ("0", 1)]
 
 
-def test_a_busy_machine_leaves_no_version_out() -> None:
+def test_a_busy_machine_leaves_no_version_out(capsys: pytest.CaptureFixture[str]) -> None:
     def busy(version: Version, number: int) -> None:
         raise Busy("other programs kept the CPUs busy")
 
-    said: list[str] = []
-    assert in_turn(versions(2), busy, (), rounds=1, minutes=60, say=said.append) == {}
-    assert len(said) == 2
+    assert in_turn(versions(2), busy, (), rounds=1, minutes=60) == {}
+    assert len(capsys.readouterr().out.splitlines()) == 2
 
 
-def test_no_visit_begins_that_would_not_end_in_time() -> None:
+def test_no_visit_begins_that_would_not_end_in_time(capsys: pytest.CaptureFixture[str]) -> None:
     turns = Turns()
     turns.run(3, 3, minutes=4.5)
     assert len(turns.visited) == 4
-    assert turns.said[-1] == "the time is up in round 2 of 3; --resume goes on"
+    assert capsys.readouterr().out.splitlines()[-1] == "the time is up in round 2 of 3; --resume goes on"
 
 
 def test_what_was_measured_before_is_not_measured_again() -> None:
@@ -123,7 +120,7 @@ def visited(rounds: int, losses: dict[str, float]) -> list[tuple[str, int, list[
 
 
 def told(losses: dict[str, float], rounds: int = 3) -> list[Measured]:
-    return measured(versions(len(losses)), visited(rounds, losses), {}, Limits(), pytest.fail)
+    return measured(versions(len(losses)), visited(rounds, losses), {}, Limits())
 
 
 def test_versions_are_compared_with_the_first_round_by_round() -> None:
@@ -173,8 +170,17 @@ def test_one_round_has_levels_and_no_intervals() -> None:
     assert [column.heading for column in costs.columns] == ["version", "cost"]
 
 
+def test_a_cell_with_another_name_than_before_is_in_the_table_of_the_first() -> None:
+    runs = visited(2, {"0": 0.0, "1": 0.03})
+    for _, _, records in runs[1::2]:
+        ours = replace(records[0].fingerprint, workload="trees", formerly=("forests",))
+        records[0] = replace(records[0], fingerprint=ours, name="trees")
+    made = measured(versions(2), runs, {}, Limits())
+    assert [(cell, len(one.rows)) for cell, one in tables(made)] == [("forests", 2), ("start", 2)]
+
+
 def test_a_version_without_a_visit_is_named(tmp_path: Path) -> None:
-    made = measured(versions(3), visited(2, {"0": 0.0, "2": 0.0}), {"1": "no such release"}, Limits(), pytest.fail)
+    made = measured(versions(3), visited(2, {"0": 0.0, "2": 0.0}), {"1": "no such release"}, Limits())
     assert next(closing(made, 0.01)) == "1 is left out: no such release"
     assert [len(one.rows) for _, one in tables(made)] == [2, 2]
     pytest.importorskip("matplotlib")
@@ -200,7 +206,7 @@ def project(session: pytest.Pytester, saved: Kept, monkeypatch: pytest.MonkeyPat
         for command in (["init", "-q", "-b", "main"], ["commit", "-q", "--allow-empty", "-m", f"Commit {number}"]):
             subprocess.run(["git", *command], cwd=session.path, env={**environ, **who}, check=True)
 
-    def prepare(version: Version, root: Path, folder: Path, say: object) -> Environment:
+    def prepare(version: Version, root: Path, folder: Path) -> Environment:
         if version.name.startswith("broken"):
             raise EnvironmentFailure(f"{version.name}: no such release")
         return Environment(root, {})
@@ -258,11 +264,15 @@ def test_releases_come_before_all_runs_and_one_that_does_not_install_costs_no_ot
     (project.path / ".benchmarks").rename(project.path / "store" / "x")
     for file in (project.path / "store" / "x").glob("*/*.json"):
         file.rename(project.path / "store" / file.name)
+    old = run("2026-01-02T02:17:00", 1.8)  # without a time zone, as it was written once
+    Path("store", "0000_old.json").write_text(json.dumps(old))
     asked = ("--packages", "numpy==1.0", "broken==2.0", "numpy==1.1", "--rounds", "2")
-    assert main(*asked, "--json", "x.json", "--summary", "x.md") == 0
+    assert main(*asked, "--json", "x.json", "--summary", "x.md", "--plot", "x.nonsense") == 0
     assert [run[BLOCK][BACKFILLED]["of"] for run in kept()] == ["numpy==1.0"] * 2 + ["numpy==1.1"] * 2
-    assert kept()[-1]["datetime"] < first
-    assert "broken==2.0 is left out: broken==2.0: no such release" in capsys.readouterr().out
+    assert kept()[-1]["datetime"] < "2026-01-02" < first
+    out = capsys.readouterr().out
+    assert "broken==2.0 is left out: broken==2.0: no such release" in out
+    assert "x.nonsense: Format 'nonsense' is not supported" in out or "--plot needs matplotlib" in out
     assert [one["visits"] for one in json.loads(Path("x.json").read_text())] == [2, 0, 2]
     assert Path("x.md").read_text().startswith("### Versions against the first\n\n**2 versions against the first")
 
@@ -320,7 +330,7 @@ def test_a_store_that_cannot_be_written_is_said(project: pytest.Pytester, capsys
 
 def test_a_visit_that_saves_nothing_is_left_out(project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backfill, "measure", lambda *_: ())
-    assert main("--packages", "numpy==1.0", "--rounds", "1") == 2
+    assert main("--packages", "numpy==1.0", "--rounds", "1", "--plot", "x.png") == 2
     with pytest.raises(VisitFailure, match="saved no run"):
         backfill.Backfill(Path("store"), "x").keep(Path("nothing.json"), Version("x"), DAY, 0)
 

@@ -26,6 +26,7 @@ from bench.speedup.versus.bisect import (
     Passed,
     Search,
     closing,
+    progress,
     search,
 )
 from bench.speedup.versus.candidates import between, exact_version, last_patches, releases_of
@@ -35,6 +36,8 @@ from bench.speedup.versus.visits import Busy, VisitFailure
 
 SDS = {"loop": 0.0001, "cpu": 0.03, "wait": 0.004, "balance": 0.004, "engine": 0.003}
 NAMES = [f"2.{n}" for n in range(17)]
+
+Out = pytest.CaptureFixture[str]
 
 
 def found(
@@ -145,7 +148,12 @@ class Machine:
     def search(self, minutes: float = 60, task: Search | None = None) -> Search:
         self.kept: list[Passed] = []
         task = task or Search(16)
-        return search(task, self, minutes=minutes, say=str, keep=self.kept.append, names=NAMES, clock=lambda: self.now)
+
+        def keep(known: Search) -> None:
+            assert "\n" not in progress(known, NAMES)
+            self.kept.append(known.passed[-1])
+
+        return search(task, self, minutes=minutes, keep=keep, clock=lambda: self.now)
 
 
 def last(done: Search) -> str:
@@ -172,7 +180,7 @@ def test_a_gain_has_no_culprit() -> None:
     def faster(version: int) -> Visit:
         return {"cell": {"speedup": 0.05 * (version >= 3) + float(rng.normal(0.0, 0.005))}}
 
-    done = search(Search(16), faster, minutes=20, say=str, keep=str, names=NAMES, clock=lambda: 0.0)
+    done = search(Search(16), faster, minutes=20, keep=id, clock=lambda: 0.0)
     assert done.stopped == NONE
     assert last(done).startswith("no culprit: good and bad do not differ but for the better: speedup of bad against")
 
@@ -198,11 +206,24 @@ def test_a_candidate_that_cannot_be_measured_is_passed_over() -> None:
     assert closing(done, NAMES, "")[0] == "passed over: 2.10: ImportError: no"
 
 
+def test_a_candidate_that_measures_none_of_the_cells_is_passed_over() -> None:
+    machine = Machine((10, -0.03))
+
+    def visit(version: int) -> Visit:
+        return {"another": {"speedup": 0.0}} if version == 10 else machine(version)
+
+    done = search(Search(16), visit, minutes=60, keep=id, clock=lambda: machine.now)
+    assert done.unusable == {10: "the visits have no cell in common"}
+    assert "culprit: 2.10 or 2.11 (9" in last(done)
+    with pytest.raises(VisitFailure, match="no cost in common"):
+        machine.search(task=Search(16, quantity="cost"))
+
+
 def test_a_busy_machine_passes_no_candidate_over() -> None:
     def busy(version: int) -> Visit:
         raise Busy("other programs kept the CPUs busy")
 
-    done = search(Search(16), busy, minutes=60, say=str, keep=str, names=NAMES, clock=lambda: 0.0)
+    done = search(Search(16), busy, minutes=60, keep=id, clock=lambda: 0.0)
     assert (done.stopped, done.unusable) == (FAILED, {})
 
 
@@ -221,7 +242,7 @@ def test_a_visit_that_fails_is_made_again_once_where_one_succeeded_before() -> N
 
 
 def test_what_was_seen_before_ctrl_c_is_told_and_taken_up_again(tmp_path: Path) -> None:
-    log = Log(tmp_path / "store" / "bisect.jsonl", NAMES, ["test_x.py"], say=pytest.fail)
+    log = Log(tmp_path / "store" / "bisect.jsonl", NAMES, ["test_x.py"])
     machine = Machine((11, -0.02), ends_after=7)
     done = machine.search()
     assert done.stopped == INTERRUPTED
@@ -232,32 +253,29 @@ def test_what_was_seen_before_ctrl_c_is_told_and_taken_up_again(tmp_path: Path) 
     assert [one.version for one in task.passed] == machine.visited
     machine.ends_after = None
     assert last(machine.search(task=task)).startswith("culprit: 2.11")
-    assert Log(tmp_path / "store" / "bisect.jsonl", NAMES, ["other.py"], say=pytest.fail).read() == []
+    assert Log(tmp_path / "store" / "bisect.jsonl", NAMES, ["other.py"]).read() == []
 
 
-def test_of_a_log_nothing_is_taken_but_figures(tmp_path: Path) -> None:
-    said: list[str] = []
-    log = Log(tmp_path / "bisect.jsonl", ["good", "bad"], [], said.append)
+def test_of_a_log_nothing_is_taken_but_figures(tmp_path: Path, capsys: Out) -> None:
+    log = Log(tmp_path / "bisect.jsonl", ["good", "bad"], [])
     log.keep(Passed(1, {"cell": {"speedup": 0.5}}, 1.0))
     line = json.loads((tmp_path / "bisect.jsonl").read_text())
     odd = [{**line, "name": "evil==1"}, {**line, "visit": {"cell": {"speedup": math.nan}}}, {**line, "visit": 3}]
     with (tmp_path / "bisect.jsonl").open("a") as lines:
         lines.writelines(json.dumps(one) + "\n" for one in odd)
     assert log.read() == [Passed(1, {"cell": {"speedup": 0.5}}, 1.0)]
-    assert len(said) == len(odd)
+    assert capsys.readouterr().out.count("left out: broken") == len(odd)
 
 
-def test_a_full_disk_ends_no_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_ends_no_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Out) -> None:
     def full(file: Path, lines: Sequence[str]) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(bisect, "add_lines", full)
-    said: list[str] = []
-    log = Log(tmp_path / "bisect.jsonl", NAMES, [], said.append)
+    log = Log(tmp_path / "bisect.jsonl", NAMES, [])
     for _ in range(2):
         log.keep(Passed(1, {"cell": {"speedup": 0.5}}, 1.0))
-    assert len(said) == 1
-    assert "No space left" in said[0]
+    assert capsys.readouterr().out.count("No space left") == 1
 
 
 # What lies between
@@ -311,7 +329,7 @@ def ask(project: Project, tmp_path: Path) -> Ask:
     def listed(
         good: str, bad: str, *, paths: Sequence[str] = (), releases: Callable[[str], Sequence[str]] = never
     ) -> list[Version]:
-        older, newer = (exact_version(text, project.root, tmp_path / "store", pytest.fail) for text in (good, bad))
+        older, newer = (exact_version(text, project.root, tmp_path / "store") for text in (good, bad))
         return between(older, newer, project.root, paths, releases)
 
     return listed
@@ -332,6 +350,24 @@ def test_commits_lie_on_the_way_of_first_parents(project: Project, ask: Ask) -> 
     assert ask("v1", ".")[-1].name == "the uncommitted changes"
 
 
+GPG = """#!/bin/sh
+case "$*" in
+    *--verify*) echo "gpg: Signature made" >&2; echo "[GNUPG:] GOODSIG x a@b" ;;
+    *) cat > /dev/null; printf "\\n[GNUPG:] SIG_CREATED x\\n" >&2; echo "-----BEGIN PGP SIGNATURE-----" ;;
+esac
+"""
+
+
+def test_what_git_shows_of_signatures_is_no_commit(project: Project, ask: Ask, tmp_path: Path) -> None:
+    (tmp_path / "gpg").write_text(GPG)
+    (tmp_path / "gpg").chmod(0o755)
+    for setting, value in {"log.showSignature": "true", "gpg.program": tmp_path / "gpg", "commit.gpgSign": "1"}.items():
+        project.git("config", setting, str(value))
+    commit = project.commit("Sign it")
+    assert "gpg: Signature made" in project.git("log", "-1", "--format=%H")
+    assert [one.commit for one in ask("v1", "HEAD")][1:] == [commit]
+
+
 def test_commits_that_do_not_follow_one_another_have_nothing_between(project: Project, ask: Ask) -> None:
     project.commit("Next")
     with pytest.raises(EnvironmentFailure, match="no ancestor"):
@@ -340,6 +376,8 @@ def test_commits_that_do_not_follow_one_another_have_nothing_between(project: Pr
         ask("v1", "HEAD", paths=["z.txt"])
     with pytest.raises(EnvironmentFailure, match="the same version"):
         ask("HEAD", "main")
+    with pytest.raises(EnvironmentFailure, match="the same version"):
+        ask("HEAD", ".")
 
 
 def test_releases_lie_between_two_of_them_without_pre_releases(ask: Ask) -> None:
@@ -406,7 +444,7 @@ def test_the_slow_one_of_twelve_releases_is_found(project: Project, wheels: Path
     for n, version in enumerate(versions):
         wheel(wheels, version, f"SECONDS = {1.05 if n >= 7 else 1.0}\n")
     wheel(wheels, "1.12rc1", "SECONDS = 9.0\n")
-    good, bad = (exact_version(f"widget=={one}", project.root, tmp_path, pytest.fail) for one in ("1.0", "1.11"))
+    good, bad = (exact_version(f"widget=={one}", project.root, tmp_path) for one in ("1.0", "1.11"))
     states = between(good, bad, project.root, (), releases_of)
     assert [one.name for one in states] == [f"widget {one}" for one in versions]
     rng = np.random.default_rng(2)
@@ -420,11 +458,11 @@ def test_the_slow_one_of_twelve_releases_is_found(project: Project, wheels: Path
         return {"cell": {"speedup": -math.log(namespace["SECONDS"]) + float(rng.normal(0.0, 0.01))}}
 
     names = [one.name for one in states]
-    done = search(Search(11), visit, minutes=60, say=str, keep=str, names=names, clock=lambda: 0.0)
+    done = search(Search(11), visit, minutes=60, keep=id, clock=lambda: 0.0)
     assert closing(done, names, "")[-1].startswith("culprit: widget 1.7 (")
     assert 4 < len(visited) < 12
     # It is one that can be made ready.
-    environment = prepare(states[7], project.root, tmp_path, say=str)
+    environment = prepare(states[7], project.root, tmp_path)
     assert (environment.path[0] / "widget.py").read_text() == "SECONDS = 1.05\n"
 
 
@@ -494,12 +532,13 @@ def test_a_run_that_asks_for_more_is_refused(
         ask("2026-11-20", ".")
 
 
-def test_what_is_not_installed_takes_no_part(project: Project, history: list[Record], tmp_path: Path) -> None:
-    said: list[str] = []
+def test_what_is_not_installed_takes_no_part(
+    project: Project, history: list[Record], tmp_path: Path, capsys: Out
+) -> None:
     head = project.git("rev-parse", "HEAD")
     history += [run(tmp_path / "store", "2026-11-20T02", head, {"no-such-package": "1.0"})]
-    assert packages(exact_version("2026-11-20", project.root, tmp_path / "store", said.append)) == []
-    assert said == ["no-such-package 1.0 takes no part: it is not installed today"]
+    assert packages(exact_version("2026-11-20", project.root, tmp_path / "store")) == []
+    assert capsys.readouterr().out == "no-such-package 1.0 takes no part: it is not installed today\n"
 
 
 def test_a_run_with_uncommitted_changes_cannot_be_had(
@@ -514,6 +553,11 @@ def test_a_run_with_uncommitted_changes_cannot_be_had(
         ask("2026-11-20", ".")
     with pytest.raises(EnvironmentFailure, match="no run of the history"):
         ask("2025-01-01", ".")
+    history[:] = [replace(history[0], date=date, file=date) for date in ("2026-11-20T02", "2026-11-20T02:00:00")]
+    with pytest.raises(EnvironmentFailure, match="several runs"):
+        ask("2026-11-20", ".")
+    with pytest.raises(EnvironmentFailure, match="the same version"):  # that run, and no later one
+        ask("2026-11-20T02", ".")
 
 
 def test_the_command_goes_on_from_the_code_to_the_commit(
@@ -521,7 +565,7 @@ def test_the_command_goes_on_from_the_code_to_the_commit(
     history: list[Record],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    capsys: Out,
 ) -> None:
     first = project.git("rev-parse", "HEAD")
     commits = [project.commit(f"Change {n}") for n in range(4)]
@@ -552,9 +596,51 @@ def test_the_command_goes_on_from_the_code_to_the_commit(
     assert "visits of before" in capsys.readouterr().out
 
 
-def test_what_cannot_be_looked_for_is_said(
-    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_what_is_known_is_said_where_nobody_knows_the_releases(
+    project: Project,
+    history: list[Record],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Out,
 ) -> None:
+    head, rng = project.git("rev-parse", "HEAD"), np.random.default_rng(1)
+    for day, version in (("2026-11-20", "1.0"), ("2026-11-22", "2.0")):
+        history += [run(tmp_path / "store", f"{day}T02", head, {"numpy": version, "scipy": version})]
+
+    def visits(version: Version, *_: object, **__: object) -> tuple[Record, ...]:
+        logs = {"speedup": -0.1 * ("numpy==1.0" not in packages(version)) + float(rng.normal(0.0, 0.005))}
+        return (replace(history[0], logs=logs, name="cell"),)
+
+    def silent(name: str) -> list[str]:
+        raise EnvironmentFailure(f"nobody knows {name}")
+
+    monkeypatch.setattr(bisect, "prepare", lambda version, **_: version)
+    monkeypatch.setattr(bisect, "measure", visits)
+    monkeypatch.setattr(bisect, "releases_of", silent)
+    monkeypatch.chdir(project.root)
+    asked = ["--good", "2026-11-20", "--bad", "2026-11-22", "--storage", str(tmp_path / "store"), "--json", "x.json"]
+    assert bisect.main(asked, "bisect") == 0
+    *_, why, known = capsys.readouterr().out.splitlines()
+    assert why.startswith("nobody knows numpy; to go on: bisect --resume --good 2026-11-20 ")
+    assert known.startswith("culprit: numpy 1.0 → 2.0 (")
+    assert [one["stopped"] for one in json.loads((project.root / "x.json").read_text())] == [KNOWN]
+
+
+def test_what_was_measured_before_has_to_have_what_is_asked_for(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Out
+) -> None:
+    project.commit("Next")
+    good, bad = (Version.parse(one, project.root) for one in ("v1", "HEAD"))
+    names = [one.name for one in between(good, bad, project.root, (), never)]
+    log = Log(tmp_path / "bisect.jsonl", names, [])
+    log.keep(Passed(0, {"cell": {"speedup": 0.5}}, 1.0))
+    monkeypatch.chdir(project.root)
+    asked = ["--good", "v1", "--bad", "HEAD", "--storage", str(tmp_path), "--resume", "--quantity", "cost"]
+    assert bisect.main(asked, "bisect") == 2
+    assert "bisect: the visits have no cost in common" in capsys.readouterr().err
+
+
+def test_what_cannot_be_looked_for_is_said(project: Project, monkeypatch: pytest.MonkeyPatch, capsys: Out) -> None:
     monkeypatch.chdir(project.root)
     assert bisect.main(["--good", "no-such-thing"], "bisect") == 2
     assert "bisect: 'no-such-thing' is no commit here" in capsys.readouterr().err

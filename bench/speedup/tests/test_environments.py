@@ -17,6 +17,7 @@ from bench.speedup.versus import environments
 from bench.speedup.versus.environments import Environment, EnvironmentFailure, Version, differences, prepare
 
 Prepare = Callable[..., Environment]
+Out = pytest.CaptureFixture[str]
 
 
 @pytest.fixture
@@ -39,9 +40,9 @@ def prepared(project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     """Yield a function that makes the environment of a version."""
     monkeypatch.setattr(environments, "user_cache_path", lambda name: tmp_path / "cache" / name)
 
-    def make(version: str | Version, said: list[str] | None = None) -> Environment:
+    def make(version: str | Version) -> Environment:
         asked = Version.parse(version, project.root) if isinstance(version, str) else version
-        return prepare(asked, project.root, tmp_path / "folder", ([] if said is None else said).append)
+        return prepare(asked, project.root, tmp_path / "folder")
 
     (tmp_path / "folder").mkdir()
     return make
@@ -90,7 +91,7 @@ def test_a_project_in_a_folder_of_a_repository_has_the_rest_of_it(
     tmp_path: Path, prepared: Prepare, project: Project
 ) -> None:
     commit = project.commit({"models/one/mine.py": "VALUE = 1\n", "shared/data.txt": "x"})
-    made = prepare(Version("x", commit=commit), project.root / "models" / "one", tmp_path / "folder", print)
+    made = prepare(Version("x", commit=commit), project.root / "models" / "one", tmp_path / "folder")
     assert (made.code / ".." / ".." / "shared" / "data.txt").exists()
     assert value(made, "mine", tmp_path) == "1\n"
 
@@ -113,7 +114,7 @@ def test_what_was_on_the_path_stays_there(
 
 
 def test_a_commit_of_a_compiled_project_is_built(
-    project: Project, prepared: Prepare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    project: Project, prepared: Prepare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Out
 ) -> None:
     build = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n' + PYPROJECT
     files = {"mine/__init__.py": "from mine.made import VALUE\n", "pyproject.toml": build, "backend.py": BACKEND}
@@ -126,31 +127,31 @@ def test_a_commit_of_a_compiled_project_is_built(
     (info / "WHEEL").write_text("Wheel-Version: 1.0\nRoot-Is-Purelib: false\n")
     (info / "direct_url.json").write_text(json.dumps({"url": project.root.as_uri()}))
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
-    said: list[str] = []
-    assert value(prepared(first, said), "mine", tmp_path) == "1\n"
-    assert said == [f"{first}: building it"]
+    assert value(prepared(first), "mine", tmp_path) == "1\n"
+    assert capsys.readouterr().out == f"{first}: building it\n"
 
 
 def test_other_packages_are_put_over_those_of_today_once(
-    wheels: Path, project: Project, prepared: Prepare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    wheels: Path, project: Project, prepared: Prepare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Out
 ) -> None:
     wheel(wheels, "brisk", "2.0", {"brisk.py": "VALUE = 2\n"})
     (tmp_path / "today").mkdir()
     environments._install("today", tmp_path / "today", ["brisk==2.0"])
     monkeypatch.syspath_prepend(str(tmp_path / "today"))
-    said: list[str] = []
-    a, b = prepared("brisk==1.0", said), prepared(".")
+    a, b = prepared("brisk==1.0"), prepared(".")
     assert differences(a, b) == ["brisk 1.0 → 2.0"]
     assert value(a, "brisk", tmp_path) == "1\n"
-    assert prepared("brisk==1.0", said).path[0] == a.path[0]
-    assert said == ["brisk==1.0: installing brisk==1.0, once"]
+    assert prepared("brisk==1.0").path[0] == a.path[0]
+    assert capsys.readouterr().out == "brisk==1.0: installing brisk==1.0, once\n"
 
 
-def test_what_a_package_needs_and_today_lacks_comes_with_it(wheels: Path, prepared: Prepare, tmp_path: Path) -> None:
+def test_what_a_package_needs_and_today_lacks_comes_with_it(
+    wheels: Path, prepared: Prepare, tmp_path: Path, capsys: Out
+) -> None:
     needs = ["brisk>=1.0", "pytest>=1", 'no-such-package; extra == "more"', 'no-such-package; python_version < "3"']
     wheel(wheels, "steady", "1.0", {"steady.py": "from brisk import VALUE\n"}, needs)
-    said: list[str] = []
-    assert value(prepared("steady==1.0", said), "steady", tmp_path) == "1\n"
+    assert value(prepared("steady==1.0"), "steady", tmp_path) == "1\n"
+    said = capsys.readouterr().out.splitlines()
     assert said == ["steady==1.0: installing steady==1.0, once", "steady==1.0 needs brisk>=1.0 too"]
     with pytest.raises(EnvironmentFailure, match="no-such-package"):
         prepared("steady[more]==1.0")
@@ -180,6 +181,20 @@ def test_pip_does_it_where_there_is_no_uv_and_python_s_own_where_there_is_no_pip
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(EnvironmentFailure, match="x: there is neither uv nor pip"):
         environments._install("x", tmp_path / "y", ["brisk==1.0"])
+
+
+def test_needs_that_no_rule_allows_any_more_are_none(tmp_path: Path) -> None:
+    (tmp_path / "steady-1.0.dist-info").mkdir()
+    about = "Name: steady\nVersion: 1.0\nRequires-Dist: brisk (>dev)\nRequires-Dist: no-such-package\n"
+    (tmp_path / "steady-1.0.dist-info" / "METADATA").write_text(about)
+    assert environments._unmet(tmp_path, []) == {"no-such-package"}
+
+
+def test_an_installer_that_says_nothing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    monkeypatch.setattr(environments, "pips", lambda: [[sys.executable, "-c", "raise SystemExit(9)"]])
+    with pytest.raises(EnvironmentFailure, match=r"^x: .* ended with status 9$"):
+        environments._install("x", tmp_path, ["brisk==1.0"])
 
 
 def test_what_a_build_wrote_beside_the_modules_is_there_too(

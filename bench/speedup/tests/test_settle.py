@@ -28,21 +28,24 @@ from bench.speedup.tests.test_versus import rounds
 from bench.speedup.versus import environments, good
 from bench.speedup.versus import settle as settling
 from bench.speedup.versus.environments import Environment
-from bench.speedup.versus.settle import Told, go_on, still_red
+from bench.speedup.versus.settle import go_on, still_red
 from bench.speedup.versus.visits import Busy, VisitFailure
 
 HERE = Fingerprint("train", "pool", 8, 2, "abc", "rows", "Abacus", 2, 1)
+OTHER = replace(HERE, workload="other")
 NODE = "test_cell.py::test_cell"
 PYTHON = {"python": platform.python_version()}
 
 
+def name(cell: Fingerprint) -> str:
+    return f"{cell.workload}-cell"
+
+
 def save(root: Path, night: str, engine: float, *, dirty: bool = False, **about: Any) -> None:
-    """Save a run of one cell, as the plugin does."""
+    """Save a run of one cell or some `cells`, as the plugin does."""
     factors = {"loop": 1.0, "cpu": 1.0, "wait": 0.97, "balance": 0.98, "engine": engine}
-    block = {
+    block: dict[str, Any] = {
         "schema": 1,
-        "name": "train-cell",
-        "fingerprint": HERE.as_json(),
         "speedup": 2 * math.prod(factors.values()),
         "log_se": 0.01,
         "sequential_s": 3.0,
@@ -55,7 +58,10 @@ def save(root: Path, night: str, engine: float, *, dirty: bool = False, **about:
         "machine_info": {},
         "commit_info": {"id": about.get("commit", ""), "dirty": dirty},
         "speedup": {"versions": about.get("versions", PYTHON)},
-        "benchmarks": [{"fullname": about.get("node", NODE), "extra_info": {"speedup": block}}],
+        "benchmarks": [
+            {"fullname": NODE, "extra_info": {"speedup": {**block, "name": name(one), "fingerprint": one.as_json()}}}
+            for one in about.get("cells", [HERE])
+        ],
     }
     folder = root / ".benchmarks" / "Linux"
     folder.mkdir(parents=True, exist_ok=True)
@@ -69,20 +75,28 @@ class Visits:
         self.now = 0.0
         self.noise = 0.001
         self.calls: list[tuple[Environment, Sequence[str], Collection[str]]] = []
-        self.fingerprint = HERE
+        self.cells = [HERE]
+        self.fails: dict[int, BaseException] = {}
+        """What a visit raises, by its number."""
+        self.busy: dict[int, Fingerprint] = {}
+        """Which cell a visit lacks."""
         self._rng = np.random.default_rng(0)
 
     def measure(
         self, environment: Environment, cells: Sequence[str], pairs: int, *, only: Collection[str] = ()
     ) -> tuple[Record, ...]:
+        number = len(self.calls)
         self.calls.append((environment, cells, only))
         self.now += 30.0
+        if number in self.fails:
+            raise self.fails[number]
         files = [folder / name for folder in environment.path for name in ("level.txt", "level.py")]
         level = float(next(file for file in files if file.exists()).read_text())
         logs = {"speedup": level, "loop": 0.0, "cpu": 0.0, "wait": 0.0, "balance": 0.0, "engine": level}
         noisy = {name: log + float(self._rng.normal(0, self.noise)) for name, log in logs.items()}
         ses = dict.fromkeys(logs, self.noise / 2)
-        return (Record("", "", self.fingerprint, noisy, ses, 0.5, 0.3, pairs=pairs, name="train-cell"),)
+        measured = [one for one in self.cells if one != self.busy.get(number)]
+        return tuple(Record("", "", one, noisy, ses, 0.5, 0.3, pairs=pairs, name=name(one)) for one in measured)
 
 
 @pytest.fixture
@@ -270,18 +284,18 @@ def test_it_says_so_if_the_work_tree_is_not_what_the_run_measured(lost: Project,
 
 def test_an_unknown_cell_is_said_with_those_there_are(lost: Project, played: Visits, capsys: Out) -> None:
     assert settle("other") == 2
-    assert capsys.readouterr().err == "bench settle: the latest run has no cell 'other'; it has train-cell\n"
+    assert capsys.readouterr().err == "bench settle: no series 'other'; there are train-cell\n"
 
 
 def test_a_cell_that_is_not_measured_cannot_be_settled(lost: Project, played: Visits, capsys: Out) -> None:
-    played.fingerprint = replace(HERE, workload="another")
+    played.cells = [replace(HERE, workload="another")]
     assert settle() == 2
     assert came(lost).outcome == CANNOT
     assert "what came after `pytest` in its run comes after -- here" in capsys.readouterr().out
 
 
 def test_data_that_differ_are_another_cell(lost: Project, played: Visits, capsys: Out) -> None:
-    played.fingerprint = replace(HERE, data="def")
+    played.cells = [replace(HERE, data="def")]
     assert settle() == 2
     assert "train-cell is not comparable: data differ" in capsys.readouterr().out
 
@@ -311,7 +325,105 @@ def test_a_busy_machine_decides_nothing(lost: Project, played: Visits, monkeypat
 def test_what_is_asked_of_another_store_is_its_own(lost: Project, played: Visits) -> None:
     (lost.root / ".benchmarks").rename(lost.root.parent / "elsewhere")
     assert settle() == 2
-    assert settle("--storage", str(lost.root.parent / "elsewhere")) == 1
+    assert settle("--storage", f"file://{lost.root.parent / 'elsewhere'}") == 1
+
+
+def test_ctrl_c_keeps_what_is_known(lost: Project, played: Visits, capsys: Out) -> None:
+    played.noise, played.fails = 0.2, {4: KeyboardInterrupt()}
+    assert settle() == 130
+    assert (came(lost).outcome, came(lost).minutes) == (UNDECIDED, 2.5)
+    assert "train-cell: undecided: engine " in capsys.readouterr().out
+    played.fails = {5: KeyboardInterrupt()}
+    assert settle() == 130
+    assert len(read_settled(lost.root / ".benchmarks").entries) == 1
+    assert "interrupted before there was anything to compare" in capsys.readouterr().err
+
+
+def test_ctrl_c_costs_no_cell_that_is_settled(project: Project, played: Visits) -> None:
+    """The last good versions of the two differ, so that one is settled after the other."""
+    runs = ([HERE], "0.0", 0.98), ([OTHER], "0.00", 0.98), ([HERE, OTHER], "-0.105", 0.88)
+    for day, (cells, level, engine) in enumerate(runs, start=1):
+        commit = project.commit({"level.txt": level})
+        save(project.root, f"2026-02-0{day}T02:00:00", engine, commit=commit, cells=cells)
+    played.cells, played.fails = [HERE, OTHER], {4: KeyboardInterrupt()}
+    assert settle() == 1
+    assert came(project).outcome == REGRESSED
+
+
+def test_a_late_visit_that_fails_is_said(lost: Project, played: Visits, capsys: Out) -> None:
+    printed = "pytest ended with status 2:\nE   ImportError: gone\n1 error in 0.08s"
+    played.noise, played.fails = 0.2, {4: VisitFailure(printed)}
+    assert settle() == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[-4:-1] == printed.splitlines()
+    assert said[-1].startswith("train-cell: undecided: engine ")
+    assert said[-1].endswith("; ImportError: gone")
+
+
+def test_cells_with_one_last_good_version_share_its_visits(project: Project, played: Visits) -> None:
+    before = project.git("rev-parse", "HEAD")
+    for day, cells in ((1, [HERE]), (2, [OTHER])):
+        save(project.root, f"2026-02-0{day}T02:00:00", 0.98, commit=before, cells=cells)
+    after = project.commit({"level.txt": "-0.105"})
+    save(project.root, "2026-02-03T02:00:00", 0.88, commit=after, cells=[HERE, OTHER])
+    played.cells = [HERE, OTHER]
+    assert settle() == 1
+    assert len(played.calls) == 4
+    assert {one.good[:10] for one in read_settled(project.root / ".benchmarks").entries} == {"2026-02-01", "2026-02-02"}
+
+
+def test_a_cell_that_was_too_busy_in_one_visit_gets_a_further_round(
+    project: Project, played: Visits, capsys: Out
+) -> None:
+    for day, level in ((1, "0.0"), (2, "-0.105")):
+        commit, engine = project.commit({"level.txt": level}), 0.98 if day == 1 else 0.88
+        save(project.root, f"2026-02-0{day}T02:00:00", engine, commit=commit, cells=[HERE, OTHER])
+    played.cells, played.busy = [HERE, OTHER], {1: OTHER}
+    assert settle() == 1
+    assert [one.outcome for one in read_settled(project.root / ".benchmarks").entries] == [REGRESSED, REGRESSED]
+    assert len(played.calls) == 6
+    played.busy = dict.fromkeys(range(7, 100, 2), OTHER)
+    assert settle(OTHER.id, HERE.id, "--minutes", "4") == 1
+    assert "other-cell: undecided: the machine was too busy: fewer than two rounds have it" in capsys.readouterr().out
+
+
+def test_a_loss_that_is_smaller_than_what_fails_is_none(lost: Project, played: Visits) -> None:
+    assert settle("train", "--smallest", "20%") == 0
+    assert came(lost).outcome == MACHINE
+    assert settle("train", "--smallest", "0") == 1
+
+
+def test_a_loss_stays_one_where_it_cannot_be_kept(
+    lost: Project, played: Visits, capsys: Out, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("bench.speedup.keep.settled.append", full)
+    assert settle() == 1
+    assert ".benchmarks cannot be written: No space left on device" in capsys.readouterr().out
+    lost.commit({"level.txt": "0.0"})
+    assert settle() == 2
+
+
+def test_what_it_takes_to_make_a_version_ready_is_part_of_its_time(
+    lost: Project, played: Visits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(*about: Any) -> Environment:
+        played.now += 120
+        return environments.prepare(*about)
+
+    monkeypatch.setattr(settling, "prepare", slow)
+    played.noise = 0.2
+    settle("--minutes", "10")
+    assert len(played.calls) == 12
+
+
+def test_what_was_settled_on_another_machine_is_said_to_be(lost: Project, played: Visits, capsys: Out) -> None:
+    played.cells = [replace(HERE, cpu_model="Turing")]
+    assert settle() == 1
+    line = "train-cell: its run was on Abacus, 2 CPUs; what comes of this is true of Turing, 2 CPUs\n"
+    assert capsys.readouterr().out.count(line) == 1
 
 
 Ask = Callable[..., str]
@@ -380,6 +492,35 @@ def test_a_package_that_is_not_here_today_takes_no_part(
     monkeypatch.setattr(environments, "_install", lambda *_: pytest.fail("it was installed"))
     assert settle() == 1
     assert "evil-package 1.0 takes no part: it is not installed today" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("place", ["a folder", "the project itself"])
+def test_a_package_that_no_index_has_takes_no_part(
+    place: str, lost: Project, played: Visits, capsys: Out, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stranger may have published one of this name: who can write to the store would have it installed."""
+    folder = lost.root if place == "the project itself" else tmp_path / "today"
+    info = folder / ("mine.egg-info" if folder == lost.root else "mine-1.0.dist-info")
+    info.mkdir(parents=True)
+    (info / ("PKG-INFO" if folder == lost.root else "METADATA")).write_text("Name: mine\nVersion: 1.0\n")
+    if folder != lost.root:
+        (info / "direct_url.json").write_text(json.dumps({"url": "file:///mine", "dir_info": {"editable": True}}))
+    monkeypatch.syspath_prepend(str(folder))
+    for file in sorted((lost.root / ".benchmarks" / "Linux").iterdir()):
+        saved = json.loads(file.read_text())
+        saved["speedup"]["versions"]["Mine"] = "9.9"
+        file.write_text(json.dumps(saved))
+    monkeypatch.setattr(environments, "_install", lambda *_: pytest.fail("it was installed"))
+    assert settle() == 1
+    assert "mine 9.9 takes no part: today's was not installed from a package index" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("other", [("gone", "1.0"), ("python", ".".join([*platform.python_version_tuple()[:2], "99"]))])
+def test_what_takes_no_part_may_be_what_did_it(other: tuple[str, str], attacked: Ask) -> None:
+    """Nothing else differs, so it is not said that the machine did it."""
+    name, version = other
+    said = attacked(versions=PYTHON | {name: version})
+    assert f"train-cell: cannot be settled: nothing differs but {name} {version}, which take no part" in said
 
 
 def test_another_python_cannot_be_had(attacked: Ask) -> None:
@@ -494,12 +635,19 @@ def test_which_of_several_changes_it_was_is_looked_for_in_the_time_that_is_left(
 ) -> None:
     called: list[tuple[list[str], str]] = []
     said: list[str] = []
-    monkeypatch.setattr("bench.speedup.versus.bisect.main", lambda typed, prog: called.append((typed, prog)))
+    status = 0
+
+    def bisect(typed: list[str], prog: str) -> int:
+        called.append((typed, prog))
+        return status
+
+    monkeypatch.setattr("bench.speedup.versus.bisect.main", bisect)
     monkeypatch.setattr("bench.speedup.versus.settle.say", said.append)
     loss = Settled(HERE.id, "2026-02-02", "2026-02-01", REGRESSED, "engine", -0.1, -0.2, -0.05, "Abacus", 1.0)
-    several, same = (Told("cell", loss, tests=frozenset({test})) for test in (NODE, "--storage=elsewhere"))
-    only = Told("other", replace(loss, good="2026-01-01", culprit="ray 2.57.0 → 2.58.0"))
+    several, same = ((loss, {test}) for test in (NODE, "--storage=elsewhere"))
+    only = replace(loss, good="2026-01-01", culprit="ray 2.57.0 → 2.58.0"), {NODE}
     go_on([only], 60.0, tmp_path, ["bench/"], "bench bisect")
+    go_on([(replace(loss, good="20260201"), {NODE})], 60.0, tmp_path, ["bench/"], "bench bisect")
     assert (called, said) == ([], [])
     go_on([several, only, same], 12.0, tmp_path, ["bench/"], "bench bisect")
     command = ["--good", "2026-02-01", "--quantity", "engine", "--storage", str(tmp_path)]
@@ -508,3 +656,6 @@ def test_which_of_several_changes_it_was_is_looked_for_in_the_time_that_is_left(
     go_on([several, same], 2.0, tmp_path, ["bench/"], "bench bisect")
     assert said == [f"which of them did it? bench bisect {shlex.join(command)}"]
     assert len(called) == 1
+    status = 130  # after Ctrl-C
+    go_on([several, (replace(loss, quantity="wait"), {NODE})], 60.0, tmp_path, ["bench/"], "bench bisect")
+    assert len(called) == 2

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
+import signal
+import sys
+import textwrap
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -31,7 +35,19 @@ from bench.speedup.measure.estimate import Spread
 from bench.speedup.show.differences import closing, markdown
 from bench.speedup.versus.ab import main, narrow
 from bench.speedup.versus.environments import Environment, EnvironmentFailure, Version
-from bench.speedup.versus.visits import FEWEST, MOST, Busy, Comparable, NoTime, Pace, VisitFailure, in_turn, measure
+from bench.speedup.versus.visits import (
+    FEWEST,
+    MOST,
+    Busy,
+    Comparable,
+    NoTime,
+    Pace,
+    VisitFailure,
+    ended,
+    in_turn,
+    measure,
+    reason,
+)
 
 ROOT = Path(__file__).parents[3]
 SDS = {"loop": 0.0001, "cpu": 0.03, "wait": 0.004, "balance": 0.004, "engine": 0.001}
@@ -153,7 +169,7 @@ def test_rounds_are_enough_when_the_steady_part_is_known_whatever_it_says() -> N
 
 
 def alternate(visit: Callable[[int], Visit], limits: Limits, **about: Any) -> Comparison:
-    return in_turn(visit, partial(narrow, limits, lambda line: None), limits, **about)
+    return in_turn(visit, partial(narrow, limits), limits, **about)
 
 
 class Clock:
@@ -208,6 +224,32 @@ def test_a_visit_that_cannot_begin_is_no_interruption(tmp_path: Path) -> None:
         measure(Environment(tmp_path, {}), ["test_x.py", "-p", "bench.speedup.plugin"], 1)
 
 
+def test_a_failure_in_a_line_is_what_was_raised() -> None:
+    raised = (
+        "x: pytest ended with status 2:\nE   OSError: first\nE    +  where\nE   ImportError: gone\n1 error in 0.08s"
+    )
+    assert reason(raised) == "ImportError: gone"
+    assert reason("ab==1: no such release\n") == "ab==1: no such release"
+
+
+def test_after_ctrl_c_a_visit_has_time_to_end_what_it_started(tmp_path: Path) -> None:
+    """It sends the signal here, and not to itself: as one that comes from no terminal."""
+    code = """
+        import os, pathlib, signal, sys
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(pathlib.Path("tidy").write_text("")))
+        os.kill(os.getppid(), signal.SIGINT)
+        while True:
+            signal.pause()
+    """
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            ended([sys.executable, "-c", textwrap.dedent(code)], tmp_path, os.environ, tmp_path / "printed.txt")
+    finally:
+        signal.signal(signal.SIGINT, usual)
+    assert (tmp_path / "tidy").exists()
+
+
 def test_what_was_measured_before_an_interruption_counts() -> None:
     done = Clock(interrupt=5).run(Limits(precision=1e-6))
     assert (done.rounds, done.stopped) == (2, INTERRUPTED)
@@ -215,18 +257,19 @@ def test_what_was_measured_before_an_interruption_counts() -> None:
         Clock(interrupt=3).run()
 
 
-def test_a_late_visit_that_fails_costs_no_earlier_round() -> None:
+@pytest.mark.parametrize("failure", [VisitFailure("no Ray"), OSError("no Ray")])
+def test_a_late_visit_that_fails_costs_no_earlier_round(failure: Exception) -> None:
     clock = Clock()
 
     def visit(which: int) -> Visit:
         if len(clock.order) == 5:
-            raise VisitFailure("no Ray")
+            raise failure
         return clock.visit(which)
 
     done = alternate(visit, Limits(), minutes=60, clock=lambda: clock.now)
     assert (done.rounds, done.stopped, done.failure) == (2, "a visit failed", "no Ray")
     clock.order = [0] * 5
-    with pytest.raises(VisitFailure, match="no Ray"):
+    with pytest.raises(type(failure), match="no Ray"):
         alternate(visit, Limits(), minutes=60, clock=lambda: clock.now)
 
 
@@ -248,7 +291,9 @@ def test_a_cell_that_one_visit_lacks_takes_part_in_the_other_rounds() -> None:
     assert compare([(both, {}), ({}, both)]) == []
 
 
-def test_a_visit_on_a_busy_machine_is_tried_again_while_there_is_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_visit_on_a_busy_machine_is_tried_again_while_there_is_time(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     clock = Clock()
 
     def busy(pairs: int) -> tuple[Record, ...]:
@@ -259,19 +304,17 @@ def test_a_visit_on_a_busy_machine_is_tried_again_while_there_is_time(monkeypatc
 
     monkeypatch.setattr("time.monotonic", lambda: clock.now)
     monkeypatch.setattr(Pace, "plan", lambda *_: "planned")
-    said: list[str] = []
     pace = Pace(3)
-    assert len(pace.visit(busy, said.append)) == 1
-    assert (clock.now, said) == (80, ["busy: once more, while there is time", "planned"])
+    assert len(pace.visit(busy)) == 1
+    assert (clock.now, capsys.readouterr().out) == (80, "busy: once more, while there is time\nplanned\n")
     with pytest.raises(Busy):
-        pace.visit(busy, said.append)
+        pace.visit(busy)
     assert clock.now == 180
 
 
-def test_other_data_are_another_cell() -> None:
-    said: list[str] = []
+def test_other_data_are_another_cell(capsys: pytest.CaptureFixture[str]) -> None:
     ours = Fingerprint("forests-red", "ray", 10, 2, "abc", "red, twin", "Abacus", 2, 1)
-    comparable = Comparable(said.append)
+    comparable = Comparable()
 
     def visit(fingerprint: Fingerprint, name: str = "forests") -> list[str]:
         return list(comparable.visit([Record("", "", fingerprint, {}, {}, 1.0, 1.0, name=name)]))
@@ -280,7 +323,7 @@ def test_other_data_are_another_cell() -> None:
     assert visit(replace(ours, data_name="the same by another name")) == ["forests"]
     for _ in range(2):
         assert visit(replace(ours, data="def")) == []
-    assert said == ["forests is not comparable: data differ: abc against def"]
+    assert capsys.readouterr().out == "forests is not comparable: data differ: abc against def\n"
     # B calls it by another name, and knows the earlier one.
     assert visit(replace(ours, workload="trees-red", formerly=("forests-red",)), "trees") == ["forests"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
@@ -15,14 +16,15 @@ from ..judge.versus import NARROW, STEADY, Difference, Limits, Visit, enough
 from ..session.options import chance, positive, share
 from ..show.columns import drawn
 from ..show.differences import closing, markdown, table
+from ..show.encodings import say
 from .command import parser, run, write
-from .environments import WORK_TREE, Say, Version, differences, prepare
-from .visits import Comparable, Pace, VisitFailure, in_turn, measure, say
+from .environments import WORK_TREE, Version, differences, prepare
+from .visits import Comparable, Pace, VisitFailure, in_turn, measure
 
 MINUTES = 20
 
 
-def narrow(limits: Limits, say: Say, found: Sequence[Difference], rounds: int, took: float) -> str:
+def narrow(limits: Limits, found: Sequence[Difference], rounds: int, took: float) -> str:
     """Say how much is known after a round, and return why that is enough; empty if it is not."""
     widest = max((one.half_width for one in found if not one.is_judged), default=math.nan)
     known = f", {STEADY} known to ±{math.expm1(widest):.2%}" if math.isfinite(widest) else ""
@@ -36,25 +38,24 @@ def main(arguments: Sequence[str], prog: str, default: Sequence[str] = ()) -> in
 
 
 def _ab(options: argparse.Namespace, cells: Sequence[str]) -> int:
-    root = Path.cwd()
+    root, began = Path.cwd(), time.monotonic()
     sides = [Version.parse(text, root) for text in (options.a, options.b)]
     limits = Limits(options.smallest, options.false_alarms, options.precision)
-    comparable, cells = Comparable(say), options.cells or cells
+    comparable = Comparable()
     with tempfile.TemporaryDirectory(prefix="bench-ab-") as folder:
-        environments = [prepare(one, root, Path(folder), say) for one in sides]
+        environments = [prepare(one, root, Path(folder)) for one in sides]
         other = differences(*environments)
         a, b = map(_named, sides)
         say(f"A: {a}")
         say(f"B: {b}")
         say(f"packages: {', '.join(other) or 'the same'}")
-        pace = Pace(options.minutes, options.pairs)
+        left = options.minutes - (time.monotonic() - began) / 60
+        pace = Pace(left, options.pairs)
 
         def visit(which: int) -> Visit:
-            return comparable.visit(pace.visit(partial(measure, environments[which], cells), say))
+            return comparable.visit(pace.visit(partial(measure, environments[which], cells)))
 
-        done = in_turn(
-            visit, partial(narrow, limits, say), limits, minutes=options.minutes, within=lambda: comparable.within
-        )
+        done = in_turn(visit, partial(narrow, limits), limits, minutes=left, within=lambda: comparable.within)
     print(drawn(table(done), 100))
     for line in closing(done):
         say(line)
@@ -83,5 +84,4 @@ def _parser(prog: str, default: Sequence[str]) -> argparse.ArgumentParser:
     made.add_argument("--precision", type=share, default=Limits().precision, help=known)
     often = "how often A against A may find a difference (default: 1/100)"
     made.add_argument("--false-alarms", type=chance, default=Limits().false_alarms, metavar="N/RUNS", help=often)
-    made.add_argument("cells", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     return made

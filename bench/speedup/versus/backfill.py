@@ -26,19 +26,20 @@ from pytest_benchmark.utils import safe_dumps
 
 from ..judge.steps import steps
 from ..judge.versus import Limits, Visit, compare
-from ..keep.files import put_new, read_json, whole
+from ..keep.files import put_new, read_json, stamp, whole
 from ..keep.index import read_store
 from ..keep.runs import BACKFILLED, ID, OF, Record, read_history
 from ..measure.cell import BLOCK
 from ..measure.pairs import SPEEDUP
 from ..session.options import positive
 from ..show.columns import drawn
+from ..show.encodings import say
 from ..show.figures import duration, plural
 from ..show.versions import Measured, closing, markdown, plot, tables
 from .candidates import between, exact_version, last_patches, releases_of
 from .command import parser, run, write
-from .environments import EnvironmentFailure, Say, Version, git_says, prepare
-from .visits import PAIRS, Busy, Clock, Comparable, VisitFailure, measure, say, turns
+from .environments import EnvironmentFailure, Version, git_says, prepare
+from .visits import PAIRS, Busy, Clock, Comparable, VisitFailure, measure, reason, turns
 
 ROUNDS = 3
 ROUND, MEASURED = "round", "measured"
@@ -111,7 +112,6 @@ def in_turn(
     *,
     rounds: int,
     minutes: float,
-    say: Say,
     clock: Clock = time.monotonic,
 ) -> dict[str, str]:
     """Visit all versions, in order, and in the next round the other way round; return why some are left out.
@@ -129,18 +129,14 @@ def in_turn(
         try:
             visit(one, number)
         except Busy as error:  # it is not the version
-            say(f"{one.name} in round {number + 1}: {_last_line(error)}; --resume tries it again")
+            say(f"{one.name} in round {number + 1}: {reason(str(error))}; --resume tries it again")
         except (VisitFailure, EnvironmentFailure) as error:
-            left_out[one.name] = _last_line(error)
-            say(f"{one.name} is left out: {_last_line(error)}")
+            left_out[one.name] = reason(str(error))
+            say(f"{one.name} is left out: {reason(str(error))}")
         else:
             made += 1
             say(f"round {number + 1} of {rounds}: {one.name}, {duration((clock() - began) / made)} a visit")
     return left_out
-
-
-def _last_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[-1]
 
 
 def measured(
@@ -148,17 +144,17 @@ def measured(
     runs: Iterable[tuple[str, int, Sequence[Record]]],
     left_out: Mapping[str, str],
     limits: Limits,
-    say: Say,
 ) -> list[Measured]:
     """Return each version against the first one that was measured, from the rounds that both have."""
-    comparable = Comparable(say)
+    comparable = Comparable()
     visits: dict[str, dict[int, Visit]] = defaultdict(dict)
     levels: dict[str, dict[str, list[tuple[float, str]]]] = defaultdict(lambda: defaultdict(list))
     for name, number, records in runs:
-        visits[name][number] = comparable.visit(records)
-        for one in records:
+        accepted = comparable.accepted(records)
+        visits[name][number] = {cell: one.logs for cell, one in accepted.items()}
+        for cell, one in accepted.items():
             level = (math.log(one.parallel_s), one.unit) if one.is_cost else (one.logs[SPEEDUP], "")
-            levels[name][one.name].append(level)
+            levels[name][cell].append(level)
     found: list[Measured] = []
     first: dict[int, Visit] = {}
     for name in [one.name for one in versions]:
@@ -178,13 +174,13 @@ def measured(
     return found
 
 
-def dated(options: argparse.Namespace, root: Path, say: Say) -> dict[Version, datetime]:
+def dated(options: argparse.Namespace, root: Path) -> dict[Version, datetime]:
     """Return the versions that are asked for, the oldest first, and the dates under which their runs are kept."""
     if options.commits:
         older, dots, newer = options.commits.partition("..")
         if not (older and dots):
             raise EnvironmentFailure(f"{options.commits}: write it as v1..HEAD")
-        good, bad = (exact_version(text, root, options.storage, say) for text in (older, newer or "HEAD"))
+        good, bad = (exact_version(text, root, options.storage) for text in (older, newer or "HEAD"))
         dates: dict[Version, datetime] = {}
         latest = datetime.min.replace(tzinfo=UTC)
         for one in between(good, bad, root, options.paths, releases_of)[:: -options.every][::-1]:
@@ -198,11 +194,11 @@ def dated(options: argparse.Namespace, root: Path, say: Say) -> dict[Version, da
         texts = [f"{name}=={one}" for one in last_patches(releases_of(name), first, last)]
     else:
         texts = options.packages
-    versions = [exact_version(text, root, options.storage, say) for text in texts]
+    versions = [exact_version(text, root, options.storage) for text in texts]
     # When they were released is not known: one a day, before all that was measured here.
-    nights = [run.date for run in read_store(options.storage).records.runs] if options.storage.is_dir() else []
-    first_run = min((datetime.fromisoformat(night) for night in nights), default=datetime.now(UTC))
-    before = first_run.replace(microsecond=0, tzinfo=first_run.tzinfo or UTC).astimezone(UTC)
+    stored = [run.date for run in read_store(options.storage).records.runs] if options.storage.is_dir() else []
+    earliest = datetime.fromisoformat(min(stored, default=stamp()))
+    before = earliest.replace(microsecond=0, tzinfo=earliest.tzinfo or UTC).astimezone(UTC)
     return {one: before - timedelta(days=len(versions) - n) for n, one in enumerate(versions)}
 
 
@@ -217,7 +213,7 @@ def main(arguments: Sequence[str], prog: str, default: Sequence[str] = ()) -> in
 def _backfill(options: argparse.Namespace, cells: Sequence[str]) -> int:
     root, interrupted = Path.cwd(), False
     left_out: dict[str, str] = {}
-    dates = dated(options, root, say)
+    dates = dated(options, root)
     versions = list(dates)
     backfill = Backfill.of(options.storage, versions, cells, options.resume)
     done = [(name, number) for name, number, _ in backfill.runs()]
@@ -225,7 +221,7 @@ def _backfill(options: argparse.Namespace, cells: Sequence[str]) -> int:
     if done:
         say(f"{plural(len(done), 'visit')} of before")
     with tempfile.TemporaryDirectory(prefix="bench-backfill-") as folder:
-        ready, saved = cache(partial(prepare, root=root, folder=Path(folder), say=say)), Path(folder) / "visit.json"
+        ready, saved = cache(partial(prepare, root=root, folder=Path(folder))), Path(folder) / "visit.json"
 
         def visit(version: Version, number: int) -> None:
             saved.unlink(missing_ok=True)
@@ -233,11 +229,11 @@ def _backfill(options: argparse.Namespace, cells: Sequence[str]) -> int:
             backfill.keep(saved, version, dates[version], number)
 
         try:
-            left_out = in_turn(versions, visit, done, rounds=options.rounds, minutes=options.minutes, say=say)
+            left_out = in_turn(versions, visit, done, rounds=options.rounds, minutes=options.minutes)
         except KeyboardInterrupt:
             interrupted = True
             say("interrupted; --resume goes on")
-    found = measured(versions, backfill.runs(), left_out, Limits(smallest=options.smallest), say)
+    found = measured(versions, backfill.runs(), left_out, Limits(smallest=options.smallest))
     for cell, table in tables(found):
         say("")
         say(cell)
@@ -250,6 +246,8 @@ def _backfill(options: argparse.Namespace, cells: Sequence[str]) -> int:
             plot(options.plot, found)
         except ImportError:
             say("--plot needs matplotlib")
+        except ValueError as error:
+            say(f"{options.plot}: {error}")
     return 130 if interrupted else 0 if any(one.visits for one in found) else 2
 
 

@@ -9,9 +9,9 @@ import math
 import shlex
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from functools import cache, partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,13 @@ from ..keep.runs import QUANTITIES
 from ..measure.costs import COST
 from ..measure.factors import STEADY as STEADY_FACTORS
 from ..show.differences import as_markdown, with_interval
+from ..show.encodings import say
 from ..show.figures import duration, plural
 from .candidates import between, exact_version, releases_of
-from .command import parser, run, write
-from .environments import Environment, EnvironmentFailure, Say, Version, prepare
+from .command import STOPPED, parser, run, write
+from .environments import Environment, EnvironmentFailure, Version, prepare
 from .posterior import SURE, Posterior, Step, posterior
-from .visits import PAIRS, Busy, Clock, Comparable, VisitFailure, measure, say, turns
+from .visits import PAIRS, Busy, Clock, Comparable, VisitFailure, measure, reason, turns
 
 MINUTES = 30
 FILE = "bisect.jsonl"
@@ -56,7 +57,7 @@ class Passed:
     """Why it could not be; empty if it was."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Search:
     """What is known of where a loss began, and why nothing more is looked for."""
 
@@ -66,13 +67,18 @@ class Search:
     """A smaller loss, as a share, is none."""
     quantity: str = ""
     """The one to look at; by default whichever shows the loss most clearly."""
-    passed: list[Passed] = field(default_factory=list)
+    passed: Sequence[Passed] = ()
     stopped: str = ""
     failure: str = ""
-    _known: tuple[int, dict[Quantity, Posterior]] = (-1, {})
-    """What was known after so many visits."""
 
-    @property
+    def after(self, *passed: Passed) -> Search:
+        """Return what is known after further visits; raise `VisitFailure` if nothing is left that all have measured."""
+        known = replace(self, passed=[*self.passed, *passed])
+        if known.visits and not known.quantities:
+            raise VisitFailure(f"the visits have no {self.quantity or 'cell'} in common")
+        return known
+
+    @cached_property
     def visits(self) -> list[Passed]:
         """The visits that measured something."""
         return [one for one in self.passed if not one.cannot]
@@ -88,7 +94,7 @@ class Search:
         done = len(self.visits)
         return (0, self.count, self.count, 0)[done] if done < START else self.known[1].next
 
-    @property
+    @cached_property
     def quantities(self) -> list[Quantity]:
         """What all visits have measured, and is looked at."""
         first, *others = [one.visit for one in self.visits] or [{}]
@@ -99,25 +105,21 @@ class Search:
     @property
     def is_begun(self) -> bool:
         """Whether enough was seen to know anything."""
-        return len(self.visits) >= START and bool(self.quantities)
+        return len(self.visits) >= START
 
     @property
     def known(self) -> tuple[Quantity, Posterior]:
         """What the quantity tells that shows a loss most clearly."""
-        each = self._each()
-        losses = {name: one for name, one in each.items() if one.total.change < 0} or each
+        losses = {name: one for name, one in self._each.items() if one.total.change < 0} or self._each
         best = max(losses, key=lambda name: losses[name].evidence)
-        return best, each[best]
+        return best, losses[best]
 
+    @cached_property
     def _each(self) -> dict[Quantity, Posterior]:
-        after, found = self._known
-        if after == len(self.passed):
-            return found
         smallest, found = -math.log1p(-self.smallest), {}
         for cell, name in self.quantities:
             seen = [(one.version, one.visit[cell][name]) for one in self.visits]
             found[cell, name] = posterior(seen, self.count, self.unusable.keys(), smallest)
-        self._known = len(self.passed), found
         return found
 
     @property
@@ -125,13 +127,12 @@ class Search:
         """Why there is nothing more to look for; empty if there is."""
         if not self.is_begun:
             return ""
-        each = self._each()
         _, best = self.known
         # Of many quantities one looks low by chance.
-        if best.is_known and best.loss >= SURE and best.evidence >= math.log(len(each)):
+        if best.is_known and best.loss >= SURE and best.evidence >= math.log(len(self._each)):
             return KNOWN
-        steady = [one for (_, name), one in each.items() if name in (*STEADY_FACTORS, COST)] or list(each.values())
-        is_none = len(self.visits) >= LEAST_VISITS and all(one.loss <= NO_LOSS for one in steady)
+        steady = [one for (_, name), one in self._each.items() if name in (*STEADY_FACTORS, COST)]
+        is_none = len(self.visits) >= LEAST_VISITS and all(one.loss <= NO_LOSS for one in steady or self._each.values())
         return NONE if is_none else ""
 
 
@@ -140,46 +141,36 @@ def search(
     visit: Callable[[int], Visit],
     *,
     minutes: float,
-    say: Say,
-    keep: Callable[[Passed], object],
-    names: Sequence[str],
+    keep: Callable[[Search], object],
     clock: Clock = time.monotonic,
 ) -> Search:
-    """Visit versions by their numbers until it is known where the loss began, or the time is up; return the search.
+    """Visit versions by their numbers until it is known where the loss began, or the time is up; return what is known.
 
-    After each visit `say` is called with a line on what is known, and `keep` with the visit. The first `START` are made
-    in any case. Raises what `visit` raises if the good or the bad version cannot be visited.
+    After each visit `keep` is called with what is known. The first `START` are made in any case. Raises what `visit`
+    raises if the good or the bad version cannot be visited.
     """
     failed, time_left = 0, turns(minutes, START - len(task.visits), clock)
-    task.stopped = task.ended
-    while not task.stopped:
+    while not task.ended:
         if next(time_left, None) is None:
-            task.stopped = TIME_UP
-            break
+            return replace(task, stopped=TIME_UP)
         which, at = task.next, clock()
         try:
-            one = Passed(which, visit(which), clock() - at)
+            task = task.after(Passed(which, visit(which), clock() - at))
         except KeyboardInterrupt:
-            task.stopped = INTERRUPTED
-            break
+            return replace(task, stopped=INTERRUPTED)
         except (VisitFailure, EnvironmentFailure) as error:
             before = any(one.version == which for one in task.visits)
             if before or isinstance(error, Busy):  # it is not the version
                 failed += 1
                 if failed == 2:
-                    task.stopped, task.failure = FAILED, str(error)
+                    return replace(task, stopped=FAILED, failure=str(error))
                 continue
             if which in (0, task.count):
                 raise
-            one = Passed(which, cannot=str(error))
+            task = task.after(Passed(which, cannot=str(error)))
         failed = 0
-        task.passed.append(one)
-        keep(one)
-        if not one.cannot and not task.quantities:
-            raise VisitFailure("the visits have no cell in common")
-        say(progress(task, names))
-        task.stopped = task.ended
-    return task
+        keep(task)
+    return replace(task, stopped=task.ended)
 
 
 def main(arguments: Sequence[str], prog: str, default: Sequence[str] = ()) -> int:
@@ -192,31 +183,44 @@ def main(arguments: Sequence[str], prog: str, default: Sequence[str] = ()) -> in
 
 
 def _bisect(prog: str, typed: Sequence[str], options: argparse.Namespace, cells: Sequence[str]) -> int:
-    root, began = Path.cwd(), time.monotonic()
     told: list[dict[str, Any]] = []
+    lines: list[str] = []
     again = f"{prog}{'' if options.resume else ' --resume'} {shlex.join(typed)}"
-    good, bad = (exact_version(text, root, options.storage, say) for text in (options.good, options.bad))
-    with tempfile.TemporaryDirectory(prefix="bench-bisect-") as folder:
-        ready = cache(partial(prepare, root=root, folder=Path(folder), say=say))
-        while True:
-            versions = between(good, bad, root, options.paths, releases_of)
-            if told and len(versions) == 2:
-                break  # nothing lies between: it is that one
-            left = options.minutes - (time.monotonic() - began) / 60
-            task = _searched(versions, ready, options, cells, left)
-            names = [one.name for one in versions]
+    try:
+        for task, names in _searches(options, cells):
             lines = closing(task, names, again)
             told.append(as_json(task, names))
             for line in lines:
                 say(line)
-            if task.stopped != KNOWN or len(task.known[1].steps) > 1:
-                break
-            at = task.known[1].steps[0].candidates
-            good, bad = versions[at[0] - 1], versions[at[-1]]
-            if len(at) > 1:
-                break
+    except (EnvironmentFailure, VisitFailure) as error:
+        if not told:
+            raise
+        say(f"{reason(str(error))}; to go on: {again}")
+        say(lines[-1])  # that much is known
     write(options, told, as_markdown("Where the loss began", lines))
-    return {INTERRUPTED: 130, FAILED: 2, KNOWN: 0}.get(task.stopped, 1)
+    return {INTERRUPTED: STOPPED, FAILED: 2, KNOWN: 0}.get(task.stopped, 1)
+
+
+def _searches(options: argparse.Namespace, cells: Sequence[str]) -> Iterator[tuple[Search, list[str]]]:
+    """Yield what came of a search, with the names of its versions; then of one among what lies within its culprit."""
+    root, began = Path.cwd(), time.monotonic()
+    good, bad = (exact_version(text, root, options.storage) for text in (options.good, options.bad))
+    versions = between(good, bad, root, options.paths, releases_of)
+    with tempfile.TemporaryDirectory(prefix="bench-bisect-") as folder:
+        ready = cache(partial(prepare, root=root, folder=Path(folder)))
+        while True:
+            left = options.minutes - (time.monotonic() - began) / 60
+            task = _searched(versions, ready, options, cells, left)
+            yield task, [one.name for one in versions]
+            steps = task.known[1].steps if task.stopped == KNOWN else ()
+            if len(steps) != 1 or len(steps[0].candidates) > 1:
+                return
+            (at,) = steps[0].candidates
+            versions = between(versions[at - 1], versions[at], root, options.paths, releases_of)
+            if len(versions) == 2:  # nothing lies between: it is that one
+                return
+            if time.monotonic() - began >= 60 * options.minutes:
+                raise VisitFailure(TIME_UP)
 
 
 def _searched(
@@ -227,18 +231,22 @@ def _searched(
     minutes: float,
 ) -> Search:
     """Return what came of a search among versions."""
-    names, comparable = [one.name for one in versions], Comparable(say)
+    names, comparable = [one.name for one in versions], Comparable()
     say(f"{plural(len(versions) - 1, 'candidate')}: {_listed(names[1:])}; good: {names[0]}")
-    task = Search(len(versions) - 1, options.smallest, options.quantity)
-    log = Log(options.storage / FILE, names, [*cells, *options.only], say)
-    task.passed += log.read() if options.resume else []
+    log = Log(options.storage / FILE, names, [*cells, *options.only])
+    before = log.read() if options.resume else ()
+    task = Search(len(versions) - 1, options.smallest, options.quantity).after(*before)
     if task.passed:
         say(f"{plural(len(task.visits), 'visit')} of before")
 
     def visit(which: int) -> Visit:
         return comparable.visit(measure(ready(versions[which]), cells, options.pairs, only=options.only))
 
-    return search(task, visit, minutes=minutes, keep=log.keep, say=say, names=names)
+    def keep(known: Search) -> None:
+        log.keep(known.passed[-1])
+        say(progress(known, names))
+
+    return search(task, visit, minutes=minutes, keep=keep)
 
 
 class Log:
@@ -247,11 +255,10 @@ class Log:
     The file has one visit a line, of all searches: a search is known by the `names` of its versions and its `cells`.
     """
 
-    def __init__(self, file: Path, names: Sequence[str], cells: Sequence[str], say: Say) -> None:
+    def __init__(self, file: Path, names: Sequence[str], cells: Sequence[str]) -> None:
         self._file = file
         self._names = list(names)
         self._key = hashlib.sha256(json.dumps([self._names, list(cells)]).encode()).hexdigest()[:16]
-        self._say = say
         self._trouble = False
 
     def keep(self, one: Passed) -> None:
@@ -262,14 +269,14 @@ class Log:
             add_lines(self._file, [json.dumps(line)])
         except OSError as error:
             if not self._trouble:
-                self._say(f"{self._file}: {error.strerror}; --resume will not know of this visit, nor of later ones")
+                say(f"{self._file}: {error.strerror}; --resume will not know of this visit, nor of later ones")
             self._trouble = True
 
     def read(self) -> list[Passed]:
         """Return the visits of this search; versions that could not be had are tried again."""
         found, problems = read_lines(self._file, self._passed)
         for problem in problems:
-            self._say(problem)
+            say(problem)
         return [one for one in found if one is not None]
 
     def _passed(self, parts: Mapping[str, Any]) -> Passed | None:
@@ -288,7 +295,7 @@ def progress(task: Search, names: Sequence[str]) -> str:
     """Return what to say after a visit."""
     last = task.passed[-1]
     if last.cannot:
-        return f"{names[last.version]} is passed over: {last.cannot.strip().splitlines()[-1]}"
+        return f"{names[last.version]} is passed over: {reason(last.cannot)}"
     number = f"visit {len(task.visits)}: {names[last.version]}, {duration(last.seconds)}"
     if not task.is_begun:
         return number
@@ -302,9 +309,9 @@ def progress(task: Search, names: Sequence[str]) -> str:
 
 def closing(task: Search, names: Sequence[str], again: str) -> list[str]:
     """Return what is to be said at the end; the last line says it all. `again` is what to type to go on."""
-    lines = [f"passed over: {names[version]}: {why.strip().splitlines()[-1]}" for version, why in task.unusable.items()]
+    lines = [f"passed over: {names[version]}: {reason(why)}" for version, why in task.unusable.items()]
     if task.failure:
-        lines.append(task.failure)
+        lines.append(reason(task.failure))
     spent = f"{plural(len(task.visits), 'visit')}, {duration(sum(one.seconds for one in task.passed))}"
     if not task.is_begun:
         return [*lines, f"no culprit yet: {task.stopped}; {spent}; to go on: {again}"]

@@ -6,9 +6,7 @@ What is typed is done. What a run of the history says is checked as `good` does 
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,39 +18,41 @@ from packaging.version import Version as Pep440
 
 from ..keep.index import read_store
 from ..show.encodings import harmless
-from .environments import EnvironmentFailure, Say, Version, git_run, git_says, installed, pips
+from .environments import EnvironmentFailure, Version, git_run, git_says, installed, pips
 from .good import is_dirty, version_of
+from .visits import reason
 
 SECONDS = 120
 """Time limit for one question to the package index."""
-_DATE = re.compile(r"\d{4}-\d\d-\d\d")
+DATE = re.compile(r"\d{4}-\d\d-\d\d")
 
 Releases = Callable[[str], Sequence[str]]
 
 
-def exact_version(text: str, root: Path, store: Path, say: Say) -> Version:
+def exact_version(text: str, root: Path, store: Path) -> Version:
     """Return what somebody calls good or bad; its packages have exact versions.
 
     It is a commit, branch or tag; ``.`` for the work tree; packages, ``scipy==1.15.0``; or a run of the history, by the
     beginning of its date. Raises `EnvironmentFailure` if there is no such version, or a run asks for what a store may
     not ask for.
     """
-    version = _version_of_run(text, root, store, say) if _DATE.match(text) else Version.parse(text, root)
+    version = _version_of_run(text, root, store) if DATE.match(text) else Version.parse(text, root)
     return replace(version, name=text, requirements=tuple(map(_exactly, version.requirements)))
 
 
-def _version_of_run(text: str, root: Path, store: Path, say: Say) -> Version:
+def _version_of_run(text: str, root: Path, store: Path) -> Version:
     if not store.is_dir():
         raise EnvironmentFailure(f"{text}: {store} is not a folder; --storage names the history")
     wanted = text.replace(" ", "T")
-    found = {one.file: one for one in read_store(store).records if one.date.startswith(wanted)}
+    known = {one.file: one for one in read_store(store).records if one.date.startswith(wanted)}
+    found = {file: one for file, one in known.items() if one.date == wanted} or known
     if len(found) != 1:
         runs = ", ".join(sorted(one.date[:19] for one in found.values()))
         raise EnvironmentFailure(f"{text}: {'several runs: ' + runs if found else 'no run of the history'}")
     (record,) = found.values()
     if is_dirty(record):
         raise EnvironmentFailure(f"{text}: it was measured with uncommitted changes, which nobody has any more")
-    return version_of(record, root, say)
+    return version_of(record, root)
 
 
 def _exactly(one: Requirement) -> Requirement:
@@ -125,53 +125,29 @@ def _commits(good: Version, bad: Version, root: Path, paths: Sequence[str]) -> I
     if is_changed:
         yield "", "the uncommitted changes"
     elif not lines:
-        raise EnvironmentFailure(f"no commit between {good.name} and {bad.name} touches {' or '.join(paths)}")
+        nothing = f"no commit between {good.name} and {bad.name} touches {' or '.join(paths)}"
+        raise EnvironmentFailure(nothing if paths else f"{good.name} and {bad.name} are the same version")
 
 
 def releases_of(name: str) -> list[str]:
-    """Return the releases of a package that this Python can use, as the index says that pip or uv is set up with.
+    """Return the releases of a package that this Python can use, as the index says that pip is set up with.
 
-    Raises `EnvironmentFailure` if neither pip nor uv can say it.
+    Raises `EnvironmentFailure` if pip cannot say it.
     """
-    why = ""
-    for ask in (_asked_of_pip, _asked_of_uv):
-        try:
-            found = ask(name)
-        except (OSError, subprocess.TimeoutExpired) as error:
-            why = f": {error}"
-            continue
-        if found:
-            return found
-    raise EnvironmentFailure(f"the releases of {name} cannot be had from the package index{why}")
-
-
-def _asked_of_pip(name: str) -> list[str]:
+    why = "there is no pip"
     for pip in pips():
-        done = _asked([*pip, "index", "versions", "--disable-pip-version-check", "--", name])
-        listed = re.search(r"^Available versions: (.*)$", done.stdout, re.MULTILINE)
-        return [one.strip() for one in listed[1].split(",")] if listed and not done.returncode else []
-    return []
-
-
-def _asked_of_uv(name: str) -> list[str]:
-    """Return the releases, the newest first: uv knows the newest one below another."""
-    found: list[str] = []
-    uv, below = shutil.which("uv"), ""
-    while uv is not None:
-        options = ("--quiet", "--no-deps", "--no-header", "--no-annotate", "--python", sys.executable)
-        done = _asked([uv, "pip", "compile", "-", *options], name + below)
-        newest = re.match(r"\S+==(\S+)", done.stdout)
-        if done.returncode or not newest:
+        command = [*pip, "index", "versions", "--disable-pip-version-check", "--", name]
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, errors="replace", timeout=SECONDS, check=False
+            )
+        except subprocess.TimeoutExpired:
+            why = f"pip took more than {SECONDS} s"
             break
-        found.append(newest[1])
-        below = f"<{newest[1]}"
-    return found
-
-
-def _asked(command: Sequence[str], said: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command, input=said, capture_output=True, text=True, errors="replace", timeout=SECONDS, check=False
-    )
+        if listed := re.search(r"^Available versions: (.*)$", done.stdout, re.MULTILINE):
+            return [one.strip() for one in listed[1].split(",")]
+        why = reason(done.stderr)
+    raise EnvironmentFailure(f"the releases of {name} cannot be had from the package index: {why}")
 
 
 def last_patches(versions: Sequence[str], first: str, last: str) -> list[str]:

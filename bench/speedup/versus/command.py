@@ -9,15 +9,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..commands.store import CommandError
 from ..judge.versus import Limits
-from ..session.options import duration, positive, share
+from ..session.options import duration, folder, positive, share
+from ..session.signals import Once, install
 from ..show import summary
-from ..show.encodings import harmless
+from ..show.encodings import say
 from .environments import EnvironmentFailure
 from .visits import VisitFailure
 
+STOPPED = 130
+"""Exit status after Ctrl-C."""
 COMMON: dict[str, dict[str, Any]] = {
-    "storage": {"type": Path, "default": Path(".benchmarks"), "help": "the store (default: .benchmarks)"},
+    "storage": {"type": folder, "default": Path(".benchmarks"), "help": "the store (default: .benchmarks)"},
     "minutes": {"type": duration, "help": "time for all of it (default: %(default)g)"},
     "pairs": {"type": positive, "help": "per cell and visit (default: %(default)s)"},
     "smallest": {"type": share, "default": Limits().smallest, "help": "a smaller change counts for nothing: 1%%"},
@@ -50,6 +54,11 @@ def write(options: argparse.Namespace, made: Any, markdown: str) -> None:
         summary.append(file, markdown)
 
 
+def unwritten(error: OSError, options: argparse.Namespace) -> str:
+    """Return in words that something cannot be written."""
+    return f"{error.filename or getattr(options, 'storage', 'it')} cannot be written: {error.strerror}"
+
+
 def run(
     command: Callable[[argparse.Namespace, Sequence[str]], int],
     known: argparse.ArgumentParser,
@@ -58,20 +67,23 @@ def run(
 ) -> int:
     """Run a command on its options and the arguments for pytest: what comes after ``--``, else `default`.
 
-    Returns its exit status; 2 if a version cannot be had or something cannot be written, 130 after Ctrl-C.
+    Returns its exit status; 2 if a version cannot be had or something cannot be written, `STOPPED` after Ctrl-C or
+    SIGTERM.
     """
     typed = list(arguments)
     end = typed.index("--") if "--" in typed else len(typed)
     options = known.parse_args(typed[:end])
+    restore = install(Once())
     try:
         return command(options, typed[end + 1 :] or list(default))
-    except (EnvironmentFailure, VisitFailure) as error:
+    except (CommandError, EnvironmentFailure, VisitFailure) as error:
         trouble, status = str(error), 2
     except OSError as error:
-        again = "; --resume goes on" if "resume" in options else ""
-        where = error.filename or getattr(options, "storage", "it")
-        trouble, status = f"{where} cannot be written: {error.strerror}{again}", 2
+        trouble, status = unwritten(error, options) + ("; --resume goes on" if "resume" in options else ""), 2
     except KeyboardInterrupt:
-        trouble, status = "interrupted before there was anything to compare", 130
-    print("\n".join(map(harmless, f"{known.prog}: {trouble}".splitlines())), file=sys.stderr)
+        trouble, status = "interrupted before there was anything to compare", STOPPED
+    finally:
+        restore()
+    for line in f"{known.prog}: {trouble}".splitlines():
+        say(line, sys.stderr)
     return status

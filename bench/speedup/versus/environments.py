@@ -16,7 +16,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import Distribution
 from pathlib import Path
@@ -27,10 +27,9 @@ from packaging.utils import canonicalize_name
 from platformdirs import user_cache_path
 
 from ..keep import git
+from ..show.encodings import say
 
 WORK_TREE = "."
-
-Say = Callable[[str], object]
 
 
 class EnvironmentFailure(Exception):
@@ -41,8 +40,8 @@ class EnvironmentFailure(Exception):
 class Version:
     """A version: a commit or the work tree, and packages that are other ones than today's."""
 
-    name: str
-    """As it was given."""
+    name: str = field(compare=False)
+    """As it was given; versions of other names may be the same."""
     requirements: tuple[Requirement, ...] = ()
     """The packages that are other ones."""
     commit: str = ""
@@ -51,6 +50,8 @@ class Version:
     """Whether nothing but `requirements` is installed, not even what these need: a store chose them."""
     changes: tuple[str, ...] = field(default=(), compare=False)
     """In words, each commit and package that is another one today, where a store says so."""
+    others: tuple[str, ...] = field(default=(), compare=False)
+    """Packages that are other ones too, but take no part."""
 
     @classmethod
     def parse(cls, text: str, root: Path) -> Version:
@@ -113,7 +114,7 @@ def git_says(root: Path, *command: str, otherwise: str | None = None) -> str:
     return otherwise
 
 
-def prepare(version: Version, root: Path, folder: Path, say: Say) -> Environment:
+def prepare(version: Version, root: Path, folder: Path) -> Environment:
     """Make the environment of a version of the project in `root`, or take the one that was made before.
 
     A copy of a commit is put into `folder`. Raises `EnvironmentFailure` if the commit or the packages cannot be had.
@@ -125,7 +126,7 @@ def prepare(version: Version, root: Path, folder: Path, say: Say) -> Environment
         built = folder / f"{version.commit[:12]}-built"
         _install(version.name, built, [str(code)])
         shutil.copytree(built, path[0], dirs_exist_ok=True)
-    overlay = (_overlay(version, say),) if version.requirements else ()
+    overlay = (_overlay(version),) if version.requirements else ()
     return Environment(code, installed(overlay), (*overlay, *path))
 
 
@@ -134,6 +135,21 @@ def installed(before: Sequence[Path] = ()) -> dict[str, str]:
     found: dict[str, str] = {}
     for one in importlib.metadata.distributions(path=[*map(str, before), *sys.path]):
         found.setdefault(_name(one), one.version)
+    return found
+
+
+def from_elsewhere(root: Path) -> set[str]:
+    """Return the packages that no index may have: of a folder, a file or an address, and the project in `root` itself.
+
+    A stranger may have published another one of the same name.
+    """
+    here, found = root.resolve(), set[str]()
+    for one in importlib.metadata.distributions():
+        place = Path(str(one.locate_file(""))).resolve()
+        is_ours = place.is_relative_to(here) and "site-packages" not in place.parts
+        # Conda's say where they were built.
+        if is_ours or (one.read_text("direct_url.json") and (one.read_text("INSTALLER") or "").strip() != "conda"):
+            found.add(_name(one))
     return found
 
 
@@ -197,7 +213,7 @@ def _is_compiled(root: Path) -> bool:
     return any("Root-Is-Purelib: false" in (one.read_text("WHEEL") or "") for one in known)
 
 
-def _overlay(version: Version, say: Say) -> Path:
+def _overlay(version: Version) -> Path:
     """Return a folder with the packages of a version, and what they need and today does not have."""
     wanted = {str(one) for one in version.requirements}
     recipe = json.dumps([sys.version, sys.executable, version.strictly, sorted(wanted)])
@@ -231,7 +247,11 @@ def _unmet(home: Path, asked: Iterable[Requirement]) -> set[str]:
     found = set()
     for one in importlib.metadata.distributions(path=[str(home)]):
         for text in one.requires or ():
-            need, known = Requirement(text), versions.get(canonicalize_name(Requirement(text).name))
+            try:
+                need = Requirement(text)
+            except InvalidRequirement:  # some are older than the rules
+                continue
+            known = versions.get(canonicalize_name(need.name))
             chosen = ["", *extras.get(_name(one), ())]
             applies = need.marker is None or any(need.marker.evaluate({"extra": extra}) for extra in chosen)
             if applies and not (known and need.specifier.contains(known, prereleases=True)):
@@ -249,7 +269,8 @@ def _install(name: str, home: Path, wanted: Sequence[str]) -> None:
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
         if not done.returncode:
             return
-        told = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
+        told = [f"{installer[0]} ended with status {done.returncode}"]
+        told += [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
     raise EnvironmentFailure(f"{name}: {([line for line in told if line.startswith('ERROR')] or told)[-1]}")
 
 

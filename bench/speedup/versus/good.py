@@ -24,12 +24,13 @@ from ..keep.git import commits_between
 from ..keep.runs import Record
 from ..keep.sync import BRANCH
 from ..measure.cell import Fingerprint, blocks_of
-from .environments import EnvironmentFailure, Say, Version, git_run, git_says, installed
+from ..show.encodings import say
+from .environments import EnvironmentFailure, Version, from_elsewhere, git_run, git_says, installed
 
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
-def last_good(series: Series, since: str, say: Say) -> Record | None:
+def last_good(series: Series, since: str) -> Record | None:
     """Return the latest run before `since` on the old level whose commit is all of its code; ``None`` if none is."""
     said = series.verdicts[series.verdict.quantity]
     for n, record in reversed(list(enumerate(series.records))):
@@ -60,21 +61,22 @@ def nodes(record: Record) -> set[str]:
     return found
 
 
-def version_of(good: Record, root: Path, say: Say) -> Version:
+def version_of(good: Record, root: Path) -> Version:
     """Return the version that a run was measured with, and say which of its packages take no part.
 
     Its commit is empty where it is that of the work tree. Raises `EnvironmentFailure` if it cannot be had, or the store
     asks for what it may not.
     """
     commits = _commits(good.commit, root)
-    packages = tuple(_packages(good.versions, say))
+    packages, others = _packages(good.versions, root)
     here = installed()
     changes = [f"{one.name} {str(one.specifier)[2:]} → {here[one.name]}" for one in packages]
     name = f"last good ({good.date[:10]}, {good.commit[:10]})"
-    return Version(name, packages, good.commit if commits else "", strictly=True, changes=(*commits, *changes))
+    commit, about = good.commit if commits else "", {"changes": (*commits, *changes), "others": tuple(others)}
+    return Version(name, tuple(packages), commit, strictly=True, **about)
 
 
-def moved_on(low: Record, root: Path, say: Say) -> None:
+def moved_on(low: Record, root: Path) -> None:
     """Say so if the work tree is not what a run measured."""
     head = _head(root)
     if _COMMIT.fullmatch(low.commit) and head != low.commit:
@@ -108,30 +110,34 @@ def _is_ours(commit: str, root: Path) -> bool:
     return git_run(root, "merge-base", "--is-ancestor", commit, "HEAD").returncode == 0
 
 
-def _packages(versions: Mapping[str, str], say: Say) -> list[Requirement]:
-    """Return the packages that were other ones than today's.
+def _packages(versions: Mapping[str, str], root: Path) -> tuple[list[Requirement], list[str]]:
+    """Return the packages that were other ones than today's, and those that take no part, which is said.
 
     Raises `EnvironmentFailure` if one is no name or no version of a package, or the Python was another one.
     """
-    here, found = installed(), []
+    here, elsewhere, found, others = installed(), from_elsewhere(root), list[Requirement](), dict[str, str]()
+    mine = platform.python_version()
     for name, version in versions.items():
         try:
-            if name == "python":
-                mine = platform.python_version()
-                if Pep440(version).release[:2] != Pep440(mine).release[:2]:
-                    raise EnvironmentFailure(f"it was measured with Python {version}, and this is {mine}")
-                continue
             known, wanted = canonicalize_name(name, validate=True), Pep440(version)
-            today = Pep440(here[known]) if known in here else None
+            today = Pep440(mine if name == "python" else here[known]) if name == "python" or known in here else None
         except (InvalidName, InvalidVersion):
             raise EnvironmentFailure(
                 f"the store asks for {name[:80]!r} {version[:80]!r}, no version of a package; nothing is installed"
             ) from None
         if today is None:
-            say(f"{known} {wanted} takes no part: it is not installed today")
+            others[f"{known} {wanted}"] = "it is not installed today"
+        elif name == "python" and today.release[:2] != wanted.release[:2]:
+            raise EnvironmentFailure(f"it was measured with Python {version}, and this is {mine}")
+        elif today != wanted and name == "python":
+            others[f"{known} {wanted}"] = f"this is {mine}"
+        elif today != wanted and known in elsewhere:
+            others[f"{known} {wanted}"] = "today's was not installed from a package index"
         elif today != wanted:
             found.append(Requirement(f"{known}=={wanted}"))
-    return found
+    for name, why in others.items():
+        say(f"{name} takes no part: {why}")
+    return found, list(others)
 
 
 def _saved(record: Record) -> Mapping[str, Any]:

@@ -75,8 +75,6 @@ class Posterior:
     """Whether all of `steps` are known with `SURE`."""
     loss: float
     """Chance that the last version is worse than the first by the smallest loss that counts, at least."""
-    two_steps: float
-    """Chance that the loss came in two steps."""
     total: Step
     """How the last version differs from the first, wherever that began; its candidates are all."""
     evidence: float
@@ -117,7 +115,6 @@ def posterior(
         few,
         all(step.share >= SURE for step in steps),
         loss=known.loss(smallest),
-        two_steps=float(known.chance[:, cases.is_two].sum()),
         total=known.step(1.0, tuple(range(1, count + 1)), known.sizes.sum(axis=0), known.errors[2]),
         evidence=known.evidence,
         next=known.next(versions, places),

@@ -10,73 +10,76 @@ import math
 import shlex
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from ..judge.rule import SuiteRule
+from ..commands.store import find_series, load
 from ..judge.store import Series, Suite, suites
 from ..judge.verdict import REGRESSED, SUSPECT
-from ..judge.versus import NARROW, UNDECIDED, Comparison, Difference, Finding, Limits, Visit, find
+from ..judge.versus import INTERRUPTED, NARROW, UNDECIDED, Comparison, Difference, Finding, Limits, Visit, find
 from ..keep import settled as kept
-from ..keep.decisions import read_decisions
-from ..keep.index import read_store
 from ..keep.runs import Record
-from ..keep.settled import CANNOT, MACHINE, Settled, Settlements, read_settled
-from ..measure.cell import Fingerprint
+from ..keep.settled import CANNOT, MACHINE, Settled, Settlements
 from ..session.options import chance, share
 from ..show import differences as show
+from ..show.encodings import say
 from ..show.figures import plural
 from . import bisect
-from .command import parser, run, write
-from .environments import WORK_TREE, EnvironmentFailure, Say, Version, prepare
+from .candidates import DATE
+from .command import STOPPED, parser, run, unwritten, write
+from .environments import WORK_TREE, EnvironmentFailure, Version, prepare
 from .good import last_good, moved_on, nodes, version_of
-from .visits import HINT, Busy, Comparable, NoTime, Pace, VisitFailure, in_turn, measure, say
+from .visits import HINT, Busy, Comparable, NoTime, Pace, VisitFailure, in_turn, measure, reason
 
 MINUTES = 20
-LIMITS = Limits()
 LEAST_TO_GO_ON = 5.0
 """Minutes that it takes at least to find out which of several changes it was."""
 TODAY = Version(WORK_TREE)
+NOTHING = Finding("", math.nan, math.nan, math.nan)
+"""Where nothing was measured."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """A cell that is low, and what it is compared with."""
+    """A cell that is low, what it is compared with, and what came of that."""
 
-    name: str
-    quantity: str
-    """What is low."""
-    loss: float
-    """By how much the log of it is."""
-    fingerprint: Fingerprint
-    low: Record
-    """The latest run."""
+    series: Series
     good: Record | None
+    """The latest run on the old level."""
     version: Version = TODAY
     """The one that `good` was measured with."""
-
-    def told(self, outcome: str, why: str, finding: Finding | None = None, minutes: float = 0.0) -> Told:
-        """Return what is said of it."""
-        figures = (finding.change, finding.low, finding.high) if finding else (math.nan,) * 3
-        changes = self.version.changes if outcome == REGRESSED else ()
-        only = changes[0] if len(changes) == 1 else ""
-        about = (self.fingerprint.id, self.low.date, self.good.date if self.good else "", outcome, self.quantity)
-        settled = Settled(*about, *figures, self.low.machine, round(minutes, 2), only)
-        return Told(self.name, settled, why, frozenset(nodes(self.low)))
-
-
-@dataclass(frozen=True)
-class Told:
-    """What is said of a cell."""
-
-    name: str
-    settled: Settled
+    outcome: str = ""
+    """Empty until it is known."""
     why: str = ""
     """What else there is to say."""
-    tests: frozenset[str] = frozenset()
-    """Ids of the test that measures it, of which one is right."""
+    finding: Finding = NOTHING
+    minutes: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """What the cell is called."""
+        return self.series.name
+
+    @property
+    def quantity(self) -> str:
+        """What is low."""
+        return self.series.verdict.quantity
+
+    @property
+    def low(self) -> Record:
+        """The latest run."""
+        return self.series.records[-1]
+
+    @property
+    def settled(self) -> Settled:
+        """What is kept of it."""
+        one, changes = self.finding, self.version.changes if self.outcome == REGRESSED else ()
+        only = changes[0] if len(changes) == 1 else ""
+        good = self.good.date if self.good else ""
+        about = (self.series.fingerprint.id, self.low.date, good, self.outcome, self.quantity)
+        return Settled(*about, one.change, one.low, one.high, self.low.machine, round(self.minutes, 2), only)
 
 
 def is_settled(series: Series, settlements: Settlements) -> str:
@@ -92,24 +95,17 @@ def open_cells(judged: Sequence[Series], settlements: Settlements, wanted: Seque
     current = [one for one in judged if one.is_current and not one.side_by_side]
     if not wanted:
         return [one for one in current if _is_low(one) and not is_settled(one, settlements)]
-    chosen: list[Series] = []
-    for text in wanted:
-        found = [one for one in current if text in (one.name, one.fingerprint.id)]
-        found = found or [one for one in current if text in one.name]
-        if not found:
-            known = ", ".join(sorted(one.name for one in current))
-            raise EnvironmentFailure(f"the latest run has no cell {text!r}; it has {known}")
-        chosen += found
+    chosen = [one for text in wanted for one in find_series(current, text)]
     return [one for one in current if one in chosen]
 
 
-def still_red(suite: Suite, found: Sequence[Told], settlements: Settlements) -> Iterator[str]:
+def still_red(suite: Suite, found: Sequence[Case], settlements: Settlements) -> Iterator[str]:
     """Yield what is red in the latest run beside what came of it now."""
-    outcomes = {one.settled.series: one.settled.outcome for one in found}
+    outcomes = {one.series.fingerprint: one.outcome for one in found}
     for one in suite.series:
         if not one.is_current or one.side_by_side or not _is_low(one):
             continue
-        before, now = is_settled(one, settlements), outcomes.get(one.fingerprint.id, "")
+        before, now = is_settled(one, settlements), outcomes.get(one.fingerprint, "")
         if before == REGRESSED and not now:
             yield f"{one.name}: regressed, as was settled before"
         elif one.verdict.state == REGRESSED and (now or before) not in (REGRESSED, MACHINE):
@@ -122,41 +118,46 @@ def _is_low(one: Series) -> bool:
     return one.verdict.state in (SUSPECT, REGRESSED)
 
 
-def cases(series: Sequence[Series], root: Path, say: Say) -> Iterator[Case | Told]:
+def cases(series: Iterable[Series], root: Path) -> Iterator[Case]:
     """Yield what each cell is compared with; or why it cannot be settled."""
     for one in series:
-        verdict, low = one.verdict, one.records[-1]
-        moved_on(low, root, say)
-        loss, good = max(0.0, -(verdict.leading.change or 0.0)), last_good(one, verdict.leading.since or low.date, say)
-        case = Case(one.name, verdict.quantity, loss, one.fingerprint, low, good)
-        if good is None:
-            yield case.told(CANNOT, "there is no earlier run on the old level")
-            continue
+        low = one.records[-1]
+        moved_on(low, root)
+        case = Case(one, last_good(one, one.verdict.leading.since or low.date))
         try:
-            yield replace(case, version=version_of(good, root, say))
+            if case.good is None:
+                raise EnvironmentFailure("there is no earlier run on the old level")
+            version = version_of(case.good, root)
+            if version.others and not version.changes:
+                raise EnvironmentFailure(f"nothing differs but {show.several(version.others)}, which take no part")
+            yield replace(case, version=version)
         except EnvironmentFailure as error:
-            yield case.told(CANNOT, str(error))
+            yield replace(case, outcome=CANNOT, why=str(error))
 
 
 def settle(
-    group: Sequence[Case], cells: Sequence[str], minutes: float, root: Path, folder: Path, *, count: int = 1
-) -> list[Told]:
-    """Measure the cells that have one last good version; return what came of each.
+    group: Sequence[Case], cells: Sequence[str], minutes: float, root: Path, folder: Path, limits: Limits, count: int
+) -> Iterator[Case]:
+    """Measure the cells that have one last good version; yield what came of each.
 
-    `cells` are arguments for pytest, and `count` is how many cells share the false alarms.
+    `cells` are arguments for pytest, and `count` is how many cells share the false alarms. KeyboardInterrupt is raised
+    after what is known when somebody interrupts it.
     """
-    good = group[0].version
+    good, began = group[0].version, time.monotonic()
     if not good.changes:
         why = "there is nothing of theirs that differs: it is the same commit, and the same packages"
-        return [one.told(MACHINE, why, Finding(MACHINE, 0.0, 0.0, 0.0)) for one in group]
-    comparable = Comparable(say, {one.name: one.fingerprint for one in group})
+        yield from (replace(one, outcome=MACHINE, why=why, finding=Finding(MACHINE, 0.0, 0.0, 0.0)) for one in group)
+        return
+    comparable = Comparable({one.name: one.series.fingerprint for one in group})
     only = set().union(*(nodes(record) for one in group for record in (one.low, one.good) if record))
+    losses = [(one, max(0.0, -(one.series.verdict.leading.change or 0.0))) for one in group]
+    names, seen = {one.name for one in group}, (set[str](), set[str]())
 
     def findings(differences: Sequence[Difference], rounds: int) -> dict[str, Finding]:
         known = {(one.cell, one.quantity): one for one in differences}
         return {
-            one.name: find(known[one.name, one.quantity], one.loss, rounds, cells=count, limits=LIMITS)
-            for one in group
+            one.name: find(known[one.name, one.quantity], loss, rounds, cells=count, limits=limits)
+            for one, loss in losses
             if (one.name, one.quantity) in known
         }
 
@@ -167,40 +168,60 @@ def settle(
                 said = found[one.name]
                 change = show.with_interval(one.quantity, said.change, said.low, said.high)
                 say(f"round {rounds}: {took:.0f} s, {one.name}: {one.quantity} {change}: {said.outcome}")
-        return NARROW if all(said.outcome != UNDECIDED for said in found.values()) else ""
+        # What was too busy in one of these visits is there in further ones.
+        missing = names & seen[0] & seen[1] - {one.cell for one in differences}
+        return NARROW if not missing and all(said.outcome != UNDECIDED for said in found.values()) else ""
 
-    began = time.monotonic()
     try:
-        environments = [prepare(one, root, folder, say) for one in (good, TODAY)]
-        pace = Pace(minutes, quantities=[one.quantity for one in group])
+        environments = [prepare(one, root, folder) for one in (good, TODAY)]
+        left = minutes - (time.monotonic() - began) / 60
+        pace = Pace(left, quantities=[one.quantity for one in group])
 
         def visit(which: int) -> Visit:
-            return comparable.visit(pace.visit(partial(measure, environments[which], cells, only=only or {""}), say))
+            measured = pace.visit(partial(measure, environments[which], cells, only=only or {""}))
+            seen[which].update(found := comparable.visit(measured))
+            return found
 
-        done = in_turn(visit, decided, LIMITS, minutes=minutes, within=lambda: comparable.within, clock=time.monotonic)
+        done = in_turn(visit, decided, limits, minutes=left, within=lambda: comparable.within, clock=time.monotonic)
     except (EnvironmentFailure, VisitFailure) as error:
         outcome, spent = UNDECIDED if isinstance(error, (NoTime, Busy)) else CANNOT, (time.monotonic() - began) / 60
-        return [one.told(outcome, str(error), minutes=spent) for one in group]
-    found = findings(done.differences, done.rounds)
-    return [_told(one, found.get(one.name), done) for one in group]
+        why = _why(str(error))
+        yield from (replace(one, outcome=outcome, why=why, minutes=spent) for one in group)
+        return
+    failure, found = _why(done.failure), findings(done.differences, done.rounds)
+    for one in group:
+        if one.name in found:
+            yield _settled(one, found[one.name], done, failure)
+        elif one.name in seen[0] & seen[1]:
+            why = failure or "the machine was too busy: fewer than two rounds have it"
+            yield replace(one, outcome=UNDECIDED, why=why, minutes=done.minutes)
+        else:
+            yield replace(one, outcome=CANNOT, why=f"it is not among what was measured; {HINT}", minutes=done.minutes)
+    if done.stopped == INTERRUPTED:
+        raise KeyboardInterrupt
 
 
-def _told(case: Case, finding: Finding | None, done: Comparison) -> Told:
-    if finding is None:
-        return case.told(CANNOT, f"it is not among what was measured; {HINT}", minutes=done.minutes)
+def _why(failure: str) -> str:
+    """Return a failure in one line; if it has several, all of them are said."""
+    lines = failure.splitlines()
+    for line in lines if len(lines) > 1 else ():
+        say(line)
+    return reason(failure)
+
+
+def _settled(case: Case, finding: Finding, done: Comparison, failure: str) -> Case:
     more = math.ceil(finding.rounds * done.minutes / done.rounds)
-    why = {
-        REGRESSED: f"what differs: {show.several(case.version.changes)}",
-        UNDECIDED: f"about {plural(more, 'minute')} more would settle it: --minutes {math.ceil(done.minutes) + more}",
-    }
-    return case.told(finding.outcome, why.get(finding.outcome, ""), finding, done.minutes)
+    longer = f"about {plural(more, 'minute')} more would settle it: --minutes {math.ceil(done.minutes) + more}"
+    why = {REGRESSED: f"what differs: {show.several(case.version.changes)}", UNDECIDED: failure or longer}
+    outcome = finding.outcome
+    return replace(case, outcome=outcome, why=why.get(outcome, ""), finding=finding, minutes=done.minutes)
 
 
 def main(arguments: Sequence[str], prog: str, default: Sequence[str] = ()) -> int:
     """Run the command ``settle`` in the folder of a project.
 
     Returns 1 if a loss is one of the code or the packages, or the latest run is red and nothing is to be settled of it;
-    else 2 if a cell cannot be settled, or there is no such cell; else 0.
+    else 130 after Ctrl-C; else 2 if a cell cannot be settled, or there is no such cell; else 0.
     """
     return run(
         partial(_settle, f"{prog.rpartition(' ')[0]} bisect".strip()), _parser(prog, default), arguments, default
@@ -208,26 +229,66 @@ def main(arguments: Sequence[str], prog: str, default: Sequence[str] = ()) -> in
 
 
 def _settle(bisecting: str, options: argparse.Namespace, cells: Sequence[str]) -> int:
-    began = time.monotonic()
-    found, red = _settled(options, cells, Path.cwd())
+    began, stopped = time.monotonic(), 0
+    (history, decisions, settlements), rule = load(options)
+    latest = suites(history, decisions, rule, options.storage, settlements)[-1]
+    chosen = open_cells(latest.series, settlements, options.cells)
+    found: list[Case] = []
+    try:
+        for one in _each(chosen, cells, options.minutes, Path.cwd(), Limits(smallest=rule.smallest)):
+            found.append(one)  # noqa: PERF402 -- what came before an interruption counts
+    except KeyboardInterrupt:
+        if not found:
+            raise
+        stopped = STOPPED
+    red = [] if options.cells else list(still_red(latest, found, settlements))
     lines = [*(show.settled(one.name, one.settled, one.why) for one in found), *red]
     for line in lines or ["nothing to settle: the latest run left nothing open"]:
         say(line)
-    if found:
-        kept.append(options.storage, [one.settled for one in found])
+    outcomes = {one.outcome for one in found}
+    status = 1 if REGRESSED in outcomes or red else stopped or (2 if CANNOT in outcomes else 0)
     told = [{"name": one.name, "why": one.why, **one.settled.plain} for one in found]
-    write(options, {"settled": told, "red": red}, show.settled_markdown(lines) if lines else "")
-    go_on(found, options.minutes - (time.monotonic() - began) / 60, options.storage, cells, bisecting)
-    outcomes = {one.settled.outcome for one in found}
-    return 1 if REGRESSED in outcomes or red else 2 if CANNOT in outcomes else 0
+    try:
+        kept.append(options.storage, [one.settled for one in found])
+        write(options, {"settled": told, "red": red}, show.settled_markdown(lines) if lines else "")
+    except OSError as error:
+        if not status:
+            raise
+        say(unwritten(error, options))  # what is red stays red
+    lost = [(one.settled, nodes(one.low)) for one in found if one.outcome == REGRESSED]
+    if not stopped:
+        go_on(lost, options.minutes - (time.monotonic() - began) / 60, options.storage, cells, bisecting)
+    return status
 
 
-def go_on(found: Sequence[Told], minutes: float, store: Path, cells: Sequence[str], bisecting: str) -> None:
-    """Look for the change behind each loss, in its cells, if several lie between and there is time; else say how to."""
+def _each(chosen: Sequence[Series], cells: Sequence[str], minutes: float, root: Path, limits: Limits) -> Iterator[Case]:
+    """Yield what comes of each cell: those that have one last good version share its visits."""
+    began = time.monotonic()
+    groups: dict[Version, list[Case]] = {}
+    for case in cases(chosen, root):
+        if case.outcome:
+            yield case
+        else:
+            groups.setdefault(case.version, []).append(case)
+    with tempfile.TemporaryDirectory(prefix="bench-settle-") as folder:
+        for number, (version, group) in enumerate(groups.items()):
+            left = (minutes - (time.monotonic() - began) / 60) / (len(groups) - number)
+            changes = show.several(version.changes) or "nothing"
+            say(f"{', '.join(one.name for one in group)}: {version.name} against today's; what differs: {changes}")
+            yield from settle(group, cells, left, root, Path(folder), limits, len(chosen))
+
+
+def go_on(
+    found: Iterable[tuple[Settled, set[str]]], minutes: float, store: Path, cells: Sequence[str], bisecting: str
+) -> None:
+    """Look for the change behind each loss, in the tests of its cells, if several lie between and there is time.
+
+    If there is none, say how to.
+    """
     losses: dict[tuple[str, str], set[str]] = {}
-    for one in found:
-        if one.settled.outcome == REGRESSED and not one.settled.culprit:
-            losses.setdefault((one.settled.good, one.settled.quantity), set()).update(one.tests)
+    for one, tests in found:
+        if not one.culprit and DATE.match(one.good):  # what else a store says may be the name of a commit
+            losses.setdefault((one.good, one.quantity), set()).update(tests)
     began = time.monotonic()
     for number, ((good, quantity), tests) in enumerate(losses.items()):
         left = (minutes - (time.monotonic() - began) / 60) / (len(losses) - number)
@@ -235,38 +296,8 @@ def go_on(found: Sequence[Told], minutes: float, store: Path, cells: Sequence[st
         command += [*(f"--only={test}" for test in sorted(tests)), "--", *cells]  # what a store says is no option
         if left < LEAST_TO_GO_ON:
             say(f"which of them did it? {bisecting} {shlex.join(command)}")
-        else:
-            bisect.main(["--minutes", f"{left:.1f}", *command], bisecting)
-
-
-def _settled(options: argparse.Namespace, cells: Sequence[str], root: Path) -> tuple[list[Told], list[str]]:
-    """Settle what is open; return what came of it, and what else is red."""
-    if not options.storage.is_dir():
-        raise EnvironmentFailure(f"{options.storage} is not a folder: no run is saved yet, or --storage names another")
-    history, decisions = read_store(options.storage), read_decisions(options.storage)
-    settlements = read_settled(options.storage)
-    for problem in (*history.problems, *decisions.problems, *settlements.problems):
-        say(problem)
-    rule = SuiteRule(**history.judged_by(false_alarms=options.false_alarms, smallest=options.smallest))
-    judged = suites(history, decisions, rule, options.storage, settlements)
-    if not judged:
-        raise EnvironmentFailure(f"{options.storage} holds no saved run with a speedup")
-    chosen = open_cells(judged[-1].series, settlements, options.cells)
-    began = time.monotonic()
-    found: list[Told] = []
-    groups: dict[Version, list[Case]] = {}
-    for case in cases(chosen, root, say):
-        if isinstance(case, Told):
-            found.append(case)
-        else:
-            groups.setdefault(case.version, []).append(case)
-    with tempfile.TemporaryDirectory(prefix="bench-settle-") as folder:
-        for number, (version, group) in enumerate(groups.items()):
-            left = (options.minutes - (time.monotonic() - began) / 60) / (len(groups) - number)
-            changes = show.several(version.changes) or "nothing"
-            say(f"{', '.join(one.name for one in group)}: {version.name} against today's; what differs: {changes}")
-            found += settle(group, cells, left, root, Path(folder), count=len(chosen))
-    return found, [] if options.cells else list(still_red(judged[-1], found, settlements))
+        elif bisect.main(["--minutes", f"{left:.1f}", *command], bisecting) == STOPPED:
+            break
 
 
 def _parser(prog: str, default: Sequence[str]) -> argparse.ArgumentParser:

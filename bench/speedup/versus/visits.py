@@ -5,9 +5,11 @@ Only one version is there at a time, because what an idle engine keeps running w
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -33,9 +35,9 @@ from ..judge.versus import (
 from ..keep.runs import Record, read_history, stored_files
 from ..measure.cell import OF_A_FAILED_TEST, Fingerprint
 from ..measure.factors import STEADY
-from ..show.encodings import harmless
+from ..show.encodings import say
 from ..show.figures import duration, plural
-from .environments import Environment, Say
+from .environments import Environment
 
 PAIRS = 4
 """Pairs in the first visit, which tells how long they take."""
@@ -46,16 +48,15 @@ WANTED, LEAST = 4, 2
 
 NO_TESTS = 5
 """Exit status of pytest where there are none."""
+TAIL = 15
+"""Lines of what a failed visit printed last."""
+SECONDS_TO_END = 20.0
+"""For a visit after Ctrl-C, before it is killed: an engine has processes and folders of its own."""
 HINT = "what came after `pytest` in its run comes after -- here"
 CHOSEN = Path(__file__).with_name("chosen.py")
 """The plugin of the visiting pytest that chooses among its cells; not imported here."""
 
 Clock = Callable[[], float]
-
-
-def say(line: str) -> None:
-    """Print a line at once: somebody waits for it for minutes."""
-    print(harmless(line), flush=True)
 
 
 class VisitFailure(Exception):
@@ -70,36 +71,51 @@ class Busy(VisitFailure):
     """Other programs kept the machine busy, so nothing of a visit counts."""
 
 
+def reason(failure: str) -> str:
+    """Return the line of a failure that says why: what was raised, where pytest shows it, else the last one."""
+    raised: list[str] = re.findall(r"^E   (\S.*)", failure, re.MULTILINE)
+    return ["", *failure.strip().splitlines(), *raised][-1]
+
+
 class Comparable:
     """Takes what is measured as what the first visit measured; other data or another protocol are another cell.
 
     Cells that are `known` before the first visit have the names that are given with them.
     """
 
-    def __init__(self, say: Say, known: Mapping[str, Fingerprint] | None = None) -> None:
-        self._say = say
+    def __init__(self, known: Mapping[str, Fingerprint] | None = None) -> None:
         self._first = dict(known or {})
         self._told: set[str] = set()
         self._seen: dict[str, list[Record]] = defaultdict(list)
 
-    def visit(self, measured: Sequence[Record]) -> Visit:
+    def accepted(self, measured: Sequence[Record]) -> dict[str, Record]:
         """Return what can be compared, by the name of the cell."""
-        found: dict[str, Mapping[str, float]] = {}
+        found: dict[str, Record] = {}
         for record in measured:
-            name = self._name(record)
-            differ = self._first[name].differences(record.fingerprint)
-            if not differ:
-                found[name] = record.logs
-                self._seen[name].append(record)
-            elif name not in self._told:
-                self._told.add(name)
-                self._say(f"{name} is not comparable: {'; '.join(differ)}")
+            name, ours = self._name(record), record.fingerprint
+            first = self._first[name]
+            if differ := first.differences(ours):
+                self._say_once(f"{name} is not comparable: {'; '.join(differ)}")
+                continue
+            if ours.machine != first.machine:
+                self._say_once(f"{name}: its run was on {first.machine}; what comes of this is true of {ours.machine}")
+            found[name] = record
+            self._seen[name].append(record)
         return found
+
+    def visit(self, measured: Sequence[Record]) -> Visit:
+        """Return the logs of what can be compared, by the name of the cell."""
+        return {name: record.logs for name, record in self.accepted(measured).items()}
 
     @property
     def within(self) -> Within:
         """How far the pairs of a visit leave its logs open, as all visits so far tell."""
         return {name: within(records) for name, records in self._seen.items()}
+
+    def _say_once(self, line: str) -> None:
+        if line not in self._told:
+            self._told.add(line)
+            say(line)
 
     def _name(self, record: Record) -> str:
         """Return the name under which the cell was first seen; A may know it by another one."""
@@ -129,26 +145,37 @@ def measure(
             (folder / "speedup_chosen.json").write_text(json.dumps(sorted(only)), encoding="utf-8")
             variables["PYTHONPATH"] = f"{folder}{os.pathsep}{variables['PYTHONPATH']}"
             command += ["-p", "speedup_chosen"]
-        done = subprocess.run(
-            command,
-            cwd=environment.code,
-            env=variables,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            check=False,
-        )
+        printed = folder / "printed.txt"
+        status = ended(command, environment.code, variables, printed)
         files = stored_files(folder / "store")
         history = read_history(files)
-        if done.returncode or not history.records:
-            if not done.returncode and any(OF_A_FAILED_TEST in file.read_text(encoding="utf-8") for file in files):
+        if status or not history.records:
+            if not status and any(OF_A_FAILED_TEST in file.read_text(encoding="utf-8") for file in files):
                 raise Busy("the machine was busy, or another suite measured on it")
-            if only and done.returncode == NO_TESTS:
+            if only and status == NO_TESTS:
                 raise VisitFailure(f"pytest collects none of the cells in {environment.code}; {HINT}")
-            tail = "\n".join(done.stdout.splitlines()[-15:])
-            raise VisitFailure(f"{environment.code}: pytest ended with status {done.returncode}:\n{tail}")
+            tail = "\n".join(printed.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL:])
+            raise VisitFailure(f"{environment.code}: pytest ended with status {status}:\n{tail}")
         return tuple(history.records)
+
+
+def ended(command: Sequence[str], folder: Path, variables: Mapping[str, str], printed: Path) -> int:
+    """Return the status with which a command ended; after Ctrl-C it has some time to end what it started."""
+    with (
+        printed.open("wb") as output,
+        subprocess.Popen(command, cwd=folder, env=variables, stdout=output, stderr=subprocess.STDOUT) as process,
+    ):
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            # A terminal has sent it the same signal. Who gets two within seconds takes them for one.
+            process.terminate()
+            try:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(SECONDS_TO_END)
+            finally:
+                process.kill()
+            raise
 
 
 class Pace:
@@ -163,7 +190,7 @@ class Pace:
         self._is_planned = False
         self.pairs = fixed or PAIRS
 
-    def visit(self, measure: Callable[[int], tuple[Record, ...]], say: Say) -> tuple[Record, ...]:
+    def visit(self, measure: Callable[[int], tuple[Record, ...]]) -> tuple[Record, ...]:
         """Return what is measured with so many pairs; on a busy machine it is measured again, while there is time."""
         told = False
         while True:
@@ -210,7 +237,7 @@ class Pace:
             enough = math.ceil((took + (2 * WANTED - 1) * visit) / 60)
             raise NoTime(
                 f"a visit takes {duration(visit)}, {duration(start)} of it to start, too much for two rounds in "
-                f"{self._minutes:g} min; --minutes {enough} is enough for {WANTED}"
+                f"{self._minutes:.3g} min; --minutes {enough} is enough for {WANTED}"
             )
         return f"{plural(self.pairs, 'pair')} a visit, {duration(2 * visit)} a round"
 
@@ -254,7 +281,7 @@ def in_turn(
                 stopped = enough(compare(rounds, limits, within()), len(rounds), clock() - began)
             if stopped:
                 break
-    except (KeyboardInterrupt, VisitFailure) as error:
+    except (KeyboardInterrupt, VisitFailure, OSError) as error:
         if len(rounds) < LEAST:
             raise
         stopped, failure = (INTERRUPTED, "") if isinstance(error, KeyboardInterrupt) else (FAILED, str(error))
