@@ -19,13 +19,12 @@ from bench.cells.engines import ENGINES, Train, best_split, dask, engine, loky, 
 from bench.cells.overheads import derived
 from bench.speedup import UnfairPair
 from bench.speedup.measure.factors import makespan
-from bench.tools.makespan import Overheads, model, simulated_s, whole_models
-from bench.tools.scale import main
+from bench.tools.scale import Overheads, main, model, simulated_s, whole_models
 from wine_training import TrainingResult, WineData, forest_sweep, load_wine, train_sequential
 from wine_training.models import Part
 
 README = Path(wine_training.__file__).with_name("README.md")
-FREE = Overheads(task_s=0.0, gap_s=0.0, contention=1.0, data_bytes=0.0)
+FREE = Overheads()
 
 
 def test_the_best_split_is_the_best() -> None:
@@ -123,33 +122,38 @@ def test_without_costs_the_model_is_list_scheduling() -> None:
 
 
 def test_each_cost_of_the_model_by_hand() -> None:
-    dispatch = Overheads(task_s=0.1, gap_s=0.0, contention=1.0, data_bytes=0.0)
+    dispatch = Overheads(task_s=0.1)
     assert simulated_s([1.0] * 100, 100, dispatch) == pytest.approx(100 * 0.1 + 1.0)
-    gaps = Overheads(task_s=0.0, gap_s=0.1, contention=1.0, data_bytes=0.0)
+    gaps = Overheads(gap_s=0.1)
     assert simulated_s([1.0] * 4, 1, gaps) == pytest.approx(4 + 5 * 0.1)
-    contention = Overheads(task_s=0.0, gap_s=0.0, contention=1.5, data_bytes=0.0)
+    contention = Overheads(contention=1.5)
     assert simulated_s([1.0, 1.0], 2, contention) == pytest.approx(1.5)
     assert simulated_s([1.0, 1.0], 1, contention) == pytest.approx(2.0)
-    rows = Overheads(task_s=0.0, gap_s=0.0, contention=1.0, data_bytes=125e6)
+    rows = Overheads(data_bytes=125e6)
     assert simulated_s([1.0] * 64, 64, rows) == pytest.approx(2.0)
     assert simulated_s([1.0] * 32, 32, rows) == pytest.approx(1.0)
 
 
 def test_the_limit_is_what_costs_most() -> None:
     sweep, seconds = forest_sweep(100), [0.3] * 100
-    busy = model(sweep, seconds, Overheads(task_s=0.05, gap_s=0.0, contention=1.05, data_bytes=0.0), 64)
+    busy = model(sweep, seconds, Overheads(task_s=0.05, contention=1.05), 64)
     assert busy.limit == "dispatch"
-    crowded = model(sweep, seconds, Overheads(task_s=1e-5, gap_s=1e-5, contention=1.5, data_bytes=0.0), 2)
+    crowded = model(sweep, seconds, Overheads(task_s=1e-5, gap_s=1e-5, contention=1.5), 2)
     assert crowded.limit == "contention"
-    far = model(sweep, seconds, Overheads(task_s=1e-5, gap_s=1e-5, contention=1.0, data_bytes=1e9), 1024)
+    far = model(sweep, seconds, Overheads(task_s=1e-5, gap_s=1e-5, data_bytes=1e9), 1024)
     assert far.limit == "object store"
-    assert all(gain >= 1 for gain in far.gains.values())
-    assert whole_models(seconds, FREE, 2, models=100) == pytest.approx(1.0)
+    assert min(one.gain for one in (busy, crowded, far)) > 1
+    assert model(sweep, seconds, FREE, 1).gain == pytest.approx(1.0)
+    assert whole_models([3.0, 1.0, 2.0], FREE, 2) == pytest.approx(2.0)
+    assert whole_models([3.0, 1.0, 1.0], FREE, 2) == pytest.approx(5 / 3)
 
 
 def test_what_was_not_measured_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "0001_x.json").write_text(json.dumps({"datetime": "2026", "benchmarks": [{"extra_info": {}}]}))
     (tmp_path / "0002_x.json").write_text("{broken")
+    damaged = {"workload": "forests-red", "engine": "ray", "models": 100, "cpus": 2, "pairs": [], "factors": {}}
+    cell = {"extra_info": {"speedup": damaged}}
+    (tmp_path / "0003_x.json").write_text(json.dumps({"datetime": "2026", "benchmarks": [cell]}))
     assert main(["--storage", str(tmp_path)]) == 2
     assert (
         "no run of 100 forests on 2 CPUs or more on red wines: pytest bench/test_forests.py" in capsys.readouterr().err
