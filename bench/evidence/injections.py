@@ -28,8 +28,6 @@ Function = Callable[..., object]
 Measure = Callable[..., None]
 """Measures a workload against the loop, with other functions of these names in Ray's runs, and something beside."""
 
-LOW = 15
-"""The niceness that Ray gives its workers if nobody says otherwise."""
 FOREIGN_SECONDS = 600
 """A foreign busy process ends by itself after this long, whatever becomes of the test."""
 
@@ -104,11 +102,11 @@ def with_busy_thread() -> Function:
     return task
 
 
-def nice(level: int) -> Function:
-    """Return a task that gives its worker a low priority, and leaves it so."""
+def nice() -> Function:
+    """Return a task that gives its worker a low priority, and leaves it so: Ray's own, if nobody says otherwise."""
 
     def task(*args: object, **kwargs: object) -> object:
-        os.nice(level - os.nice(0))
+        os.nice(15 - os.nice(0))
         return train_task(*args, **kwargs)  # type: ignore[arg-type]
 
     return task
@@ -137,19 +135,10 @@ def test_nothing(ray_against_loop: RayAgainstLoop, models: int) -> None:
     ray_against_loop("nothing", forest_sweep(models))
 
 
-def test_dispatch_0_5_percent(measure: Measure, late: Callable[[float], Function]) -> None:
-    """Every task begins later: 0.5 % of Ray's time in all."""
-    measure("dispatch_0_5_percent", train_task=late(0.005))
-
-
-def test_dispatch_1_5_percent(measure: Measure, late: Callable[[float], Function]) -> None:
-    """Every task begins later: 1.5 % of Ray's time in all."""
-    measure("dispatch_1_5_percent", train_task=late(0.015))
-
-
-def test_dispatch_3_percent(measure: Measure, late: Callable[[float], Function]) -> None:
-    """Every task begins later: 3 % of Ray's time in all."""
-    measure("dispatch_3_percent", train_task=late(0.03))
+@pytest.mark.parametrize("percent", ["0_5", "1_5", "3"])
+def test_dispatch(measure: Measure, late: Callable[[float], Function], percent: str) -> None:
+    """Every task begins later: by so much of Ray's time in all."""
+    measure(f"dispatch_{percent}_percent", train_task=late(float(percent.replace("_", ".")) / 100))
 
 
 def test_shortest_first(measure: Measure) -> None:
@@ -164,4 +153,4 @@ def test_threads(measure: Measure) -> None:
 
 def test_nice(measure: Measure) -> None:
     """The workers run at nice 15, and a foreign process wants a CPU."""
-    measure("nice", foreign_process(), train_task=nice(LOW))
+    measure("nice", foreign_process(), train_task=nice())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -19,8 +20,6 @@ Machines = Callable[[int, Random], Codes]
 
 PAIRS = 5
 """Pairs of a run."""
-ODD = 0.05
-"""Share of outlier runs; they are 5 to 20 % low."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +53,9 @@ def normal(sd: float, runs: int, random: Random) -> Floats:
 
 
 def outliers(sd: float, runs: int, random: Random) -> Floats:
-    """Return normal noise with outlier runs."""
+    """Return normal noise with outlier runs: 5 % of them are 5 to 20 % low."""
     values, low = normal(sd, runs, random), np.log1p(-random.uniform(0.05, 0.20, runs))
-    return values + np.where(random.random(runs) < ODD, low, 0.0)
+    return values + np.where(random.random(runs) < 0.05, low, 0.0)
 
 
 def ar1(share: float, sd: float, runs: int, random: Random) -> Floats:
@@ -89,6 +88,13 @@ def one_odd_run(sd: float, drop: float, runs: int, random: Random) -> Floats:
     return values
 
 
+def one_high_run(sd: float, at: int, runs: int, random: Random) -> Floats:
+    """Return noise with one high run."""
+    values = normal(sd, runs, random)
+    values[at] += math.log1p(random.uniform(0.15, 0.50))
+    return values
+
+
 def drawn(shares: Sequence[float], runs: int, random: Random) -> Codes:
     """Return machines that are drawn by chance."""
     return random.choice(len(shares), runs, p=shares)
@@ -104,12 +110,12 @@ def come_and_go(in_use: int, runs: int, random: Random) -> Codes:
     return np.arange(runs) // 10 + random.integers(in_use, size=runs)
 
 
-SHARES = {
-    "2, equal": (0.5, 0.5),
-    "2, skewed": (0.9, 0.1),
-    "4, equal": (0.25,) * 4,
-    "4, skewed": (0.4, 0.3, 0.2, 0.1),
-    "8, equal": (0.125,) * 8,
-    "8, skewed": (0.3, 0.2, 0.15, 0.1, 0.1, 0.05, 0.05, 0.05),
+FLEETS: dict[str, Machines] = {
+    "2, equal": partial(drawn, (0.5, 0.5)),
+    "2, in turn": partial(in_turn, 2),
+    "4, skewed": partial(drawn, (0.4, 0.3, 0.2, 0.1)),
+    "8, skewed": partial(drawn, (0.3, 0.2, 0.15, 0.1, 0.1, 0.05, 0.05, 0.05)),
+    "2 at a time": partial(come_and_go, 2),
+    "4 at a time": partial(come_and_go, 4),
 }
-"""Fleets: which share of the runs each kind of machine has."""
+"""How many kinds of machine there are, and how often each is met."""

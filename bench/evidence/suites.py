@@ -1,50 +1,44 @@
 """Whole suites, simulated: does the false-alarm rate hold for all cells together, and what do they find together?
 
-The cells of a made suite have factors that differ from night to night as those of the real nights do
-(``nights.csv``), half of the variance being shared by all cells: the machine had a good or a bad night.
+The cells of a made suite have factors that differ from run to run as those of the real nights do (``nights.csv``), half
+of the variance being shared by all cells: the machine had a good or a bad night.
 """
 
 from __future__ import annotations
 
 import math
-from typing import cast
 
 import numpy as np
-import numpy.typing as npt
 
-from bench.evidence.tables import Table, Values, one_in, percent, share, total
-from bench.evidence.tools import Ask, Floats, History, ours
+from bench.evidence.tables import Table, Values, labelled, one_in, total, within
+from bench.evidence.tools import Alarms, Ask, Floats, History, Red, failures, ours
 from bench.speedup.judge.rule import SuiteRule
 from bench.speedup.judge.series import judge
 from bench.speedup.judge.suite import pooled
-from bench.speedup.judge.verdict import REGRESSED, Verdicts
+from bench.speedup.judge.verdict import REGRESSED
 from bench.speedup.keep.runs import QUANTITIES
 from bench.speedup.measure.factors import FACTORS
 from bench.speedup.measure.pairs import SPEEDUP
 
 SDS = {"loop": 0.0001, "cpu": 0.015, "wait": 0.004, "balance": 0.006, "engine": 0.002}
-"""Standard deviation of the log of each factor from night to night, as of the 40 real nights of ``nothing``."""
+"""Standard deviation of the log of each factor from run to run, as of the 40 real nights of ``nothing``."""
 SHARED = 0.5
 """Part of the variance that all cells share."""
-NIGHTS = 400
+RUNS = 400
 CELLS = 4
 BEFORE, AFTER = 60, 14
-WITHIN = (3, 7, AFTER)
-CELLS_NOISY = 3.0
-"""How much noisier the factors of the second question are: small cells on a busy machine."""
 
 Suite = list[dict[str, History]]
-"""The nights of every quantity of every cell."""
-Red = npt.NDArray[np.bool_]
+"""The runs of every quantity of every cell."""
 
 
 def make(
-    cells: int, nights: int, rng: np.random.Generator, noisier: float = 1.0, loss: float = 0.0, since: int = 0
+    cells: int, runs: int, rng: np.random.Generator, noisier: float = 1.0, loss: float = 0.0, since: int = 0
 ) -> Suite:
     """Return a suite of which all engines lose `loss` from `since` on."""
 
     def drawn(share: float) -> dict[str, Floats]:
-        return {name: rng.normal(0.0, noisier * sd * math.sqrt(share), nights) for name, sd in SDS.items()}
+        return {name: rng.normal(0.0, noisier * sd * math.sqrt(share), runs) for name, sd in SDS.items()}
 
     shared, suite = drawn(SHARED), []
     for _ in range(cells):
@@ -63,38 +57,38 @@ def red_runs(suite: Suite, rule: SuiteRule, ask: Ask = ours) -> tuple[Red, Red]:
     for name in QUANTITIES:
         said = [ask(cell[name], each) for cell in suite]
         alone |= np.any([one.red for one in said], axis=0)
-        mean = judge(pooled([cast(Verdicts, one.verdicts) for one in said]), each)
-        together[[int(verdict.run) for verdict in mean if verdict.state == REGRESSED]] = True
+        mean = judge(pooled([one.verdicts for one in said]), each)
+        red = [run for run, state in zip(mean.runs.names, mean.states, strict=True) if state == REGRESSED]
+        together[[int(run) for run in red]] = True
     return alone, together
 
 
 def false_failures(chance: float, ask: Ask, seed: int) -> Values:
     """Return how often a suite fails on which nothing changes, in all and in a run."""
-    red = np.logical_or(*red_runs(make(CELLS, NIGHTS, np.random.default_rng(seed)), SuiteRule(chance), ask))
-    failures = int((red[1:] & ~red[:-1]).sum())
-    return [failures, failures / NIGHTS]
+    red = np.logical_or(*red_runs(make(CELLS, RUNS, np.random.default_rng(seed)), SuiteRule(chance), ask))
+    return [failures(red), failures(red) / RUNS]
 
 
 def found(loss: float, ask: Ask, seed: int) -> Values:
-    """Return whether a loss of all engines is found, by a cell alone and with the mean, within each of `WITHIN`."""
-    suite = make(3 * CELLS, BEFORE + AFTER, np.random.default_rng(seed), CELLS_NOISY, loss, BEFORE)
+    """Return with which run a loss of all engines is found in small cells: by a cell alone, with the mean of all."""
+    suite = make(3 * CELLS, BEFORE + AFTER, np.random.default_rng(seed), 3.0, loss, BEFORE)  # three times as noisy
     alone, together = red_runs(suite, SuiteRule(), ask)
-    return [bool(red[BEFORE : BEFORE + n].any()) for red in (alone, alone | together) for n in WITHIN]
+    return [Alarms(red).delay(BEFORE) for red in (alone, alone | together)]
 
 
 TABLES = (
     Table(
         "False alarms",
-        f"Failures of suites of {CELLS} cells in {NIGHTS} nights without a change each.",
+        f"Failures of suites of {CELLS} cells in {RUNS} runs without a change each.",
         {f"asked for, {CELLS} cells": {f"1/{one}": 1 / one for one in (100, 1000)}},
         {"failures": total, "seen": one_in},
         false_failures,
     ),
     Table(
         "A loss of all engines",
-        "Found within so many nights.",
-        {f"engine's loss in {3 * CELLS} noisy cells": percent(1, 1.5)},
-        {f"{what}: ≤ {n}": share for what in ("by the cells alone", "with their mean") for n in WITHIN},
+        f"Per cent that are found within 3, 7 and {AFTER} runs.",
+        {f"engine's loss in {3 * CELLS} noisy cells": labelled("{:.1%}", 0.01, 0.015)},
+        {"by the cells alone": within(3, 7, AFTER), "with their mean": within(3, 7, AFTER)},
         found,
     ),
 )

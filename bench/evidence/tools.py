@@ -1,4 +1,4 @@
-"""The rules that are compared: ours and those that people use, each as "which runs would have failed?"
+"""Histories of one series, and the rules that are compared on them: ours and those that people use.
 
 Otava, asv and pytest-benchmark are run themselves where they are installed (``pip install '.[peers]'``); Conbench and
 github-action-benchmark are services, of which only the published rule is here.
@@ -9,19 +9,25 @@ from __future__ import annotations
 import importlib.util
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from bench.speedup.judge.points import Point
+from bench.speedup.judge.points import Columns
 from bench.speedup.judge.series import judge
-from bench.speedup.judge.verdict import REGRESSED, Verdict
+from bench.speedup.judge.verdict import REGRESSED, SUSPECT, Verdict, Verdicts
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
+Red = npt.NDArray[np.bool_]
+
+
+def log_drop(drop: float) -> float:
+    """Return the log of the speedup that is left of 1 after a drop by this share."""
+    return math.log1p(-drop)
 
 
 class History:
@@ -41,21 +47,20 @@ class History:
         self.machines = np.zeros(len(logs), dtype=np.int64) if machines is None else machines
 
     @property
-    def points(self) -> list[Point]:
-        """The runs, as our rule takes them."""
-        columns = (one.tolist() for one in (self.logs, self.ses, self.again, self.machines))
-        return [
-            Point(f"{t:04}", log, se, again, machine=f"kind {machine}")
-            for t, (log, se, again, machine) in enumerate(zip(*columns, strict=True))
-        ]
+    def columns(self) -> Columns:
+        """The runs, as our rule takes them: it may change their figures."""
+        names = [f"{t:04}" for t in range(len(self.logs))]
+        machines = [f"kind {machine}" for machine in self.machines.tolist()]
+        figures = (self.logs, self.ses, self.again, np.full(len(names), np.nan))
+        return Columns(names, machines, [np.array(one, dtype=float) for one in figures])
 
     def on(self, machine: int) -> History:
         """Return the runs on one kind of machine."""
         here = self.machines == machine
         return History(self.logs[here], self.ses[here], self.again[here])
 
-    def plus(self, effect: float | Floats) -> History:
-        """Return the same runs with something added to their logs: a level, or an effect of each run."""
+    def plus(self, effect: Floats) -> History:
+        """Return the same runs with an effect of each added to its logs."""
         return History(self.logs + effect, self.ses, self.again + effect, self.machines)
 
     def losing(self, loss: float, since: int, over: int = 1) -> History:
@@ -76,35 +81,42 @@ class Loss:
     """95 % interval of `change`, if the tool says that."""
 
 
+def failures(red: Red) -> int:
+    """Return how often a failure begins on one of these runs but the first."""
+    return int((red[1:] & ~red[:-1]).sum())
+
+
 @dataclass(frozen=True)
 class Alarms:
     """What a tool says of a series."""
 
-    red: npt.NDArray[np.bool_]
+    red: Red
     """Whether it fails, run by run."""
-    onsets: tuple[tuple[int, int], ...] = ()
-    """The runs on which it found a new loss, each with the run on which it says that the loss began."""
-    said: tuple[tuple[Loss, ...], ...] = ()
-    """All losses that it tells, run by run; ours says them in its verdicts."""
-    verdicts: Sequence[Verdict] = ()
-    """Our verdicts."""
+    verdicts: Verdicts = field(default_factory=lambda: Verdicts(History(np.zeros(0)).columns))
+    """Those of our rule."""
+    said: Sequence[Sequence[Loss]] = ()
+    """All losses that another tool tells, run by run."""
+    onsets: Sequence[tuple[int, int]] = ()
+    """The runs on which it told a new one, each with the first run of that loss."""
 
-    def found(self, at: int, end: int) -> bool:
-        """Return whether a loss that begins with run `at` is found before run `end`: what is red finds nothing."""
-        return bool(self.red[at:end].any() and not self.red[at - 1])
+    @property
+    def suspect(self) -> dict[int, Verdict]:
+        """The verdicts on the runs that are suspect."""
+        return {t: self.verdicts[t] for t, state in enumerate(self.verdicts.states) if state == SUSPECT}
+
+    def delay(self, at: int) -> float | None:
+        """Return with which run from `at` on, the first one, a loss is found that begins there.
+
+        It is infinite if none finds it, and ``None`` if the run before is red: then nothing can be found.
+        """
+        if self.red[at - 1]:
+            return None
+        found = np.flatnonzero(self.red[at:])
+        return 1.0 + float(found[0]) if len(found) else math.inf
 
     def false(self, start: int, end: int) -> float:
         """Return how often a failure begins, per 100 of these runs."""
-        return 100 * float((self.red[start:end] & ~self.red[start - 1 : end - 1]).sum()) / (end - start)
-
-    def size(self, t: int) -> float | None:
-        """Return what the latest loss is said to come to, per cent; ``None`` if none is told."""
-        events = self.verdicts[t].events if self.verdicts else ()
-        return 100 * math.expm1(events[-1].change) if events else None
-
-    def state(self, t: int) -> str | None:
-        """Return what is said of a run."""
-        return self.verdicts[t].state if self.verdicts else None
+        return 100 * failures(self.red[start - 1 : end]) / (end - start)
 
 
 Ask = Callable[..., Alarms]
@@ -113,26 +125,16 @@ Ask = Callable[..., Alarms]
 
 def ours(history: History, *how: Any, **more: Any) -> Alarms:
     """Apply the rule of `bench.speedup.judge`."""
-    verdicts = judge(history.points, *how, **more)
-    red = np.array([state == REGRESSED for state in verdicts.states])
-    since = {t: verdicts[t].since for t in np.flatnonzero(red).tolist()}
-    onsets = tuple((t, int(run or t)) for t, run in since.items() if t - 1 not in since or since[t - 1] != run)
-    return Alarms(red, onsets, verdicts=verdicts)
-
-
-def at_level(ask: Ask, level: float, history: History, *how: Any, **more: Any) -> Alarms:
-    """Ask about a history with a constant added to all values, on which nothing may depend."""
-    return ask(history.plus(level), *how, **more)
+    verdicts = judge(history.columns, *how, **more)
+    return Alarms(np.array([state == REGRESSED for state in verdicts.states]), verdicts)
 
 
 def by_machine(ask: Ask, history: History) -> Alarms:
     """Ask a tool about each machine as a series of its own."""
-    red, verdicts = np.zeros(len(history.logs), dtype=bool), dict[int, Verdict]()
+    red = np.zeros(len(history.logs), dtype=bool)
     for machine in np.unique(history.machines).tolist():
-        at, said = np.flatnonzero(history.machines == machine).tolist(), ask(history.on(machine))
-        red[at] = said.red
-        verdicts |= dict(zip(at, said.verdicts, strict=False))
-    return Alarms(red, verdicts=[verdicts[t] for t in sorted(verdicts)])
+        red[history.machines == machine] = ask(history.on(machine)).red
+    return Alarms(red)
 
 
 Look = Callable[[Floats], Iterable[Loss]]
@@ -146,14 +148,14 @@ SAME = 5
 def run_by_run(look: Look, has_change_points: bool, history: History) -> Alarms:
     """Ask a tool after every run: it fails where it tells a loss; one with change points, a loss not told before."""
     runs = len(history.logs)
-    said = tuple(tuple(look(history.logs[: t + 1])) if t >= WAIT else () for t in range(runs))
-    onsets = new_ones(said) if has_change_points else tuple((t, t) for t in range(runs) if said[t])
+    said = [tuple(look(history.logs[: t + 1])) if t >= WAIT else () for t in range(runs)]
+    onsets = new_ones(said) if has_change_points else [(t, t) for t in range(runs) if said[t]]
     red = np.zeros(runs, dtype=bool)
     red[[t for t, _ in onsets]] = True
-    return Alarms(red, onsets, said)
+    return Alarms(red, said=said, onsets=onsets)
 
 
-def new_ones(said: Iterable[Iterable[Loss]]) -> tuple[tuple[int, int], ...]:
+def new_ones(said: Iterable[Iterable[Loss]]) -> list[tuple[int, int]]:
     """Return the runs on which a loss is told that was not told before, each with the first run of that loss."""
     onsets: list[tuple[int, int]] = []
     known: set[int] = set()
@@ -162,7 +164,7 @@ def new_ones(said: Iterable[Iterable[Loss]]) -> tuple[tuple[int, int], ...]:
             if all(abs(loss.since - old) > SAME for old in known):
                 onsets.append((t, loss.since))
             known.add(loss.since)
-    return tuple(onsets)
+    return onsets
 
 
 def otava(logs: Floats) -> list[Loss]:
@@ -212,7 +214,11 @@ OTAVA, OTAVA_BY_MACHINE = "Apache Otava", "Otava, by machine"
 ASV, ASV_1 = "asv, 5 %", "asv, 1 %"
 MEAN, CONBENCH, GITHUB = "pytest-benchmark mean:5%", "Conbench z 5", "github-action-benchmark 200%"
 TOOLS = (OURS, OTAVA, ASV, ASV_1, MEAN, CONBENCH, GITHUB)
-"""Those that are asked about series of one machine; asv with its default threshold, and with ours."""
+"""Those that are asked about the common noise of one machine; asv with its default threshold, and with ours."""
+ONE_MACHINE = (OURS, OTAVA, ASV, MEAN)
+"""Those that are asked about noise that is not as modelled."""
+SEVERAL = (OURS, ALONE, OTAVA_BY_MACHINE, OTAVA, ASV, MEAN)
+"""Those that are asked about several machines."""
 ASKS: dict[str, Ask] = {
     OURS: ours,
     ALONE: partial(by_machine, ours),
@@ -231,8 +237,3 @@ NEEDS = {OTAVA: "otava", OTAVA_BY_MACHINE: "otava", ASV: "asv", ASV_1: "asv"}
 def is_installed(tool: str) -> bool:
     """Return whether what a tool needs is there."""
     return tool not in NEEDS or importlib.util.find_spec(NEEDS[tool]) is not None
-
-
-def log_drop(drop: float) -> float:
-    """Return the log of the speedup that is left of 1 after a drop by this share."""
-    return math.log1p(-drop)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import functools
+import itertools
+import json
 import math
 import os
 import re
@@ -14,8 +17,8 @@ import numpy as np
 import pytest
 
 from bench.__main__ import main
-from bench.evidence import drops, hard, histories, made, settling, simulation, stopping, suites, tables
-from bench.evidence.made import Made, ar1, normal, outliers
+from bench.evidence import histories, losses, made, settling, simulation, stopping, suites, tables
+from bench.evidence.made import FLEETS, Made, ar1, normal, outliers
 from bench.evidence.stopping import PRECISION
 from bench.evidence.tools import (
     ASKS,
@@ -28,19 +31,19 @@ from bench.evidence.tools import (
     OTAVA,
     OURS,
     Alarms,
-    Ask,
     History,
     Loss,
-    at_level,
     by_machine,
+    failures,
+    is_installed,
     new_ones,
     ours,
 )
 from bench.speedup.budget.allocation import FEW, MORE, USUAL
 from bench.speedup.judge.rule import SuiteRule
-from bench.speedup.judge.suite import CellVerdict
 from bench.speedup.judge.verdict import OK, REGRESSED
 from bench.speedup.judge.versus import Finding
+from bench.speedup.tests.test_history import run
 from bench.tools import nights
 
 
@@ -66,39 +69,50 @@ def test_a_made_history_is_what_its_kind_says() -> None:
 
 
 def test_machines_of_a_made_history_differ_by_their_offsets() -> None:
-    shares = made.SHARES["4, skewed"]
-    fleet = Made(partial(normal, 0.001), None, partial(made.drawn, shares), 0.05)(4000, np.random.default_rng(1))
-    assert [(fleet.machines == code).mean() for code in range(4)] == pytest.approx(shares, abs=0.03)
+    fleet = Made(partial(normal, 0.001), None, FLEETS["4, skewed"], 0.05)(4000, np.random.default_rng(1))
+    assert [(fleet.machines == code).mean() for code in range(4)] == pytest.approx((0.4, 0.3, 0.2, 0.1), abs=0.03)
     assert all(fleet.on(code).logs.std() == pytest.approx(0.001, rel=0.15) for code in range(4))
     assert fleet.logs.std() > 0.01
     come = made.come_and_go(2, 200, np.random.default_rng(1))
     assert [sorted(set(come[t : t + 10].tolist())) for t in (0, 10, 190)] == [[0, 1], [1, 2], [19, 20]]
 
 
-def said(red: list[int], onsets: tuple[tuple[int, int], ...] = (), runs: int = 60) -> Alarms:
-    return Alarms(np.isin(np.arange(runs), red), onsets)
+def said(red: list[int], runs: int = 60) -> Alarms:
+    return Alarms(np.isin(np.arange(runs), red))
 
 
-def test_false_failures_delays_and_dates_are_counted() -> None:
+def test_false_failures_and_delays_are_counted() -> None:
+    one = said([12, 13, 30, 31])
+    assert failures(one.red) == 2
+    assert [one.false(*runs) for runs in ((10, 30), (12, 13), (13, 30), (13, 31))] == [5, 100, 0, 100 / 18]
+    assert [one.delay(at) for at in (1, 10, 30, 31, 40)] == [12, 3, 1, None, math.inf]
+    assert tables.within(3, 12)([12, 3, 1, math.inf]) == "50, 75"
+
+
+def test_losses_are_made_in_other_histories_of_the_same_noise() -> None:
+    asked: list[History] = []
+
+    def ask(history: History) -> Alarms:
+        asked.append(history)
+        return said([20, 35, 36], len(history.logs))
+
     quiet = Made(partial(normal, 0.01), 0.01)
-    answers: list[Alarms] = [said([12, 35, 36], ((12, 12), (35, 32))), said([]), said([29, 31], ((31, 31),))]
-    found = [drops.found(quiet, 0.05, 30, 1, lambda _, one=one: one, 1) for one in answers]
-    assert [found[0], found[1]] == [(6, 2), (math.inf, None)]
-    assert math.isnan(found[2][0])  # it was red already
-    assert [drops.within(delay, 5, 7) for delay, _ in found] == [[False, True], [False, False], [None, None]]
-    assert drops.false(quiet, 60, lambda _: answers[0], 1) == pytest.approx((100 * 2 / 50, 100 * 3 / 50))
-    assert drops.dated([0, 0, 3, 2]) == "1, 90 % ≤ 3"
-    assert drops.false_and_red([(1.0, 2.0), (0.0, 1.0)]) == "0.500 (1.50)"
+    found = losses.of_losses([(0.1, 1), (0.2, 20)], 30, 50, 10, quiet, ask, 1)
+    assert found == [pytest.approx(100 * 2 / 40), 6, 6]
+    unchanged, at_once, ramp = (history.logs for history in asked)
+    assert len(unchanged) == 50
+    assert (at_once - ramp)[:30].tolist() == [0.0] * 30
+    assert (at_once - ramp)[[30, 59]] == pytest.approx(np.log(0.9) - np.log(0.8) * np.array([0.05, 1.0]))
 
 
 def test_every_rule_finds_what_it_can_and_nothing_in_nothing() -> None:
     large, none = history(0.8), history(0.0)
     for tool in (OURS, MEAN, CONBENCH, GITHUB):
-        assert [t for t, _ in ASKS[tool](large).onsets if t < 30] == []
-        assert any(30 <= t <= 33 for t, _ in ASKS[tool](large).onsets)
-        assert ASKS[tool](none).onsets == ()
-    assert ASKS[MEAN](history(0.03)).onsets == ()
-    assert ours(history(0.03)).onsets[0][1] == 30
+        assert not ASKS[tool](large).red[:30].any()
+        assert (ASKS[tool](large).delay(30) or 99) <= 4
+        assert not ASKS[tool](none).red.any()
+    assert ASKS[MEAN](history(0.03)).onsets == []
+    assert ours(history(0.03)).verdicts[-1].since == "0030"
 
 
 @pytest.mark.parametrize("name", [OTAVA, ASV, ASV_1])
@@ -108,23 +122,49 @@ def test_peers_that_are_installed_find_a_large_step(name: str) -> None:
     assert any(t >= 30 for t, _ in ASKS[name](history(0.4)).onsets)
 
 
-def test_the_simulation_prints_its_tables(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, few in (("BEFORE", 15), ("QUIET", 20), ("AFTER", 5), ("AGES", (12, 15))):
-        monkeypatch.setattr(drops, name, few)
-    monkeypatch.setitem(simulation.PARTS, "series", ("", [replace(drops.RULE, axes=few_of(drops.RULE)), drops.BESIDE]))
-    assert main(["simulate", "--series=1", "--peers=1", "--processes=1"]) == 0
-    rule, beside = capsys.readouterr().out.split("#### ")[1:]
-    assert rule.count("\n| clean | 0.5% | 1% | ") == 9
-    assert "| clean | 0.5% | 1% | none | 0.000 (0.00) |" in rule
-    assert beside.count("\n| ") == 2 + 24
-    assert "pytest-benchmark mean:5%" in beside
-    assert len({line.count("|") for line in beside.splitlines() if line.startswith("|")}) == 1
+def few_of(table: tables.Table) -> tables.Table:
+    """Return the table with the first value of each axis alone."""
+    return replace(table, axes={name: dict([next(iter(axis.items()))]) for name, axis in table.axes.items()})
 
 
-def few_of(table: tables.Table) -> dict[str, dict[str, object]]:
-    """Return the first value of each axis, and all of the last one."""
-    *first, last = table.axes
-    return {**{name: dict([next(iter(table.axes[name].items()))]) for name in first}, last: dict(table.axes[last])}
+@pytest.mark.parametrize("part", simulation.PARTS)
+def test_parts_of_the_simulation_are_tables(
+    part: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module, name, few in ((suites, "RUNS", 20), (settling, "QUIET", 20), (stopping, "RUNS", 20)):
+        monkeypatch.setattr(module, name, few)
+    what, whole = simulation.PARTS[part]
+    monkeypatch.setitem(simulation.PARTS, part, (what, [few_of(table) for table in whole]))
+    assert main(["simulate", f"--{part}=1", "--peers=1", "--processes=1"]) == 0
+    printed = capsys.readouterr().out.split("#### ")[1:]
+    assert [one.partition("\n")[0] for one in printed] == [table.title for table in whole]
+    for table, one in zip(whole, printed, strict=True):
+        lines = [line for line in one.splitlines() if line.startswith("|")]
+        assert len({line.count("|") for line in lines}) == 1
+        tools = [tool for tool in table.tools if is_installed(tool)]
+        assert len(lines) == 2 + len(tools)
+        assert ("| this project |" in one) == ("| pytest-benchmark mean:5% |" in one) == (len(table.tools) > 1)
+
+
+def test_several_parts_are_printed_or_some_of_their_tables(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for part in ("limits", "hard"):
+        what, whole = simulation.PARTS[part]
+        monkeypatch.setitem(simulation.PARTS, part, (what, [few_of(table) for table in whole]))
+    assert main(["simulate", "--limits=1", "--hard=1", "--processes=1", "--table=how"]) == 0
+    assert capsys.readouterr().out.count("#### ") == 1
+    with pytest.raises(SystemExit):
+        main(["simulate", "--limits=1", "--table=nothing"])
+    assert "--table nothing: there are How the limit follows from the rate" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("table", [losses.SERIES, losses.MACHINES, losses.ONE, losses.NOISY], ids=lambda one: one.title)
+def test_every_kind_of_history_can_be_made(table: tables.Table) -> None:
+    for values in itertools.product(*(axis.values() for axis in table.axes.values())):
+        false, *delays = table.measure(*values, lambda history: said([], len(history.logs)), 1)
+        assert false == 0.0
+        assert min(delays) > losses.AFTER
 
 
 def test_a_made_suite_is_judged_as_a_whole() -> None:
@@ -139,28 +179,11 @@ def test_a_made_suite_is_judged_as_a_whole() -> None:
     assert np.corrcoef([one, other])[0, 1] == pytest.approx(0.5, abs=0.05)
 
 
-@pytest.mark.parametrize(
-    ("part", "rows"), [("fleets", [2 * 20]), ("kinds", [12]), ("settling", [36, 18, 2]), ("limits", [7])]
-)
-def test_parts_of_the_simulation_are_tables(
-    part: str, rows: list[int], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for module, name, runs in ((hard, "FLEET_QUIET", 20), (settling, "QUIET", 20), (drops, "QUIET", 20)):
-        monkeypatch.setattr(module, name, runs)
-    monkeypatch.setattr(suites, "NIGHTS", 20)
-    assert main(["simulate", f"--{part}=1", "--processes=1"]) == 0
-    titles = [table.title for table in simulation.PARTS[part][1]]
-    printed = capsys.readouterr().out.split("#### ")[1:]
-    assert [one.partition("\n")[0] for one in printed] == titles
-    lines = [[line for line in one.splitlines() if line.startswith("|")] for one in printed]
-    assert [len(one) - 2 for one in lines] == rows
-    assert all(len({line.count("|") for line in one}) == 1 for one in lines)
-
-
 @pytest.mark.parametrize("loss", [0.2, 0.1])
 def test_a_loss_that_is_settled_is_red_in_its_first_night_and_a_slow_night_is_not(loss: float) -> None:
     for seed in range(5):
-        suspect, red, early, rounds = settling.of_loss(("speedup", loss), settling.NIGHTS["1%"], ours, seed)
+        suspect, *figures = settling.of_loss(("speedup", loss), settling.NOISES["1%"], ours, seed)
+        red, early, rounds = figures[:3], figures[3:6], figures[6:]
         assert (suspect, red[0]) == (True, True)
         assert early[0] or loss < 0.2
         assert all(settling.LEAST <= count <= settling.MOST for count in rounds)
@@ -171,82 +194,16 @@ def test_a_loss_that_is_settled_is_red_in_its_first_night_and_a_slow_night_is_no
 
 
 def test_what_is_settled_wrongly_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    _, right, wrong, by_history = settling.of_quiet("speedup", settling.NIGHTS["1%, outliers"], ours, 2)
+    _, right, *wrong, by_history = settling.of_quiet("speedup", settling.NOISES["1%, outliers"], ours, 2)
     assert (right > 0, wrong, by_history) == (True, [0, 0, 0], 0)
     monkeypatch.setattr(settling, "settle", lambda *_, **__: (replace(FOUND, outcome="regressed"), 2))
-    assert settling.of_quiet("speedup", settling.NIGHTS["1%, outliers"], ours, 2)[2] == [right] * 3
+    assert settling.of_quiet("speedup", settling.NOISES["1%, outliers"], ours, 2)[2:5] == [right] * 3
     runs, open_runs, settled, failed = settling.of_suite(1.0, ours, 3)
-    assert (runs, failed) == (suites.NIGHTS, open_runs)
+    assert (runs, failed) == (suites.RUNS, open_runs)
     assert settled >= open_runs > 0
 
 
 FOUND = Finding("machine", 0.0, -0.1, 0.1)
-
-
-def test_hard_histories_are_told_in_tables(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hard, "LEVELS", (0.0,))
-    few = [replace(table, axes={**few_of(table), **last_of(table)}) if table.axes else table for table in hard.TABLES]
-    monkeypatch.setitem(simulation.PARTS, "hard", ("", few))
-    assert main(["simulate", "--hard=1", "--peers=1", "--processes=1"]) == 0
-    out = capsys.readouterr().out
-    assert out.count("#### ") == len(hard.TABLES)
-    for table in out.split("#### ")[1:]:
-        assert len({line.count("|") for line in table.splitlines() if line.startswith("|")}) == 1
-        assert ("| this project |" in table) == ("| pytest-benchmark mean:5% |" in table)
-    assert main(["simulate", "--hard=1", "--processes=1", "--table=one high"]) == 0
-    assert capsys.readouterr().out.count("#### ") == 1
-
-
-def last_of(table: tables.Table) -> dict[str, dict[str, object]]:
-    """Return the last axis with its first value alone."""
-    last = list(table.axes)[-1]
-    return {last: dict([next(iter(table.axes[last].items()))])}
-
-
-def test_a_level_is_added_to_the_same_histories() -> None:
-    low = Made(partial(ar1, 0.3, 0.02), 0.01)(50, np.random.default_rng(1))
-    asked: list[History] = []
-
-    def ask(history: History) -> Alarms:
-        asked.append(history)
-        return said([])
-
-    at_level(ask, 2.3, low)
-    (high,) = asked
-    assert high.logs - low.logs == pytest.approx(2.3)
-    assert high.again - low.again == pytest.approx(2.3)
-    assert high.ses.tolist() == low.ses.tolist()
-    assert high.machines.tolist() == low.machines.tolist()
-
-
-def test_a_cell_shows_that_the_verdict_depends_on_the_level(monkeypatch: pytest.MonkeyPatch) -> None:
-    def is_moved(value: float, ask: Ask, _: int) -> list[bool]:
-        return [bool(ask(History(np.zeros(1))).red[0] == value)]
-
-    monkeypatch.setitem(ASKS, OURS, lambda history: Alarms(history.logs == 0.64))
-    monkeypatch.setattr(tables, "ProcessPoolExecutor", InThisProcess)
-    table = tables.Table("", "", {"x": {"all": True}}, {"y": tables.share}, is_moved)
-    assert list(tables.Asking(2, levels=hard.LEVELS).rows(table)) == [["all", "0% / 100% / 0%"]]
-
-
-class InThisProcess:
-    """Stands for a pool of processes, to which a function of a test cannot be sent."""
-
-    map = staticmethod(map)
-
-    def __init__(self, processes: int | None) -> None: ...
-
-    def __enter__(self) -> InThisProcess:
-        return self
-
-    def __exit__(self, *error: object) -> None: ...
-
-
-def test_what_is_said_of_a_hard_history_is_counted() -> None:
-    one = said([12, 13, 30, 31], runs=40)
-    assert one.false(10, 30) == pytest.approx(5.0)
-    assert [one.found(30, 33), one.found(31, 33), one.found(20, 30)] == [True, False, False]
-    assert (one.size(30), one.state(30)) == (None, None)
 
 
 def test_each_machine_is_asked_alone() -> None:
@@ -257,12 +214,11 @@ def test_each_machine_is_asked_alone() -> None:
     assert not alone.red[:50].any()
     assert not alone.red[::2].any()
     assert alone.red[55::2].all()
-    assert alone.size(79) == pytest.approx(100 * np.expm1(-0.2), abs=1)
 
 
-@pytest.mark.parametrize("name", hard.NOISES)
+@pytest.mark.parametrize("name", losses.NOISES)
 def test_noise_is_as_wide_as_its_name_says(name: str) -> None:
-    make, runs, since = hard.NOISES[name]
+    make, runs, since = losses.NOISES[name]
     values = np.array([make(runs, np.random.default_rng(seed)) for seed in range(100)])
     assert values.shape == (100, runs)
     sd = {"AR(1) 0.7, SD 1%": 0.01, "AR(1) 0.7, SD 2%": 0.02, "SD 0.5%, tripling at run 40": 0.015}.get(name)
@@ -275,10 +231,10 @@ def test_noise_is_as_wide_as_its_name_says(name: str) -> None:
 
 
 def test_an_interval_is_held_to_the_change_that_was_made() -> None:
-    measured = hard.intervals(0.005, 30, (0.10,), ours, 3)
+    measured = losses.intervals(0.005, 30, (0.10,), ours, 3)
     assert measured[0] is None  # one run decides nothing
     assert measured[5:] == [True] * 5  # after 20 and 30 runs; and the date
-    mended = hard.intervals(0.005, 30, (0.10, 0.0), ours, 3)
+    mended = losses.intervals(0.005, 30, (0.10, 0.0), ours, 3)
     assert mended[0] is False  # it is still told: one run mends nothing
     assert mended[-4:] == [None, None, None, None]
 
@@ -328,18 +284,15 @@ def test_what_is_said_of_a_public_history_is_compared_with_what_is_seen() -> Non
         if one.mark.sure:
             assert one.at is not None
             assert one.at - one.mark.run < 5
-            assert one.since == one.mark.run
+            assert one.told[one.at].since == one.mark.run
             assert one.error(one.mark.run + 5) == pytest.approx(0.0, abs=0.5)
     told = tuple((Loss(t, -0.5, (-0.6, -0.4)),) if t in (20, 55, 56, 100) else () for t in range(340))
-    alarms = Alarms(np.zeros(340, dtype=bool), new_ones(told), told)
+    alarms = Alarms(np.zeros(340, dtype=bool), said=told, onsets=new_ones(told))
     found, false = histories.compare(alarms, MARKS[name])
     assert false == [(20, 20), (100, 100)]
     first, second = (one for one in found if one.mark.sure)
-    assert (first.at, first.since, second.at) == (55, 55, None)
+    assert (first.at, list(first.told), second.at) == (55, [55, 56], None)
     assert [first.holds(t) for t in first.told] == [False, False]
-    worst, sentence = histories.worst(name, alarms, MARKS[name])
-    assert worst == pytest.approx(39.3, abs=0.1)  # −0.5 is −39.3 %, and there was nothing
-    assert sentence == f"{name}, run 20: -39 % since 20; true: none"
 
 
 def test_public_histories_that_are_not_there_are_left_out_with_a_reason(
@@ -350,32 +303,23 @@ def test_public_histories_that_are_not_there_are_left_out_with_a_reason(
     assert main(["simulate", "--histories", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     assert out.count("is left out") == len(MARKS) - 1
-    assert "enso_float_parse is left out: enso_float_parse.csv is not in that folder" in out
-    assert "| hyper_pipeline | 53: -7.1 % | no | 5" in out
-    assert "| this project | 0 " in out
+    assert re.search(r"^enso_float_parse is left out: .*enso_float_parse.csv cannot be read: No such file", out, re.M)
+    assert "\n60 runs of 1 series; 0 losses that are sure, 2 that are not. " in out
+    assert re.search(r"^\| this project \| 0 \|  \| 1 \| 0 \|", out, re.M)
 
 
 REAL = nights.read()
 
 
 @functools.cache
-def night_by_night(series: str) -> list[CellVerdict]:
-    return nights.night_by_night(REAL[series])
-
-
-def first(series: str) -> tuple[int, str | None] | None:
-    """Return the first night that failed in a series, and the factor that was named."""
-    said = zip(REAL[series], night_by_night(series), strict=True)
-    return next(((point.night, verdict.culprit) for point, verdict in said if verdict.state == REGRESSED), None)
+def report() -> list[str]:
+    return list(nights.report(REAL))
 
 
 @pytest.mark.promise("fair and true: forty real runs without a change never fail")
 def test_forty_real_nights_without_a_change_never_fail() -> None:
-    quiet = [REAL[name] for name in nights.QUIET]
-    assert [len(points) for points in quiet] == [40, 40]
-    for night in nights.suite_by_night(quiet):
-        assert REGRESSED not in [one.state for one in night.cells]
-        assert night.together is None or night.together.state != REGRESSED
+    assert [len(REAL[name]) for name in nights.QUIET] == [40, 40]
+    assert report()[0] == "40 nights of 2 cells without a change: 0 failed"
 
 
 @pytest.mark.parametrize(
@@ -390,7 +334,7 @@ def test_forty_real_nights_without_a_change_never_fail() -> None:
 )
 @pytest.mark.promise("fair and true: real regressions are found soon, with the factor that lost")
 def test_real_regressions_are_found_soon_and_named(series: str, factor: str, within: int) -> None:
-    found = first(series)
+    found = nights.first_red(REAL[series])
     assert found is not None
     night, named = found
     assert nights.INJECTED_FROM <= night < nights.INJECTED_FROM + within
@@ -399,24 +343,56 @@ def test_real_regressions_are_found_soon_and_named(series: str, factor: str, wit
 
 def test_half_a_percent_of_dispatch_is_noted_and_does_not_fail() -> None:
     points = REAL["dispatch_0_5_percent"]
-    said = night_by_night("dispatch_0_5_percent")
-    assert REGRESSED not in [verdict.state for verdict in said]
-    noted = [p.night for p, v in zip(points, said, strict=True) if v.state == OK and "engine" in v.noted]
+    assert nights.first_red(points) is None
+    noted = [night for night, names in nights.noted(points).items() if "engine" in names]
     assert noted
     assert min(noted) >= nights.INJECTED_FROM
+    told = [nights.said_of([point for point in points if point.night <= night])[0] for night in noted]
+    assert OK in [verdict.state for verdict in told if "engine" in verdict.noted]
 
 
-def test_nights_survive_being_written(tmp_path: Path) -> None:
-    points = sorted((point for series in REAL.values() for point in series), key=lambda point: point.night)
-    nights._write(tmp_path / "x.csv", points)
-    assert (tmp_path / "x.csv").read_text("utf-8") == nights.DATA.read_text("utf-8")
+def test_a_cell_that_fails_later_on_is_not_judged_otherwise_before() -> None:
+    points = REAL["threads"]
+    said = ((points[t].night, nights.said_of(points[: t + 1], 8)[0]) for t in range(len(points)))
+    found = next((night, verdict.culprit) for night, verdict in said if verdict.state == REGRESSED)
+    assert nights.first_red(points, 8) == found
 
 
-def test_the_report_names_every_series(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["nights", "report"]) == 0
-    out = capsys.readouterr().out
-    assert re.search(r"^40 nights of 2 cells without a change: 0 failed", out)
-    assert all(f"| {name} |" in out for name in REAL if name not in nights.QUIET)
+def test_the_report_names_every_series() -> None:
+    lines = report()
+    assert all(any(line.startswith(f"| {name} |") for line in lines) for name in REAL if name not in nights.QUIET)
+    (row,) = (line for line in lines if line.startswith("| dispatch_1_5_percent |"))
+    assert row.startswith("| dispatch_1_5_percent | -1.4% | 22, engine | 22, engine | -1.5% | ")
+    (row,) = (line for line in lines if line.startswith("| dispatch_0_5_percent |"))
+    assert row.startswith("| dispatch_0_5_percent | +0.6% | noted on night 25: engine | not found |  | ")
+
+
+def test_nights_are_read_as_they_were_stored(tmp_path: Path) -> None:
+    for n in range(1, 23):
+        saved = run(f"2026-01-{n:02}", 1.8)
+        cells = [copy.deepcopy(saved["benchmarks"][0]) for _ in range(3)]
+        for cell, name in zip(cells, ("nothing_small", "nothing", "nice"), strict=True):
+            block = cell["extra_info"]["speedup"]
+            block |= {"fingerprint": {**block["fingerprint"], "workload": f"{name}-red"}, "name": f"{name}-red-2-cpus"}
+            cell["stats"] = {"mean": 1.5, "min": 1.4}
+        if n == 5:  # the machine was busy: it is left out of the history
+            cells[1]["extra_info"] = {"speedup_of_a_failed_test": block}
+        (tmp_path / f"{n:04}_x.json").write_text(json.dumps({**saved, "benchmarks": cells}))
+    found = nights.stored(tmp_path)
+    assert {name: len(points) for name, points in found.items()} == {"nothing_small": 22, "nothing": 21, "nice": 22}
+    assert [point.night for point in found["nice"] if point.injected] == [21, 22]
+    lines = list(nights.report(found))
+    assert lines[0] == "22 nights of 2 cells without a change: 0 failed"
+    assert lines[-1].startswith("| nice | +0.0% | not found | not found |  | ")
+
+
+@pytest.mark.parametrize("folder", [".", "none"])
+def test_nights_without_the_quiet_cells_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], folder: str
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["nights", "report", str(tmp_path / folder)])
+    assert f"{tmp_path / folder} has no night of nothing_small and nothing\n" in capsys.readouterr().err
 
 
 @pytest.mark.promise("fair and true: ending early bends neither a result nor its interval")

@@ -1,8 +1,7 @@
-"""Real nights with regressions made on purpose: run them, keep them, and see what is said: ``python -m bench nights``.
+"""Real nights with regressions made on purpose: run them, and see what is said: ``python -m bench nights``.
 
 ``run`` measures the cells of ``injections.py`` night after night, as a nightly job would: one pytest each, a new Ray
-each. ``compact`` writes what the verdict needs of them as CSV. ``report`` replays that through the verdict and
-through the tools that people use. ``rehearse`` is CI itself: see `bench.tools.rehearsal`.
+each. ``report`` replays them through the verdict and through the tools that people use.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import csv
 import math
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
@@ -23,15 +22,13 @@ from bench.evidence.tables import markdown
 from bench.evidence.tools import ASKS, OTAVA, History, is_installed, pytest_benchmark
 from bench.speedup.judge.rule import SuiteRule
 from bench.speedup.judge.suite import CellVerdict, SuiteVerdict, fair, judge_cell, judge_suite
-from bench.speedup.judge.verdict import REGRESSED
+from bench.speedup.judge.verdict import REGRESSED, Verdicts
 from bench.speedup.keep.files import read_json
-from bench.speedup.keep.runs import QUANTITIES, Record, read_history
-from bench.speedup.measure.cell import Fingerprint
+from bench.speedup.keep.runs import QUANTITIES, Record, read_history, stored_files
+from bench.speedup.measure.cell import BLOCK, Fingerprint
 from bench.speedup.session.options import positive
-from bench.tools import rehearsal
 
-EVIDENCE = Path(__file__).parents[1] / "evidence"
-DATA = EVIDENCE / "nights.csv"
+DATA = Path(__file__).parents[1] / "evidence" / "nights.csv"
 INJECTED_FROM, LAST_INJECTED, NIGHTS = 21, 30, 40
 """First and last night with the regressions in, of all nights; after it only the cells without one are measured."""
 QUIET = ("nothing_small", "nothing")
@@ -60,65 +57,48 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench nights", description=__doc__)
     add = parser.add_subparsers(dest="what", required=True).add_parser
     run = add("run", help="measure the nights; about two minutes each on two CPUs")
-    run.add_argument("--storage", type=Path, required=True, help="a new folder")
+    run.add_argument(
+        "--storage", type=Path, required=True, help="a folder of its own; nights that are in it are not run again"
+    )
     run.add_argument("--nights", type=positive, default=NIGHTS)
-    compact = add("compact", help="write what the verdict needs as CSV")
-    compact.add_argument("--storage", type=Path, required=True)
-    compact.add_argument("file", type=Path)
-    report = add("report", help="what is said of the nights, and when")
-    report.add_argument("file", type=Path, nargs="?", default=DATA)
-    ci = add("rehearse", help="nights of CI with a regression from one of them on; about half a minute each")
-    ci.add_argument("--nights", type=positive, default=30)
-    ci.add_argument("--injected-from", type=positive, default=INJECTED_FROM)
-    ci.add_argument("--keep", type=Path, metavar="FOLDER", help="keep reports, summaries and the repository")
+    said = add("report", help="what is said of the nights, and when")
+    said.add_argument("nights", type=Path, nargs="?", default=DATA, help="that folder (default: the evidence's)")
     chosen = parser.parse_args(arguments)
-    if chosen.what == "rehearse":
-        return rehearsal.rehearse(chosen.nights, chosen.injected_from, chosen.keep)
     if chosen.what == "run":
         return _run(chosen.storage, chosen.nights)
-    if chosen.what == "compact":
-        _write(chosen.file, _stored(chosen.storage))
-    else:
-        print("\n".join(_report(read(chosen.file))))
+    series = read(chosen.nights) if chosen.nights.is_file() else stored(chosen.nights)
+    if missing := [name for name in QUIET if name not in series]:
+        parser.error(f"{chosen.nights} has no night of {' and '.join(missing)}")
+    print("\n".join(report(series)))
     return 0
 
 
 def _run(storage: Path, nights: int) -> int:
-    for night in range(1, nights + 1):
+    for night in range(len(stored_files(storage)) + 1, nights + 1):
         part = ["-k", "nothing"] if night > LAST_INJECTED else ["--inject"] * (night >= INJECTED_FROM)
         print(f"night {night} of {nights}", flush=True)
         options = [f"--benchmark-storage=file://{storage}", "--speedup-gate=off", "-q", *part, "--benchmark-compare"]
-        command = [sys.executable, "-m", "pytest", str(EVIDENCE / "injections.py"), *CELLS.split(), *options]
+        command = [sys.executable, "-m", "pytest", str(DATA.with_name("injections.py")), *CELLS.split(), *options]
         if status := subprocess.run(command, check=False).returncode:
             return status
     return 0
 
 
-def _stored(storage: Path) -> Iterator[Point]:
-    runs = sorted((str(run["datetime"]), file, run) for file in storage.glob("*/*.json") if (run := read_json(file)))
+def stored(storage: Path) -> dict[str, list[Point]]:
+    """Return the nights that ``run`` stored, by series."""
+    found: dict[str, list[Point]] = {}
+    runs = sorted((str(run["datetime"]), file, run) for file in stored_files(storage) if (run := read_json(file)))
     for night, (_, file, run) in enumerate(runs, start=1):
-        for cell, record in zip(run["benchmarks"], read_history([file]).records, strict=True):
-            series = record.fingerprint.workload.removeprefix("test_").rpartition("-")[0]
-            yield Point(series, night, record, {name: cell["stats"][name] for name in ("mean", "min")})
-
-
-def _write(file: Path, points: Iterable[Point]) -> None:
-    with file.open("w", encoding="utf-8", newline="") as lines:
-        writer = csv.writer(lines, lineterminator="\n")
-        figures = [f"{name}{part}" for name in QUANTITIES for part in ("", "_se", "_again", "_again_se")]
-        writer.writerow(["series", "night", "injected", "sequential_s", "parallel_s", "mean_s", "min_s", *figures])
-        for point in points:
-            record = point.record
-            known: list[Mapping[str, float | None]] = [record.logs, record.log_ses]
-            known += [record.again_logs or {}, record.again_ses or {}]
-            row: list[float | None] = [record.sequential_s, record.parallel_s, *point.stats.values()]
-            row += [part.get(name) for name in QUANTITIES for part in known]
-            cells = ["" if number is None else f"{number:.6g}" for number in row]
-            writer.writerow([point.series, point.night, int(point.injected), *cells])
+        blocks = ((cell["extra_info"].get(BLOCK), cell["stats"]) for cell in run["benchmarks"])
+        stats = {block["name"]: figures for block, figures in blocks if block}  # others are left out of the history
+        for record in read_history([file]).records:
+            series = record.fingerprint.workload.rpartition("-")[0]
+            found.setdefault(series, []).append(Point(series, night, record, stats[record.name]))
+    return found
 
 
 def read(file: Path = DATA) -> dict[str, list[Point]]:
-    """Return the nights that ``compact`` wrote, by series."""
+    """Return the nights of the evidence, by series."""
     found: dict[str, list[Point]] = {}
     with file.open(encoding="utf-8", newline="") as lines:
         for row in csv.DictReader(lines):
@@ -146,16 +126,35 @@ def _point(row: Mapping[str, str]) -> Point:
     return Point(row["series"], int(row["night"]), record, stats)
 
 
-def night_by_night(points: Sequence[Point], cells: int = 1) -> list[CellVerdict]:
-    """Return what is said of one cell every night, in a suite of so many cells."""
-    records, rule = [point.record for point in points], SuiteRule().for_each_of(cells)
-    return [fair(judge_cell(records[: t + 1], rule)[0]) for t in range(len(records))]
+def suite_by_night(series: Sequence[Sequence[Point]]) -> dict[int, SuiteVerdict]:
+    """Return what is said every night of cells that make one suite; a night may lack some."""
+    found = {}
+    for night in sorted({point.night for points in series for point in points}):
+        until = [[point.record for point in points if point.night <= night] for points in series]
+        found[night] = judge_suite(list(filter(None, until)), SuiteRule())
+    return found
 
 
-def suite_by_night(series: Sequence[Sequence[Point]]) -> list[SuiteVerdict]:
-    """Return what is said every night of cells that make one suite."""
-    records = [[point.record for point in points] for points in series]
-    return [judge_suite([one[: t + 1] for one in records], SuiteRule()) for t in range(len(records[0]))]
+def said_of(points: Sequence[Point], cells: int = 1) -> tuple[CellVerdict, dict[str, Verdicts]]:
+    """Return what is said of a cell in a suite of so many: on the last night, and of each quantity on all nights."""
+    verdict, each = judge_cell([point.record for point in points], SuiteRule().for_each_of(cells))
+    return fair(verdict), each
+
+
+def first_red(points: Sequence[Point], cells: int = 1) -> tuple[int, str | None] | None:
+    """Return the first night on which a cell fails, and the factor that is named."""
+    _, each = said_of(points, cells)
+    # No later night changes what is said of a quantity; where none is red, the cell is not.
+    red = np.any([[state == REGRESSED for state in one.states] for one in each.values()], axis=0)
+    said = ((points[t].night, said_of(points[: t + 1], cells)[0]) for t in np.flatnonzero(red).tolist())
+    return next(((night, verdict.culprit) for night, verdict in said if verdict.state == REGRESSED), None)
+
+
+def noted(points: Sequence[Point]) -> dict[int, list[str]]:
+    """Return the nights on which a loss was too small for a failure, and the quantities."""
+    _, each = said_of(points)
+    found = {point.night: [name for name, one in each.items() if one[t].noted] for t, point in enumerate(points)}
+    return {night: names for night, names in found.items() if names}
 
 
 def _failed(points: Sequence[Point]) -> dict[str, list[int]]:
@@ -170,21 +169,18 @@ def _failed(points: Sequence[Point]) -> dict[str, list[int]]:
     return nights
 
 
-def _report(series: Mapping[str, Sequence[Point]]) -> Iterator[str]:
-    quiet = [series[name] for name in QUIET if name in series]
+def report(series: Mapping[str, Sequence[Point]]) -> Iterator[str]:
+    """Yield what is said of the nights, and when, as Markdown."""
+    quiet = [series[name] for name in QUIET]
     said = suite_by_night(quiet)
-    red = [
-        t
-        for t, night in enumerate(said, start=1)
-        if REGRESSED in [one.state for one in (*night.cells, night.together) if one is not None]
-    ]
+    red = [n for n, one in said.items() if REGRESSED in [cell.state for cell in (*one.cells, one.together) if cell]]
     yield f"{len(said)} nights of {len(quiet)} cells without a change: {len(red)} failed {red or ''}".rstrip()
     for points in quiet:
         counts = ", ".join(f"{tool} {len(nights)}" for tool, nights in _failed(points).items())
         yield f"  {points[0].series}: nights that would have failed with {counts}"
     yield ""
     head = ["injected on night 21", "change seen in the speedup", "regressed on night, factor"]
-    rows = ([name, *_row(points)] for name, points in series.items() if name not in QUIET)
+    rows = ([name, *_row(points)] for name, points in series.items() if any(point.injected for point in points))
     yield from markdown([*head, "in a suite of 8", "size", *_failed(quiet[0])], rows)
 
 
@@ -193,18 +189,13 @@ def _row(points: Sequence[Point]) -> Iterator[str]:
         return mean(point.record.logs["speedup"] for point in points if point.injected is injected)
 
     yield f"{math.expm1(seen(True) - seen(False)):+.1%}"
-    alone = night_by_night(points)
-    notes = [
-        f"noted on night {point.night}: {', '.join(verdict.noted)}"
-        for point, verdict in zip(points, alone, strict=True)
-        if point.injected and verdict.noted
-    ]
-    for said, otherwise in ((alone, notes), (night_by_night(points, 8), [])):
-        nights = zip(points, said, strict=True)
-        found = [f"{point.night}, {verdict.culprit}" for point, verdict in nights if verdict.state == REGRESSED]
-        yield [*found, *otherwise, "not found"][0]
-    last = alone[-1].leading
+    late = ((night, names) for night, names in noted(points).items() if night >= INJECTED_FROM)
+    notes = [f"noted on night {night}: {', '.join(names)}" for night, names in late]
+    for cells, otherwise in ((1, notes), (8, [])):
+        night, culprit = first_red(points, cells) or (None, None)
+        yield f"{night}, {culprit}" if night else [*otherwise, "not found"][0]
+    last = said_of(points)[0].leading
     yield f"{math.expm1(last.change):+.1%}" if last.since and last.change is not None else ""
     for failed in _failed(points).values():
-        late = [night for night in failed if night >= INJECTED_FROM]
-        yield f"{[*late, 'not found'][0]}; {len(failed) - len(late)} false"
+        after = [night for night in failed if night >= INJECTED_FROM]
+        yield f"{[*after, 'not found'][0]}; {len(failed) - len(after)} false"
