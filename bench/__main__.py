@@ -25,7 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         package = (missing.name or "").partition(".")[0]
         if package in ("", "bench", "wine_training"):
             raise  # it is the project itself that is broken
-        print(f"{PROG}: {package} is not installed: pip install -e '.[bench]'", file=sys.stderr)
+        extra = "plot" if package == "matplotlib" else "bench"
+        print(f"{PROG}: {package} is not installed: pip install -e '.[{extra}]'", file=sys.stderr)
         return 2
 
 
