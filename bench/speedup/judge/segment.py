@@ -1,7 +1,7 @@
 """Runs on one level, on any machines: what they say of the level, of the noise, and of runs that come next.
 
 Many runs are looked at in one go: nothing that is said of a run depends on later ones, or on how many are looked at
-together. Names are those of "The model" in bench/README.md.
+together. Names are those of "The model" in bench/evidence/README.md.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ def judge(
     decisions: Sequence[Decision] = (),
     settled: Sequence[Settled] = (),
 ) -> Verdicts:
-    """Judge every run of a series by the runs before it: "The model" in bench/README.md says how, and why.
+    """Judge every run of a series by the runs before it: "The model" in bench/evidence/README.md says how, and why.
 
     Parameters
     ----------
