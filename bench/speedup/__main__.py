@@ -110,11 +110,11 @@ def run(
         # It needs packages that nothing else does.
         module = importlib.import_module(f".versus.{arguments[0]}", __package__)
         return int(module.main(arguments[1:], f"{prog} {arguments[0]}", suite if arguments[0] == SETTLE else cells))
-    if arguments and arguments[0] in further:
-        # What they need is not loaded for the others.
-        return int(importlib.import_module(further[arguments[0]][1]).main(arguments[1:]))
-    chosen = parser(prog, further).parse_args(arguments)
     try:
+        if arguments and arguments[0] in further:
+            # What they need is not loaded for the others.
+            return int(importlib.import_module(further[arguments[0]][1]).main(arguments[1:]))
+        chosen = parser(prog, further).parse_args(arguments)
         chosen.run(chosen)
         sys.stdout.flush()
         return 0
@@ -128,7 +128,7 @@ def run(
     except OSError as error:  # a full device, a file that is gone
         _write_no_more()
         trouble, status = f"{error.filename or 'output'}: {error.strerror}", 2
-    say(f"{prog} {chosen.command}: {trouble}", sys.stderr)
+    say(f"{prog} {arguments[0]}: {trouble}", sys.stderr)
     return status
 
 

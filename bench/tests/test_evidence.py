@@ -159,6 +159,30 @@ def test_several_parts_are_printed_or_some_of_their_tables(
     assert "--table nothing: there are How the limit follows from the rate" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("trouble", "status", "said"),
+    [
+        (KeyboardInterrupt(), 130, "python -m bench simulate: interrupted\n"),
+        (BrokenPipeError(), 0, ""),  # somebody read enough
+        (FileNotFoundError(2, "No such file", "x"), 2, "python -m bench simulate: x: No such file\n"),
+    ],
+    ids=lambda one: type(one).__name__ if isinstance(one, BaseException) else "",
+)
+def test_what_ends_a_simulation_is_said_in_a_line(
+    trouble: BaseException,
+    status: int,
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def lines(*_: object) -> list[str]:
+        raise trouble
+
+    monkeypatch.setattr(simulation, "lines", lines)
+    assert main(["simulate"]) == status
+    assert capsys.readouterr().err == said
+
+
 @pytest.mark.parametrize("table", [losses.SERIES, losses.MACHINES, losses.ONE, losses.NOISY], ids=lambda one: one.title)
 def test_every_kind_of_history_can_be_made(table: tables.Table) -> None:
     for values in itertools.product(*(axis.values() for axis in table.axes.values())):

@@ -166,8 +166,6 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--wine", default="red", choices=("red", "white", "all"), help="default: %(default)s")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw it (.png, .svg)")
     options = parser.parse_args(arguments)
-    if options.plot and not options.plot.absolute().parent.is_dir():
-        parser.error(f"--plot {options.plot}: there is no such folder")
     try:
         pairs_at, costs = measured(options.storage, options.models, options.wine)
     except ScaleError as error:
