@@ -175,6 +175,10 @@ class _Stream:
 
     def _judge(self, t: int) -> None:
         """Judge the next run, whatever it is."""
+        # What is decided is decided for all: from then on they are judged together again.
+        if self.levels.share < 1 and self._is_decided(t):
+            self.until, self.todo = t - 1, self.todo[:0]
+            return
         while self._is_decided(t):
             self._carry_out(self.decisions.pop(0))
         settled = self.settled.get(t)
@@ -201,14 +205,14 @@ class _Stream:
     def _carry_out(self, decision: Decision) -> None:
         self._forget()
         self.strangers = None
-        if decision.kind == ACCEPT:
+        if decision.kind != ACCEPT:
+            self.levels.dismiss()
+        elif self.segment.n:  # else the next run is the first on a level as it is
             # It takes effect with the first run of the change. Only one machine may have changed: none is known now.
             new = self.levels.measure.followed_by([], LEARN)
             new.offset_variances[:] = np.inf
             self.levels.accept(new)
             self.number += 1
-        else:
-            self.levels.dismiss()
 
     def _forget(self) -> None:
         """Begin to count low runs and notes anew, on another level."""

@@ -220,3 +220,11 @@ def test_a_large_loss_that_is_mended_is_over_with_the_second_run() -> None:
     found = said(levels((50, 0.12), (72, 1.0)))
     assert found.states[71] == REGRESSED
     assert found.states[73] == RECOVERED
+
+
+def test_a_change_that_is_accepted_twice_is_accepted_once() -> None:
+    values = levels((50, 0.9))
+    accepted, again = Decision(ACCEPT, "0050", "0060"), Decision(ACCEPT, "0050", "0070", "once more")
+    once, twice = said(values, accepted), said(values, accepted, again)
+    assert set(once.states[50:]) == {LEARNING, OK}
+    assert twice == once

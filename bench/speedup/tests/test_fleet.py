@@ -16,6 +16,7 @@ from bench.speedup.judge.points import Point
 from bench.speedup.judge.replay import read_csv
 from bench.speedup.judge.series import judge
 from bench.speedup.judge.verdict import IMPROVED, INCOMPARABLE, OK, RECOVERED, REGRESSED, SUSPECT, Verdicts
+from bench.speedup.keep.decisions import DISMISS, Decision
 
 
 def sums(values: np.ndarray, machines: np.ndarray, count: int) -> Sums:
@@ -202,3 +203,16 @@ def test_a_loss_on_one_of_two_machines_is_found_as_soon_as_if_it_were_alone() ->
         first = found.states.index(REGRESSED)
         assert abs(first - 2 * alone - 1) <= 2
         assert found[first].since == "0061"
+
+
+def test_what_changed_on_one_machine_and_was_decided_is_judged_with_the_others_again() -> None:
+    values = np.random.default_rng(1).normal(0.0, 0.01, 160)
+    values[61:81:2] += math.log(0.8)
+    values[120:] += math.log(0.9)
+    runs = [Point(f"{t:04}", float(x), machine="ab"[t % 2]) for t, x in enumerate(values)]
+    found = judge(runs, decisions=[Decision(DISMISS, "0061", "0079")])
+    assert (found.states[79], found[79].events[0].share < 1) == (REGRESSED, True)
+    for verdict in found[125:]:
+        (event,) = verdict.events
+        assert (verdict.state, event.machines, event.share) == (REGRESSED, ("a", "b"), 1.0)
+        assert event.since in ("0120", "0121")
