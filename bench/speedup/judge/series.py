@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -43,8 +43,8 @@ FEWEST, MOST = 32, 1024
 ALONE = 0.05
 """Share of the false alarms that is for losses on one machine alone, where there are several."""
 WOLF, WOLF_RUNS = 2.5, 200
-"""How much more evidence it takes after each loss that went away by itself, and in how many runs half of that is
-forgotten: such a series moves in ways that are not modelled."""
+"""How much more evidence it takes for each loss that went away by itself, and by which run of a series that is half as
+much: it moves in ways that are not modelled."""
 SLOW_MACHINE = "settled: the machine was slow, the last good version was so too; this run counts for nothing"
 NORMAL_95 = 1.96
 """Half the 95 % interval of a normal distribution, in standard deviations."""
@@ -219,10 +219,12 @@ class _Stream:
         self.low[:], self.noted = NOT_LOW, None
 
     def _leave_out(self, t: int, reason: str) -> None:
-        """Judge a run that counts for nothing."""
-        state = self.levels.state or (LEARNING if self.segment.is_learning else OK)
-        since = self.runs.names[self.levels.changes[-1].since] if self.levels.state else None
-        self._tell(t, state, reason, self.levels.measure.n, since=since)
+        """Judge a run that counts for nothing: what is open is as it was."""
+        if state := self.levels.state:
+            verdict = replace(self.levels.verdict(t, self.segment), reason=reason)
+            self.said.tell([t], state, self.number, lambda _: verdict)
+        else:
+            self._tell(t, LEARNING if self.segment.is_learning else OK, reason, self.levels.measure.n)
 
     def _fall(self, t: int, settled: Settled) -> None:
         """Go to a lower level because an experiment says so, whatever the history knows."""
@@ -333,7 +335,7 @@ class _Stream:
             self._tell_open([t])
         else:
             n, z = outlook.first, found.any_loss.z
-            rise = f"better by {n} of {LEARN} runs, then that is the level" if self.levels.risen else ""
+            rise = f"better in {n + 1} of {LEARN} runs, then that is the level that counts" if self.levels.risen else ""
             self._tell_expected([t], SUSPECT if low else OK, outlook, z, WHY_LOW.get(low, rise))
 
     def _loss(self, t: int, found: Changes) -> tuple[int, int | None] | None:

@@ -204,6 +204,13 @@ def test_a_settled_loss_of_a_factor_is_the_cells_and_a_settled_machine_is_that_o
     assert (fine.state, fine.leading.reason) == (OK, SLOW_MACHINE)
 
 
+def test_a_loss_of_cpu_seconds_that_is_old_stays_one_in_a_run_on_a_slow_machine() -> None:
+    cell = records(40, {"cpu": 0.4}, since=30)
+    slow = judge_cell(cell, RULE.for_each_of(1), settled=[of_a_cell(39, MACHINE, "cpu")])[0]
+    assert (slow.leading.reason, slow.leading.runs) == (SLOW_MACHINE, 9)
+    assert (slow.state, fair(slow).state) == (REGRESSED, REGRESSED)
+
+
 def test_a_settled_loss_of_cpu_seconds_is_not_the_machines() -> None:
     cell = records(31, {"cpu": 0.4}, since=30)
     lost = judge_cell(cell, RULE.for_each_of(1), settled=[of_a_cell(30, REGRESSED, "cpu", -0.4)])[0]

@@ -152,6 +152,7 @@ def test_an_improvement_is_told_once_and_counts_after_ten_runs() -> None:
     assert improved.interval is not None
     assert improved.interval[0] < 0.05 < improved.interval[1]
     assert set(found.states[t + 1 :]) == {OK}
+    assert found[t + 1].reason == f"better in {t - 38} of 10 runs, then that is the level that counts"
     assert "better since 2026-0040" in found[49].reason
     assert [verdict.segment for verdict in found] == [0] * 40 + [1] * 30
     unfinished = judge(series([*noise(40), *(value + 0.05 for value in noise(9, seed=2))]))
@@ -213,6 +214,15 @@ def test_a_constant_series_has_no_noise_but_what_the_pairs_tell() -> None:
 def test_a_wild_series_is_no_error(scale: float, seed: int) -> None:
     values = scale * np.random.default_rng(seed).standard_cauchy(120)
     assert len(judge(series(list(values), se=None))) == 120
+
+
+def test_a_run_that_counts_for_nothing_says_what_is_open() -> None:
+    values = [*noise(30), *(value - 0.1 for value in noise(10, seed=2))]
+    open_, left_out = judge(series([*values, math.nan]))[-2:]
+    assert (left_out.state, left_out.reason) == (REGRESSED, "no figure in this run")
+    for part in ("since", "change", "interval", "compared", "runs", "events"):
+        assert getattr(left_out, part) == getattr(open_, part)
+    assert not left_out.is_new
 
 
 def test_a_night_without_a_figure_changes_nothing() -> None:
