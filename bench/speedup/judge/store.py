@@ -125,7 +125,8 @@ def suites(
 
 def evidence(series: Series, decisions: Sequence[Decision]) -> list[Record]:
     """Return the runs that an open or accepted change stands on: those it was compared with, and those after."""
-    opened = [one.since for one in series.verdict.by_quantity.values() if one.state in (REGRESSED, SUSPECT)]
+    told = [one for one in series.verdict.by_quantity.values() if one.state in (REGRESSED, SUSPECT)]
+    opened = [since for one in told for since in (one.since, *(event.since for event in one.events))]
     spans = [(since, len(series.records)) for since in opened if since]
     spans += [(one.since, RUNS_AFTER) for one in decisions if one.kind == ACCEPT]
     found: dict[str, Record] = {}

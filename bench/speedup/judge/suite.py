@@ -22,6 +22,7 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
+from operator import itemgetter
 from statistics import median
 
 import numpy as np
@@ -52,9 +53,6 @@ SPREADS = {SPEEDUP: 0.03, COST: 0.05, **{name: factor.spread for name, factor in
 deviation of a log."""
 GUESSED, KNOWN = 6.0, 12.0
 """Degrees of freedom that these count for, and what other cells of the same store tell."""
-
-Spreads = Mapping[str, Sequence[float]]
-"""Standard deviations of the runs of other cells, by quantity."""
 
 URGENCY = (REGRESSED, SUSPECT, RECOVERED, IMPROVED, INCOMPARABLE, OK, LEARNING)
 """All states, those that need attention first."""
@@ -107,13 +105,13 @@ def judge_cell(
     records: Sequence[Record],
     rule: Rule,
     decisions: Sequence[Decision] = (),
-    others: Spreads | None = None,
+    others: Mapping[str, Sequence[float]] | None = None,
     settled: Sequence[Settled] = (),
 ) -> tuple[CellVerdict, dict[str, Verdicts]]:
     """Judge the latest run of a cell, without regard to others; return what is said of all runs of each quantity too.
 
-    There is at least one run, the oldest first. `others` is how far the runs of other cells lie apart, which tells
-    something of a cell that is still learnt; what experiments settled may be of any of its quantities.
+    There is at least one run, the oldest first. `others` are the standard deviations of the runs of other cells, by
+    quantity, which tell something of a cell that is still learnt; what was settled may be of any of its quantities.
     """
     return _verdict_on(Columns.of(records), rule, decisions, records[-1].fingerprint.engine, others or {}, settled)
 
@@ -145,17 +143,27 @@ def judge_suite(
     if sum(whole) > 1:
         engines = {records[-1].fingerprint.engine for records in compress(cells, whole)}
         engine = engines.pop() if len(engines) == 1 else "the engine"
-        common = [decision for decision in made[0] if all(decision in one for one in made)]
+        common = _common(list(compress(cells, whole)), list(compress(made, whole)))
         together = _together(list(compress(runs, whole)), each, common, engine)
     if together and together.state in (REGRESSED, SUSPECT) and all(one.state != together.state for one in verdicts):
         surer = f"{together.reason}; no cell shows it alone: the mean of {sum(whole)} cells is surer"
         together = replace(together, reason=surer)
-    widespread = sum(verdict.culprit == CPU for verdict in verdicts) > 1
+    widespread = sum(one.culprit == CPU and one.state in (REGRESSED, SUSPECT) for one in verdicts) > 1
     return SuiteVerdict(
         tuple(fair(verdict, widespread=widespread) for verdict in verdicts),
         together and fair(together, widespread=widespread),
         tuple(runs),
     )
+
+
+def _common(cells: Sequence[Sequence[Record]], made: Sequence[Sequence[Decision]]) -> list[Decision]:
+    """Return the decisions that were made on all of these cells, or on all that were there by then."""
+    known = [
+        (records[0].date, [replace(one, series={}) for one in decisions])
+        for records, decisions in zip(cells, made, strict=True)
+    ]
+    _, eldest = min(known, key=itemgetter(0))
+    return [one for one in eldest if all(one in others or first > one.until for first, others in known)]
 
 
 def _together(
@@ -180,7 +188,7 @@ def fair(verdict: CellVerdict, *, widespread: bool = False) -> CellVerdict:
     runs = max(verdict.by_quantity[name].runs for name in failing)
     if runs >= MACHINE_RUNS:
         return replace(verdict, is_new=verdict.is_new or runs == MACHINE_RUNS)
-    reason = f"{verdict.reason}; it may be the machine: seen in one cell, in {runs} of {MACHINE_RUNS} runs"
+    reason = f"{verdict.reason}; it may be the machine: seen in {runs} of {MACHINE_RUNS} runs, and not in two cells"
     return replace(verdict, state=SUSPECT, reason=reason, is_new=False)
 
 
@@ -220,7 +228,7 @@ def _verdict_on(
     rule: Rule,
     decisions: Sequence[Decision],
     engine: str,
-    others: Spreads,
+    others: Mapping[str, Sequence[float]],
     settled: Sequence[Settled] = (),
 ) -> tuple[CellVerdict, dict[str, Verdicts]]:
     """Judge the quantities of a cell, the speedup first, and say what comes of them; as for `judge_cell`."""

@@ -14,8 +14,10 @@ import pytest
 
 from bench.speedup.judge.changes import Change, what_changed
 from bench.speedup.judge.rule import SuiteRule
+from bench.speedup.judge.store import evidence, suites
 from bench.speedup.judge.suite import CellVerdict, fair, judge_cell, judge_suite
 from bench.speedup.judge.verdict import IMPROVED, LEARNING, OK, REGRESSED, SUSPECT, Verdict
+from bench.speedup.keep.decisions import ACCEPT, DISMISS, Decision, Decisions
 from bench.speedup.keep.git import commits_between
 from bench.speedup.keep.records import Records
 from bench.speedup.keep.runs import QUANTITIES, History, Record
@@ -122,28 +124,59 @@ def test_false_alarms_are_shared_out_among_all_series() -> None:
     assert RULE.for_each_of(4).false_alarms == pytest.approx(1 / 30000)
 
 
-def test_a_loss_in_all_cells_is_found_though_no_cell_shows_it() -> None:
-    def cells(nights: int, loss: float) -> list[list[Record]]:
-        return [
-            [
-                replace(record, logs={**record.logs, "wait": record.logs["wait"] + float(extra)})
-                for record, extra in zip(
-                    records(nights, {"wait": loss}, seed=seed, cell=f"cell-{seed}"),
-                    np.random.default_rng(50 + seed).normal(0, 0.02, nights),
-                    strict=True,
-                )
-            ]
-            for seed in range(12)
+def twelve(nights: int, loss: float) -> list[list[Record]]:
+    """Return cells that all lose so little in one factor from the 31st run on that none shows it alone."""
+    return [
+        [
+            replace(record, logs={**record.logs, "wait": record.logs["wait"] + float(extra)})
+            for record, extra in zip(
+                records(nights, {"wait": loss}, seed=seed, cell=f"cell-{seed}"),
+                np.random.default_rng(50 + seed).normal(0, 0.02, nights),
+                strict=True,
+            )
         ]
+        for seed in range(12)
+    ]
 
-    verdict = judge_suite(cells(36, 0.022), RULE)
+
+def test_a_loss_in_all_cells_is_found_though_no_cell_shows_it() -> None:
+    verdict = judge_suite(twelve(36, 0.022), RULE)
     assert verdict.together is not None
     assert (verdict.together.state, verdict.together.culprit) == (REGRESSED, "wait")
     assert REGRESSED not in [cell.state for cell in verdict.cells]
     assert verdict.together.reason.endswith("no cell shows it alone: the mean of 12 cells is surer")
-    quiet = judge_suite(cells(36, 0.0), RULE)
+    quiet = judge_suite(twelve(36, 0.0), RULE)
     assert quiet.together is not None
     assert quiet.together.state == OK
+
+
+@pytest.mark.parametrize(("kind", "runs"), [(DISMISS, 37), (ACCEPT, 50)])
+@pytest.mark.parametrize("later", [False, True], ids=["all-were-there", "one-came-later"])
+def test_a_decision_on_all_cells_is_one_on_their_mean_too(kind: str, runs: int, later: bool) -> None:
+    cells = twelve(runs, 0.022)
+    made = [[Decision(kind, "2026-0030", "2026-0035", "known", one[0].fingerprint.as_json())] for one in cells]
+    if later:
+        cells[0], made[0] = cells[0][36:], []
+    undecided, decided = judge_suite(cells, RULE).together, judge_suite(cells, RULE, made).together
+    assert undecided is not None
+    assert decided is not None
+    assert (undecided.state, decided.state) == (REGRESSED, OK)
+
+
+def test_a_cell_that_got_better_is_no_second_one_with_a_loss_of_cpu_seconds() -> None:
+    worse, better = records(32, {"cpu": 0.4}), records(32, {"cpu": -0.4}, seed=5, cell="better")
+    lost, gained = judge_suite([worse, better], RULE).cells
+    assert (gained.state, gained.culprit) == (IMPROVED, "cpu")
+    assert (lost.state, lost.culprit) == (SUSPECT, "cpu")
+
+
+def test_the_evidence_of_all_losses_that_are_open_is_kept() -> None:
+    cell = records(130, {"engine": 0.03}, since=20, again=False)
+    lower = [replace(one, logs={**one.logs, "engine": one.logs["engine"] - 0.03}) for one in cell[100:]]
+    (suite,) = suites(History(Records.of([*cell[:100], *lower])), Decisions(), RULE)
+    (one,) = suite.series
+    assert [event.since for event in one.verdict.by_quantity["engine"].events] == ["2026-0020", "2026-0100"]
+    assert [record.date for record in evidence(one, ())] == [record.date for record in cell]
 
 
 @pytest.mark.parametrize("place", [0, 1])
