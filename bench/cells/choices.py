@@ -44,11 +44,6 @@ class Wine(NamedTuple):
     kind: str
     source: str
 
-    @property
-    def id(self) -> str:
-        """Part of the cell's name."""
-        return self.kind if not Path(self.source).suffix else Path(self.source).stem
-
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     add = parser.getgroup(*GROUP).addoption
@@ -111,7 +106,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
     lines = []
-    for wine in wines(config):
+    for wine in wines(config).values():
         with contextlib.suppress(WineDataError):
             lines.append(f"wine: {load(wine).provenance}")
     return lines
@@ -128,7 +123,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     where = "-cluster" if option("ray_address") else ""
     counts = {counted(n, "model"): n for n in models}
     choices: dict[str, Mapping[Any, Any]] = {  # values by their names
-        "wine": {wine.id: wine for wine in wines(metafunc.config)},
+        "wine": wines(metafunc.config),
         "models": counts,
         "cpus": {f"{counted(limit, 'cpu')}{where}": limit for limit in limits},
         "trained": {"at-rest": 0, **counts},  # while the memory is looked at
@@ -160,24 +155,24 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             started.add(ray)
     if any("wine" in getattr(item, "fixturenames", ()) for item in items):
         try:
-            for wine in wines(config):
+            for wine in wines(config).values():
                 load(wine)
         except WineDataError as error:
             raise pytest.UsageError(f"wine data: {error}") from None
 
 
-def wines(config: pytest.Config) -> list[Wine]:
-    """Return the data that are measured; refuse a ``--wine`` that is neither a kind of wine nor a file."""
+def wines(config: pytest.Config) -> dict[str, Wine]:
+    """Return the data that are measured, by their part of a cell's name; refuse what is no kind of wine and no file."""
     source = config.getoption("wine_source")
     chosen = config.getoption("wine")
     if chosen is None:
-        return [Wine(kind, source) for kind in profile_of(config).wines]
-    kinds = list(dict.fromkeys(part.strip() for part in chosen.split(",")))
+        return {kind: Wine(kind, source) for kind in profile_of(config).wines}
+    kinds = [part.strip() for part in chosen.split(",")]
     if all(kind in WINE_KINDS for kind in kinds):
-        return [Wine(kind, source) for kind in kinds]
+        return {kind: Wine(kind, source) for kind in kinds}
     if not Path(chosen).exists():
         raise pytest.UsageError(f"--wine {chosen}: neither {', '.join(WINE_KINDS)} nor an existing file")
-    return [Wine("all", chosen)]
+    return {Path(chosen).stem if Path(chosen).is_file() else "all": Wine("all", chosen)}
 
 
 @cache
@@ -228,7 +223,7 @@ def group_of(cell: pytest.Function) -> str:
 
 def pytest_speedup_unit_seconds(config: pytest.Config) -> float:
     """Return how long a forest of 140 trees takes here and now, the median of three."""
-    rows = load(wines(config)[0])
+    rows = load(next(iter(wines(config).values())))
     seconds = [fit_and_score(ModelSpec(RandomForestClassifier(140), random_state=0), rows).fit_seconds for _ in "123"]
     return median(seconds) / (ALL_ROWS if rows.kind == "all" else 1)
 

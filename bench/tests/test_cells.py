@@ -166,6 +166,8 @@ def test_a_file_of_wines_can_be_chosen(collect: Collect, tmp_path: Path) -> None
     lines = [UCI_HEADER, *made_up_rows(40)]
     file.write_text("\n".join(";".join(cells) for cells in lines))
     assert set(ids(collect("--wine", str(file), "--models=10", "--cpus=1"))) == cells(("wines",), (10,), (1,))
+    several = collect("--wine-source", str(file), "--wine=red,all", "--models=10", "--cpus=1")
+    assert set(ids(several)) == cells(("red", "all"), (10,), (1,))
 
 
 def test_a_broken_file_is_refused_before_ray_starts(collect: Collect, tmp_path: Path) -> None:
