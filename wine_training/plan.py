@@ -59,9 +59,9 @@ def tasks_of(sweep: Sequence[ModelSpec], cpus: int, *, whole: bool = False) -> l
     return [[replace(one, trees=None) if one.trees == all_trees[one.number] else one for one in task] for task in tasks]
 
 
-def pieces_of(specs: Sequence[ModelSpec], *, whole: bool = False) -> list[int]:
+def pieces_of(specs: Sequence[ModelSpec]) -> list[int]:
     """Return into how many parts `train_ray` may split each model at most: 1 unless it is a forest to split."""
-    return [max(1, len(one.trees or ()) // FEWEST_TREES) for one in _work_of(specs, whole=whole)]
+    return [max(1, len(one.trees or ()) // FEWEST_TREES) for one in _work_of(specs, whole=False)]
 
 
 def _work_of(specs: Sequence[ModelSpec], *, whole: bool) -> list[Work]:

@@ -12,9 +12,9 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import mode
 from typing import Any
 
 import numpy as np
@@ -35,17 +35,6 @@ DEFAULT_SEED = 2009  # the year of the publication
 # two sides are easier to tell apart than they really are: forests have 7 to 8 % fewer nodes than on the real rows, and
 # an accuracy that is two points higher. It is the only number of the twin that was chosen, not computed.
 LABEL_NOISE = 0.04
-
-COMMENT = (
-    "Statistics of the Wine Quality data for each colour and each side of quality 6; written by "
-    "python -m wine_training.data.twin. correlations: Spearman, of each feature with the ones after it. "
-    "decimals: the commonest number of decimals of each feature."
-)
-SOURCE = (
-    "P. Cortez, A. Cerdeira, F. Almeida, T. Matos and J. Reis, Modeling wine preferences by data mining from "
-    "physicochemical properties, Decision Support Systems 47(4):547-553, 2009. UCI Machine Learning "
-    "Repository, Wine Quality, licence CC BY 4.0."
-)
 
 Matrix = npt.NDArray[np.float64]
 Group = dict[str, Any]
@@ -109,7 +98,8 @@ def _draw(group: Group, n_rows: int, random: np.random.RandomState) -> Matrix:
 def compute_statistics(red_csv: StrPath, white_csv: StrPath) -> dict[str, Any]:
     """Compute the content of `twin.json` from the two files of the UCI repository."""
     wines = {colour: read_wines((red_csv, white_csv), colour)[0] for colour in COLOURS}
-    decimals = [_commonest_decimals(column) for column in np.concatenate(list(wines.values())).T[:-1]]
+    columns = np.concatenate(list(wines.values())).T[:-1]
+    decimals = [mode(len(f"{value:.6f}".rstrip("0").partition(".")[2]) for value in column) for column in columns]
     groups = {
         colour: {
             side: _group_statistics(values[(values[:, -1] >= GOOD_QUALITY) == label, :-1], decimals)
@@ -118,8 +108,7 @@ def compute_statistics(red_csv: StrPath, white_csv: StrPath) -> dict[str, Any]:
         for colour, values in wines.items()
     }
     return {
-        "comment": COMMENT,
-        "source": SOURCE,
+        **read_statistics(),  # for what it says of itself
         "levels": list(LEVELS),
         "decimals": dict(zip(FEATURES, decimals, strict=True)),
         "groups": groups,
@@ -163,11 +152,6 @@ def _group_statistics(X: Matrix, decimals: Sequence[int]) -> Group:
         "quantiles": dict(zip(FEATURES, rounded, strict=True)),
         "correlations": {name: correlations[j, j + 1 :].tolist() for j, name in enumerate(FEATURES[:-1])},
     }
-
-
-def _commonest_decimals(column: npt.NDArray[np.float64]) -> int:
-    counts = Counter(len(f"{value:.6f}".rstrip("0").partition(".")[2]) for value in column)
-    return counts.most_common(1)[0][0]
 
 
 if __name__ == "__main__":

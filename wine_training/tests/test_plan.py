@@ -116,7 +116,6 @@ def test_how_many_pieces_a_model_may_have() -> None:
     trees = [1, FEWEST_TREES, 2 * FEWEST_TREES - 1, 2 * FEWEST_TREES, 50, 230]
     specs = [ModelSpec(forest, {"n_estimators": n}, random_state=0) for n in trees]
     assert pieces_of(specs) == [1, 1, 1, 2, 10, 46]
-    assert pieces_of(specs, whole=True) == [1] * len(specs)
     assert pieces_of([ModelSpec(forest), *algorithm_sweep()[:1]]) == [1, 1]  # no random state, no forest
 
 
