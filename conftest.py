@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
@@ -24,3 +26,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return "ray" if file.endswith(tuple(f"test_{name}.py" for name in WITH_RAY)) else file
 
     return RayInOneWorker(config, log)
+
+
+@pytest.fixture(scope="session")
+def ray_lock(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AbstractContextManager[object]:
+    """Yield what is held while Ray runs: one Ray at a time on the machine, whatever the other workers of xdist do."""
+    if not hasattr(request.config, "workerinput"):
+        return contextlib.nullcontext()
+    from filelock import FileLock
+
+    return FileLock(tmp_path_factory.getbasetemp().parent / "ray.lock")

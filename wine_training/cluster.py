@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import signal
 import socket
 import subprocess
 import sys
@@ -65,12 +66,12 @@ def cpus_of(address: str) -> int:
     `JoinError` if it is no address, or if the cluster cannot be joined in `JOIN_SECONDS`.
     """
     host, separator, port = address.rpartition(":")
-    if not separator or not port.isdigit() or "/" in host:
+    if not separator or not port.isdecimal() or "/" in host:
         # Not "auto" either: it joins any private Ray that the same user happens to run.
         raise JoinError(f"{address!r} is no address of a Ray cluster: give host:port")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=PROBE_SECONDS).close()
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, UnicodeError) as error:  # the last: a host with two dots in a row
         raise JoinError(f"no Ray cluster answers at {address}: {one_line(error)}") from None
     answer = _trial(address)
     if isinstance(answer, int):
@@ -114,16 +115,18 @@ def _trial(address: str) -> int | str:
     """Return the number of CPUs, or what went wrong."""
     command, pipe = [sys.executable, "-P", "-c", _TRIAL, address], subprocess.PIPE
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=subprocess.STDOUT) as trial:
-        limit = Timer(JOIN_SECONDS, trial.kill)
-        limit.start()
+        limit, line = Timer(JOIN_SECONDS, trial.kill), ""
         try:
+            limit.start()
             for said in trial.stdout or ():
-                line = said.decode(errors="replace")
+                line = said.decode(errors="replace").strip() or line
                 if any(word in line for word in WANTS_A_TOKEN):  # Ray would try for another 20 s
                     return line
                 if line.startswith(_ANSWER):
                     answer: int | str = json.loads(line.removeprefix(_ANSWER))
                     return answer if isinstance(answer, int) else one_line(answer)
+            if trial.wait() != -signal.SIGKILL:
+                return one_line(line or f"the program that tried it ended with status {trial.returncode}")
         finally:
             limit.cancel()
             trial.kill()

@@ -10,11 +10,11 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType, MappingProxyType
+from types import FrameType, MappingProxyType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
@@ -111,6 +111,8 @@ def _runs(process: psutil.Process) -> bool:
 
 
 _active: RaySession | None = None
+_one_at_a_time = threading.Lock()
+"""Held by the session of this process."""
 
 
 def active_session() -> RaySession | None:
@@ -120,7 +122,7 @@ def active_session() -> RaySession | None:
 
 def usable_cpus() -> int:
     """Return how many CPUs this process may use, given its affinity, the limits of its container, and `CPU_LIMIT`."""
-    if os.environ.get(CPU_LIMIT, "0").isdigit():
+    if os.environ.get(CPU_LIMIT, "0").isdecimal():
         return int(joblib.cpu_count())
     with mock.patch.dict(os.environ):
         del os.environ[CPU_LIMIT]  # it holds no number: it is as if it were not there
@@ -130,11 +132,13 @@ def usable_cpus() -> int:
 def this_machine() -> str:
     """Return what to call this machine where it has too few CPUs, with the variable that may be the reason."""
     limit = os.environ.get(CPU_LIMIT, "")
-    return f"this machine, with {CPU_LIMIT}={limit}," if limit.isdigit() else "this machine"
+    return f"this machine, with {CPU_LIMIT}={limit}," if limit.isdecimal() else "this machine"
 
 
 def checked_cpus(cpus: int | None, available: int, where: str) -> int:
     """Return `cpus`, or `available` if it is ``None``; raise `ValueError` unless it is from 1 to `available`."""
+    if available < 1:
+        raise ValueError(f"{where} has no CPU")
     if cpus is None:
         return available
     if isinstance(cpus, bool) or not isinstance(cpus, int) or cpus < 1:
@@ -193,21 +197,23 @@ def ray_session(
 
     import wine_training
 
-    if ray.is_initialized():
-        raise RayStartError("Ray is already running in this process; shut it down first")
     if address is None:
-        cpus = checked_cpus(cpus, usable_cpus(), this_machine())
+        own_cpus = checked_cpus(cpus, usable_cpus(), this_machine())
         if nodes is not None:
             raise ValueError("nodes are those of a cluster: give its address")
+    if ray.is_initialized() or not _one_at_a_time.acquire(blocking=False):
+        raise RayStartError("Ray is already running in this process; shut it down first")
     with ExitStack() as stack:
+        stack.callback(_one_at_a_time.release)
         stack.enter_context(_own_sigterm())
         folder = stack.enter_context(private_folder()) if address is None else None
-        stack.enter_context(_environment(folder))
+        note_variables = stack.enter_context(_environment(folder))
         processes, before = stack.enter_context(_ended_ray()), _descendants()
         try:
-            _active = _start(cpus, folder, start_limit_s) if folder else _attach(cpus, str(address), nodes)
+            _active = _start(own_cpus, folder, start_limit_s) if folder else _attach(cpus, str(address), nodes)
         finally:
             processes |= _descendants() - before
+            note_variables()
             _sigterm_to_python()
         if not folder:
             stack.enter_context(cluster.carried(wine_training))
@@ -215,18 +221,27 @@ def ray_session(
 
 
 @contextmanager
-def _environment(folder: Path | None) -> Iterator[None]:
-    """Set the variables that Ray reads, and at the end restore all: ray.init leaves some behind that change how a later
-    session, or a child process, starts.
+def _environment(folder: Path | None) -> Iterator[Callable[[], None]]:
+    """Set the variables that Ray reads. At the end restore these, and all that differed when the yielded function was
+    called: ray.init leaves some behind that change how a later session, or a child process, starts.
     """
+    before, changed = dict(os.environ), {*SETTINGS, *ONE_THREAD, MODE, TOKEN, TOKEN_FILE}
+
+    def note() -> None:
+        changed.update(name for name, _ in before.items() ^ os.environ.items())
+
     try:
-        with mock.patch.dict(os.environ, {**SETTINGS, **os.environ, **ONE_THREAD}):
-            if folder:
-                os.environ.pop(TOKEN, None)
-                os.environ |= {MODE: "token", TOKEN_FILE: str(folder / "token")}
-            read_environment_again()
-            yield
+        os.environ |= {**SETTINGS, **before, **ONE_THREAD}
+        if folder:
+            os.environ.pop(TOKEN, None)
+            os.environ |= {MODE: "token", TOKEN_FILE: str(folder / "token")}
+        read_environment_again()
+        yield note
     finally:
+        for name in changed:
+            os.environ.pop(name, None)
+            if name in before:
+                os.environ[name] = before[name]
         read_environment_again()
 
 
@@ -241,11 +256,14 @@ def _ended_ray() -> Iterator[set[psutil.Process]]:
         yield processes
     finally:
         orderly = _active is not None and not _active.ended  # else some processes do not end by themselves
-        _active = None
+        _active, patience_s = None, 0.0
         processes |= _descendants(*processes) if processes else set()
-        ray.shutdown()
-        _sigterm_to_python()
-        killed = _end(processes, LEFTOVER_SECONDS if orderly else 0.0)
+        try:
+            ray.shutdown()
+            patience_s = LEFTOVER_SECONDS * orderly
+        finally:  # also where Ctrl-C has interrupted it
+            _sigterm_to_python()
+            killed = _end(processes, patience_s)
         if killed and orderly:
             warnings.warn(
                 f"processes of Ray that did not end by themselves were killed: {', '.join(killed)}",
@@ -270,7 +288,7 @@ def _remote_function(function: Any) -> Any:
     return ray.remote(num_cpus=1, max_retries=0)(function)
 
 
-def _start(cpus: int | None, folder: Path, limit_s: float) -> RaySession:
+def _start(cpus: int, folder: Path, limit_s: float) -> RaySession:
     import ray
 
     if not has_tokens():
@@ -290,8 +308,8 @@ def _start(cpus: int | None, folder: Path, limit_s: float) -> RaySession:
 
     cluster.check_own_network(ray.util.get_node_ip_address())
     limit = threading.Timer(limit_s, give_up)
-    limit.start()
     try:
+        limit.start()
         ray.init(
             address="local",
             num_cpus=cpus,
@@ -301,7 +319,7 @@ def _start(cpus: int | None, folder: Path, limit_s: float) -> RaySession:
             object_store_memory=OBJECT_STORE_BYTES,
             _temp_dir=str(folder / "ray"),
         )
-        total = int(ray.cluster_resources()["CPU"])
+        return RaySession(cpus, "local", daemons=daemons_here())
     except Exception as error:
         if late.is_set():
             raise RayStartError(f"Ray did not start in {limit_s:g} s") from error
@@ -309,7 +327,6 @@ def _start(cpus: int | None, folder: Path, limit_s: float) -> RaySession:
         raise RayStartError(f"Ray did not start: {one_line(error)}{remedy}") from error
     finally:
         limit.cancel()
-    return RaySession(total, "local", daemons=daemons_here())
 
 
 def _attach(cpus: int | None, address: str, nodes: int | None) -> RaySession:
@@ -333,8 +350,9 @@ def daemons_here() -> dict[str, psutil.Process]:
     """
     import ray
 
-    node, found = ray._private.worker._global_node, {}
-    marks: dict[str, str] = {"raylet": node.raylet_socket_name, "gcs_server": node.session_name} if node else {}
+    here, found = ray.get_runtime_context().get_node_id(), {}
+    socket = next((node.get("RayletSocketName", "") for node in ray.nodes() if node["NodeID"] == here), "")
+    marks = {"raylet": socket, "gcs_server": Path(socket).parent.parent.name}  # the latter is the name of the session
     for process in psutil.process_iter(["name", "cmdline"]):
         mark = marks.get(process.info["name"])
         if mark and any(argument.endswith(f"={mark}") for argument in process.info["cmdline"] or ()):
@@ -352,9 +370,7 @@ def _own_sigterm() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():  # there, nobody can have a handler
         yield
         return
-    from ray._private import utils
-
-    before, name = signal.getsignal(signal.SIGTERM), "set_sigterm_handler"
+    before = signal.getsignal(signal.SIGTERM)
 
     def end(number: int, frame: FrameType | None) -> None:
         # While Ray starts, its native handler comes first, and sets an alarm that aborts the process after 3 s.
@@ -364,13 +380,12 @@ def _own_sigterm() -> Iterator[None]:
         elif before is signal.SIG_DFL:
             sys.exit(128 + number)
 
-    signal.signal(signal.SIGTERM, end)
-    rays = getattr(utils, name, None)
-    setattr(utils, name, lambda _: None)
+    rays = sys.modules.get("ray._private.utils", SimpleNamespace())  # a later Ray may have none
     try:
-        yield
+        signal.signal(signal.SIGTERM, end)
+        with mock.patch.object(rays, "set_sigterm_handler", create=True):
+            yield
     finally:
-        setattr(utils, name, rays)
         if signal.getsignal(signal.SIGTERM) is end:
             signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
@@ -391,11 +406,13 @@ def _descendants(*roots: psutil.Process) -> set[psutil.Process]:
 
 def _end(processes: set[psutil.Process], seconds: float) -> list[str]:
     """Wait so long for the processes to end, kill those that do not, and return their names."""
-    _, alive = psutil.wait_procs(list(processes), timeout=seconds)
     names = []
-    for process in alive:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            names.append(f"{process.name()} ({process.pid})")
-            process.kill()
-    psutil.wait_procs(alive, timeout=LEFTOVER_SECONDS)
+    try:
+        psutil.wait_procs(list(processes), timeout=seconds)
+    finally:  # also where Ctrl-C has interrupted it
+        for process in filter(_runs, processes):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                names.append(f"{process.name()} ({process.pid})")
+                process.kill()
+    psutil.wait_procs(list(processes), timeout=LEFTOVER_SECONDS)
     return sorted(names)

@@ -80,18 +80,16 @@ def train_sequential(
         the specs before it.
     """
     sweep = checked(specs)
+    keep: dict[str, Any] = {"keep_model": keep_models, "keep_predictions": keep_predictions}
     results: list[TrainingResult] = []
     with threadpool_limits(1), _progress_bar("One after the other", len(sweep), progress) as advance:
-        for number, spec in enumerate(sweep):
-            try:
-                result = fit_and_score(
-                    spec, data, number=number, task=number, keep_model=keep_models, keep_predictions=keep_predictions
-                )
-            except TrainingError as error:
-                error.results = dict(enumerate(results))
-                raise
-            results.append(result)
-            advance()
+        try:
+            for number, spec in enumerate(sweep):
+                results.append(fit_and_score(spec, data, number=number, task=number, **keep))
+                advance()
+        except TrainingError as error:
+            error.results = dict(enumerate(results))
+            raise
     return results
 
 
@@ -125,8 +123,9 @@ def train_ray(
         With ``as-given``, every model is a task of its own, in the order of the specs. Use it to see what the
         default gains.
     retries : int, default=2
-        How often the models of a task are trained again if its worker or machine is lost, runs out of memory or takes
-        longer than `timeout`. With 0 the sweep ends with the first task that fails, as it must where time is measured.
+        How often the models of a task are trained again, each on its own, if its worker or machine is lost, runs out of
+        memory or takes longer than `timeout`. With 0 the sweep ends with the first task that fails, as it must where
+        time is measured.
     timeout : float, optional
         Seconds that a task may take; by default as long as it takes. A task may train several models.
 
@@ -141,8 +140,8 @@ def train_ray(
         If specs cannot be trained; the message names them and the reason. The others are trained all the same, and
         their results are in ``error.results``, by the number of the spec.
     ValueError
-        If `cpus` is not a whole number of at least 1 or is more than there are, if `order` is unknown, or if
-        `retries` or `timeout` are negative.
+        If `cpus` is not a whole number of at least 1 or is more than there are, if `order` is unknown, if `retries` is
+        negative, or if `timeout` is not above 0.
     RayStartError
         If Ray cannot be started, or a worker of a cluster has another Python, NumPy or scikit-learn than this process.
     WorkerLostError
@@ -251,8 +250,8 @@ class _Training:
         except ray.exceptions.RayTaskError as error:
             if isinstance(error.cause, RayStartError):
                 raise error.cause from None
-            if len(task.works) > 1 and self._retries:  # the others in it can be trained
-                self._waiting += [_Task(task.number, [work], task.tries) for work in task.works]
+            if len(task.works) > 1 and self._retries:
+                self._try_again(task)
             elif isinstance(error.cause, TrainingError):
                 self._failed[task.works[0].number] = error.cause
             else:  # what they returned cannot be sent
@@ -265,12 +264,16 @@ class _Training:
                 self._add(work.number, part, task.tries)
 
     def _lose(self, task: _Task, why: Exception) -> None:
-        """Let a task that was lost wait again, if there are retries left."""
+        """Let the models of a lost task wait again, if there are retries left."""
         self._session.check()
         if task.tries <= self._retries:
-            self._waiting.append(task)
+            self._try_again(task)
         else:
             self._failed |= {work.number: why for work in task.works}
+
+    def _try_again(self, task: _Task) -> None:
+        """Let the models of a task wait again, each on its own: one that cannot be trained takes no other with it."""
+        self._waiting += [_Task(task.number, [work], task.tries) for work in task.works]
 
     def _add(self, number: int, part: TrainingResult | Votes, tries: int) -> None:
         """Add a part of a model, which usually is the whole model."""

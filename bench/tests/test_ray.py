@@ -16,7 +16,6 @@ from typing import Any, cast
 import psutil
 import pytest
 import ray
-from filelock import FileLock
 from ray.exceptions import WorkerCrashedError
 from sklearn.ensemble import RandomForestClassifier
 
@@ -31,15 +30,11 @@ from wine_training.tests.test_training import Reporter
 
 
 @pytest.fixture(scope="module")
-def workers(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[RayWorkers]:
+def workers(tmp_path_factory: pytest.TempPathFactory, ray_lock: AbstractContextManager[object]) -> Iterator[RayWorkers]:
     """Yield the workers of a Ray session with two CPUs, and with a home of its own."""
     if usable_cpus() < 2:
         pytest.skip("needs two usable CPUs")
-    folder = tmp_path_factory.getbasetemp()
-    with (
-        FileLock((folder if worker_id == "master" else folder.parent) / "ray.lock"),
-        pytest.MonkeyPatch.context() as patch,
-    ):
+    with ray_lock, pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
         keeper = RayKeeper(None)
         try:

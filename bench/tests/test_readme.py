@@ -7,10 +7,10 @@ import json
 import re
 import tempfile
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = re.findall(
@@ -38,14 +38,6 @@ def name_of(example: str) -> str:
 
 
 @pytest.fixture
-def one_ray_at_a_time(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[None]:
-    """Keep other workers of xdist from starting Ray meanwhile."""
-    folder = tmp_path_factory.getbasetemp()
-    with FileLock((folder if worker_id == "master" else folder.parent) / "ray.lock"):
-        yield
-
-
-@pytest.fixture
 def short_folder() -> Iterator[str]:
     """Yield a folder whose path is short enough for the sockets of Ray."""
     with tempfile.TemporaryDirectory(prefix="ray-") as folder:
@@ -58,7 +50,11 @@ def test_all_examples_are_there() -> None:
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=name_of)
 def test_an_example_measures(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, example: str, short_folder: str, one_ray_at_a_time: None
+    pytester: pytest.Pytester,
+    monkeypatch: pytest.MonkeyPatch,
+    example: str,
+    short_folder: str,
+    ray_lock: AbstractContextManager[object],
 ) -> None:
     name = name_of(example)
     if name in NEEDS and importlib.util.find_spec(NEEDS[name]) is None:
@@ -70,7 +66,8 @@ def test_an_example_measures(
     pytester.makeconftest(QUIET)
     pytester.makepyfile(**{f"test_{name}": example.replace("pytest_speedup", "bench.speedup")})
     options = ["-p", "bench.speedup.plugin", "--rounds=2", "--benchmark-compare"]
-    result = pytester.runpytest_subprocess(*options)
+    with ray_lock:
+        result = pytester.runpytest_subprocess(*options)
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["cell *", f"{name} *", "*1 cell: 1 learning (0 of 10 earlier runs)"])
     (file,) = (pytester.path / ".benchmarks").glob("*/*.json")

@@ -7,14 +7,17 @@ import os
 import socket
 import warnings
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NoReturn
+from unittest import mock
 
 import numpy as np
+import psutil
 import pytest
-from filelock import FileLock
 
 from wine_training import WineData, load_wine, ray_session
+from wine_training.private import MODE, TOKEN
 from wine_training.session import LeftoverWarning, RaySession, usable_cpus
 from wine_training.tests.made_up import UCI_HEADER, WriteCsv, made_up_rows
 
@@ -93,21 +96,34 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.name == "test_session.py")
 
 
+ELSEWHERE = {TOKEN: "for a cluster elsewhere", MODE: "disabled"}
+"""What is set when the shared session starts: it has no part in it, and is there again at its end."""
+
+
 class SharedRay:
     """A Ray session with two CPUs that stays for the tests that want it, until one wants none to be there."""
 
-    def __init__(self, lock: FileLock) -> None:
-        self.lock = lock
-        """Held while it runs: one Ray at a time on the machine, whatever the other workers of xdist do."""
+    def __init__(self, lock: AbstractContextManager[object]) -> None:
+        self._lock = lock
         self._stack = contextlib.ExitStack()
         self._session: RaySession | None = None
+        self._variables: dict[str, str] = {}
+        self.children: set[psutil.Process] = set()
+        """The processes that ran before it started."""
 
-    def started(self) -> RaySession:
-        if self._session is None or self._session.ended:
+    def started(self, **variables: str) -> RaySession:
+        """Return the session; start it where there is none with these variables."""
+        if self._session is None or self._session.ended or self._variables != variables:
             self.end()
-            self._stack.enter_context(self.lock)
-            self._session = self._stack.enter_context(ray_session(2))
+            self._stack.enter_context(self._lock)
+            self._stack.enter_context(mock.patch.dict(os.environ, {**ELSEWHERE, **variables}))
+            self._stack.callback(self._compare, environment())
+            self.children = set(psutil.Process().children(recursive=True))
+            self._session, self._variables = self._stack.enter_context(ray_session(2)), variables
         return self._session
+
+    def _compare(self, before: dict[str, str]) -> None:
+        assert environment() == before
 
     def end(self) -> None:
         self._session = None
@@ -116,11 +132,15 @@ class SharedRay:
             self._stack.close()
 
 
+def environment() -> dict[str, str]:
+    """Return the variables of this process, but for that in which pytest says which test runs."""
+    return {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
+
+
 @pytest.fixture(scope="package")
-def shared_ray(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[SharedRay]:
+def shared_ray(ray_lock: AbstractContextManager[object]) -> Iterator[SharedRay]:
     """Yield what keeps a Ray session from one test to the next."""
-    folder = tmp_path_factory.getbasetemp()
-    shared = SharedRay(FileLock((folder if worker_id == "master" else folder.parent) / "ray.lock"))
+    shared = SharedRay(ray_lock)
     yield shared
     shared.end()
 
@@ -133,14 +153,24 @@ def ray_with_two_cpus(shared_ray: SharedRay) -> RaySession:
     return shared_ray.started()
 
 
-@pytest.fixture(scope="module")
-def no_shared_ray(shared_ray: SharedRay) -> None:
-    """End the shared Ray, if it runs."""
-    shared_ray.end()
+@pytest.fixture
+def ray_without_memory(shared_ray: SharedRay) -> RaySession:
+    """Yield a Ray session that takes the memory for full."""
+    if usable_cpus() < 2:
+        pytest.skip("needs two usable CPUs")
+    return shared_ray.started(RAY_memory_usage_threshold="0.001")  # any machine is fuller than that
+
+
+@pytest.fixture
+def no_shared_ray(request: pytest.FixtureRequest, shared_ray: SharedRay) -> None:
+    """End the shared Ray, unless the test wants it."""
+    if not {"ray_with_two_cpus", "ray_without_memory"} & {*request.fixturenames}:
+        shared_ray.end()
 
 
 @pytest.fixture(scope="module")
-def one_ray_at_a_time(shared_ray: SharedRay, no_shared_ray: None) -> Iterator[None]:
+def one_ray_at_a_time(shared_ray: SharedRay, ray_lock: AbstractContextManager[object]) -> Iterator[None]:
     """Keep other workers of xdist from starting Ray meanwhile."""
-    with shared_ray.lock:
+    shared_ray.end()
+    with ray_lock:
         yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import secrets
 import shutil
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,8 +39,8 @@ class Nodes:
 
     address: str
     token: Path
-    add: Callable[[], subprocess.Popen[bytes]]
-    """Starts another node of one CPU."""
+    second: int
+    """The process id of its second node."""
 
 
 def ended(process: subprocess.Popen[bytes]) -> None:
@@ -93,8 +94,7 @@ def nodes(one_ray_at_a_time: None) -> Iterator[Nodes]:
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         start("--head", f"--port={port}", "--include-dashboard=false", f"--temp-dir={folder / 'ray'}")
-        start(f"--address={address}")
-        yield Nodes(address, token, lambda: start(f"--address={address}"))
+        yield Nodes(address, token, start(f"--address={address}").pid)
 
 
 @pytest.fixture
@@ -120,7 +120,10 @@ def test_without_the_token_it_says_at_once_what_to_do(nodes: Nodes, monkeypatch:
 
 
 @pytest.mark.promise("fair and true: Ray and the loop train the same models to the last bit, also on a cluster")
-def test_a_sweep_is_trained_on_two_nodes_as_in_the_loop(with_token: Nodes, toy: WineData) -> None:
+def test_a_sweep_is_trained_on_two_nodes_as_in_the_loop(
+    with_token: Nodes, toy: WineData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "cpus_of", functools.cache(cpus_of))  # another process tells
     alone = train_sequential(SWEEP, toy)
     with ray_session(2, address=with_token.address, nodes=2) as session:
         assert (session.cpus, session.shape) == (2, "2 nodes of 1 CPU")
@@ -179,15 +182,16 @@ def test_workers_with_other_versions_are_refused(
 def test_the_models_of_a_node_that_is_lost_are_trained_elsewhere(
     with_token: Nodes, toy: WineData, tmp_path: Path
 ) -> None:
-    third, mark = with_token.add().pid, tmp_path / "lost"
+    """The last test of this cluster, of which only one node is left."""
+    second, mark = with_token.second, tmp_path / "lost"
 
     class Doomed(Reporter):
-        """Ends the third node when it is fitted there; until then, it waits on the others."""
+        """Ends the second node when it is fitted there; until then, it waits on the first."""
 
         def fit(self, X: object, y: object) -> Doomed:
-            if any(parent.pid == third for parent in psutil.Process().parents()):
+            if any(parent.pid == second for parent in psutil.Process().parents()):
                 mark.touch()
-                os.killpg(third, signal.SIGKILL)
+                os.killpg(second, signal.SIGKILL)
             while not mark.exists():
                 threading.Event().wait(0.02)
             super().fit(X, y)
@@ -199,14 +203,26 @@ def test_the_models_of_a_node_that_is_lost_are_trained_elsewhere(
     assert {one.accuracy for one in results} == {one.accuracy for one in train_sequential([ModelSpec(Doomed())], toy)}
 
 
+@pytest.mark.parametrize(
+    ("trial", "limit_s", "reason"),
+    [
+        (cluster._TRIAL, 0.2, "no answer in 0 s"),
+        ("print(); raise SystemExit('no such module')", 30.0, "no such module"),
+        ("raise SystemExit(3)", 30.0, "the program that tried it ended with status 3"),
+    ],
+    ids=["silent", "says why", "only ends"],
+)
 @pytest.mark.promise("any cluster: the suite joins it in time, or ends and says why; with a token too")
-def test_one_that_accepts_and_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster, "JOIN_SECONDS", 0.2)
+def test_one_that_accepts_and_never_answers_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, trial: str, limit_s: float, reason: str
+) -> None:
+    monkeypatch.setattr(cluster, "_TRIAL", trial)
+    monkeypatch.setattr(cluster, "JOIN_SECONDS", limit_s)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         address = f"127.0.0.1:{silent.getsockname()[1]}"
-        with pytest.raises(JoinError, match=f"the Ray cluster at {address} cannot be joined: no answer in 0 s"):
+        with pytest.raises(JoinError, match=f"the Ray cluster at {address} cannot be joined: {reason}$"):
             cpus_of(address)
 
 

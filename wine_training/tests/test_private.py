@@ -112,21 +112,6 @@ def test_without_the_token_nobody_joins(folder: Path, tmp_path: Path, how: str) 
     assert b"InvalidAuthToken" in said
 
 
-def test_a_session_that_training_starts_ends_with_it_and_needs_no_home() -> None:
-    train = (
-        "import ray\n"
-        "from wine_training import ModelSpec, load_wine, train_ray\n"
-        "from wine_training.tests.test_training import Reporter\n"
-        "(result,) = train_ray([ModelSpec(Reporter())], load_wine('twin'), cpus=1)\n"
-        "print(result.accuracy > 0, ray.is_initialized())\n"
-    )
-    environment = {**os.environ, "HOME": "/dev/null"}
-    for name in ("RAY_AUTH_MODE", TOKEN, TOKEN_FILE):
-        environment.pop(name, None)
-    said = subprocess.run([sys.executable, "-c", train], capture_output=True, text=True, env=environment, check=False)
-    assert said.stdout == "True False\n", said.stderr
-
-
 @pytest.fixture
 def shared_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Yield an own folder for session folders."""

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 import ray
@@ -22,6 +25,7 @@ from wine_training import (
     WineData,
     WorkerLostError,
     cluster,
+    forest_sweep,
     private,
     ray_session,
     session,
@@ -38,9 +42,61 @@ from wine_training.session import (
     checked_cpus,
     usable_cpus,
 )
+from wine_training.tests.conftest import SharedRay
 from wine_training.tests.test_training import SWEEP, Reporter
 
 pytestmark = pytest.mark.usefixtures("no_shared_ray")
+
+
+@pytest.fixture
+def pretended_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let Ray start nothing."""
+    monkeypatch.setattr(ray, "init", lambda **options: None)
+    monkeypatch.setattr(session, "daemons_here", dict)
+
+
+# First, because they share a Ray with other tests.
+
+
+@pytest.mark.promise("nobody in: a session leaves no process, folder or variable behind, even after SIGTERM")
+def test_a_session_leaves_nothing_behind(toy: WineData, shared_ray: SharedRay, ray_with_two_cpus: RaySession) -> None:
+    assert active_session() is ray_with_two_cpus
+    assert TOKEN not in os.environ
+    assert os.environ[MODE] == "token"
+    daemons = set(psutil.Process().children(recursive=True)) - shared_ray.children
+    assert daemons
+    assert len(train_ray(SWEEP, toy)) == len(SWEEP)
+    results = train_ray(forest_sweep(2), toy, keep_models=True, keep_predictions=True)
+    folder = ray._private.worker._global_node.get_session_dir_path()  # type: ignore[attr-defined]
+    with pytest.raises(RayStartError, match="already running"), ray_session(1):
+        pass
+    shared_ray.end()  # it compares the variables, and whatever has to be killed is an error
+    assert active_session() is None
+    assert not ray.is_initialized()
+    assert not any(daemon.is_running() for daemon in daemons)
+    assert not os.path.exists(folder)  # noqa: PTH110
+    for result in results:  # they are no part of Ray's memory
+        assert np.array_equal(result.model.predict(toy.X_test), result.predictions)  # type: ignore[arg-type]
+
+
+@pytest.mark.promise("nothing lost: a fit that raises, hangs or runs out of memory costs no other")
+def test_a_task_that_runs_out_of_memory_is_named(toy: WineData, ray_without_memory: RaySession) -> None:
+    with pytest.raises(WorkerLostError, match=r"spec 0, .*: OutOfMemoryError: "):
+        train_ray([ModelSpec(Reporter("hang"))], toy, cpus=1, retries=1)
+
+
+@pytest.mark.promise("nothing lost: killing Ray costs the running cell only")
+def test_ray_that_something_killed_is_told_at_once_and_ends(
+    toy: WineData, shared_ray: SharedRay, ray_without_memory: RaySession
+) -> None:
+    ray_without_memory.daemons["gcs_server"].kill()
+    ray_without_memory.daemons["gcs_server"].wait()
+    with pytest.raises(RayEndedError, match=r"something killed its gcs_server$"):
+        train_ray(SWEEP, toy)
+    shared_ray.end()
+    assert not ray.is_initialized()
+    assert active_session() is None
+    assert set(psutil.Process().children(recursive=True)) <= shared_ray.children
 
 
 def test_limits_are_checked_before_anything_starts() -> None:
@@ -49,6 +105,8 @@ def test_limits_are_checked_before_anything_starts() -> None:
     for cpus, message in [(5, "cpus=5, but here has 4"), (0, "not 0"), (-1, "not -1"), (True, "True"), (1.0, "1.0")]:
         with pytest.raises(ValueError, match=message):
             checked_cpus(cpus, 4, "here")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"^here has no CPU$"):
+        checked_cpus(None, 0, "here")
     with pytest.raises(ValueError, match="this machine has"), ray_session(usable_cpus() + 1):
         pass
 
@@ -69,31 +127,39 @@ def test_a_limit_from_the_environment_is_named(monkeypatch: pytest.MonkeyPatch) 
         ray_session(2).__enter__()
 
 
-@pytest.mark.promise("nobody in: a session leaves no process, folder or variable behind, even after SIGTERM")
-def test_a_session_leaves_nothing_behind(
-    toy: WineData, one_ray_at_a_time: None, monkeypatch: pytest.MonkeyPatch
+def test_variables_that_somebody_sets_meanwhile_stay(pretended_ray: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "init", lambda **options: os.environ.update(LEFT_BY_RAY="1", SET_BEFORE="by Ray"))
+    monkeypatch.setenv("SET_BEFORE", "before")
+    monkeypatch.setenv("SET_MEANWHILE", "before")
+    with ray_session(1):
+        assert os.environ["SET_BEFORE"] == "by Ray"
+        os.environ["SET_MEANWHILE"] = "meanwhile"
+    assert "LEFT_BY_RAY" not in os.environ
+    assert (os.environ["SET_BEFORE"], os.environ["SET_MEANWHILE"]) == ("before", "meanwhile")
+
+
+def test_a_second_session_of_a_process_is_refused_while_the_first_one_starts(
+    pretended_ray: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(TOKEN, "for a cluster elsewhere")
-    monkeypatch.setenv(MODE, "disabled")
-    assert not ray.is_initialized(), "this file must not share a session"
-    environment = dict(os.environ)
-    children = set(psutil.Process().children(recursive=True))
-    with warnings.catch_warnings(), ray_session(1) as started:
-        warnings.simplefilter("error", LeftoverWarning)
-        assert active_session() is started
-        assert TOKEN not in os.environ
-        assert os.environ[MODE] == "token"
-        daemons = set(psutil.Process().children(recursive=True)) - children
-        assert daemons
-        assert len(train_ray(SWEEP, toy)) == len(SWEEP)
-        folder = ray._private.worker._global_node.get_session_dir_path()  # type: ignore[attr-defined]
-        with pytest.raises(RayStartError, match="already running"), ray_session(1):
-            pass
-    assert active_session() is None
-    assert not ray.is_initialized()
-    assert not any(daemon.is_running() for daemon in daemons)
-    assert not os.path.exists(folder)  # noqa: PTH110
-    assert dict(os.environ) == environment
+    """Its end would end the first one, too."""
+    refused: list[BaseException] = []
+
+    def start(**options: Any) -> None:
+        def another() -> None:
+            try:
+                ray_session(1).__enter__()
+            except RayStartError as error:
+                refused.append(error)
+
+        thread = threading.Thread(target=another)
+        thread.start()
+        thread.join()
+
+    monkeypatch.setattr(ray, "init", start)
+    for _ in range(2):
+        with ray_session(1) as first:
+            assert active_session() is first
+        assert "already running" in str(refused.pop())
 
 
 def test_processes_that_do_not_end_are_killed() -> None:
@@ -102,9 +168,21 @@ def test_processes_that_do_not_end_are_killed() -> None:
         assert not psutil.pid_exists(sleeping.pid)
 
 
-def test_killed_processes_are_named_in_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ray, "init", lambda **options: None)
-    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 1.0})
+def test_what_an_interrupted_end_leaves_is_killed(pretended_ray: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[int] = []
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ray, "init", lambda **options: started.append(subprocess.Popen(["sleep", "60"]).pid))
+    monkeypatch.setattr(ray, "shutdown", interrupt)
+    with pytest.raises(KeyboardInterrupt), ray_session(1):
+        pass
+    assert not psutil.pid_exists(started[0])
+    assert active_session() is None
+
+
+def test_killed_processes_are_named_in_a_warning(pretended_ray: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "_end", lambda *_: ["raylet (7)"])
     environment = dict(os.environ)
     with (
@@ -120,35 +198,50 @@ def test_killed_processes_are_named_in_a_warning(monkeypatch: pytest.MonkeyPatch
     assert active_session() is None
 
 
-@pytest.mark.promise("nothing lost: killing Ray costs the running cell only")
-def test_ray_that_something_killed_is_told_at_once_and_ends(toy: WineData, one_ray_at_a_time: None) -> None:
-    children = set(psutil.Process().children(recursive=True))
-    with ray_session(1) as started:
-        started.daemons["gcs_server"].kill()
-        started.daemons["gcs_server"].wait()
-        with pytest.raises(RayEndedError, match=r"something killed its gcs_server$"):
-            train_ray(SWEEP, toy)
-    assert not ray.is_initialized()
-    assert active_session() is None
-    assert set(psutil.Process().children(recursive=True)) <= children
-
-
-ENDS_RAY = """
+ALONE = """
+import os, signal
 import ray
 from wine_training import ModelSpec, RayEndedError, load_wine, train_ray
 from wine_training.tests.test_training import Reporter
 
+def handle(number, frame):
+    print("said:", when, signal.alarm(0), flush=True)
+
+def then_terminated(function, name):
+    def both(*arguments, **options):
+        global when
+        result, when = function(*arguments, **options), name
+        os.kill(os.getpid(), signal.SIGTERM)
+        return result
+    return both
+
+signal.signal(signal.SIGTERM, handle)
+ray.init, ray.put = then_terminated(ray.init, "starting"), then_terminated(ray.put, "running")
 try:
     train_ray([ModelSpec(Reporter()), ModelSpec(Reporter("end ray"))], load_wine("twin"), cpus=1, order="as-given")
 except RayEndedError as error:
-    print(error, list(error.results), ray.is_initialized())
+    print("said:", error, list(error.results), ray.is_initialized())
+when = "over"
+os.kill(os.getpid(), signal.SIGTERM)
 """
 
 
 @pytest.mark.promise("nothing lost: killing Ray costs the running cell only")
-def test_ray_that_ends_in_a_sweep_takes_neither_the_driver_nor_what_is_trained(one_ray_at_a_time: None) -> None:
-    ended = subprocess.run([sys.executable, "-c", ENDS_RAY], capture_output=True, text=True, check=False)
-    assert ended.stdout.splitlines()[-1] == "Ray has ended: something killed its raylet [0] False", ended.stderr
+@pytest.mark.promise("nobody in: a session leaves no process, folder or variable behind, even after SIGTERM")
+def test_a_session_that_training_starts_needs_no_home_and_takes_neither_the_driver_nor_what_is_trained(
+    one_ray_at_a_time: None,
+) -> None:
+    """Ray's native handler of SIGTERM would abort the driver after three seconds: an alarm would be left."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH_")}
+    environment["HOME"] = "/dev/null"
+    command = [sys.executable, "-c", ALONE]
+    ended = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert re.findall("^said: (.*)", ended.stdout, re.MULTILINE) == [  # Ray prints something, too
+        "starting 0",
+        "running 0",
+        "Ray has ended: something killed its raylet [0] False",
+        "over 0",
+    ], ended.stderr
     assert ended.returncode == 0
 
 
@@ -214,16 +307,6 @@ def test_a_broken_pipe_to_ray_is_its_end(
     assert caught.value.results == {}
 
 
-@pytest.mark.promise("nothing lost: a fit that raises, hangs or runs out of memory costs no other")
-def test_a_task_that_runs_out_of_memory_is_named(
-    toy: WineData, one_ray_at_a_time: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("RAY_memory_usage_threshold", "0.001")  # any machine is fuller than that
-    with pytest.raises(WorkerLostError, match=r"spec 0, .*: OutOfMemoryError: "):
-        train_ray([ModelSpec(Reporter("hang"))], toy, cpus=1, retries=1)
-    assert not ray.is_initialized()
-
-
 SIGTERM = """
 import os, signal
 import psutil, ray
@@ -255,36 +338,6 @@ def test_sigterm_ends_a_session_as_an_exception_does(one_ray_at_a_time: None) ->
     assert after == "True []"
     assert daemons
     assert not os.path.exists(folder)  # noqa: PTH110
-
-
-CALLERS_SIGTERM = """
-import os, signal
-import ray
-from wine_training import ray_session
-
-def handle(number, frame):
-    print(when, signal.alarm(0), flush=True)
-
-def start(**options):
-    init(**options)
-    os.kill(os.getpid(), signal.SIGTERM)
-
-signal.signal(signal.SIGTERM, handle)
-init, ray.init, when = ray.init, start, "starting"
-with ray_session(1):
-    when = "running"
-    os.kill(os.getpid(), signal.SIGTERM)
-when = "over"
-os.kill(os.getpid(), signal.SIGTERM)
-"""
-
-
-@pytest.mark.promise("nobody in: a session leaves no process, folder or variable behind, even after SIGTERM")
-def test_the_callers_handler_of_sigterm_has_all_the_time_that_it_wants(one_ray_at_a_time: None) -> None:
-    """Ray's native handler would abort the process after three seconds: an alarm would be left."""
-    ended = subprocess.run([sys.executable, "-c", CALLERS_SIGTERM], stdout=subprocess.PIPE, text=True, check=False)
-    assert ended.stdout.splitlines() == ["starting 0", "running 0", "over 0"]
-    assert ended.returncode == 0
 
 
 @pytest.mark.promise("nothing hangs: a Ray that cannot start is ended in time, and the reason is named")
@@ -329,15 +382,15 @@ def test_ray_that_does_not_start_is_one_line(monkeypatch: pytest.MonkeyPatch) ->
         pass
 
 
-def test_ray_without_tokens_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ray, "init", lambda **options: None)
-    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 1.0})
+def test_ray_without_tokens_is_told(pretended_ray: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "has_tokens", lambda: False)
     with pytest.warns(UnprotectedWarning, match="has no tokens"), ray_session(1):
         pass
 
 
-@pytest.mark.parametrize("address", ["", "auto", "nowhere", "host:port", "ray://host:1", "host:99999999"])
+@pytest.mark.parametrize(
+    "address", ["", "auto", "nowhere", "host:port", "ray://host:1", "host:99999999", "host:²", "a..b:1"]
+)
 def test_addresses_that_are_none(address: str) -> None:
     with pytest.raises(RayStartError, match=r"no address of a Ray cluster|no Ray cluster answers"):
         ray_session(1, address=address).__enter__()

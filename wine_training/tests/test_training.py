@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import ray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
@@ -29,8 +32,10 @@ from wine_training import (
     load_wine,
     train_ray,
     train_sequential,
+    training,
 )
 from wine_training.cluster import this_worker
+from wine_training.plan import tasks_of
 from wine_training.session import RaySession
 from wine_training.sweeps import (
     algorithm_sweep,
@@ -207,6 +212,18 @@ def test_what_dies_always_is_named_and_the_others_are_kept(toy: WineData, ray_wi
     assert len(train_ray(SWEEP, toy)) == len(SWEEP)
 
 
+@pytest.mark.promise("nothing lost: a dead worker or node costs its tasks only, which are trained again")
+def test_what_dies_always_takes_no_other_model_of_its_task_with_it(
+    toy: WineData, ray_with_two_cpus: RaySession
+) -> None:
+    sweep = [ModelSpec(Reporter(), {"action": "die"}), *[ModelSpec(Reporter())] * 10]
+    assert len(tasks_of(sweep, 2)[0]) > 1
+    with pytest.raises(WorkerLostError, match=r"^spec 0, Reporter\(action='die'\): WorkerCrashedError: ") as caught:
+        train_ray(sweep, toy, retries=1)
+    assert "and spec" not in str(caught.value)
+    assert sorted(caught.value.results) == list(range(1, 11))
+
+
 def test_without_retries_the_first_loss_ends_it(toy: WineData, ray_with_two_cpus: RaySession, tmp_path: Path) -> None:
     sweep = [ModelSpec(Reporter(), {"action": f"die once {tmp_path / 'a'}"}), *SWEEP]
     with pytest.raises(WorkerLostError, match=r"^spec 0, .*: WorkerCrashedError: "):
@@ -274,3 +291,20 @@ def test_a_progress_bar_is_shown_on_request(toy: WineData, capsys: pytest.Captur
     assert capsys.readouterr().err == ""
     train_sequential(SWEEP, toy, progress=True)
     assert "5/5 models" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_session_is_started_for_a_sweep_where_there_is_none(
+    toy: WineData, ray_with_two_cpus: RaySession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running, said = iter([False]), []
+
+    @contextlib.contextmanager
+    def started(cpus: int | None) -> Iterator[RaySession]:
+        said.append(f"started with {cpus}")
+        yield ray_with_two_cpus
+        said.append("ended")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: next(running, True))
+    monkeypatch.setattr(training, "ray_session", started)
+    assert len(train_ray(SWEEP, toy, cpus=2)) == len(SWEEP)
+    assert said == ["started with 2", "ended"]
