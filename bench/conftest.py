@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
 import pytest
-from filelock import FileLock
 
 from bench.cells import choices
 from bench.cells.against_loop import RayAgainstLoop, SideBySide, measure_against_loop, measure_side_by_side
 from bench.cells.engines import ENGINES, Engine
-from bench.cells.overheads import measure_cold, measure_dispatch, measure_memory
 from bench.cells.ray import RayKeeper, RayWorkers
 from bench.cells.setting import Setting
 from bench.speedup import Speedup
@@ -56,15 +54,13 @@ def engine(request: pytest.FixtureRequest) -> Engine:
 
 
 @pytest.fixture(scope="session")
-def ray_keeper(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayKeeper]:
+def ray_keeper(request: pytest.FixtureRequest, ray_lock: AbstractContextManager[object]) -> Iterator[RayKeeper]:
     """Yield what keeps Ray running between cells; end Ray after the last one."""
-    with contextlib.ExitStack() as stack:
-        if hasattr(request.config, "workerinput"):  # under xdist: one Ray at a time on the machine
-            stack.enter_context(FileLock(tmp_path_factory.getbasetemp().parent / "ray.lock"))
-        minutes = request.config.getoption("minutes") or math.inf
-        keeper = RayKeeper(request.config.getoption("ray_address"), start_limit_s=min(START_LIMIT_S, 60 * minutes / 2))
-        stack.callback(keeper.stop)
+    minutes = request.config.getoption("minutes") or math.inf
+    keeper = RayKeeper(request.config.getoption("ray_address"), start_limit_s=min(START_LIMIT_S, 60 * minutes / 2))
+    with ray_lock:
         yield keeper
+        keeper.stop()
 
 
 @pytest.fixture
@@ -117,25 +113,3 @@ def side_by_side(
     chosen = [item.callspec.params["engine"] for item in cells if choices.group_of(item) == group]
     others = [one for one in ENGINES if one in chosen and not one.missing]
     return partial(measure_side_by_side, speedup, setting, engine, others, group)
-
-
-@pytest.fixture
-def ray_dispatch(speedup: Speedup, setting: Setting, ray_workers: RayWorkers) -> Callable[[str, str], None]:
-    """Yield a function that measures a cost of dispatch, beside a pool of processes."""
-    return partial(measure_dispatch, speedup, setting, ray_workers)
-
-
-@pytest.fixture
-def ray_memory(speedup: Speedup, setting: Setting, ray_workers: RayWorkers) -> Callable[[str, int], None]:
-    """Yield a function that measures the memory of Ray while it trains so many models, beside a pool of processes."""
-    return partial(measure_memory, speedup, setting, ray_workers)
-
-
-@pytest.fixture
-def ray_from_nothing(
-    no_ray: None,  # noqa: ARG001 -- for what it does
-    speedup: Speedup,
-    setting: Setting,
-) -> Callable[[str, str], None]:
-    """Yield a function that measures a cost of starting Ray, beside bare processes."""
-    return partial(measure_cold, speedup, setting)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
-from bench.cells.overheads import COLD_STEPS, DISPATCH_STEPS
+from bench.cells.overheads import COLD_STEPS, DISPATCH_STEPS, measure_cold, measure_dispatch, measure_memory
+from bench.cells.ray import RayWorkers
+from bench.cells.setting import Setting
+from bench.speedup import Speedup
 
 pytestmark = pytest.mark.widest
 
 
 @pytest.mark.speedup_cost(0.6)
 @pytest.mark.parametrize("step", DISPATCH_STEPS)
-def test_dispatch(ray_dispatch: Callable[[str, str], None], step: str) -> None:
+def test_dispatch(speedup: Speedup, setting: Setting, ray_workers: RayWorkers, step: str) -> None:
     """What a running Ray costs.
 
     round-trip
@@ -23,11 +24,11 @@ def test_dispatch(ray_dispatch: Callable[[str, str], None], step: str) -> None:
     put
         The wines into the object store.
     """
-    ray_dispatch("dispatch", step)
+    measure_dispatch(speedup, setting, ray_workers, "dispatch", step)
 
 
 @pytest.mark.speedup_cost(1)
-def test_memory(ray_memory: Callable[[str, int], None], trained: int) -> None:
+def test_memory(speedup: Speedup, setting: Setting, ray_workers: RayWorkers, trained: int) -> None:
     """The peak memory of the driver, Ray's daemons and its workers while a sweep is trained, and of a Ray at rest.
 
     1. Every page counts once, wherever it is shared; no run is timed.
@@ -35,12 +36,13 @@ def test_memory(ray_memory: Callable[[str, int], None], trained: int) -> None:
 
     More if a worker keeps a copy of the rows, the driver keeps what it need not, or a daemon has grown.
     """
-    ray_memory("memory", trained)
+    measure_memory(speedup, setting, ray_workers, "memory", trained)
 
 
 @pytest.mark.speedup_cost(4.7)
+@pytest.mark.usefixtures("no_ray")
 @pytest.mark.parametrize("step", COLD_STEPS)
-def test_cold(ray_from_nothing: Callable[[str, str], None], step: str) -> None:
+def test_cold(speedup: Speedup, setting: Setting, step: str) -> None:
     """What it costs to start Ray in a new process.
 
     import, init, shutdown
@@ -52,4 +54,4 @@ def test_cold(ray_from_nothing: Callable[[str, str], None], step: str) -> None:
     break-even
         The smallest number of models for which Ray, from nothing to its end, is as fast as the loop.
     """
-    ray_from_nothing("cold", step)
+    measure_cold(speedup, setting, "cold", step)

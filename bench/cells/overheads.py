@@ -18,6 +18,7 @@ from bench.cells.ray import RayWorkers, counted
 from bench.cells.setting import Setting
 from bench.speedup import Speedup
 from wine_training import WineData, forest_sweep
+from wine_training.data import SOURCES
 from wine_training.session import RaySession, remote
 
 ROOT = Path(__file__).parents[2]
@@ -65,13 +66,19 @@ def measure_memory(speedup: Speedup, setting: Setting, workers: RayWorkers, work
     """Measure the memory of Ray while it trains so many models, none: at rest; `workload` names the series."""
     sweep = forest_sweep(models) if models else []
 
+    def ray() -> None:
+        if sweep:
+            if workers.reserved:
+                workers.warm_up()  # as in `measure_against_loop`
+            workers.train(sweep, setting.wine)
+
     def pool() -> None:
         with processes.started(setting.wine, setting.cpus) as train:
             train(sweep or forest_sweep(setting.cpus))
 
     held = f"{workload}-{counted(models, 'model') if models else 'at-rest'}"
     speedup.memory(
-        lambda: sweep and workers.train(sweep, setting.wine),
+        ray,
         pool,
         **vars(setting.subject(held, workers.engine, workers.session.shape)),
         against=f"a pool of {setting.cpus} bare processes that trains the same, and ends",
@@ -106,6 +113,8 @@ def ray_dispatch_seconds(session: RaySession, data: WineData) -> dict[str, float
 
 def cold_seconds(cpus: int, wine: str, source: str) -> dict[str, float]:
     """Return the seconds of each step of `bench.cells.cold` in a new process, and what follows from them."""
+    if source not in SOURCES:
+        source = str(Path(source).expanduser().absolute())  # the new process is in another folder
     ray = _cold("--cpus", str(cpus), "--wine", wine, "--source", source)
     return {**ray, **derived(ray, own_imports_alone=_cold("--without-ray")["own imports"])}
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from bench.cells import overheads
 from bench.cells.against_loop import measure_against_loop, measure_side_by_side
+from bench.cells.cold import STEPS
 from bench.cells.engines import loky, threads
 from bench.cells.setting import PROFILES, Setting
 from bench.speedup import Subject
@@ -39,6 +43,9 @@ class Taken:
 
     def measure(self, *runs: object, **asked: Any) -> None:
         self.asked = asked
+
+    def memory(self, run: Callable[[], object], *runs: object, **asked: Any) -> None:
+        self.run = run
 
     def compete(self, subject: Subject, contestants: list[Contestant], *runs: object, **asked: Any) -> None:
         self.judged = {one.name: one.judged for one in contestants}
@@ -83,3 +90,36 @@ def test_no_plan_is_more_efficient_than_the_ideal(models: int) -> None:
         efficiency = speedup / ideal_speedup(fits, cpus, pieces_of(sweep))
         assert 0 < efficiency <= 1 + 1e-9, cpus
     assert ideal_speedup(fits, 8, pieces_of(sweep)) == pytest.approx(8)
+
+
+def test_a_cold_start_finds_a_file_from_wherever_it_is_typed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def cold(*options: str) -> dict[str, float]:
+        asked.append(options[-1])
+        return dict.fromkeys((*STEPS, "own imports", "data", "loop", "ray", "models"), 1.0)
+
+    monkeypatch.setattr(overheads, "_cold", cold)
+    monkeypatch.chdir(tmp_path)
+    for source in ("twin", "wines.csv", "~/wines.csv"):
+        overheads.cold_seconds(1, "red", source)
+    assert asked[::2] == ["twin", str(tmp_path / "wines.csv"), str(Path.home() / "wines.csv")]
+
+
+@pytest.mark.parametrize(("reserved", "done"), [(False, ["train"]), (True, ["warm up", "train"])])
+def test_idle_workers_of_a_cluster_are_warmed_before_their_memory_is_measured(
+    wine: WineData, reserved: bool, done: list[str]
+) -> None:
+    taken: Any = Taken()
+    said: list[str] = []
+    workers: Any = SimpleNamespace(
+        engine="ray",
+        reserved=reserved,
+        session=RaySession(2, "local"),
+        warm_up=lambda: said.append("warm up"),
+        train=lambda *_: said.append("train"),
+    )
+    for models in (0, 2):
+        overheads.measure_memory(taken, Setting(wine, "twin", 2, PROFILES["quick"]), workers, "memory", models)
+        taken.run()
+    assert said == done
