@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import re
 import unicodedata
 from typing import TextIO
@@ -35,6 +36,8 @@ def harmless(text: str) -> str:
     It is one line afterwards, and no command.
     """
     if not text.isprintable():
+        with contextlib.suppress(UnicodeError):  # where the locale has no umlauts, a file's name holds their bytes
+            text = text.encode("utf-8", "surrogateescape").decode("utf-8")
         text = "".join(ascii(one)[1:-1] if unicodedata.category(one) in HARMFUL else one for one in text)
     return no_command(text)
 

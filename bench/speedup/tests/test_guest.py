@@ -358,12 +358,12 @@ def test_a_locale_without_umlauts_keeps_them_and_the_tables(
     session.runpytest_subprocess()
     options = ["--benchmark-compare", "--speedup-report=Bericht-ä.html", "--speedup-summary=Über-ä.md"]
     result = session.runpytest_subprocess(*options)
-    result.stdout.fnmatch_lines(["cell *|loop s |F[?]den s |*", "cell *~.000 |*", "report: Bericht-ä.html"])
+    result.stdout.fnmatch_lines(["cell *|loop s |F[?]den s |*", "cell *~.000 |*", "report: Bericht-[?].html"])
     assert "Fäden" in (session.path / "Bericht-ä.html").read_text("utf-8")
     assert "Fäden" in (session.path / "Über-ä.md").read_text("utf-8")
     result = session.run(sys.executable, "-m", "bench", "history", "cell")
     result.stdout.fnmatch_lines(["cell (????????): W[?]rter; *"])
-    session.run(sys.executable, "-m", "bench", "report", "Über.html").stdout.fnmatch_lines(["*Über*"])
+    session.run(sys.executable, "-m", "bench", "report", "Über.html").stdout.fnmatch_lines(["*[?]ber.html*"])
     assert "Fäden" in (session.path / "Über.html").read_text("utf-8")
 
 
