@@ -151,6 +151,7 @@ BESIDE = """
             return run("loop", [1.0, 1.0], takes=2.0)()
 
         speedup.measure(loop, parallel, cpus=2, rounds=3, workload="cell", local={local}, memory={memory})
+        HELD.clear()
 """
 MARK = "@pytest.mark.speedup_memory"
 
