@@ -31,6 +31,8 @@ Booleans = npt.NDArray[np.bool_]
 
 SURE = 0.95
 """What is known with this chance is said to be known."""
+SURE_OF_A_STEP = 0.99
+"""So is, with this chance, where a loss began that may have grown elsewhere: to rule that out takes many visits."""
 ONE_STEP, TWO_STEPS, NO_STEP = 0.8, 0.1, 0.1
 """Chances beforehand that the loss came at once, in two steps, or that there is none."""
 STEP_SDS = (1.5, 10.0)
@@ -233,7 +235,9 @@ class _Known:
         is_two = self._cases.is_two
         if self._two[0].sum() > self._one.sum():
             return tuple(self._at(int(share.argmax()), share, which, is_two) for which, share in enumerate(self._two))
-        return (self._at(int(self._one.argmax()), self._one, 0, ~is_two),)
+        either = self._one + self._two[0] + self._two[1]
+        shares = either if either.max() >= SURE_OF_A_STEP else self._one
+        return (self._at(int(shares.argmax()), shares, 0, ~is_two),)
 
     def few(self) -> tuple[Step, ...]:
         """Return the candidates that hold `SURE` together."""
