@@ -15,7 +15,7 @@ from ..measure.estimate import Spread, Spreads, pooled_by_name, spread_of
 from ..measure.factors import FACTORS, STEADY, steady_part
 from ..measure.pairs import SPEEDUP, STEADY_PART
 from .files import BROKEN, read_json
-from .index import read_store
+from .runs import History
 
 LOOK_BACK = 10
 """Runs that are looked at."""
@@ -56,12 +56,12 @@ class Earlier:
         )
 
 
-def read_earlier(store: Path) -> Earlier:
-    """Read the latest runs of a store. What cannot be read is as if it were not there: others say what is wrong."""
+def read_earlier(history: History) -> Earlier:
+    """Read the latest runs of a history. What cannot be read is as if it were not there: others say what is wrong."""
     took: dict[str, Took] = {}
     spreads: list[tuple[str, Fingerprint, Spreads]] = []
     # Not by the times of the files: where a history was fetched, these say nothing.
-    ours = [run for run in read_store(store).records.saved if not run.is_foreign]
+    ours = [run for run in history.records.saved if not run.is_foreign]
     for saved in ours[-LOOK_BACK:]:
         with contextlib.suppress(OSError, *BROKEN):
             run = read_json(Path(saved.file))

@@ -20,6 +20,7 @@ from ..budget.enough import Pacing
 from ..judge.rule import SuiteRule
 from ..keep.curves import read_curves
 from ..keep.earlier import Earlier, read_earlier
+from ..keep.index import read_store
 from ..measure.cell import TEST_FAILED, Cell, Fingerprint, Subject
 from ..measure.contest import Showing
 from ..measure.costs import Costs
@@ -75,7 +76,11 @@ class Session:
     @functools.cached_property
     def earlier(self) -> Earlier:
         """What the latest runs tell of the cells."""
-        return read_earlier(self.benchmarks.folder) if self.benchmarks.folder else Earlier()
+        folder = self.benchmarks.folder
+        if not folder:
+            return Earlier()
+        compared_with_all = self.benchmarks.compare is True  # then the verdict reads that history too
+        return read_earlier(self.verdicts.whole_history if compared_with_all else read_store(folder))
 
     def prepare(self, session: pytest.Session) -> None:
         """Plan what is measured of the tests that were collected; where time is short, put what is important first."""

@@ -95,7 +95,7 @@ def cell(name: str, parallel_s: tuple[float, ...] = (1.0, 1.1), took: Any = None
 def test_the_latest_run_tells_how_long_a_cell_takes(tmp_path: Path) -> None:
     run(tmp_path, 1, cell("a", took={"seconds": 100.0, "pairs": 1}), cell("b"))
     run(tmp_path, 2, cell("a"), unit=0.3)
-    earlier = read_earlier(tmp_path)
+    earlier = read_earlier(read_store(tmp_path))
     assert earlier.took == {"a": Took(3.0, 0.3), "b": Took(3.0, None)}
 
 
@@ -103,32 +103,32 @@ def test_spreads_come_from_the_same_cell_on_the_same_machine(tmp_path: Path) -> 
     run(tmp_path, 1, cell("a", (1.0, 1.1)), cell("b", (1.0, 3.0)))
     run(tmp_path, 2, cell("a", (1.0, 1.2, 1.4)))
     run(tmp_path, 3, cell("a", (1.0, 9.0), cpu_model="Other"))
-    known = read_earlier(tmp_path).spreads("a", of("a", models=0))
+    known = read_earlier(read_store(tmp_path)).spreads("a", of("a", models=0))
     expected = pooled([spread_of([1.0, 1.1]), spread_of([1.0, 1.2, 1.4])])
     assert expected is not None
     assert known["speedup"].variance == pytest.approx(expected.variance)
     assert known["speedup"].degrees == known["steady"].degrees == 3
-    assert read_earlier(tmp_path).spreads("c", of("c")) == {}
+    assert read_earlier(read_store(tmp_path)).spreads("c", of("c")) == {}
 
 
 def test_only_the_latest_runs_are_looked_at(tmp_path: Path) -> None:
     for number in range(1, LOOK_BACK + 3):
         run(tmp_path, number, cell("old" if number < 3 else "new"))
-    assert set(read_earlier(tmp_path).took) == {"new"}
+    assert set(read_earlier(read_store(tmp_path)).took) == {"new"}
 
 
 def test_the_latest_runs_are_the_latest_whatever_the_times_of_their_files_say(tmp_path: Path) -> None:
     for number in range(1, LOOK_BACK + 3):
         os.utime(run(tmp_path, number, cell("old" if number < 3 else "new")), (1000 - number, 1000 - number))
     run(tmp_path, 20)  # of pytest-benchmark alone
-    assert set(read_earlier(tmp_path).took) == {"new"}
+    assert set(read_earlier(read_store(tmp_path)).took) == {"new"}
 
 
 def test_costs_are_remembered_too(tmp_path: Path) -> None:
     costs = Costs((CostPair(0.2, 0.1), CostPair(0.3, 0.1)))
     took = {"seconds": 1.0, "pairs": 2}
     run(tmp_path, 1, Cell("", "put", Subject("put", "ray", 2), of("put", 0), costs, took).as_json())
-    known = read_earlier(tmp_path).spreads("put", of("put", 0))
+    known = read_earlier(read_store(tmp_path)).spreads("put", of("put", 0))
     assert known["own"].variance == pytest.approx(known[COST].variance)
     assert known["own"] == spread_of([0.2, 0.3])
 
@@ -153,7 +153,7 @@ def test_what_is_broken_is_as_if_it_were_not_there(tmp_path: Path, block: dict[s
     (tmp_path / "0004.json").mkdir()
     (tmp_path / "0005.json").write_text('{"datetime": "2026-11-02", "benchmarks": null}')
     (tmp_path / "0006.json").write_text('{"datetime": "2026-11-02", "benchmarks": [], "speedup": 7}')
-    known = read_earlier(tmp_path)
+    known = read_earlier(read_store(tmp_path))
     assert set(known.took) <= {"b"}
     assert all(math.isfinite(one.variance) for one in known.spreads("a", of("a")).values())
 
@@ -194,3 +194,12 @@ def test_a_single_pair_has_the_spread_of_smaller_sweeps_of_its_workload(session:
     assert intervals.pop(("cell", 2)) is not None
     assert intervals.pop(("cell", 4)) == pytest.approx((math.exp(mean - half), math.exp(mean + half)))
     assert set(intervals.values()) == {None}  # nobody is smaller, or it is another engine
+
+
+def test_a_store_that_is_compared_with_is_not_read_again_for_the_plan(
+    session: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session.makepyfile(SIZES)
+    session.runpytest().assert_outcomes(passed=5)
+    monkeypatch.setattr("bench.speedup.session.session.read_store", lambda _: pytest.fail("it was read again"))
+    session.runpytest("--benchmark-compare").assert_outcomes(passed=5)
