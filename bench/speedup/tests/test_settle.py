@@ -482,13 +482,18 @@ def test_a_store_that_asks_for_no_version_of_a_package_is_named(versions: dict[s
     assert "nothing is installed" in said
 
 
+def with_another_package(lost: Project, name: str, version: str) -> None:
+    """Let all runs of the store say that a package was installed."""
+    for file in sorted((lost.root / ".benchmarks" / "Linux").iterdir()):
+        saved = json.loads(file.read_text())
+        saved["speedup"]["versions"][name] = version
+        file.write_text(json.dumps(saved))
+
+
 def test_a_package_that_is_not_here_today_takes_no_part(
     lost: Project, played: Visits, capsys: Out, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for file in sorted((lost.root / ".benchmarks" / "Linux").iterdir()):
-        saved = json.loads(file.read_text())
-        saved["speedup"]["versions"]["Evil_Package"] = "1.0"
-        file.write_text(json.dumps(saved))
+    with_another_package(lost, "Evil_Package", "1.0")
     monkeypatch.setattr(environments, "_install", lambda *_: pytest.fail("it was installed"))
     assert settle() == 1
     assert "evil-package 1.0 takes no part: it is not installed today" in capsys.readouterr().out
@@ -506,10 +511,7 @@ def test_a_package_that_no_index_has_takes_no_part(
     if folder != lost.root:
         (info / "direct_url.json").write_text(json.dumps({"url": "file:///mine", "dir_info": {"editable": True}}))
     monkeypatch.syspath_prepend(str(folder))
-    for file in sorted((lost.root / ".benchmarks" / "Linux").iterdir()):
-        saved = json.loads(file.read_text())
-        saved["speedup"]["versions"]["Mine"] = "9.9"
-        file.write_text(json.dumps(saved))
+    with_another_package(lost, "Mine", "9.9")
     monkeypatch.setattr(environments, "_install", lambda *_: pytest.fail("it was installed"))
     assert settle() == 1
     assert "mine 9.9 takes no part: today's was not installed from a package index" in capsys.readouterr().out

@@ -220,11 +220,12 @@ class _Known:
         some, none = weights[:, 1:].sum() / (1 - NO_STEP), weights[:, 0].sum() / NO_STEP
         self.evidence = math.log(max(some, TINY)) - math.log(max(none, TINY))
         self.chance = weights / weights.sum()
-        # The chance of each place that the only step, the first of two, or the second begins there.
+        # The chance of each place that the only step, the first of two, or the second begins there; and any of them.
         each, places = self.chance.sum(axis=0), cases.places
         pairs = [cases.first[1 + places :], cases.second[1 + places :]]
         self._one = each[1 : 1 + places]
         self._two = [np.bincount(which, each[1 + places :], places).astype(np.float64) for which in pairs]
+        self._any = self._one + self._two[0] + self._two[1]
 
     def loss(self, smallest: float) -> float:
         apart = (-smallest - self.sizes.sum(axis=0)) / np.maximum(self.errors[2], TINY)
@@ -235,14 +236,12 @@ class _Known:
         is_two = self._cases.is_two
         if self._two[0].sum() > self._one.sum():
             return tuple(self._at(int(share.argmax()), share, which, is_two) for which, share in enumerate(self._two))
-        either = self._one + self._two[0] + self._two[1]
-        shares = either if either.max() >= SURE_OF_A_STEP else self._one
+        shares = self._any if self._any.max() >= SURE_OF_A_STEP else self._one
         return (self._at(int(shares.argmax()), shares, 0, ~is_two),)
 
     def few(self) -> tuple[Step, ...]:
         """Return the candidates that hold `SURE` together."""
-        begins = self._one + self._two[0]
-        shares = begins + self._two[1]
+        begins, shares = self._one + self._two[0], self._any
         order = np.argsort(-shares, kind="stable")
         needed = int(np.searchsorted(np.cumsum(shares[order]), SURE * shares.sum())) + 1
         return tuple(self._at(k, shares, int(begins[k] < self._two[1][k])) for k in order[:needed].tolist())
