@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -13,9 +14,15 @@ pytest_plugins = ["bench.speedup.plugin"]
 WITH_RAY = ("cluster", "private", "ray", "readme", "session", "training")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Let Ray's workers, at nice 15 by default, have a CPU beside the other workers of xdist."""
+    if hasattr(config, "workerinput"):
+        os.environ.setdefault("RAY_worker_niceness", "0")
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """With ``--dist loadfile``, let one worker have all files that start Ray: the others would wait for it."""
+    """With ``--dist loadfile``, let one worker have all files of a part that start Ray: others would wait for it."""
     if config.getoption("dist") != "loadfile":
         return None
     from xdist.scheduler import LoadFileScheduling
@@ -23,7 +30,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class RayInOneWorker(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = super()._split_scope(nodeid)
-            return "ray" if file.endswith(tuple(f"test_{name}.py" for name in WITH_RAY)) else file
+            has_ray = file.startswith("bench/test_") or file.endswith(tuple(f"test_{name}.py" for name in WITH_RAY))
+            return f"Ray of {file.partition('/')[0]}" if has_ray else file
 
     return RayInOneWorker(config, log)
 

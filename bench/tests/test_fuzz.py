@@ -41,7 +41,7 @@ pytestmark = [
 
 CASES = os.environ.get("FUZZ_CASES")
 fuzzed = settings(
-    max_examples=int(CASES or 80),
+    max_examples=int(CASES or 40),
     derandomize=not CASES,  # the same few cases in every run
     deadline=None,
     suppress_health_check=list(HealthCheck),
@@ -228,7 +228,7 @@ CELLS = st.lists(
 
 
 def test_any_history_has_a_verdict_and_that_is_the_one_that_is_kept(folder: Path) -> None:
-    @settings(fuzzed, max_examples=int(CASES or 40))
+    @settings(fuzzed, max_examples=int(CASES or 20))
     @given(cells=CELLS)
     def holds(cells: list[list[Record]]) -> None:
         named = [

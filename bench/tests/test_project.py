@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import configparser
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -129,6 +131,14 @@ def test_the_nightly_workflow_does_what_the_script_does() -> None:
     others = {name: [tox, f"tox run -e {name}"] for name in ("guest", "fuzz")}
     assert runs == {"measure": [tox, ".ci/nightly"], **others}
     assert content[True].keys() == {"schedule", "workflow_dispatch"}  # YAML reads "on" as true
+
+
+def test_with_the_tests_every_cell_is_tried() -> None:
+    tox = configparser.ConfigParser(interpolation=None)
+    tox.read(ROOT / "tox.ini", encoding="utf-8")
+    pytest_s = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["pytest"]["ini_options"]
+    cells = [file.relative_to(ROOT).as_posix() for file in (ROOT / "bench").glob("test_*.py")]
+    assert sorted(tox["tests"]["paths"].split()) == sorted([*pytest_s["testpaths"], *cells])
 
 
 def test_both_workflows_are_there() -> None:

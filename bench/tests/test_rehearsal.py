@@ -17,7 +17,7 @@ from typing import NamedTuple
 import pytest
 
 from bench.speedup.keep.sync import sync
-from bench.speedup.tests.conftest import CLOCK, CONFTEST, cell
+from bench.speedup.tests.conftest import CLOCK, CONFTEST, NO_VEGA, cell
 from bench.speedup.versus.environments import cleared_environ
 
 ROOT = Path(__file__).parents[2]
@@ -92,13 +92,13 @@ def problems(done: Rehearsed, number: int) -> list[str]:
 
 
 def commit(remote: Path, **files: str) -> None:
-    """Commit modules to the project: cells, and the clock of all."""
+    """Commit modules to the project: cells, and what all of them import."""
     with tempfile.TemporaryDirectory(prefix="work-") as folder:
         clone = Path(folder)
         git("clone", "--quiet", "--depth", "1", f"file://{remote}", clone)
         (clone / "cells").mkdir(exist_ok=True)
         for name, content in files.items():
-            file = clone / ("" if name == "fakeclock" else "cells") / f"{name}.py"
+            file = clone / ("" if name in ("fakeclock", "vl_convert") else "cells") / f"{name}.py"
             file.write_text(content)
             git("-C", clone, "add", file)
         git("-C", clone, "commit", "--quiet", "-m", "Be careful")
@@ -118,7 +118,7 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Rehe
         remote = tmp_path_factory.mktemp("first") / "remote.git"
         git("clone", "--quiet", "--bare", ROOT, remote)
         conftest = CONFTEST.replace('pytest_plugins = ["bench.speedup.plugin"]', QUICK)
-        commit(remote, fakeclock=CLOCK, conftest=conftest, test_cell=CELL)
+        commit(remote, fakeclock=CLOCK, vl_convert=NO_VEGA, conftest=conftest, test_cell=CELL)
         yield remote, night(remote)
 
 

@@ -15,6 +15,7 @@ from unittest import mock
 import numpy as np
 import psutil
 import pytest
+from filelock import BaseFileLock, FileLock
 
 from wine_training import WineData, load_wine, ray_session
 from wine_training.private import MODE, TOKEN
@@ -138,6 +139,12 @@ class SharedRay:
 def environment() -> dict[str, str]:
     """Return the variables of this process, but for that in which pytest says which test runs."""
     return {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
+
+
+@pytest.fixture(scope="session")
+def ray_lock(ray_lock: AbstractContextManager[object]) -> AbstractContextManager[object]:
+    """Yield what is held while Ray runs: the tests of this part do not wait for the others."""
+    return FileLock(f"{ray_lock.lock_file}-2") if isinstance(ray_lock, BaseFileLock) else ray_lock
 
 
 @pytest.fixture(scope="package")

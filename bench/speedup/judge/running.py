@@ -150,13 +150,14 @@ class Running:
 
     def within(self, rows: Any) -> Any:
         """Return the pooled variance within a run, 0 if no run tells it."""
-        squares, count = np.moveaxis(self._within[rows], -1, 0)
-        return squares / np.maximum(count, 1)
+        sums = self._within[rows]
+        return sums[..., 0] / np.maximum(sums[..., 1], 1)
 
     def products(self, before: Indices, ends: Any) -> tuple[Floats, Floats]:
         """Return the sums of the residuals' products from run to run, and of their squares, around their mean."""
         which = self._which(ends)
-        total, lagged, squares = np.moveaxis(self._overall[before, which], -1, 0)
+        sums = self._overall[before, which]
+        total, lagged, squares = sums[..., 0], sums[..., 1], sums[..., 2]
         mean = total / before
         outer = self.residuals[before - 1, which] + self.residuals[0, which]
         lagged = lagged - mean * (2 * total - outer) + (before - 1) * mean * mean
@@ -165,9 +166,10 @@ class Running:
     def variance_from(self, first: Indices, last: Indices, ends: Any) -> tuple[Floats, Floats]:
         """Return the variance of some runs around their mean, and its degrees of freedom."""
         which, count = self._which(ends), last - first
-        sums, _, squares = np.moveaxis(self._overall[last, which] - self._overall[first, which], -1, 0)
+        sums = self._overall[last, which] - self._overall[first, which]
         degrees = np.maximum(count - 1, 0)
-        return np.maximum(squares - sums * sums / np.maximum(count, 1), 0.0) / np.maximum(degrees, 1), degrees
+        squares = np.maximum(sums[..., 2] - sums[..., 0] ** 2 / np.maximum(count, 1), 0.0)
+        return squares / np.maximum(degrees, 1), degrees
 
     def window(self, ends: Indices, width: int) -> tuple[Floats, Indices]:
         """Return the values of the runs before each end, the latest last, and their machines; else NaN."""

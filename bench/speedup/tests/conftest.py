@@ -19,6 +19,9 @@ import bench.speedup.session.session  # noqa: F401
 
 pytest_plugins = ["pytester"]
 
+NO_VEGA = "def javascript_bundle(snippet): return 'window.vegaEmbed = () => {}'\n"
+"""A module in the place of `vl_convert`: to bundle the script that draws takes a second in each process."""
+
 CLOCK = """
 now = 0.0
 log = []

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pytest_benchmark.logger import PytestBenchmarkWarning
 
-from bench.speedup.tests.conftest import cell
+from bench.speedup.tests.conftest import NO_VEGA, cell
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest_benchmark.logger.PytestBenchmarkWarning")
 
@@ -354,7 +354,7 @@ def test_a_locale_without_umlauts_keeps_them_and_the_tables(
         monkeypatch.setenv(name, value)
     for name in ("LANG", "PYTHONIOENCODING"):  # tox sets the latter
         monkeypatch.delenv(name, raising=False)
-    session.makepyfile(cell(data="Wörter").replace('engine="threads"', 'engine="Fäden"'))
+    session.makepyfile(cell(data="Wörter").replace('engine="threads"', 'engine="Fäden"'), vl_convert=NO_VEGA)
     session.runpytest_subprocess()
     options = ["--benchmark-compare", "--speedup-report=Bericht-ä.html", "--speedup-summary=Über-ä.md"]
     result = session.runpytest_subprocess(*options)

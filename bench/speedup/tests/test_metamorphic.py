@@ -28,7 +28,7 @@ OFFSETS = (0.0, -0.04, 0.03)
 anything = settings(
     derandomize=True,
     deadline=None,
-    max_examples=40,
+    max_examples=20,
     database=None,
     suppress_health_check=list(HealthCheck),
 )

@@ -441,12 +441,14 @@ def test_later(slow_end):
 @pytest.mark.promise("nothing lost: finished cells survive a failed one, signals and `kill -9`")
 def test_a_signal_that_arrives_twice_costs_no_table_and_no_orderly_end(session: pytest.Pytester, name: str) -> None:
     session.makepyfile(cell() + TWICE.replace("NAME", name))
-    # A job in the background of a script has SIGINT ignored, and so have its children; those of a handler have not.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    # A job in the background of a script, or under nohup, has it ignored, and so have its children; those of a handler
+    # have not.
+    number = getattr(signal, name)
+    before = signal.signal(number, lambda *_: None)
     try:
         result = session.runpytest_subprocess("-s")
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(number, before)
     assert result.ret == pytest.ExitCode.INTERRUPTED
     result.stdout.fnmatch_lines(["ended in peace*", "cell *", "1 cell measured. To compare*", "*Interrupt*"])
 

@@ -416,8 +416,7 @@ def test_an_earlier_way_of_measuring_comes_after_the_latest(opened: Opened) -> N
     assert opened.page.locator("article.part").nth(1).locator("section.cell").count() == 1
 
 
-@pytest.mark.parametrize("width", [360, 768, 1280])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (768, "dark"), (1280, "light")])
 def test_nothing_sticks_out(browser: Any, file: Path, width: int, scheme: str) -> None:
     one = Opened(browser, file, viewport={"width": width, "height": 800}, color_scheme=scheme)
     try:
