@@ -10,7 +10,7 @@ import logging
 import os
 import socket
 import warnings
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlparse
@@ -32,7 +32,7 @@ DATASETS = {"red": (40691, 1599), "all": (287, 6497)}  # number on OpenML, and r
 
 
 def fetch(kind: str) -> tuple[npt.NDArray[np.float64], str]:
-    """Load the wines with `sklearn.datasets.fetch_openml`, from its cache or from the network, and say which it was.
+    """Load the wines with `sklearn.datasets.fetch_openml`, from its cache or from the network, and say what they are.
 
     Whatever goes wrong is a `WineDataError` that names the other sources.
     """
@@ -41,9 +41,6 @@ def fetch(kind: str) -> tuple[npt.NDArray[np.float64], str]:
             f"OpenML does not have the {kind} wines on their own (kind='all' has them); {OTHER_SOURCES}"
         )
     data_id, _ = DATASETS[kind]
-    came = "downloaded"
-    with suppress(Exception):
-        came = "from the cache" if _cached_file(_description(data_id))[0].is_file() else came
     try:
         from sklearn.datasets import fetch_openml
 
@@ -57,7 +54,7 @@ def fetch(kind: str) -> tuple[npt.NDArray[np.float64], str]:
         raise WineDataError(
             f"OpenML data id {data_id} could not be loaded ({type(error).__name__}: {reason}); {OTHER_SOURCES}"
         ) from None
-    return _measured(kind, frame), f"OpenML data id {data_id} ({came})"
+    return _measured(kind, frame)
 
 
 def read_cache(kind: str) -> tuple[npt.NDArray[np.float64], str] | None:
@@ -79,7 +76,7 @@ def read_cache(kind: str) -> tuple[npt.NDArray[np.float64], str] | None:
         if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
             raise WineDataError("its MD5 is not the one that OpenML states")
         cells, _ = arff.loadarff(io.StringIO(content.decode()))
-        return _measured(kind, pd.DataFrame(cells)), f"OpenML data id {data_id} (from the cache)"
+        return _measured(kind, pd.DataFrame(cells))
     except FileNotFoundError:
         return None
     except Exception as error:  # whatever gzip or a parser may raise: there is still the twin
@@ -87,7 +84,7 @@ def read_cache(kind: str) -> tuple[npt.NDArray[np.float64], str] | None:
         return None
 
 
-def _measured(kind: str, cells: pd.DataFrame) -> npt.NDArray[np.float64]:
+def _measured(kind: str, cells: pd.DataFrame) -> tuple[npt.NDArray[np.float64], str]:
     data_id, n_rows = DATASETS[kind]
     name = f"OpenML data id {data_id}"
     rows = cells.set_axis(range(1, len(cells) + 1), axis="index").rename_axis("row")
@@ -96,7 +93,7 @@ def _measured(kind: str, cells: pd.DataFrame) -> npt.NDArray[np.float64]:
         raise WineDataError(
             f"{name} has {len(rows)} rows instead of {n_rows}: not the wines of the UCI repository; {OTHER_SOURCES}"
         )
-    return measured
+    return measured, name
 
 
 def _description(data_id: int) -> Path:

@@ -436,7 +436,7 @@ class TestOpenml:
         data = load_wine("openml", kind)
         assert [call["data_id"] for call in calls] == [data_id]
         assert (data.source, data.is_made) == ("openml", False)
-        assert data.provenance == f"OpenML data id {data_id} (downloaded)"
+        assert data.provenance == f"OpenML data id {data_id}"
         assert data.digest == TWIN_DIGESTS[kind]
 
     @pytest.mark.parametrize("separator", ["_", ".", " "])
@@ -568,8 +568,8 @@ class TestAuto:
         fabricate_cache(offline, twin_frame("red"), by_number=by_number)
         data = load_wine()
         assert (data.source, data.digest) == ("openml", TWIN_DIGESTS["red"])
-        assert data.provenance == "OpenML data id 40691 (from the cache)"
-        assert caplog.messages == ["source 'auto' is OpenML data id 40691 (from the cache)"]
+        assert data.provenance == "OpenML data id 40691"
+        assert caplog.messages == ["source 'auto' is OpenML data id 40691"]
 
     @pytest.mark.parametrize(("separator", "quoted"), [(".", False), (" ", True)])
     def test_cache_with_class_labels(self, offline: Path, separator: str, quoted: bool) -> None:
@@ -617,12 +617,6 @@ class TestAuto:
         assert load_wine().source == "twin"
         assert re.search("has 500 rows instead of 1599", caplog.messages[0])
 
-    def test_openml_source_knows_the_cache(self, offline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        frame = twin_frame("red")
-        fabricate_cache(offline, frame)
-        monkeypatch.setattr(sklearn.datasets, "fetch_openml", lambda **options: Bunch(frame=frame))
-        assert load_wine("openml").provenance == "OpenML data id 40691 (from the cache)"
-
 
 def test_scikit_learn_reads_the_same_cache(offline: Path) -> None:
     """The fabricated files are where the real `fetch_openml` looks, and both readers agree."""
@@ -659,7 +653,7 @@ def test_scikit_learn_reads_the_same_cache(offline: Path) -> None:
         path.write_bytes(gzip.compress(json.dumps(answer).encode()))
     fetched, cached = load_wine("openml"), load_wine("auto")
     assert fetched.digest == cached.digest == TWIN_DIGESTS["red"]
-    assert fetched.provenance == cached.provenance == "OpenML data id 40691 (from the cache)"
+    assert fetched.provenance == cached.provenance == "OpenML data id 40691"
 
 
 def test_what_takes_long_to_import_is_imported_at_first_use() -> None:
