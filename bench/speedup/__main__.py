@@ -16,7 +16,7 @@ from .commands import store
 from .judge.rule import OF_ONE_SERIES
 from .keep.decisions import ACCEPT, DISMISS
 from .keep.sync import BRANCH
-from .session.options import chance, folder, positive, share
+from .session.options import FALSE_ALARMS, SMALLEST, chance, folder, positive, share
 from .show.encodings import IN_ITS_PLACE, say
 
 Further = Mapping[str, tuple[str, str]]
@@ -40,13 +40,11 @@ def parser(prog: str, further: Further) -> argparse.ArgumentParser:
     kept = argparse.ArgumentParser(add_help=False)
     kept.add_argument("--storage", type=folder, default=Path(".benchmarks"), help="the store (default: .benchmarks)")
     rule = argparse.ArgumentParser(add_help=False)
-    # The names of pytest's options, and those of before.
-    smallest, chances = ("--speedup-smallest", "--smallest"), ("--speedup-false-alarms", "--false-alarms")
     about: dict[str, Any] = {"dest": "smallest", "type": share, "metavar": "PERCENT"}
-    rule.add_argument(*smallest, **about, help="smallest loss that fails (default: as in the latest run, or 1%%)")
+    rule.add_argument(*SMALLEST, **about, help="smallest loss that fails (default: as in the latest run, or 1%%)")
     about = {"dest": "false_alarms", "type": chance, "metavar": "N/RUNS"}
     suite = argparse.ArgumentParser(add_help=False, parents=[rule])
-    suite.add_argument(*chances, **about, help="how often a suite may fail (default: as in the latest run, or 1/1000)")
+    suite.add_argument(*FALSE_ALARMS, **about, help="how often it may fail (default: as in the latest run, or 1/1000)")
 
     history = add("history", parents=[kept, suite], help="show the series, their runs and states")
     history.add_argument("cell", nargs="?", metavar="CELL", help="one series, run by run: its name, part of it, or id")
@@ -86,7 +84,7 @@ def parser(prog: str, further: Further) -> argparse.ArgumentParser:
         type=Path,
         help="columns: run,log_speedup (or speedup),se[,remeasured,machine]; the oldest run first",
     )
-    replay.add_argument(*chances, **about, default=OF_ONE_SERIES, help="how often it may fail (default: 1/2000)")
+    replay.add_argument(*FALSE_ALARMS, **about, default=OF_ONE_SERIES, help="how often it may fail (default: 1/2000)")
     replay.set_defaults(run=store.replay)
 
     example = add("example", help="print a test to begin with: example > test_speedup.py")

@@ -17,6 +17,8 @@ if TYPE_CHECKING:  # the commands have these options too, and no need of pytest
 PACKAGES = "speedup_packages"
 """Setting in the configuration file of pytest: packages whose versions are recorded."""
 GROUP = "speedup", "speedup in pairs"
+SMALLEST, FALSE_ALARMS = ("--speedup-smallest", "--smallest"), ("--speedup-false-alarms", "--false-alarms")
+"""What these are called everywhere, and what they were called in the commands."""
 LEAST_CHANCE = 1e-12
 """What is rarer than that is no chance that anybody could check."""
 
@@ -53,13 +55,13 @@ def add_all(parser: pytest.Parser) -> None:
         "Default: %(default)s.",
     )
     add(
-        "--speedup-false-alarms",
+        FALSE_ALARMS[0],
         type=chance,
         metavar="N/RUNS",
         help="How often a run may fail although nothing changed, all cells together. Default: 1/1000.",
     )
     add(
-        "--speedup-smallest",
+        SMALLEST[0],
         type=share,
         metavar="PERCENT",
         help="The smallest loss of speedup that is a failure, such as 2%% or 0.02. Default: 1%%.",

@@ -19,6 +19,7 @@ from bench.speedup.commands import store as commands
 from bench.speedup.keep.decisions import FILE, Decisions, read_decisions
 from bench.speedup.measure.cell import Fingerprint
 from bench.speedup.measure.factors import FACTORS
+from bench.speedup.session.options import FALSE_ALARMS, SMALLEST
 
 ROOT = Path(__file__).parents[3]
 HERE = Fingerprint("forests-red", "ray", 10, 2, "abc", "red, twin", "Abacus", 2, 1)
@@ -308,6 +309,15 @@ def test_the_commands_judge_by_the_rule_of_the_latest_run(bench: Bench, store: P
     ruled(store, "0025_x.json", smallest=-1, false_alarms="often")
     ruled(store, "0024_x.json", smallest=0.01)
     assert "regressed" in bench("history", "--storage", store)[1]
+
+
+@pytest.mark.parametrize("command", ["history", "report", "prune", "replay", "settle", "ab", "bisect", "backfill"])
+def test_the_rule_is_typed_as_for_pytest(command: str, capsys: Out) -> None:
+    for names in (SMALLEST, FALSE_ALARMS) if command not in ("ab", "bisect", "backfill") else (SMALLEST,):
+        for name in names:
+            with pytest.raises(SystemExit):
+                main([command, f"{name}=no"])
+            assert f"argument {'/'.join(names)}: 'no' is not a" in capsys.readouterr().err
 
 
 @pytest.mark.promise("nothing lost: pruned runs do not come back")

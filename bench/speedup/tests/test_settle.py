@@ -388,7 +388,7 @@ def test_a_cell_that_was_too_busy_in_one_visit_gets_a_further_round(
 
 
 def test_a_loss_that_is_smaller_than_what_fails_is_none(lost: Project, played: Visits) -> None:
-    assert settle("train", "--smallest", "20%") == 0
+    assert settle("train", "--speedup-smallest", "20%") == 0
     assert came(lost).outcome == MACHINE
     assert settle("train", "--smallest", "0") == 1
 
@@ -632,9 +632,19 @@ def test_the_latest_outcome_of_a_cell_counts(lost: Project, played: Visits) -> N
     assert not played.calls
 
 
-def test_which_of_several_changes_it_was_is_looked_for_in_the_time_that_is_left(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_what_is_looked_for_is_as_small_as_what_was_settled(
+    lost: Project, played: Visits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    given: list[Any] = []
+    monkeypatch.setattr("bench.speedup.versus.settle.go_on", lambda *how: given.extend(how))
+    settle("train", "--speedup-smallest", "0.5%")
+    assert given[2] == ["--storage", ".benchmarks", "--speedup-smallest", "0.005"]
+
+
+def test_which_of_several_changes_it_was_is_looked_for_in_the_time_that_is_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    same_options = ["--storage", "store", "--speedup-smallest", "0.005"]
     called: list[tuple[list[str], str]] = []
     said: list[str] = []
     status = 0
@@ -648,16 +658,16 @@ def test_which_of_several_changes_it_was_is_looked_for_in_the_time_that_is_left(
     loss = Settled(HERE.id, "2026-02-02", "2026-02-01", REGRESSED, "engine", -0.1, -0.2, -0.05, "Abacus", 1.0)
     several, same = ((loss, {test}) for test in (NODE, "--storage=elsewhere"))
     only = replace(loss, good="2026-01-01", culprit="ray 2.57.0 → 2.58.0"), {NODE}
-    go_on([only], 60.0, tmp_path, ["bench/"], "bench bisect")
-    go_on([(replace(loss, good="20260201"), {NODE})], 60.0, tmp_path, ["bench/"], "bench bisect")
+    go_on([only], 60.0, same_options, ["bench/"], "bench bisect")
+    go_on([(replace(loss, good="20260201"), {NODE})], 60.0, same_options, ["bench/"], "bench bisect")
     assert (called, said) == ([], [])
-    go_on([several, only, same], 12.0, tmp_path, ["bench/"], "bench bisect")
-    command = ["--good", "2026-02-01", "--quantity", "engine", "--storage", str(tmp_path)]
+    go_on([several, only, same], 12.0, same_options, ["bench/"], "bench bisect")
+    command = ["--good", "2026-02-01", "--quantity", "engine", *same_options]
     command += ["--only=--storage=elsewhere", f"--only={NODE}", "--", "bench/"]
     assert (called, said) == ([(["--minutes", "12.0", *command], "bench bisect")], [])
-    go_on([several, same], 2.0, tmp_path, ["bench/"], "bench bisect")
+    go_on([several, same], 2.0, same_options, ["bench/"], "bench bisect")
     assert said == [f"which of them did it? bench bisect {shlex.join(command)}"]
     assert len(called) == 1
     status = 130  # after Ctrl-C
-    go_on([several, (replace(loss, quantity="wait"), {NODE})], 60.0, tmp_path, ["bench/"], "bench bisect")
+    go_on([several, (replace(loss, quantity="wait"), {NODE})], 60.0, same_options, ["bench/"], "bench bisect")
     assert len(called) == 2

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..commands.store import CommandError
 from ..judge.versus import Limits
-from ..session.options import duration, folder, positive, share
+from ..session.options import SMALLEST, duration, folder, positive, share
 from ..session.signals import Once, install
 from ..show import summary
 from ..show.encodings import say
@@ -42,7 +42,8 @@ def parser(
     usual = f"Everything after -- goes to pytest; default: {' '.join(default) or 'what it collects here'}."
     made = argparse.ArgumentParser(prog=prog, description=description, epilog=f"{about}{usual}")
     for name in (*names, *defaults, "json", "summary"):
-        made.add_argument(f"--{name}", **COMMON[name] | ({"default": defaults[name]} if name in defaults else {}))
+        flags = SMALLEST if name == "smallest" else (f"--{name}",)
+        made.add_argument(*flags, dest=name, **COMMON[name] | ({"default": defaults[name]} if name in defaults else {}))
     return made
 
 

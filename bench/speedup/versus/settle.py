@@ -22,7 +22,7 @@ from ..judge.versus import INTERRUPTED, NARROW, UNDECIDED, Comparison, Differenc
 from ..keep import settled as kept
 from ..keep.runs import Record
 from ..keep.settled import CANNOT, MACHINE, Settled, Settlements
-from ..session.options import chance, share
+from ..session.options import FALSE_ALARMS, SMALLEST, chance, share
 from ..show import differences as show
 from ..show.encodings import say
 from ..show.figures import plural
@@ -257,7 +257,9 @@ def _settle(bisecting: str, options: argparse.Namespace, cells: Sequence[str]) -
         say(unwritten(error, options))  # what is red stays red
     lost = [(one.settled, nodes(one.low)) for one in found if one.outcome == REGRESSED]
     if not stopped:
-        go_on(lost, options.minutes - (time.monotonic() - began) / 60, options.storage, cells, bisecting)
+        left = options.minutes - (time.monotonic() - began) / 60
+        same = ["--storage", str(options.storage), SMALLEST[0], f"{rule.smallest:g}"]
+        go_on(lost, left, same, cells, bisecting)
     return status
 
 
@@ -279,11 +281,15 @@ def _each(chosen: Sequence[Series], cells: Sequence[str], minutes: float, root: 
 
 
 def go_on(
-    found: Iterable[tuple[Settled, set[str]]], minutes: float, store: Path, cells: Sequence[str], bisecting: str
+    found: Iterable[tuple[Settled, set[str]]],
+    minutes: float,
+    options: Sequence[str],
+    cells: Sequence[str],
+    bisecting: str,
 ) -> None:
     """Look for the change behind each loss, in the tests of its cells, if several lie between and there is time.
 
-    If there is none, say how to.
+    If there is none, say how to. The `options` are what ``bisect`` gets as this command has them.
     """
     losses: dict[tuple[str, str], set[str]] = {}
     for one, tests in found:
@@ -292,7 +298,7 @@ def go_on(
     began = time.monotonic()
     for number, ((good, quantity), tests) in enumerate(losses.items()):
         left = (minutes - (time.monotonic() - began) / 60) / (len(losses) - number)
-        command = ["--good", good, "--quantity", quantity, "--storage", str(store)]
+        command = ["--good", good, "--quantity", quantity, *options]
         command += [*(f"--only={test}" for test in sorted(tests)), "--", *cells]  # what a store says is no option
         if left < LEAST_TO_GO_ON:
             say(f"which of them did it? {bisecting} {shlex.join(command)}")
@@ -305,6 +311,7 @@ def _parser(prog: str, default: Sequence[str]) -> argparse.ArgumentParser:
     what += "loss (exit status 1), or the machine (0)? 2: it cannot be settled."
     made = parser(prog, default, what, "", "storage", minutes=MINUTES)
     made.add_argument("cells", nargs="*", metavar="CELL", help="name of a cell, part of it, or its id; default: all")
-    made.add_argument("--smallest", type=share, help="smallest loss that fails (default: as in the latest run, or 1%%)")
-    made.add_argument("--false-alarms", type=chance, help="default: as in the latest run, or 1/1000")
+    rule = "default: as in the latest run, or "
+    made.add_argument(*SMALLEST, dest="smallest", type=share, metavar="PERCENT", help=f"{rule}1%%")
+    made.add_argument(*FALSE_ALARMS, dest="false_alarms", type=chance, metavar="N/RUNS", help=f"{rule}1/1000")
     return made
