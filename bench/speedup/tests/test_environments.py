@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -181,6 +182,16 @@ def test_pip_does_it_where_there_is_no_uv_and_python_s_own_where_there_is_no_pip
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(EnvironmentFailure, match="x: there is neither uv nor pip"):
         environments._install("x", tmp_path / "y", ["brisk==1.0"])
+
+
+def test_the_pip_of_a_distribution_is_where_it_keeps_its_wheels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pip-23.0.1-py3-none-any.whl").touch()
+    without_pip = SimpleNamespace(origin=str(tmp_path / "ensurepip" / "__init__.py"))
+    monkeypatch.setattr("importlib.util.find_spec", {"ensurepip": without_pip}.get)
+    monkeypatch.setattr("sysconfig.get_config_var", {"WHEEL_PKG_DIR": str(tmp_path)}.get)
+    assert environments.pips() == [[sys.executable, str(tmp_path / "pip-23.0.1-py3-none-any.whl" / "pip")]]
 
 
 def test_needs_that_no_rule_allows_any_more_are_none(tmp_path: Path) -> None:

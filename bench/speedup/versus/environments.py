@@ -16,6 +16,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import Distribution
@@ -279,7 +280,11 @@ def pips() -> list[list[str]]:
     if importlib.util.find_spec("pip"):
         return [[sys.executable, "-m", "pip"]]
     bundled = importlib.util.find_spec("ensurepip")
-    wheels = Path(bundled.origin).parent.glob("_bundled/pip-*.whl") if bundled and bundled.origin else ()
+    if not (bundled and bundled.origin):
+        return []
+    # Debian and Fedora keep it elsewhere.
+    folders = Path(bundled.origin).with_name("_bundled"), sysconfig.get_config_var("WHEEL_PKG_DIR")
+    wheels = [wheel for folder in folders if folder for wheel in Path(folder).glob("pip-*.whl")]
     return [[sys.executable, str(wheel / "pip")] for wheel in wheels]
 
 
