@@ -27,9 +27,10 @@ from ..measure.costs import Costs
 from ..measure.estimate import Spread, pooled_by_name
 from ..measure.machine import LoadMeter, Meter
 from ..measure.pairs import Measurement
+from ..show import terminal
 from ..show.outcome import Outcome, Shown
 from ..show.progress import Progress
-from . import end, signals
+from . import signals
 from .benchmark import Benchmarks, Rounds
 from .names import COST_MARK, is_cell, name_of
 from .neighbours import MEANWHILE, Alone
@@ -298,4 +299,11 @@ class Session:
             yield
         finally:  # also if --benchmark-compare-fail makes pytest-benchmark raise
             if self.cells:
-                end.tell(self, terminalreporter)
+                terminal.tell(
+                    terminalreporter,
+                    self.outcome,
+                    self.run.facts,
+                    self.report,
+                    is_folded=self.benchmarks.is_folded,
+                    trouble=self.benchmarks.trouble,
+                )

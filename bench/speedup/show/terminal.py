@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ..judge.verdict import IMPROVED, INCOMPARABLE, OK, RECOVERED, REGRESSED, SUSPECT
-from ..show import summary, tables
+from . import summary, tables
+from .outcome import Outcome
 
 if TYPE_CHECKING:
-    from .session import Session
+    from .report import Content
 
 
-def tell(session: Session, reporter: pytest.TerminalReporter) -> None:
-    """Write all that is to be said of the cells."""
-    outcome, config = session.outcome, reporter.config
+def tell(
+    reporter: pytest.TerminalReporter,
+    outcome: Outcome,
+    facts: Mapping[str, Any],
+    report: Callable[[], Content],
+    *,
+    is_folded: bool,
+    trouble: str,
+) -> None:
+    """Write all that is to be said of the cells.
+
+    `facts` are those of the run; `report` is called if a report is wanted. If `is_folded`, pytest-benchmark's table is
+    left out; `trouble` is why the run is not saved.
+    """
+    config = reporter.config
     reporter.section("speedup")
     writer = reporter._tw
     style = tables.Style(
@@ -30,7 +43,7 @@ def tell(session: Session, reporter: pytest.TerminalReporter) -> None:
     for table in tables.render(outcome, style, config.get_verbosity()):
         reporter.write_line(table)
 
-    if session.benchmarks.is_folded and config.get_verbosity() >= 0:
+    if is_folded and config.get_verbosity() >= 0:
         reporter.write_line("pytest-benchmark's own table: --benchmark-columns=mean,rounds")
 
     def write(line: str, **markup: bool) -> None:
@@ -39,35 +52,36 @@ def tell(session: Session, reporter: pytest.TerminalReporter) -> None:
     for line in outcome.remarks:
         write(line)
     color = {"red": outcome.state == REGRESSED, "yellow": outcome.state in (SUSPECT, INCOMPARABLE)}
-    if session.benchmarks.trouble:
-        write(f"ERROR: {session.benchmarks.trouble}", bold=True, red=True)
+    if trouble:
+        write(f"ERROR: {trouble}", bold=True, red=True)
     if outcome.alarm:
         write(outcome.alarm, bold=True, **color)
     color["green"] = outcome.state in (OK, IMPROVED, RECOVERED)
     if os.environ.get("GITHUB_ACTIONS") == "true":
-        for command in summary.commands(outcome, session.benchmarks.trouble):
+        for command in summary.commands(outcome, trouble):
             reporter.write_line(style.encoded(command))  # it is read by a program
-    for line in _written(session, config):
+    for line in _written(config, outcome, facts, report):
         reporter.write_line(style.text(line))
     write(outcome.closing, bold=True, **color)
 
 
-def _written(session: Session, config: pytest.Config) -> Iterator[str]:
+def _written(
+    config: pytest.Config, outcome: Outcome, facts: Mapping[str, Any], report: Callable[[], Content]
+) -> Iterator[str]:
     """Write what is wanted beside the tables; yield what to say of it."""
-    outcome = session.outcome
     for file in summary.files(config.getoption("speedup_summary")):
         try:
-            summary.append(file, summary.markdown(outcome, summary.about(session.run.facts)))
+            summary.append(file, summary.markdown(outcome, summary.about(facts)))
         except OSError as error:
             yield f"no summary: {file} cannot be written: {error.strerror}"
     wanted = config.getoption("speedup_report")
     if wanted is not None:
-        from ..show import report  # it needs packages that nothing else does
+        from .report import ReportError, write  # it needs packages that nothing else does
 
         try:
-            report.write(wanted, session.report())
+            write(wanted, report())
             yield f"report: {wanted}"
-        except report.ReportError as error:
+        except ReportError as error:
             yield f"no report: {error}"
         except Exception as error:  # whatever is in the store, the session's own result stands
             yield f"no report: {type(error).__name__}: {error}"
