@@ -40,7 +40,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 def ray_lock(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> AbstractContextManager[object]:
-    """Yield what is held while Ray runs: one Ray at a time on the machine, whatever the other workers of xdist do."""
+    """Yield what is held while Ray runs: one Ray of each part at a time, whatever the other workers of xdist do."""
     if not hasattr(request.config, "workerinput"):
         return contextlib.nullcontext()
     from filelock import FileLock

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -229,13 +228,13 @@ def pytest_speedup_unit_seconds(config: pytest.Config) -> float:
     return median(seconds) / (ALL_ROWS if rows.kind == "all" else 1)
 
 
-def _place(item: pytest.Item) -> tuple[bool, int, int, int]:
+def _place(item: pytest.Item) -> tuple[int, ...]:
     """Return the sort key of a cell: cells that share a Ray together; those that need Ray stopped last.
 
-    Tests of the machinery come before all cells, as some start a Ray of their own.
+    Tests of the machinery come before all cells, as some start a Ray of their own: theirs is empty.
     """
     if not (params := _params(item)):
-        return False, -sys.maxsize, 0, 0
+        return ()
     without_ray = "no_ray" in getattr(item, "fixturenames", ())
     return without_ray, -params["cpus"], params.get("nodes") or 0, -IMPORTANCE.get(item.path.stem, -1)
 

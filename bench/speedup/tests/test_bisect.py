@@ -339,6 +339,7 @@ def never(name: str) -> list[str]:
 
 
 Ask = Callable[..., list[Version]]
+Bisected = Callable[..., tuple[int, list[str]]]
 
 
 @pytest.fixture
@@ -579,12 +580,23 @@ def test_a_run_with_uncommitted_changes_cannot_be_had(
         ask("2026-11-20T02", ".")
 
 
+@pytest.fixture
+def bisected(project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Out) -> Bisected:
+    """Yield a function that bisects between two runs of the history, with made visits."""
+
+    def run(visits: Callable[..., tuple[Record, ...]], *more: str) -> tuple[int, list[str]]:
+        monkeypatch.setattr(bisect, "prepare", lambda version, **_: version)
+        monkeypatch.setattr(bisect, "measure", visits)
+        monkeypatch.chdir(project.root)
+        asked = ["--good", "2026-11-20", "--bad", "2026-11-22", "--storage", str(tmp_path / "store")]
+        status = bisect.main([*asked, *more], "bisect")
+        return status, capsys.readouterr().out.splitlines()
+
+    return run
+
+
 def test_the_command_goes_on_from_the_code_to_the_commit(
-    project: Project,
-    history: list[Record],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: Out,
+    project: Project, history: list[Record], tmp_path: Path, bisected: Bisected
 ) -> None:
     first = project.git("rev-parse", "HEAD")
     commits = [project.commit(f"Change {n}") for n in range(4)]
@@ -599,28 +611,20 @@ def test_the_command_goes_on_from_the_code_to_the_commit(
         logs = {"speedup": -0.1 * slow + float(rng.normal(0.0, 0.005))}
         return (Record("", "", fingerprint, logs, {}, 1.0, 1.0, name="cell"),)
 
-    monkeypatch.setattr(bisect, "prepare", lambda version, **_: version)
-    monkeypatch.setattr(bisect, "measure", visits)
-    monkeypatch.chdir(project.root)
-    asked = ["--good", "2026-11-20", "--bad", "2026-11-22", "--storage", str(tmp_path / "store")]
-    asked += ["--only=test_x.py::test_cell"]
-    result = bisect.main([*asked, "--json", "x.json", "--summary", "x.md", "--", "test_x.py"], "bisect")
-    out = capsys.readouterr().out.splitlines()
+    only = "--only=test_x.py::test_cell"
+    result, out = bisected(visits, only, "--json", "x.json", "--summary", "x.md", "--", "test_x.py")
     assert result == 0, out
     assert any(line.startswith("culprit: the code of 2026-11-22 (") for line in out)
     assert out[-1].startswith(f"culprit: {commits[2][:7]} Change 2 (")
     assert [one["stopped"] for one in json.loads((project.root / "x.json").read_text())] == [KNOWN, KNOWN]
     assert (project.root / "x.md").read_text().splitlines()[2].startswith("**culprit: ")
-    assert bisect.main([*asked, "--resume", "--", "test_x.py"], "bisect") == 0
-    assert "visits of before" in capsys.readouterr().out
+    result, out = bisected(visits, only, "--resume", "--", "test_x.py")
+    assert result == 0
+    assert "visits of before" in "\n".join(out)
 
 
 def test_what_is_known_is_said_where_nobody_knows_the_releases(
-    project: Project,
-    history: list[Record],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: Out,
+    project: Project, history: list[Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bisected: Bisected
 ) -> None:
     head, rng = project.git("rev-parse", "HEAD"), np.random.default_rng(1)
     for day, version in (("2026-11-20", "1.0"), ("2026-11-22", "2.0")):
@@ -633,13 +637,9 @@ def test_what_is_known_is_said_where_nobody_knows_the_releases(
     def silent(name: str) -> list[str]:
         raise EnvironmentFailure(f"nobody knows {name}")
 
-    monkeypatch.setattr(bisect, "prepare", lambda version, **_: version)
-    monkeypatch.setattr(bisect, "measure", visits)
     monkeypatch.setattr(bisect, "releases_of", silent)
-    monkeypatch.chdir(project.root)
-    asked = ["--good", "2026-11-20", "--bad", "2026-11-22", "--storage", str(tmp_path / "store"), "--json", "x.json"]
-    assert bisect.main(asked, "bisect") == 0
-    *_, why, known = capsys.readouterr().out.splitlines()
+    result, (*_, why, known) = bisected(visits, "--json", "x.json")
+    assert result == 0
     assert why.startswith("nobody knows numpy; to go on: bisect --resume --good 2026-11-20 ")
     assert known.startswith("culprit: numpy 1.0 → 2.0 (")
     assert [one["stopped"] for one in json.loads((project.root / "x.json").read_text())] == [KNOWN]
