@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..show.gates import FAIL, GATES
 
@@ -32,12 +32,7 @@ def add_all(parser: pytest.Parser) -> None:
         type="args",
         default=[],
     )
-    group = parser.getgroup(*GROUP)
-
-    def add(name: str, **about: Any) -> None:
-        with contextlib.suppress(ValueError):  # an installed copy of this plugin has added it already
-            group.addoption(name, **about)
-
+    add = parser.getgroup(*GROUP).addoption
     add("--rounds", type=positive, metavar="N", help="Pairs per cell. Default: what the test asks for.")
     add(
         "--minutes",
@@ -92,39 +87,36 @@ def positive(text: str) -> int:
     return int(text)
 
 
-def _number(text: str, divisor: str, holds: Callable[[float], bool], what: str) -> float:
-    """Return `text` over `divisor` as a number of which something holds, for an option."""
+def _number(text: str, holds: Callable[[float], bool], what: str) -> float:
+    """Return `text`, such as ``0.01``, ``1/100`` or ``1%``, as a number of which something holds, for an option."""
+    above, _, below = re.sub("%$", "/100", text.strip()).partition("/")
     try:
-        number = float(text) / float(divisor)
+        number = float(above) / float(below or "1")
     except (ValueError, ZeroDivisionError):
         number = math.nan
     if not holds(number):
-        raise argparse.ArgumentTypeError(what)
+        raise argparse.ArgumentTypeError(f"{text!r} is {what}")
     return number
 
 
 def minutes(text: str) -> float:
     """Return `text` as a number of minutes, or 0, for an option."""
-    return _number(text, "1", lambda n: 0 <= n < math.inf, f"{text!r} is neither a number of minutes nor 0")
+    return _number(text, lambda n: 0 <= n < math.inf, "neither a number of minutes nor 0")
 
 
 def duration(text: str) -> float:
     """Return `text` as a number above 0, for an option in minutes."""
-    return _number(text, "1", lambda n: 0 < n < math.inf, f"{text!r} is not a number above 0")
+    return _number(text, lambda n: 0 < n < math.inf, "not a number above 0")
 
 
 def chance(text: str) -> float:
     """Return `text`, such as ``1/1000`` or ``0.001``, as a number between 0 and 1, for an option."""
-    above, _, below = text.partition("/")
-    what = f"{text!r} is not a chance between 0 and 1, such as 1/1000"
-    return _number(above, below or "1", lambda n: LEAST_CHANCE <= n < 1, what)
+    return _number(text, lambda n: LEAST_CHANCE <= n < 1, "not a chance between 0 and 1, such as 1/1000")
 
 
 def share(text: str) -> float:
     """Return `text`, such as ``1%`` or ``0.01``, as a number from 0 to 1, for an option."""
-    plain = text.strip()
-    what = f"{text!r} is not a share from 0 to 1, such as 1% or 0.01"
-    return _number(plain.removesuffix("%"), "100" if plain.endswith("%") else "1", lambda n: 0 <= n < 1, what)
+    return _number(text, lambda n: 0 <= n < 1, "not a share from 0 to 1, such as 1% or 0.01")
 
 
 def folder(text: str) -> Path:

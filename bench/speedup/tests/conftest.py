@@ -73,7 +73,7 @@ def session(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytes
     # hypothesis for what its plugin has to say at the end, takes two seconds in every session.
     monkeypatch.setattr(gc, "collect", lambda: 0)
     monkeypatch.setattr(importlib.metadata, "packages_distributions", _distributions)
-    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:hypothesispytest")
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:hypothesispytest -p no:speedup")
     monkeypatch.setattr("pytest_benchmark.plugin.get_cpu_info", lambda: {"brand_raw": "Abacus"})
     # A test file that is written anew within a second, as long as before, would be taken from the cache.
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
