@@ -5,10 +5,11 @@ The second one comes from what runs pytest there (tox, a script, ``timeout``).
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
-import time
 from collections.abc import Callable
+from time import monotonic
 from types import FrameType
 
 SECONDS = 3.0
@@ -18,15 +19,14 @@ SECONDS = 3.0
 class Once:
     """A handler that raises KeyboardInterrupt, and lets nothing more come of another signal right after it."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(self) -> None:
         self._ends = -1.0
         self._came: str | None = None
 
     def __call__(self, number: int, _: FrameType | None) -> None:
         """Raise KeyboardInterrupt, if it is the first or a late one."""
         __tracebackhide__ = True  # pytest says which line was interrupted
-        now = self._clock()
+        now = monotonic()
         if now >= self._ends:
             self._ends = now + SECONDS
             self._came = signal.Signals(number).name
@@ -40,17 +40,13 @@ class Once:
 
 def install(once: Once) -> Callable[[], None]:
     """Install the handler where Python's own are; return what puts those back."""
-    if threading.current_thread() is not threading.main_thread():
-        return lambda: None
-    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
-    if hasattr(signal, "SIGHUP"):
-        usual[signal.SIGHUP] = signal.SIG_DFL  # it is ignored under nohup
-    replaced = {number: own for number, own in usual.items() if signal.getsignal(number) is own}
-    for number in replaced:
-        signal.signal(number, once)
-
-    def restore() -> None:
-        for number, own in replaced.items():
-            signal.signal(number, own)
-
-    return restore
+    put_back = contextlib.ExitStack()
+    if threading.current_thread() is threading.main_thread():
+        usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+        if hasattr(signal, "SIGHUP"):
+            usual[signal.SIGHUP] = signal.SIG_DFL  # it is ignored under nohup
+        for number, own in usual.items():
+            if signal.getsignal(number) is own:
+                signal.signal(number, once)
+                put_back.callback(signal.signal, number, own)
+    return put_back.close
