@@ -12,7 +12,7 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from .session import options
-from .session.names import COST_MARK, FIXTURE, MEMORY_MARK, is_cell, name_cells
+from .session.names import COST_MARK, MEMORY_MARK, is_cell, name_cells
 
 if TYPE_CHECKING:
     from .session.fixture import Speedup

@@ -24,10 +24,8 @@ from ..measure.cell import BLOCK, OF_A_FAILED_TEST, OF_ITS_MEMORY
 from ..measure.rounds import Stopwatch
 from .names import is_cell
 
-SHOWN_BY = {"benchmark_columns": None, "benchmark_group_by": "group", "benchmark_sort": "min"}
-"""Options of pytest-benchmark's own table, and what they are if nobody asks for it."""
-MADE_BY = "benchmark_histogram", "benchmark_cprofile", "benchmark_verbose"
-"""Options of what is shown together with that table."""
+SHOWN_BY = dict.fromkeys(("columns", "histogram", "cprofile", "verbose")) | {"group_by": "group", "sort": "min"}
+"""Options of pytest-benchmark's own table, and of what is shown with it, and what they are if nobody asks for it."""
 
 
 class Rounds:
@@ -35,11 +33,7 @@ class Rounds:
 
     def __init__(self, fixture: BenchmarkFixture) -> None:
         self._fixture = fixture
-
-    @property
-    def disabled(self) -> bool:
-        """Whether nothing is timed: under ``--benchmark-disable`` and xdist."""
-        return bool(self._fixture.disabled)
+        fixture.skipped = True  # as long as its set-up may fail: a test that is skipped need not have used it
 
     @property
     def stopwatch(self) -> Stopwatch:
@@ -64,10 +58,6 @@ class Rounds:
         finally:
             self._fixture._mode = "speedup"
 
-    def try_once(self, run: Callable[[], object]) -> None:
-        """Let it run something once, untimed."""
-        self._fixture.pedantic(run)
-
     def report(self, seconds: list[float], profiled: Callable[[], object] | None = None) -> None:
         """Give it the rounds that were measured, and let it profile another one if it is asked to."""
         done = iter(seconds)
@@ -83,10 +73,6 @@ class Rounds:
     def store(self, blocks: Mapping[str, Any]) -> None:
         """Let these be saved with the rounds."""
         self._fixture.extra_info.update(blocks)
-
-    def unused(self) -> None:
-        """Say nothing of it, although nobody used it."""
-        self._fixture.skipped = True
 
 
 class Benchmarks:
@@ -114,11 +100,13 @@ class Benchmarks:
                 f"--benchmark-compare took {compare!r} for the run to compare with; "
                 f"write it last: pytest {compare} --benchmark-compare"
             )
-        # It asks for the same facts at every step, and each time the CPU is looked into anew.
-        session.get_machine_info = functools.cache(functools.partial(_nameless, session.get_machine_info))
+        session.get_machine_info = lambda: self.machine_info
         session.compare = self._config.option.benchmark_compare = compare
         self._only_cells = all(is_cell(item) for item in items if "benchmark" in getattr(item, "fixturenames", ()))
-        self.is_folded = self._only_cells and not _wants_table(self._config)
+        wants_table = any(
+            (self._config.getoption(f"benchmark_{name}") or None) != usual for name, usual in SHOWN_BY.items()
+        )
+        self.is_folded = self._only_cells and not wants_table and self._config.get_verbosity() <= 0
         if self.is_folded:  # it says less than ours, in microseconds
             session.quiet = True
         if isinstance(session.storage, FileStorage):
@@ -152,11 +140,8 @@ class Benchmarks:
     def place(self) -> str:
         """Where runs are saved, in words."""
         folder, here = self.folder, self._config.invocation_params.dir
-        if self.name is None:
-            return "not saved"
-        if folder is None:
-            return f"saved in {self._session.storage}"
-        return f"saved in {folder.relative_to(here) if folder.is_relative_to(here) else folder}"
+        inside = folder.relative_to(here) if folder and folder.is_relative_to(here) else self._session.storage
+        return "not saved" if self.name is None else f"saved in {inside}"
 
     @functools.cached_property
     def name(self) -> str | None:
@@ -165,11 +150,11 @@ class Benchmarks:
             return None
         return str(self._session.save or self._session.autosave or get_tag())
 
-    @property
+    @functools.cached_property
     def machine_info(self) -> dict[str, Any]:
-        """What pytest-benchmark and its hooks tell of the machine."""
-        info: dict[str, Any] = self._session.get_machine_info()
-        return info
+        """What pytest-benchmark and its hooks tell of the machine, but for its host name; looked into once."""
+        info: dict[str, Any] = type(self._session).get_machine_info(self._session)
+        return info | {"node": ""} if info.get("node") == platform.node() else info  # what a hook calls it stays
 
     @functools.cached_property
     def commit_info(self) -> dict[str, Any]:
@@ -184,14 +169,12 @@ class Benchmarks:
     @property
     def per_cell(self) -> PerCell:
         """What its options say of every cell, if they were given: its defaults are not meant for minutes."""
-
-        def given(name: str, default: float, otherwise: float) -> float:
-            value = float(self._config.getoption(f"benchmark_{name}"))
-            option = f"--benchmark-{name.replace('_', '-')}"
-            typed = any(argument.startswith(option) for argument in self._config.invocation_params.args)
-            return value if typed or value != default else otherwise
-
-        return PerCell(int(given("min_rounds", 5, 1)), given("max_time", 1.0, math.inf))
+        rounds, seconds = (float(self._config.getoption(f"benchmark_{name}")) for name in ("min_rounds", "max_time"))
+        typed = " ".join(map(str, self._config.invocation_params.args))
+        return PerCell(
+            int(rounds) if rounds != 5 or "--benchmark-min-rounds" in typed else 1,
+            seconds if seconds != 1 or "--benchmark-max-time" in typed else math.inf,
+        )
 
     def set_apart(self, nodeid: str) -> None:
         """Take the block of a cell that is kept apart out of the way of those who read series."""
@@ -242,15 +225,3 @@ class Benchmarks:
     def _whole(self) -> list[Any]:
         """Return the benchmarks that ended: one without a round would make pytest-benchmark lose the whole save."""
         return [bench for bench in self._session.benchmarks if bench and not bench.has_error]
-
-
-def _nameless(machine_info: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Return the facts on a machine without its host name; what a hook calls it stays."""
-    info = machine_info()
-    return info | {"node": ""} if info.get("node") == platform.node() else info
-
-
-def _wants_table(config: pytest.Config) -> bool:
-    """Return whether an option asks for pytest-benchmark's own table."""
-    asked = any(config.getoption(name) != usual for name, usual in SHOWN_BY.items())
-    return asked or any(config.getoption(name) for name in MADE_BY) or config.get_verbosity() > 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar, Unpack
 
@@ -16,6 +16,7 @@ from ..measure.contest import Contestant, Showing, compete
 from ..measure.costs import MIB, SECONDS, Costs, Runs, measure_costs
 from ..measure.estimate import Spread
 from ..measure.fits import Run
+from ..measure.machine import LoadMeter
 from ..measure.memory import peak_mib
 from ..measure.pairs import STEADY_PART, Measurement
 from ..measure.rounds import PairedRounds
@@ -101,42 +102,35 @@ class Speedup:
         """
         __tracebackhide__ = True
         with self._rounds.in_use():
-            subject, rounds = Subject.of(self._node.nodeid, cpus, **about), self._asked(rounds)
+            subject, name = Subject.of(self._node.nodeid, cpus, **about), name_of(self._node)
             if local:
-                self._session.check_cpus(name_of(self._node), subject.cpus)
-            memory = local and (memory or self._node.get_closest_marker(MEMORY_MARK) is not None)
-            spread = self._session.known(name_of(self._node), subject).get(STEADY_PART)
+                self._session.check_cpus(name, subject.cpus)
+            spread = self._session.known(name, subject).get(STEADY_PART)
             pacing = self._session.pacing(spread)
             pairs = PairedRounds(
                 sequential,
                 parallel,
                 cpus=subject.cpus,
-                rounds=rounds,
-                meter=self._session.meter() if local and not self._rounds.disabled else None,
+                rounds=self._begin(rounds, spread),
+                meter=LoadMeter() if local else None,
                 enough=pacing.enough,
                 prepare=prepare,
                 pieces=pieces,
                 stopwatch=self._rounds.stopwatch,
             )
-
-            def measure() -> Measurement:
-                mib = pairs.memory() if memory else None  # first: after the pairs it would depend on their number
-                return replace(pairs.measure(), memory=mib)
+            if self._disabled:
+                pairs.try_once()
+                return None
+            looked_at = local and (memory or self._node.get_closest_marker(MEMORY_MARK) is not None)
+            mib = pairs.memory() if looked_at else None  # first: after the pairs it would depend on their number
 
             def again(first: Measurement) -> Measurement:
                 second = pairs.measure(pacing.as_many_as(len(first.pairs)))
-                return replace(second, known=first.known, memory=first.memory)
+                return replace(second, known=first.known, memory=mib)
 
-            return self._measured(
-                subject,
-                rounds,
-                measure,
-                lambda: {"curves": tuple(curve.as_json() for curve in curves())},
-                try_once=pairs.try_once,
-                again=again,
-                spread=spread,
-                profiled=parallel,
-            )
+            measured = replace(pairs.measure(), memory=mib)
+            more = tuple(curve.as_json() for curve in curves())
+            return self._finish(subject, measured, again, profiled=parallel, curves=more)
 
     def compete(
         self, subject: Subject, contestants: Sequence[Contestant], sequential: Run, *, group: str, rounds: int
@@ -150,38 +144,29 @@ class Speedup:
         """
         __tracebackhide__ = True
         with self._rounds.in_use():
-            rounds, cpus, note = self._asked(rounds), subject.cpus, self._session.progress.note
+            cpus, asked, note = subject.cpus, self._begin(rounds), self._session.progress.note
             (this,) = (one for one in contestants if one.name == subject.engine)
-
-            def try_once() -> None:
+            if self._disabled:
                 with this.start() as it:
                     PairedRounds(sequential, it.run, cpus=cpus, rounds=1, meter=None, pieces=it.pieces).try_once()
+                return None
 
             def contest() -> dict[str, Showing]:
                 return compete(
                     contestants,
                     sequential,
                     cpus=cpus,
-                    rounds=rounds,
-                    meter=self._session.meter,
+                    rounds=asked,
+                    meter=LoadMeter,
                     clock=self._rounds.stopwatch.timer,
-                    on_visit=lambda name, number: note(f"{name}, round {number} of {rounds}"),
+                    on_visit=lambda name, number: note(f"{name}, round {number} of {asked}"),
                     enough=self._enough_rounds,
                 )
 
-            def showing() -> Showing:
-                seen = self._session.once((subject.workload, group), contest)[this.name]
-                if seen.failure is not None:
-                    raise seen.failure
-                return seen
-
-            return self._measured(
-                subject,
-                rounds,
-                lambda: showing().measurement,
-                lambda: {"group": group, "showing": showing(), "judged": this.judged},
-                try_once=try_once,
-            )
+            seen = self._session.once(subject.workload, contest, group)[this.name]
+            if seen.failure is not None:
+                raise seen.failure
+            return self._finish(subject, seen.measurement, group=group, showing=seen, judged=this.judged)
 
     def cost(
         self,
@@ -205,8 +190,9 @@ class Speedup:
         units = counted or {}
         unit, compared = units.get(step, SECONDS), "" if step in units else against
         with self._rounds.in_use():
-            runs = self._runs(subject.workload, own, bare, rounds)
-            return self._measured(subject.part(step), rounds, lambda: Costs.of(step, runs(), unit, compared))
+            asked = self._begin(rounds)
+            runs = self._session.once(subject.workload, lambda: self._runs(own, bare, asked))
+            return self._finish(subject.part(step), Costs.of(step, runs, unit, compared))
 
     def memory(
         self,
@@ -245,82 +231,72 @@ class Speedup:
         """
         __tracebackhide__ = True
         with self._rounds.in_use():
-            subject, shared = Subject.of(self._node.nodeid, cpus, **about), (self._node.nodeid, MEMORY)
-            runs = self._runs(
-                shared, lambda: {MEMORY: peak_mib(run)}, lambda: peak_mib(bare, without_present=True), rounds
-            )
-            return self._measured(subject, rounds, lambda: Costs.of(MEMORY, runs(), MIB, against))
+            subject, asked = Subject.of(self._node.nodeid, cpus, **about), self._begin(rounds)
+            runs = self._runs(lambda: {MEMORY: peak_mib(run)}, lambda: peak_mib(bare, without_present=True), asked)
+            return self._finish(subject, Costs.of(MEMORY, runs, MIB, against))
 
-    def _runs(
-        self, shared: Hashable, own: Callable[[], Mapping[str, float]], bare: Callable[[], float], rounds: int
-    ) -> Callable[[], Runs]:
-        """Return what measures a cost and its bare means; tests that give the same for `shared` share the runs."""
+    @property
+    def _disabled(self) -> bool:
+        """Whether nothing is timed, and each run only tried."""
+        return self._session.benchmarks.disabled
 
-        def measure() -> Runs:
-            if self._rounds.disabled:
-                return [(own(), bare())]
-            return measure_costs(own, bare, self._asked(rounds), self._enough_rounds)
+    def _begin(self, rounds: int, spread: Spread | None = None) -> int:
+        """Begin to measure; return how many pairs are asked for: `rounds`, unless ``--rounds`` says otherwise.
 
-        return lambda: self._session.once(shared, measure)
+        `spread` is how far they lay apart in earlier runs.
+        """
+        self._session.signals.check()
+        asked = checked_count("rounds", rounds)
+        asked = self._session.rounds or asked
+        if not self._disabled:
+            self._session.begin(self._node, asked, spread)
+        return asked
 
-    def _measured(
+    def _runs(self, own: Callable[[], Mapping[str, float]], bare: Callable[[], float], rounds: int) -> Runs:
+        """Measure a cost and its bare means."""
+        return [(own(), bare())] if self._disabled else measure_costs(own, bare, rounds, self._enough_rounds)
+
+    def _finish(
         self,
         subject: Subject,
-        rounds: int,
-        measure: Callable[[], Measured],
-        more: Callable[[], Mapping[str, Any]] = dict,
-        *,
-        try_once: Callable[[], object] | None = None,
+        measured: Measured,
         again: Callable[[Measured], Measurement] | None = None,
-        spread: Spread | None = None,
         profiled: Run | None = None,
+        **more: Any,
     ) -> Measured | None:
-        """Measure, report, save and judge a cell; where nothing is timed, only try it.
+        """Report, save and judge what was measured, and measure it `again` if it is suspect; return the first of both.
 
-        `more` is called when it is measured, and returns what else belongs to it; `again` measures it once more, if it
-        is suspect. `spread` is known from earlier runs; `profiled` is what a profiler would look at.
+        `profiled` is what a profiler would look at, and `more` what else belongs to the cell.
         """
         __tracebackhide__ = True
-        rounds = self._asked(rounds)
-        if self._rounds.disabled:
-            self._rounds.try_once(try_once or measure)
+        if self._disabled:
             return None
-        self._session.begin(self._node, rounds, spread)
-        measured = measure()
-        # What other contestants or smaller sweeps tell of the spread is of this run.
-        known = measured.known or self._session.known(name_of(self._node), subject)
-        known = known or self._session.known_of_smaller(subject, measured.models)
-        measured = replace(measured, known=known)
+        name, session, (file, line, _) = name_of(self._node), self._session, self._node.location
+        # What other contestants tell of the spread is of this run.
+        measured = replace(measured, known=measured.known or session.known(name, subject, measured.models))
         self._rounds.report(list(measured.figures), profiled)
-        file, line, _ = self._node.location
         cell = Cell(
             nodeid=self._node.nodeid,
-            name=name_of(self._node),
+            name=name,
             subject=subject,
-            fingerprint=Fingerprint.of(subject, measured.models, self._session.run.machine),
+            fingerprint=Fingerprint.of(subject, measured.models, session.run.machine),
             measurement=measured,
-            took=self._session.end(measured),
+            took=session.end(measured),
             location=(file, 0 if line is None else line + 1),
-            **more(),
+            **more,
         )
-        suspicion = self._finish(cell)
+        suspicion = self._save(cell)
         if suspicion and again:
             second = again(measured)
-            self._session.end(second, again=True)
+            session.end(second, again=True)
             if not second.busy:
-                self._finish(replace(cell, again=second, suspicion=suspicion))
+                self._save(replace(cell, again=second, suspicion=suspicion))
         return measured
 
-    def _finish(self, cell: Cell) -> str:
+    def _save(self, cell: Cell) -> str:
         """Let a cell be saved and judged; return why it should be measured again, if it should."""
         self._rounds.store(cell.blocks)
         return self._session.finished(cell)
-
-    def _asked(self, rounds: int) -> int:
-        """Return how many pairs are asked for: what the test says, unless ``--rounds`` says otherwise."""
-        self._session.signals.check()
-        asked = checked_count("rounds", rounds)
-        return self._session.rounds or asked
 
     def _enough_rounds(self, done: int) -> bool:
         return self._session.pacing(None).enough_rounds(done, "round")

@@ -63,16 +63,20 @@ class ThisRun:
     def record(self, cell: Cell) -> Record:
         """Return a cell as a run of its series; read from the store it will be the same."""
         measured, versions = cell.measurement, dict(self.facts["versions"])
+        logs, ses = _figures(measured)
+        again_logs, again_ses = _figures(cell.again) if cell.again else (None, None)
         others = {name: str(fact) for name, fact in {**self.machine, **cell.subject.facts}.items()}
         storage = self._benchmarks.storage
         return Record(
             date=self.now,
             file=str(storage.written or "") if storage else "",
             fingerprint=cell.fingerprint,
-            **_figures(measured, "logs", "log_ses"),
+            logs=logs,
+            log_ses=ses,
             sequential_s=measured.levels[0],
             parallel_s=measured.levels[1],
-            **(_figures(cell.again, "again_logs", "again_ses") if cell.again else {}),
+            again_logs=again_logs,
+            again_ses=again_ses,
             setting=versions | others,
             versions=versions,
             commit=str(self._benchmarks.commit_info.get("id") or ""),
@@ -84,7 +88,7 @@ class ThisRun:
         )
 
 
-def _figures(measured: Measurement | Costs, logs: str, ses: str) -> dict[str, Any]:
-    """Return two columns of a record: the log of each quantity that is judged, and its standard error."""
+def _figures(measured: Measurement | Costs) -> tuple[dict[str, float], dict[str, float | None]]:
+    """Return the log of each quantity that is judged, and its standard error."""
     judged = measured.judged.items()
-    return {logs: {name: math.log(one.value) for name, one in judged}, ses: {name: one.log_se for name, one in judged}}
+    return {name: math.log(one.value) for name, one in judged}, {name: one.log_se for name, one in judged}

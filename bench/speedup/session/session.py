@@ -6,8 +6,8 @@ import functools
 import math
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Generator, Hashable
-from dataclasses import replace
+from collections.abc import Callable, Generator
+from dataclasses import asdict, replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -25,7 +25,6 @@ from ..measure.cell import TEST_FAILED, Cell, Fingerprint, Subject
 from ..measure.contest import Showing
 from ..measure.costs import Costs
 from ..measure.estimate import Spread, pooled_by_name
-from ..measure.machine import LoadMeter, Meter
 from ..measure.pairs import Measurement
 from ..show import terminal
 from ..show.outcome import Outcome, Shown
@@ -36,7 +35,7 @@ from .names import COST_MARK, is_cell, name_of
 from .neighbours import MEANWHILE, Alone
 from .options import PACKAGES
 from .run import ThisRun
-from .verdict import Judged, Verdicts
+from .verdict import Verdicts
 
 if TYPE_CHECKING:
     from ..show.report import Content
@@ -54,64 +53,51 @@ class Session:
         self._config = config
         self.cells: dict[str, Cell] = {}
         """By the id of the test, in the order in which they were measured."""
-        self.notes: list[str] = []
         self.plan = Plan(minutes=config.getoption("minutes") or 0.0, clock=monotonic, began=began)
+        self.progress = Progress(config, lambda: self.plan.seconds_left)
         self.signals, self.alone = signals.Once(), Alone()
-        self._done: dict[Hashable, Any] = {}
-        self._judged: Judged = {}, None
-        self._latest: Rounds | None = None
-        """Of the test that measures, or the last that did."""
+        self._done: dict[tuple[str, str], Any] = {}
+        self._notes: list[str] = []
         self.benchmarks = Benchmarks(config, compare)
         wanted = {name: config.getoption(f"speedup_{name}") for name in ("false_alarms", "smallest")}
         rule = SuiteRule(**{name: value for name, value in wanted.items() if value is not None})
-        self.run = ThisRun(self.benchmarks, config.getini(PACKAGES), {name: getattr(rule, name) for name in wanted})
+        self.run = ThisRun(self.benchmarks, config.getini(PACKAGES), asdict(rule))
         self.verdicts = Verdicts(self.benchmarks, self.run, rule, self._note)
         self.rounds: int | None = config.getoption("rounds")
         """Value of ``--rounds``."""
 
     @functools.cached_property
-    def progress(self) -> Progress:
-        """Tells how far the measurement is."""
-        return Progress(self._config, lambda: self.plan.seconds_left)
-
-    @functools.cached_property
     def earlier(self) -> Earlier:
         """What the latest runs tell of the cells."""
-        folder = self.benchmarks.folder
-        if not folder:
-            return Earlier()
-        compared_with_all = self.benchmarks.compare is True  # then the verdict reads that history too
-        return read_earlier(self.verdicts.whole_history if compared_with_all else read_store(folder))
+        if self.benchmarks.compare is True:  # then the verdict reads that history too
+            return read_earlier(self.verdicts.whole_history)
+        return read_earlier(read_store(self.benchmarks.folder)) if self.benchmarks.folder else Earlier()
 
     def prepare(self, session: pytest.Session) -> None:
         """Plan what is measured of the tests that were collected; where time is short, put what is important first."""
         self._adopt(session)
-        unit_s = None
         if not self._config.option.collectonly:
-            unit_s = self._config.hook.pytest_speedup_unit_seconds(config=self._config)
+            self.run.unit_s = self._config.hook.pytest_speedup_unit_seconds(config=self._config)
             if self.benchmarks.compare:  # before a test can turn the clock by which the dates of runs are judged
                 _ = self.verdicts.history
-        self.run.unit_s = unit_s
-        cells = [
-            (item, job_of(item.nodeid, name_of(item), item.iter_markers(COST_MARK)))
+        jobs = {
+            item: job_of(item.nodeid, name_of(item), item.iter_markers(COST_MARK))
             for item in session.items
             if is_cell(item)
-        ]
+        }
         if self.plan.limited:
-            cells.sort(key=lambda one: -one[1].importance)
-            in_order = (item for item, _ in cells)
+            jobs = dict(sorted(jobs.items(), key=lambda one: -one[1].importance))
+            in_order = iter(jobs)
             session.items[:] = [next(in_order) if is_cell(item) else item for item in session.items]
-        jobs = [job for _, job in cells]
-        self.verdicts.names = [job.name for job in jobs]
+        self.verdicts.names = [job.name for job in jobs.values()]
         self.plan = replace(
             self.plan,
-            jobs=jobs_of(jobs, self.rounds, self.earlier.took, unit_s),
+            jobs=jobs_of([*jobs.values()], self.rounds, self.earlier.took, self.run.unit_s),
             exact=self.rounds is not None,
-            calibrated=unit_s is not None,
+            calibrated=self.run.unit_s is not None,
         )
-        self.progress.plan(
-            [item.nodeid for item, _ in cells], self.plan.fitting, self.plan.minutes_for_all, self.benchmarks.place
-        )
+        tests = [item.nodeid for item in jobs]
+        self.progress.plan(tests, self.plan.fitting, self.plan.minutes_for_all, self.benchmarks.place)
 
     def _adopt(self, session: pytest.Session) -> None:
         self.benchmarks.adopt(session.items)
@@ -125,24 +111,18 @@ class Session:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # what cannot be compared with was told then
                 self._adopt(node.session)
-        self._latest = Rounds(benchmark)
-        return self._latest
+        return Rounds(benchmark)
 
-    def known(self, name: str, subject: Subject) -> dict[str, Spread]:
-        """Return how far the pairs of a cell lay apart in earlier runs, by quantity."""
-        if self.benchmarks.disabled:
-            return {}
-        return self.earlier.spreads(name, Fingerprint.of(subject, 0, self.run.machine))
+    def known(self, name: str, subject: Subject, models: int = 0) -> dict[str, Spread]:
+        """Return how far the pairs of a cell lay apart, by quantity: in earlier runs, or else those of smaller sweeps.
 
-    def known_of_smaller(self, subject: Subject, models: int) -> dict[str, Spread]:
-        """Return how far the pairs of smaller sweeps of the same workload lay apart in this run, by quantity.
-
-        Longer pairs lie no further apart, so an interval that is made with it is too wide rather than too narrow.
+        Those are of the same workload, in this run. Longer pairs lie no further apart, so an interval that is made with
+        it is too wide rather than too narrow.
         """
-        keys = Fingerprint.of(subject, 0, self.run.machine).keys
+        fingerprint = Fingerprint.of(subject, 0, self.run.machine)
         smaller = [cell for cell in self.cells.values() if cell.fingerprint.models < models and not cell.apart]
-        same = [cell for cell in smaller if replace(cell.fingerprint, models=0).keys & keys]
-        return pooled_by_name([cell.measurement.spreads for cell in same])
+        same = [cell for cell in smaller if replace(cell.fingerprint, models=0).keys & fingerprint.keys]
+        return self.earlier.spreads(name, fingerprint) or pooled_by_name([cell.measurement.spreads for cell in same])
 
     def check_cpus(self, name: str, cpus: int) -> None:
         """Take note of a limit that this machine cannot reach."""
@@ -154,18 +134,14 @@ class Session:
         """Return what tells when a cell has pairs enough; `known` is the spread of the steady part."""
         return Pacing(self.plan, self.benchmarks.per_cell, self.verdicts.rule.smallest, known, self.progress.note)
 
-    def meter(self) -> Meter:
-        """Return what tells how busy other programs are."""
-        return LoadMeter()
-
-    def once(self, key: Hashable, measure: Callable[[], T]) -> T:
-        """Return what `measure` returned when a test with this key first asked for it: several tests share it."""
-        if key not in self._done:
-            self._done[key] = None  # should it fail, the other tests need not try it again
-            self._done[key] = measure()
-        if self._done[key] is None:
-            raise RuntimeError(f"{key if isinstance(key, str) else key[0]} failed in an earlier test; see that one")  # type: ignore[index]
-        found: T = self._done[key]
+    def once(self, what: str, measure: Callable[[], T], of: str = "") -> T:
+        """Return what `measure` returned when a test first asked for this, `of` a group: several tests share it."""
+        if (what, of) not in self._done:
+            self._done[what, of] = None  # should it fail, the other tests need not try it again
+            self._done[what, of] = measure()
+        if self._done[what, of] is None:
+            raise RuntimeError(f"{what} failed in an earlier test; see that one")
+        found: T = self._done[what, of]
         return found
 
     def begin(self, node: pytest.Item, asked: int, known: Spread | None = None) -> None:
@@ -201,28 +177,28 @@ class Session:
 
     def keep_apart(self, nodeid: str, reason: str) -> None:
         """Keep a cell apart: it is shown, and is no run of its series."""
-        if nodeid in self.cells:
-            both = (self.cells[nodeid], self.cells[nodeid].of_memory)
-            self.cells |= {one.nodeid: replace(one, apart=reason) for one in both if one}
-            if not self.cells[nodeid].judged:  # the outcome speaks of the others
-                self._note(f"{self.cells[nodeid].name} is left out: {reason}")
+        cell = self.cells.get(nodeid)
+        if cell is not None:
+            self.cells |= {one.nodeid: replace(one, apart=reason) for one in (cell, cell.of_memory) if one}
+            if not cell.judged:  # the outcome speaks of the others
+                self._note(f"{cell.name} is left out: {reason}")
             self.benchmarks.set_apart(nodeid)
             self.benchmarks.keep(self.run.as_json())
 
     def _note(self, sentence: str) -> None:
-        if sentence and sentence not in self.notes:
-            self.notes.append(sentence)
+        if sentence and sentence not in self._notes:
+            self._notes.append(sentence)
 
     @functools.cached_property
     def outcome(self) -> Outcome:
         """What came of the run."""
-        verdicts, together = self._judged
+        verdicts, together = self.verdicts.judge(self.cells.values(), self._config.rootpath)
         contests: dict[str, dict[str, Showing]] = defaultdict(dict)
         for cell in self.cells.values():
             if cell.showing is not None and not cell.apart:
                 contests[cell.group][cell.fingerprint.engine] = cell.showing
         cells = tuple(Shown(cell, *verdicts.get(test, (None, ()))) for test, cell in self.cells.items() if cell.judged)
-        return Outcome(cells, contests, together, tuple(self.notes), self._config.getoption("speedup_gate"))
+        return Outcome(cells, contests, together, tuple(self._notes), self._config.getoption("speedup_gate"))
 
     def report(self) -> Content:
         """Return what the report says of the whole history, this run included."""
@@ -269,8 +245,6 @@ class Session:
         report = yield
         if report.failed:
             self.keep_apart(item.nodeid, TEST_FAILED)
-        if report.when == "setup" and not report.passed and self._latest is not None:
-            self._latest.unused()
         return report
 
     def pytest_benchmark_update_json(self, output_json: dict[str, Any]) -> None:
@@ -283,14 +257,11 @@ class Session:
             self._note(self.benchmarks.end(has_cells=bool(self.cells)))
         if self.cells:
             self.run.end()
-            names = ", ".join(job.name for job in self.plan.left_out)
-            if names:
-                minutes = self.plan.minutes_for_all
+            if self.plan.left_out:
+                names, minutes = ", ".join(job.name for job in self.plan.left_out), self.plan.minutes_for_all
                 self._note(f"not measured for want of time: {names}; --minutes {minutes} measures all")
-            self._judged = self.verdicts.judge(list(self.cells.values()), self._config.rootpath)
         yield
-        fails = self.outcome.fails or self.benchmarks.trouble if self.cells else False
-        if session.exitstatus == 0 and fails:
+        if session.exitstatus == 0 and self.cells and (self.outcome.fails or self.benchmarks.trouble):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     @pytest.hookimpl(wrapper=True, trylast=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -12,10 +12,11 @@ from ..judge.changes import what_changed
 from ..judge.rule import Rule, SuiteRule
 from ..judge.suite import CellVerdict, judge_cell, judge_suite
 from ..judge.verdict import INCOMPARABLE, Verdict
-from ..keep.decisions import Decisions, read_decisions
+from ..keep.decisions import Decision, Decisions, read_decisions
 from ..keep.index import read_store
+from ..keep.records import Record, Records
 from ..keep.runs import History, read_history
-from ..keep.settled import Settlements, read_settled
+from ..keep.settled import Settled, Settlements, read_settled
 from ..measure.cell import MEMORY, Cell
 from ..measure.costs import Costs
 from ..show.sentences import TOLD, circumstances
@@ -23,10 +24,6 @@ from .benchmark import Benchmarks
 from .run import ThisRun
 
 R = TypeVar("R", History, Decisions, Settlements)
-
-
-Judged = tuple[dict[str, tuple[CellVerdict, list[str]]], CellVerdict | None]
-"""The verdict on each cell, and what else changed, a line each, by the id of the test; and that on all taken as one."""
 
 
 class Verdicts:
@@ -75,16 +72,17 @@ class Verdicts:
             self._note(problem)
         return read
 
+    def _known(self, record: Record) -> tuple[Records, list[Decision], tuple[Settled, ...]]:
+        """Return the series of a cell that ends with this run, and what people and experiments said of it."""
+        one = record.fingerprint
+        return self.history.of(one).followed_by([record]), self.decisions.of(one), self.settlements.of(one)
+
     def suspicion(self, cell: Cell) -> str:
         """Return why a cell should be measured again; empty if it should not."""
         if not self._benchmarks.compare or not cell.judged or cell.again or isinstance(cell.measurement, Costs):
             return ""
-        record = self._run.record(cell)
-        series = self.history.of(record.fingerprint).followed_by([record])
-        if len(series) == 1:
-            return ""
-        made, settled = self.decisions.of(record.fingerprint), self.settlements.of(record.fingerprint)
-        return judge_cell(series, self.rule_of_each, made, settled=settled)[0].suspicion
+        series, made, settled = self._known(self._run.record(cell))
+        return judge_cell(series, self.rule_of_each, made, settled=settled)[0].suspicion if len(series) > 1 else ""
 
     @functools.cached_property
     def rule_of_each(self) -> Rule:
@@ -95,16 +93,19 @@ class Verdicts:
         costs = sum(kind.is_cost for kind in known)
         return self.rule.for_each_of(len(names) - costs - sum(kind.side_by_side for kind in known), costs)
 
-    def judge(self, cells: Sequence[Cell], root: Path) -> Judged:
-        """Return the verdict on each cell and on all together; `root` is the folder of the repository."""
+    def judge(
+        self, cells: Iterable[Cell], root: Path
+    ) -> tuple[dict[str, tuple[CellVerdict, list[str]]], CellVerdict | None]:
+        """Return the verdict on each cell, and what else changed, a line each, by the id of the test; and that on all.
+
+        `root` is the folder of the repository.
+        """
         cells = [cell for cell in cells if cell.judged and not cell.apart]
         if not (self._benchmarks.compare and cells):
             return {}, None
         records = [self._run.record(cell) for cell in cells]
-        records = [replace(one, date=self.history.after(one.date)) for one in records]
-        series = [self.history.of(one.fingerprint).followed_by([one]) for one in records]
-        made = [self.decisions.of(one.fingerprint) for one in records]
-        settled = [self.settlements.of(one.fingerprint) for one in records]
+        latest = [replace(one, date=self.history.after(one.date)) for one in records]
+        series, made, settled = zip(*map(self._known, latest), strict=True)
         verdict = judge_suite(series, self.rule, made, settled)
         judged = {}
         for cell, said, known in zip(cells, verdict.cells, series, strict=True):
