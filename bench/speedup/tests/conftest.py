@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gc
 import importlib.metadata
@@ -14,8 +15,11 @@ from typing import Any
 
 import pytest
 
-# The sessions inside take out of sys.modules what they imported, and NumPy cannot be imported again.
+# The sessions inside take out of sys.modules what they imported, and NumPy and vl-convert cannot be imported again.
 import bench.speedup.session.session  # noqa: F401
+
+with contextlib.suppress(ImportError):  # guest.py does without
+    import vl_convert  # noqa: F401
 
 pytest_plugins = ["pytester"]
 
