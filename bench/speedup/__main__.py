@@ -10,10 +10,8 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from .commands import store
-from .judge.rule import OF_ONE_SERIES
 from .keep.decisions import ACCEPT, DISMISS
 from .keep.sync import BRANCH
 from .session.options import FALSE_ALARMS, SMALLEST, chance, folder, positive, share
@@ -40,23 +38,23 @@ def parser(prog: str, further: Further) -> argparse.ArgumentParser:
     kept = argparse.ArgumentParser(add_help=False)
     kept.add_argument("--storage", type=folder, default=Path(".benchmarks"), help="the store (default: .benchmarks)")
     rule = argparse.ArgumentParser(add_help=False)
-    about: dict[str, Any] = {"dest": "smallest", "type": share, "metavar": "PERCENT"}
-    rule.add_argument(*SMALLEST, **about, help="smallest loss that fails (default: as in the latest run, or 1%%)")
-    about = {"dest": "false_alarms", "type": chance, "metavar": "N/RUNS"}
-    suite = argparse.ArgumentParser(add_help=False, parents=[rule])
-    suite.add_argument(*FALSE_ALARMS, **about, help="how often it may fail (default: as in the latest run, or 1/1000)")
+    usual = "default: as in the latest run, or"
+    losses = f"smallest loss that fails ({usual} 1%%)"
+    rule.add_argument(*SMALLEST, dest="smallest", type=share, metavar="PERCENT", help=losses)
+    chances = f"how often it may fail ({usual} 1/1000; replay: 1/2000)"
+    rule.add_argument(*FALSE_ALARMS, dest="false_alarms", type=chance, metavar="N/RUNS", help=chances)
 
-    history = add("history", parents=[kept, suite], help="show the series, their runs and states")
+    history = add("history", parents=[kept, rule], help="show the series, their runs and states")
     history.add_argument("cell", nargs="?", metavar="CELL", help="one series, run by run: its name, part of it, or id")
     history.add_argument("--json", action="store_true", help="as JSON")
     history.set_defaults(run=store.history)
 
-    report = add("report", parents=[kept, suite], help="write the report: one page of HTML on the whole history")
+    report = add("report", parents=[kept, rule], help="write the report: one page of HTML on the whole history")
     report.add_argument("file", metavar="FILE.html", type=Path, nargs="?", default=Path("speedup.html"))
     report.set_defaults(run=store.report)
 
     for kind, what in ((ACCEPT, "accept a change as the new level"), (DISMISS, "dismiss a change as noise")):
-        decide = add(kind, parents=[kept, suite], help=what)
+        decide = add(kind, parents=[kept, rule], help=what)
         decide.add_argument("cell", metavar="CELL", help="name of a series, part of it, its id, or all")
         decide.add_argument(
             "--since", required=kind == ACCEPT, metavar="RUN", help="first run of the change, such as 2026-11-20"
@@ -64,7 +62,7 @@ def parser(prog: str, further: Further) -> argparse.ArgumentParser:
         decide.add_argument("--reason", required=True, help="why; it is kept in the history")
         decide.set_defaults(run=store.decide, kind=kind)
 
-    prune = add("prune", parents=[kept, suite], help="delete old runs")
+    prune = add("prune", parents=[kept, rule], help="delete old runs")
     prune.add_argument(
         "--keep", type=positive, required=True, metavar="N", help="keep the newest N runs of each series"
     )
@@ -84,7 +82,6 @@ def parser(prog: str, further: Further) -> argparse.ArgumentParser:
         type=Path,
         help="columns: run,log_speedup (or speedup),se[,remeasured,machine]; the oldest run first",
     )
-    replay.add_argument(*FALSE_ALARMS, **about, default=OF_ONE_SERIES, help="how often it may fail (default: 1/2000)")
     replay.set_defaults(run=store.replay)
 
     example = add("example", help="print a test to begin with: example > test_speedup.py")
@@ -120,20 +117,15 @@ def run(
         trouble, status = str(error), 2
     except KeyboardInterrupt:
         trouble, status = "interrupted", 130
-    except BrokenPipeError:  # somebody read enough
-        _write_no_more()
-        return 0
-    except OSError as error:  # a full device, a file that is gone
-        _write_no_more()
+    except OSError as error:  # somebody read enough; a full device, a file that is gone
+        with contextlib.suppress(OSError):  # standard output is no file
+            # What is left to write goes nowhere, so that Python's own end does not fail over it.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            return 0
         trouble, status = f"{error.filename or 'output'}: {error.strerror}", 2
     say(f"{prog} {arguments[0]}: {trouble}", sys.stderr)
     return status
-
-
-def _write_no_more() -> None:
-    """Let what is left to write go nowhere, so that Python's own end does not fail over it."""
-    with contextlib.suppress(OSError):  # it is no file
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def main() -> int:

@@ -10,9 +10,10 @@ from argparse import Namespace
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+from statistics import median_high
 
 from ..judge.replay import ReplayError, read_csv
-from ..judge.rule import Rule, SuiteRule
+from ..judge.rule import OF_ONE_SERIES, SMALLEST, Rule, SuiteRule
 from ..judge.series import judge
 from ..judge.store import Series, evidence, suites
 from ..keep.curves import read_curves
@@ -71,8 +72,8 @@ def decide(options: Namespace) -> None:
     since, until = _since(options.since, [date for date in opened if date], dates), max(dates)
     series = [one.fingerprint for one in chosen]
     same = options.kind, since, reason
-    made = [[one for one in decisions.of(each) if (one.kind, one.since, one.reason) == same] for each in series]
-    if all(any(until <= one.until for one in known) for known in made):
+    made = [[one.until for one in decisions.of(each) if (one.kind, one.since, one.reason) == same] for each in series]
+    if all(until <= max(known, default="") for known in made):
         say(f"nothing new: it was decided before, since {since}: {reason}")
         return
     try:
@@ -131,8 +132,7 @@ def sync(options: Namespace) -> None:
     done = synchronise(options.storage, Path.cwd(), options.remote, options.branch, push=not options.fetch_only)
     for problem in done.problems:
         say(problem, sys.stderr)
-    tries = f", after {done.tries} tries" if done.tries > 1 else ""
-    say(f"{options.branch}: {done.fetched} fetched, {done.sent} sent, {done.runs} runs in all{tries}")
+    say(f"{options.branch}: {done.fetched} fetched, {done.sent} sent, {done.runs} runs in all")
     if done.behind:
         say(f"  {plural(done.behind, 'file')} without a speedup: not sent")
     if done.runs:
@@ -162,13 +162,14 @@ def report(options: Namespace) -> None:
 
 def replay(options: Namespace) -> None:
     """Judge the runs of a CSV file; print one JSON object a line."""
-    smallest = Rule().smallest if options.smallest is None else options.smallest
+    smallest = SMALLEST if options.smallest is None else options.smallest
+    rule = Rule(false_alarms=options.false_alarms or OF_ONE_SERIES, smallest=smallest)
     runs = read_csv(options.file)
-    known = sorted(one.value for one in runs if math.isfinite(one.value))
+    known = [one.value for one in runs if math.isfinite(one.value)]
     if known:
-        middle = math.exp(known[len(known) // 2])
+        middle = math.exp(median_high(known))
         say(f"{plural(len(runs), 'run')}, speedup {middle:.4g} in the middle", sys.stderr)
-    for verdict in judge(runs, Rule(false_alarms=options.false_alarms, smallest=smallest)):
+    for verdict in judge(runs, rule):
         print(json.dumps(histories.verdict_as_json(verdict)))
 
 
@@ -203,15 +204,13 @@ def _judged(options: Namespace) -> tuple[list[Series], Decisions, History]:
 
 def find_series(judged: Sequence[Series], text: str) -> list[Series]:
     """Return the series with this id or name, an earlier one too, else those with this text in one of them."""
-    names = [
-        {
-            *(known.id for known in one.fingerprint.under_all_names),
-            *(name for kind in one.records.kinds for name in (kind.name, kind.fingerprint.label)),
-        }
-        for one in judged
-    ]
-    exact = [one for one, known in zip(judged, names, strict=True) if text in known]
-    found = exact or [one for one, known in zip(judged, names, strict=True) if any(text in name for name in known)]
-    if not found:
-        raise CommandError(f"no series {text!r}; there are {', '.join(sorted({one.name for one in judged}))}")
-    return found
+    for is_meant in (text.__eq__, lambda name: text in name):
+        found = [one for one in judged if any(map(is_meant, _names(one)))]
+        if found:
+            return found
+    raise CommandError(f"no series {text!r}; there are {', '.join(sorted({one.name for one in judged}))}")
+
+
+def _names(one: Series) -> set[str]:
+    ids = {known.id for known in one.fingerprint.under_all_names}
+    return ids.union(*({kind.name, kind.fingerprint.label} for kind in one.records.kinds))
