@@ -29,8 +29,6 @@ from ..show.encodings import say
 from ..show.figures import plural
 
 ALL = "all"
-PACKAGE = __name__.removesuffix(".commands.store")
-"""What this plugin is called: here, or where it is installed."""
 
 
 class CommandError(Exception):
@@ -135,11 +133,6 @@ def sync(options: Namespace) -> None:
     say(f"{options.branch}: {done.fetched} fetched, {done.sent} sent, {done.runs} runs in all")
     if done.behind:
         say(f"  {plural(done.behind, 'file')} without a speedup: not sent")
-    if done.runs:
-        read, decisions, settled = _files(options.storage)
-        for suite in suites(read, decisions, SuiteRule(**read.judged_by()), options.storage, settled):
-            most = max(len(one.records) for one in suite.series)
-            say(f"  {len(suite.series)} series, up to {plural(most, 'run')}; {suite.on}")
 
 
 def report(options: Namespace) -> None:
@@ -176,11 +169,7 @@ def replay(options: Namespace) -> None:
 def example(options: Namespace) -> None:  # noqa: ARG001 -- it takes none
     """Print a test to begin with."""
     text = (Path(__file__).parent / "example.txt").read_text(encoding="utf-8")
-    print(text.replace("{package}", PACKAGE), end="")
-
-
-def _files(store: Path) -> tuple[History, Decisions, Settlements]:
-    return read_store(store), read_decisions(store), read_settled(store)
+    print(text.replace("{package}", __name__.removesuffix(".commands.store")), end="")  # its name where it is installed
 
 
 def load(options: Namespace) -> tuple[tuple[History, Decisions, Settlements], SuiteRule]:
@@ -188,7 +177,7 @@ def load(options: Namespace) -> tuple[tuple[History, Decisions, Settlements], Su
     store = options.storage
     if not store.is_dir():
         raise CommandError(f"{store} is not a folder: no run is saved yet, or --storage names another one")
-    found = _files(store)
+    found = read_store(store), read_decisions(store), read_settled(store)
     for problem in (problem for one in found for problem in one.problems):
         say(problem, sys.stderr)
     if not found[0].records:
@@ -204,11 +193,11 @@ def _judged(options: Namespace) -> tuple[list[Series], Decisions, History]:
 
 def find_series(judged: Sequence[Series], text: str) -> list[Series]:
     """Return the series with this id or name, an earlier one too, else those with this text in one of them."""
-    for is_meant in (text.__eq__, lambda name: text in name):
-        found = [one for one in judged if any(map(is_meant, _names(one)))]
-        if found:
-            return found
-    raise CommandError(f"no series {text!r}; there are {', '.join(sorted({one.name for one in judged}))}")
+    exact = [one for one in judged if text in _names(one)]
+    found = exact or [one for one in judged if any(text in name for name in _names(one))]
+    if not found:
+        raise CommandError(f"no series {text!r}; there are {', '.join(sorted({one.name for one in judged}))}")
+    return found
 
 
 def _names(one: Series) -> set[str]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
+import os
 import platform
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,6 @@ from ..budget.enough import PerCell
 from ..keep.storage import WholeFileStorage
 from ..measure.cell import BLOCK, OF_A_FAILED_TEST, OF_ITS_MEMORY
 from ..measure.rounds import Stopwatch
-from .names import is_cell
 
 SHOWN_BY = dict.fromkeys(("columns", "histogram", "cprofile", "verbose")) | {"group_by": "group", "sort": "min"}
 """Options of pytest-benchmark's own table, and of what is shown with it, and what they are if nobody asks for it."""
@@ -47,9 +47,7 @@ class Rounds:
         RuntimeError is raised if the test has measured already.
         """
         if self._fixture._mode:
-            raise RuntimeError(
-                "a test measures one cell, once: this one has used the fixture speedup or benchmark already"
-            )
+            raise RuntimeError("a test measures one cell, once: this one has used speedup or benchmark already")
         try:
             yield
         except BaseException:
@@ -81,20 +79,23 @@ class Benchmarks:
     def __init__(self, config: pytest.Config, compare: str | bool) -> None:
         self._config = config
         self._session: Any = config._benchmarksession  # type: ignore[attr-defined]
-        self._only_cells = False
         self.compare = compare
         """Value of ``--benchmark-compare``."""
-        self.is_adopted = False
+        self.disabled = bool(self._session.disabled)
+        """Whether nothing is timed: under ``--benchmark-disable`` and xdist."""
+        self.storage: WholeFileStorage | None = None
+        """The store; ``None`` if it is no folder."""
         self.is_folded = False
         """Whether pytest-benchmark's own table is left out."""
+        if not self.disabled:
+            self._adopt()
 
-    def adopt(self, items: Sequence[pytest.Item]) -> None:
-        """Take it over, where cells were collected.
+    def _adopt(self) -> None:
+        """Take it over.
 
         It is an error if ``--benchmark-compare`` names neither a file nor a pattern, or took a path meant for pytest.
         """
         session, compare = self._session, self.compare
-        self.is_adopted = True
         if isinstance(compare, str) and Path(compare).is_dir():
             raise pytest.UsageError(
                 f"--benchmark-compare took {compare!r} for the run to compare with; "
@@ -102,18 +103,11 @@ class Benchmarks:
             )
         session.get_machine_info = lambda: self.machine_info
         session.compare = self._config.option.benchmark_compare = compare
-        self._only_cells = all(is_cell(item) for item in items if "benchmark" in getattr(item, "fixturenames", ()))
-        wants_table = any(
-            (self._config.getoption(f"benchmark_{name}") or None) != usual for name, usual in SHOWN_BY.items()
-        )
-        self.is_folded = self._only_cells and not wants_table and self._config.get_verbosity() <= 0
-        if self.is_folded:  # it says less than ours, in microseconds
-            session.quiet = True
         if isinstance(session.storage, FileStorage):
             old = session.storage
-            session.storage = WholeFileStorage(old.path, old.logger, old.default_machine_id)
+            session.storage = self.storage = WholeFileStorage(old.path, old.logger, old.default_machine_id)
             if compare is True:
-                session.compare = str(session.storage.latest() or "")
+                session.compare = str(self.storage.latest() or "")
         if session.compare:
             try:
                 session.handle_loading()
@@ -121,27 +115,10 @@ class Benchmarks:
                 raise pytest.UsageError(f"--benchmark-compare: {error}") from None
 
     @property
-    def disabled(self) -> bool:
-        """Whether nothing is timed: under ``--benchmark-disable`` and xdist."""
-        return bool(self._session.disabled)
-
-    @property
-    def storage(self) -> WholeFileStorage | None:
-        """The store; ``None`` if it is no folder."""
-        storage = self._session.storage
-        return storage if isinstance(storage, WholeFileStorage) else None
-
-    @property
-    def folder(self) -> Path | None:
-        """The folder of the store; ``None`` if it is none."""
-        return Path(self.storage.path) if self.storage else None
-
-    @property
     def place(self) -> str:
         """Where runs are saved, in words."""
-        folder, here = self.folder, self._config.invocation_params.dir
-        inside = folder.relative_to(here) if folder and folder.is_relative_to(here) else self._session.storage
-        return "not saved" if self.name is None else f"saved in {inside}"
+        where, here = str(self._session.storage), f"{self._config.invocation_params.dir}{os.sep}"
+        return "not saved" if self.name is None else f"saved in {where.removeprefix(here)}"
 
     @functools.cached_property
     def name(self) -> str | None:
@@ -200,13 +177,19 @@ class Benchmarks:
         )
         self.storage.keep({**run, **ours}, self.name)
 
-    def end(self, *, has_cells: bool) -> str:
-        """Leave what it saves and checks at the end; return what is to be said of that."""
+    def end(self) -> str:
+        """Leave what it saves, shows and checks at the end; return what is to be said of that."""
         session = self._session
         session.benchmarks[:] = self._whole()
-        if has_cells:
+        cells = [bench for bench in session.benchmarks if {BLOCK, OF_A_FAILED_TEST} & bench.extra_info.keys()]
+        if cells:
             session.save, session.autosave = self.name, None
-        if session.compare_fail and not session.compared_mapping and self._only_cells:
+        if len(cells) < len(session.benchmarks):
+            return ""
+        asked = any((self._config.getoption(f"benchmark_{name}") or None) != usual for name, usual in SHOWN_BY.items())
+        self.is_folded = not asked and self._config.get_verbosity() <= 0
+        session.quiet |= self.is_folded  # it says less than ours, in microseconds
+        if session.compare_fail and not session.compared_mapping:
             session.compare_fail = []
             return (
                 "--benchmark-compare-fail: no earlier run of this system and Python was found, so nothing was checked"

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, TypeVar, Unpack
 
 import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
 
 from ..budget.allocation import USUAL
 from ..keep.curves import Curve
@@ -30,10 +31,12 @@ Measured = TypeVar("Measured", Measurement, Costs)
 class Speedup:
     """Measures how much faster the parallel training of a sweep is than the sequential one."""
 
-    def __init__(self, node: pytest.Item, rounds: Rounds, session: Session) -> None:
+    def __init__(self, node: pytest.Item, benchmark: BenchmarkFixture, session: Session) -> None:
         self._node = node
-        self._rounds = rounds
+        self._rounds = Rounds(benchmark)
         self._session = session
+        self._disabled = session.benchmarks.disabled
+        """Whether nothing is timed, and each run only tried."""
 
     def measure(
         self,
@@ -235,11 +238,6 @@ class Speedup:
             runs = self._runs(lambda: {MEMORY: peak_mib(run)}, lambda: peak_mib(bare, without_present=True), asked)
             return self._finish(subject, Costs.of(MEMORY, runs, MIB, against))
 
-    @property
-    def _disabled(self) -> bool:
-        """Whether nothing is timed, and each run only tried."""
-        return self._session.benchmarks.disabled
-
     def _begin(self, rounds: int, spread: Spread | None = None) -> int:
         """Begin to measure; return how many pairs are asked for: `rounds`, unless ``--rounds`` says otherwise.
 
@@ -285,18 +283,13 @@ class Speedup:
             location=(file, 0 if line is None else line + 1),
             **more,
         )
-        suspicion = self._save(cell)
+        suspicion = session.finished(cell, self._rounds)
         if suspicion and again:
             second = again(measured)
             session.end(second, again=True)
             if not second.busy:
-                self._save(replace(cell, again=second, suspicion=suspicion))
+                session.finished(replace(cell, again=second, suspicion=suspicion), self._rounds)
         return measured
-
-    def _save(self, cell: Cell) -> str:
-        """Let a cell be saved and judged; return why it should be measured again, if it should."""
-        self._rounds.store(cell.blocks)
-        return self._session.finished(cell)
 
     def _enough_rounds(self, done: int) -> bool:
         return self._session.pacing(None).enough_rounds(done, "round")

@@ -29,20 +29,17 @@ def is_cell(item: pytest.Item) -> bool:
 def name_cells(items: Sequence[pytest.Item]) -> None:
     """Give each cell its name, and let ``-k`` know it."""
     cells = sorted(filter(is_cell, items), key=lambda item: item.nodeid)  # alike, in whatever order they will run
-    shorts = [_short(item) for item in cells]
-    counted = Counter(shorts)
-    # Two files may have a test of the same name, and two ids of one test may read alike, such as "a b" and "a-b".
-    names = [
-        short if counted[short] == 1 else f"{Path(item.path).stem.removeprefix('test_')}-{short}"
-        for item, short in zip(cells, shorts, strict=True)
-    ]
-    seen: set[str] = set()
-    for item, name in zip(cells, names, strict=True):
-        numbered = (f"{name}-{number}" for number in itertools.count(2))
-        given = name if name not in seen else next(other for other in numbered if other not in {*names, *seen})
-        seen.add(given)
-        item.stash[_NAME] = given
-        item.extra_keyword_matches.add(given)
+    counted = Counter(map(_short, cells))
+    given: set[str] = set()
+    for item in cells:
+        # Two files may have a test of the same name, and two ids of one test may read alike, such as "a b" and "a-b".
+        name = _short(item)
+        if counted[name] > 1:
+            name = f"{Path(item.path).stem.removeprefix('test_')}-{name}"
+        numbered = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+        item.stash[_NAME] = next(one for one in numbered if one not in given)
+        given.add(item.stash[_NAME])
+        item.extra_keyword_matches.add(item.stash[_NAME])
 
 
 def name_of(item: pytest.Item) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-import warnings
 from collections import defaultdict
 from collections.abc import Callable, Generator
 from dataclasses import asdict, replace
@@ -12,7 +11,6 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
-from pytest_benchmark.fixture import BenchmarkFixture
 
 from ..budget.allocation import job_of, jobs_of
 from ..budget.clock import Plan
@@ -53,29 +51,32 @@ class Session:
         self._config = config
         self.cells: dict[str, Cell] = {}
         """By the id of the test, in the order in which they were measured."""
+        self.benchmarks = Benchmarks(config, compare)
         self.plan = Plan(minutes=config.getoption("minutes") or 0.0, clock=monotonic, began=began)
         self.progress = Progress(config, lambda: self.plan.seconds_left)
-        self.signals, self.alone = signals.Once(), Alone()
         self._done: dict[tuple[str, str], Any] = {}
         self._notes: list[str] = []
-        self.benchmarks = Benchmarks(config, compare)
         wanted = {name: config.getoption(f"speedup_{name}") for name in ("false_alarms", "smallest")}
         rule = SuiteRule(**{name: value for name, value in wanted.items() if value is not None})
         self.run = ThisRun(self.benchmarks, config.getini(PACKAGES), asdict(rule))
         self.verdicts = Verdicts(self.benchmarks, self.run, rule, self._note)
         self.rounds: int | None = config.getoption("rounds")
         """Value of ``--rounds``."""
+        self.signals, self.alone = signals.Once(), Alone()
+        config.add_cleanup(self.alone.end)
+        if not self.benchmarks.disabled:
+            config.add_cleanup(signals.install(self.signals))
 
     @functools.cached_property
     def earlier(self) -> Earlier:
         """What the latest runs tell of the cells."""
         if self.benchmarks.compare is True:  # then the verdict reads that history too
             return read_earlier(self.verdicts.whole_history)
-        return read_earlier(read_store(self.benchmarks.folder)) if self.benchmarks.folder else Earlier()
+        storage = self.benchmarks.storage
+        return read_earlier(read_store(storage.path)) if storage else Earlier()
 
     def prepare(self, session: pytest.Session) -> None:
         """Plan what is measured of the tests that were collected; where time is short, put what is important first."""
-        self._adopt(session)
         if not self._config.option.collectonly:
             self.run.unit_s = self._config.hook.pytest_speedup_unit_seconds(config=self._config)
             if self.benchmarks.compare:  # before a test can turn the clock by which the dates of runs are judged
@@ -98,20 +99,6 @@ class Session:
         )
         tests = [item.nodeid for item in jobs]
         self.progress.plan(tests, self.plan.fitting, self.plan.minutes_for_all, self.benchmarks.place)
-
-    def _adopt(self, session: pytest.Session) -> None:
-        self.benchmarks.adopt(session.items)
-        self._config.add_cleanup(self.alone.end)
-        self._config.add_cleanup(signals.install(self.signals))
-
-    def rounds_of(self, node: pytest.Item, benchmark: BenchmarkFixture) -> Rounds:
-        """Return the rounds of a test that asks for the fixture."""
-        if not (self.benchmarks.is_adopted or self.benchmarks.disabled):
-            # Only getfixturevalue asks for cells here, so none was found when tests were collected.
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # what cannot be compared with was told then
-                self._adopt(node.session)
-        return Rounds(benchmark)
 
     def known(self, name: str, subject: Subject, models: int = 0) -> dict[str, Spread]:
         """Return how far the pairs of a cell lay apart, by quantity: in earlier runs, or else those of smaller sweeps.
@@ -157,8 +144,9 @@ class Session:
         self.progress.end(measured, again=again)
         return took
 
-    def finished(self, cell: Cell) -> str:
-        """Save a measured cell at once; return why it should be measured again, if it should."""
+    def finished(self, cell: Cell, rounds: Rounds) -> str:
+        """Save a measured cell at once, with its rounds; return why it should be measured again, if it should."""
+        rounds.store(cell.blocks)
         others = [other for test, other in self.cells.items() if test != cell.nodeid]
         twins = [other.name for other in others if other.fingerprint.keys & cell.fingerprint.keys]
         if twins:
@@ -205,8 +193,8 @@ class Session:
         from ..show.report import Content  # it needs packages that nothing else does
 
         cells = [cell for cell in self.cells.values() if not cell.apart]
-        history, folder = self.verdicts.whole_history, self.benchmarks.folder
-        curves, problems = read_curves(folder) if folder else ([], [])
+        history, storage = self.verdicts.whole_history, self.benchmarks.storage
+        curves, problems = read_curves(storage.path) if storage else ([], [])
         return Content(
             replace(history, records=history.records.followed_by(map(self.run.record, cells))),
             self.verdicts.decisions,
@@ -253,8 +241,8 @@ class Session:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None]:
-        if self.benchmarks.is_adopted:
-            self._note(self.benchmarks.end(has_cells=bool(self.cells)))
+        if not self.benchmarks.disabled:
+            self._note(self.benchmarks.end())
         if self.cells:
             self.run.end()
             if self.plan.left_out:

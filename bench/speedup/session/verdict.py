@@ -53,19 +53,19 @@ class Verdicts:
         if storage is None:
             self._note("no earlier run was read: series are read from file storage only")
             return History()
-        return self._said(read_store(Path(storage.path), without=storage.written))
+        return self._said(read_store(storage.path, without=storage.written))
 
     @functools.cached_property
     def decisions(self) -> Decisions:
         """What people made of changes."""
-        folder = self._benchmarks.folder
-        return self._said(read_decisions(folder)) if folder else Decisions()
+        storage = self._benchmarks.storage
+        return self._said(read_decisions(storage.path)) if storage else Decisions()
 
     @functools.cached_property
     def settlements(self) -> Settlements:
         """What experiments settled."""
-        folder = self._benchmarks.folder
-        return self._said(read_settled(folder)) if folder else Settlements()
+        storage = self._benchmarks.storage
+        return self._said(read_settled(storage.path)) if storage else Settlements()
 
     def _said(self, read: R) -> R:
         for problem in read.problems:

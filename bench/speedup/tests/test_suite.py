@@ -278,7 +278,7 @@ def test_a_second_measurement_is_asked_for_at_the_limit_at_which_the_cell_is_jud
     assert judge_cell([*cells[0], last], RULE.for_each_of(9))[0].suspicion == ""
 
     def suspicion(names: list[str]) -> str:
-        benchmarks, run = SimpleNamespace(compare=True, folder=None), SimpleNamespace(record=lambda cell: last)
+        benchmarks, run = SimpleNamespace(compare=True, storage=None), SimpleNamespace(record=lambda cell: last)
         verdicts = Verdicts(cast(Any, benchmarks), cast(Any, run), RULE, print)
         vars(verdicts)["history"] = History(Records.of(named))
         verdicts.names = names
