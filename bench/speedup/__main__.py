@@ -31,7 +31,7 @@ VERSUS = {
 
 
 def parser(prog: str, further: Further) -> argparse.ArgumentParser:
-    """Return the parser of all commands."""
+    """Return the parser of all commands; those without a parser of their own are the functions of `store`, by name."""
     top = argparse.ArgumentParser(prog=prog, description="The history of the speedups, and the verdict.")
     add = top.add_subparsers(dest="command", required=True, metavar="COMMAND").add_parser
 
@@ -47,11 +47,9 @@ def parser(prog: str, further: Further) -> argparse.ArgumentParser:
     history = add("history", parents=[kept, rule], help="show the series, their runs and states")
     history.add_argument("cell", nargs="?", metavar="CELL", help="one series, run by run: its name, part of it, or id")
     history.add_argument("--json", action="store_true", help="as JSON")
-    history.set_defaults(run=store.history)
 
     report = add("report", parents=[kept, rule], help="write the report: one page of HTML on the whole history")
     report.add_argument("file", metavar="FILE.html", type=Path, nargs="?", default=Path("speedup.html"))
-    report.set_defaults(run=store.report)
 
     for kind, what in ((ACCEPT, "accept a change as the new level"), (DISMISS, "dismiss a change as noise")):
         decide = add(kind, parents=[kept, rule], help=what)
@@ -60,20 +58,17 @@ def parser(prog: str, further: Further) -> argparse.ArgumentParser:
             "--since", required=kind == ACCEPT, metavar="RUN", help="first run of the change, such as 2026-11-20"
         )
         decide.add_argument("--reason", required=True, help="why; it is kept in the history")
-        decide.set_defaults(run=store.decide, kind=kind)
 
     prune = add("prune", parents=[kept, rule], help="delete old runs")
     prune.add_argument(
         "--keep", type=positive, required=True, metavar="N", help="keep the newest N runs of each series"
     )
     prune.add_argument("--dry-run", action="store_true", help="only say what would be deleted")
-    prune.set_defaults(run=store.prune)
 
     sync = add("sync", parents=[kept], help="bring the store and a git branch together")
     sync.add_argument("--remote", default="origin", help="name or address of the remote (default: %(default)s)")
     sync.add_argument("--branch", default=BRANCH, help="default: %(default)s")
     sync.add_argument("--fetch-only", action="store_true", help="fetch only, send nothing")
-    sync.set_defaults(run=store.sync)
 
     replay = add("replay", parents=[rule], help="judge one series of numbers from a CSV file")
     replay.add_argument(
@@ -82,10 +77,8 @@ def parser(prog: str, further: Further) -> argparse.ArgumentParser:
         type=Path,
         help="columns: run,log_speedup (or speedup),se[,remeasured,machine]; the oldest run first",
     )
-    replay.set_defaults(run=store.replay)
 
-    example = add("example", help="print a test to begin with: example > test_speedup.py")
-    example.set_defaults(run=store.example)
+    add("example", help="print a test to begin with: example > test_speedup.py")
 
     for name, what in [*VERSUS.items(), *((name, what) for name, (what, _) in further.items())]:
         add(name, help=what, add_help=False)
@@ -110,7 +103,7 @@ def run(
             # What they need is not loaded for the others.
             return int(importlib.import_module(further[arguments[0]][1]).main(arguments[1:]))
         chosen = parser(prog, further).parse_args(arguments)
-        chosen.run(chosen)
+        getattr(store, chosen.command)(chosen)
         sys.stdout.flush()
         return 0
     except store.FAILURES as error:

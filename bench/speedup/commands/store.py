@@ -1,4 +1,7 @@
-"""What can be done with a store: show, decide, delete, bring together; and the rule on plain numbers."""
+"""What can be done with a store: show, decide, delete, bring together; and the rule on plain numbers.
+
+Each command is the function of its name.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +62,7 @@ def decide(options: Namespace) -> None:
         raise CommandError("--reason must say something")
     judged, decisions, _ = _judged(options)
     chosen = judged if options.cell == ALL else find_series(judged, options.cell)
-    if (options.kind, options.cell, options.since) == (DISMISS, ALL, None):
+    if (options.command, options.cell, options.since) == (DISMISS, ALL, None):
         chosen = [one for one in chosen if one.verdict.leading.since]
     names = [f"{one.name} ({one.fingerprint.id})" for one in chosen]
     if options.cell != ALL and len(chosen) > 1:
@@ -69,21 +72,24 @@ def decide(options: Namespace) -> None:
     dates = [date for one in chosen for date in one.records.dates]
     since, until = _since(options.since, [date for date in opened if date], dates), max(dates)
     series = [one.fingerprint for one in chosen]
-    same = options.kind, since, reason
+    same = options.command, since, reason
     made = [[one.until for one in decisions.of(each) if (one.kind, one.since, one.reason) == same] for each in series]
     if all(until <= max(known, default="") for known in made):
         say(f"nothing new: it was decided before, since {since}: {reason}")
         return
     try:
-        write_decisions(options.storage, options.kind, series, since=since, until=until, reason=reason)
+        write_decisions(options.storage, options.command, series, since=since, until=until, reason=reason)
     except OSError as error:
         raise CommandError(f"{options.storage} cannot be written: {error.strerror}") from None
-    what = "noise" if options.kind == DISMISS else "the new level"
+    what = "noise" if options.command == DISMISS else "the new level"
     for name, date in zip(names, opened, strict=True):
-        if options.kind == ACCEPT and not date:
+        if options.command == ACCEPT and not date:
             say(f"{name}: no change was found there; all the same it learns a new level since {since}")
         else:
             say(f"{name}: the change since {since} is {what}")
+
+
+accept = dismiss = decide
 
 
 def _since(typed: str | None, opened: Sequence[str], dates: Sequence[str]) -> str:

@@ -186,15 +186,14 @@ class Benchmarks:
             session.save, session.autosave = self.name, None
         if len(cells) < len(session.benchmarks):
             return ""
-        asked = any((self._config.getoption(f"benchmark_{name}") or None) != usual for name, usual in SHOWN_BY.items())
+        option = self._config.getoption
+        asked = any((option(f"benchmark_{name}") or None) != usual for name, usual in SHOWN_BY.items())
         self.is_folded = not asked and self._config.get_verbosity() <= 0
         session.quiet |= self.is_folded  # it says less than ours, in microseconds
-        if session.compare_fail and not session.compared_mapping:
-            session.compare_fail = []
-            return (
-                "--benchmark-compare-fail: no earlier run of this system and Python was found, so nothing was checked"
-            )
-        return ""
+        if not session.compare_fail or session.compared_mapping:
+            return ""
+        session.compare_fail = []
+        return "--benchmark-compare-fail: no earlier run of this system and Python was found, so nothing was checked"
 
     @property
     def trouble(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar, Unpack
 
 import pytest
@@ -13,7 +14,7 @@ from ..budget.allocation import USUAL
 from ..keep.curves import Curve
 from ..measure.cell import MEMORY, About, Cell, Fingerprint, Subject
 from ..measure.checks import checked_count
-from ..measure.contest import Contestant, Showing, compete
+from ..measure.contest import Contestant, compete
 from ..measure.costs import MIB, SECONDS, Costs, Runs, measure_costs
 from ..measure.estimate import Spread
 from ..measure.fits import Run
@@ -105,11 +106,13 @@ class Speedup:
         """
         __tracebackhide__ = True
         with self._rounds.in_use():
-            subject, name = Subject.of(self._node.nodeid, cpus, **about), name_of(self._node)
-            if local:
-                self._session.check_cpus(name, subject.cpus)
-            spread = self._session.known(name, subject).get(STEADY_PART)
-            pacing = self._session.pacing(spread)
+            subject, name, session = Subject.of(self._node.nodeid, cpus, **about), name_of(self._node), self._session
+            usable = int(session.run.machine["usable_cpus"])
+            if local and subject.cpus > usable:
+                beyond = f"cpus={subject.cpus}, and this process may use {usable}: the others are counted as idle"
+                session.note(f"{name}: {beyond}")
+            spread = session.known(name, subject).get(STEADY_PART)
+            pacing = session.pacing(spread)
             pairs = PairedRounds(
                 sequential,
                 parallel,
@@ -132,8 +135,8 @@ class Speedup:
                 return replace(second, known=first.known, memory=mib)
 
             measured = replace(pairs.measure(), memory=mib)
-            more = tuple(curve.as_json() for curve in curves())
-            return self._finish(subject, measured, again, profiled=parallel, curves=more)
+            drawn = tuple(curve.as_json() for curve in curves())
+            return self._finish(subject, measured, again, profiled=parallel, curves=drawn)
 
     def compete(
         self, subject: Subject, contestants: Sequence[Contestant], sequential: Run, *, group: str, rounds: int
@@ -153,19 +156,17 @@ class Speedup:
                 with this.start() as it:
                     PairedRounds(sequential, it.run, cpus=cpus, rounds=1, meter=None, pieces=it.pieces).try_once()
                 return None
-
-            def contest() -> dict[str, Showing]:
-                return compete(
-                    contestants,
-                    sequential,
-                    cpus=cpus,
-                    rounds=asked,
-                    meter=LoadMeter,
-                    clock=self._rounds.stopwatch.timer,
-                    on_visit=lambda name, number: note(f"{name}, round {number} of {asked}"),
-                    enough=self._enough_rounds,
-                )
-
+            contest = partial(
+                compete,
+                contestants,
+                sequential,
+                cpus=cpus,
+                rounds=asked,
+                meter=LoadMeter,
+                clock=self._rounds.stopwatch.timer,
+                on_visit=lambda name, number: note(f"{name}, round {number} of {asked}"),
+                enough=self._enough_rounds,
+            )
             seen = self._session.once(subject.workload, contest, group)[this.name]
             if seen.failure is not None:
                 raise seen.failure

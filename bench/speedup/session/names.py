@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-FIXTURE = "speedup"
 COST_MARK = "speedup_cost"
 """Marker with the expected time of a cell."""
 MEMORY_MARK = "speedup_memory"
@@ -23,7 +22,7 @@ _NOT_IN_K = re.compile(r"[^\w:+.\[\]\\/-]+")
 
 def is_cell(item: pytest.Item) -> bool:
     """Return whether a test asks for the fixture."""
-    return FIXTURE in getattr(item, "fixturenames", ())
+    return "speedup" in getattr(item, "fixturenames", ())
 
 
 def name_cells(items: Sequence[pytest.Item]) -> None:

@@ -44,7 +44,6 @@ class ThisRun:
         return {
             **({} if self.unit_s is None else {UNIT: self.unit_s}),
             RUN: self._id,
-            UNFINISHED: True,
             RULE: self._rule,
             "schema": SCHEMA,
             "protocol": PROTOCOL,
@@ -52,13 +51,9 @@ class ThisRun:
             "versions": machine.versions(self._packages or machine.imported()),
         }
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self, *, unfinished: bool = False) -> dict[str, Any]:
         """Return what is ours at the top of the saved run: its block, and its date."""
-        return {BLOCK: dict(self.facts), "datetime": self.now}
-
-    def end(self) -> None:
-        """Save it from now on as one that came to its end."""
-        self.facts.pop(UNFINISHED, None)
+        return {BLOCK: {**self.facts, **({UNFINISHED: True} if unfinished else {})}, "datetime": self.now}
 
     def record(self, cell: Cell) -> Record:
         """Return a cell as a run of its series; read from the store it will be the same."""

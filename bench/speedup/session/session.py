@@ -59,7 +59,7 @@ class Session:
         wanted = {name: config.getoption(f"speedup_{name}") for name in ("false_alarms", "smallest")}
         rule = SuiteRule(**{name: value for name, value in wanted.items() if value is not None})
         self.run = ThisRun(self.benchmarks, config.getini(PACKAGES), asdict(rule))
-        self.verdicts = Verdicts(self.benchmarks, self.run, rule, self._note)
+        self.verdicts = Verdicts(self.benchmarks, self.run, rule, self.note)
         self.rounds: int | None = config.getoption("rounds")
         """Value of ``--rounds``."""
         self.signals, self.alone = signals.Once(), Alone()
@@ -111,12 +111,6 @@ class Session:
         same = [cell for cell in smaller if replace(cell.fingerprint, models=0).keys & fingerprint.keys]
         return self.earlier.spreads(name, fingerprint) or pooled_by_name([cell.measurement.spreads for cell in same])
 
-    def check_cpus(self, name: str, cpus: int) -> None:
-        """Take note of a limit that this machine cannot reach."""
-        usable = int(self.run.machine["usable_cpus"])
-        if cpus > usable:
-            self._note(f"{name}: cpus={cpus}, and this process may use {usable}: the others are counted as idle")
-
     def pacing(self, known: Spread | None) -> Pacing:
         """Return what tells when a cell has pairs enough; `known` is the spread of the steady part."""
         return Pacing(self.plan, self.benchmarks.per_cell, self.verdicts.rule.smallest, known, self.progress.note)
@@ -150,14 +144,14 @@ class Session:
         others = [other for test, other in self.cells.items() if test != cell.nodeid]
         twins = [other.name for other in others if other.fingerprint.keys & cell.fingerprint.keys]
         if twins:
-            self._note(f"{cell.name} and {twins[0]} would share one history; give one of them another workload=")
+            self.note(f"{cell.name} and {twins[0]} would share one history; give one of them another workload=")
         self.cells |= {one.nodeid: one for one in (cell, cell.of_memory) if one}
         busy = isinstance(cell.measurement, Measurement) and cell.measurement.busy
         apart = MEANWHILE if self.alone.was_not() else busy
         if apart:
             self.keep_apart(cell.nodeid, apart)
             return ""
-        self.benchmarks.keep(self.run.as_json())
+        self.benchmarks.keep(self.run.as_json(unfinished=True))
         suspicion = self.verdicts.suspicion(cell)
         if suspicion:
             self.progress.again(suspicion)
@@ -169,11 +163,12 @@ class Session:
         if cell is not None:
             self.cells |= {one.nodeid: replace(one, apart=reason) for one in (cell, cell.of_memory) if one}
             if not cell.judged:  # the outcome speaks of the others
-                self._note(f"{cell.name} is left out: {reason}")
+                self.note(f"{cell.name} is left out: {reason}")
             self.benchmarks.set_apart(nodeid)
-            self.benchmarks.keep(self.run.as_json())
+            self.benchmarks.keep(self.run.as_json(unfinished=True))
 
-    def _note(self, sentence: str) -> None:
+    def note(self, sentence: str) -> None:
+        """Take note of a sentence that is to be said at the end."""
         if sentence and sentence not in self._notes:
             self._notes.append(sentence)
 
@@ -194,16 +189,17 @@ class Session:
 
         cells = [cell for cell in self.cells.values() if not cell.apart]
         history, storage = self.verdicts.whole_history, self.benchmarks.storage
+        decisions, settlements = self.verdicts.beside
         curves, problems = read_curves(storage.path) if storage else ([], [])
         return Content(
             replace(history, records=history.records.followed_by(map(self.run.record, cells))),
-            self.verdicts.decisions,
+            decisions,
             self.verdicts.rule,
             root=self._config.rootpath,
             curves=curves,
             blocks={(self.run.now, cell.fingerprint.key): cell.as_json() for cell in cells},
             problems=problems,
-            settlements=self.verdicts.settlements,
+            settlements=settlements,
         )
 
     @pytest.hookimpl(tryfirst=True)
@@ -242,12 +238,10 @@ class Session:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None]:
         if not self.benchmarks.disabled:
-            self._note(self.benchmarks.end())
-        if self.cells:
-            self.run.end()
-            if self.plan.left_out:
-                names, minutes = ", ".join(job.name for job in self.plan.left_out), self.plan.minutes_for_all
-                self._note(f"not measured for want of time: {names}; --minutes {minutes} measures all")
+            self.note(self.benchmarks.end())
+        if self.cells and self.plan.left_out:
+            names, minutes = ", ".join(job.name for job in self.plan.left_out), self.plan.minutes_for_all
+            self.note(f"not measured for want of time: {names}; --minutes {minutes} measures all")
         yield
         if session.exitstatus == 0 and self.cells and (self.outcome.fails or self.benchmarks.trouble):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -56,16 +56,12 @@ class Verdicts:
         return self._said(read_store(storage.path, without=storage.written))
 
     @functools.cached_property
-    def decisions(self) -> Decisions:
-        """What people made of changes."""
+    def beside(self) -> tuple[Decisions, Settlements]:
+        """What lies beside the runs: what people made of changes, and what experiments settled."""
         storage = self._benchmarks.storage
-        return self._said(read_decisions(storage.path)) if storage else Decisions()
-
-    @functools.cached_property
-    def settlements(self) -> Settlements:
-        """What experiments settled."""
-        storage = self._benchmarks.storage
-        return self._said(read_settled(storage.path)) if storage else Settlements()
+        if storage is None:
+            return Decisions(), Settlements()
+        return self._said(read_decisions(storage.path)), self._said(read_settled(storage.path))
 
     def _said(self, read: R) -> R:
         for problem in read.problems:
@@ -74,8 +70,8 @@ class Verdicts:
 
     def _known(self, record: Record) -> tuple[Records, list[Decision], tuple[Settled, ...]]:
         """Return the series of a cell that ends with this run, and what people and experiments said of it."""
-        one = record.fingerprint
-        return self.history.of(one).followed_by([record]), self.decisions.of(one), self.settlements.of(one)
+        one, (decisions, settlements) = record.fingerprint, self.beside
+        return self.history.of(one).followed_by([record]), decisions.of(one), settlements.of(one)
 
     def suspicion(self, cell: Cell) -> str:
         """Return why a cell should be measured again; empty if it should not."""
