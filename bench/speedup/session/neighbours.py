@@ -40,16 +40,15 @@ class Alone:
         """Return whether another suite measured when this cell began, or does now."""
         if self._lock is not None:
             with contextlib.suppress(OSError):  # not on every network
-                try:
-                    fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                try:  # what it shares it keeps if it cannot have it for itself, unlike with flock
+                    fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
                     self._seen = True
-                fcntl.flock(self._lock, fcntl.LOCK_SH)  # others see this one again
+                fcntl.lockf(self._lock, fcntl.LOCK_SH)
         return self._seen
 
     def end(self) -> None:
         """Measure no more."""
         if self._lock is not None:
-            with self._lock as lock, contextlib.suppress(OSError):
-                fcntl.flock(lock, fcntl.LOCK_UN)  # workers that were forked hold the file open
+            self._lock.close()
         self._lock, self._seen = None, False

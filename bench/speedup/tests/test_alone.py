@@ -12,12 +12,13 @@ from bench.speedup.session.neighbours import Alone
 from bench.speedup.tests.conftest import cell
 
 OTHER = "from bench.speedup.session.neighbours import Alone; one = Alone(); one.begin(); print(flush=True); input()"
+LOOKING = OTHER.replace("input()", "any(one.begin() for _ in iter(int, 1))")
 
 
 @pytest.fixture
-def other() -> Iterator[subprocess.Popen[str]]:
+def other(request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[str]]:
     """Yield another suite that is measuring."""
-    command = [sys.executable, "-c", OTHER]
+    command = [sys.executable, "-c", getattr(request, "param", OTHER)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as running:
         assert running.stdout is not None
         running.stdout.readline()
@@ -48,6 +49,17 @@ def test_a_suite_that_begins_meanwhile_is_seen_when_the_cell_ends(
     try:
         request.getfixturevalue("other")
         assert mine.was_not()
+    finally:
+        mine.end()
+
+
+@pytest.mark.parametrize("other", [LOOKING], indirect=True)
+def test_a_suite_that_looks_for_others_is_seen_meanwhile(other: subprocess.Popen[str], cache: object) -> None:
+    mine = Alone()
+    try:
+        for _ in range(20_000):
+            mine.begin()
+            assert mine.was_not()
     finally:
         mine.end()
 
