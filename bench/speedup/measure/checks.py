@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from numbers import Real
 
-from .fits import FitSeconds, Tasks, check_positive
+from .fits import FitSeconds, Tasks
 
 TOLERANCE = 1.01
 """Fits cannot take longer than the run that they are part of, but the clocks of the two may differ a little."""
@@ -50,11 +50,16 @@ def check_run(name: str, run: object) -> None:
         )
 
 
-def check_counts(fits: Sequence[FitSeconds], tasks: Tasks, pieces: Sequence[int]) -> None:
-    """Refuse two runs, `fits` one after the other and `tasks` in parallel, of other models: ValueError.
+def check_fits(fits: Sequence[FitSeconds], tasks: Tasks, pieces: Sequence[int]) -> None:
+    """Refuse fits that took no time, and two runs of other models, one after the other and in parallel: ValueError.
 
     `pieces` says into how many parts the parallel run can divide each fit at most; it is empty if it divides none.
     """
+    for second in (second for task in (fits, *tasks) for fit in task for second in fit):
+        if not (math.isfinite(second) and second > 0):
+            raise ValueError(f"every time must be a positive number of seconds, not {second!r}")
+    if not fits:
+        raise ValueError("the sequential run reported no fits")
     done = sum(len(task) for task in tasks)
     if pieces and len(pieces) != len(fits):
         raise ValueError(f"pieces has {len(pieces)} entries, and the sequential run reported {len(fits)} fits")
@@ -80,7 +85,6 @@ def check_seconds(
     The message names the fit and the likely cause. `cpus` is the CPU limit of the parallel run, `machine_cpus` the CPUs
     of the machine that trains; ``None`` if it is another one than this.
     """
-    check_positive(second for task in (fits, *tasks) for fit in task for second in fit)
     total = math.fsum(fit.wall_s for fit in fits)
     if total > TOLERANCE * sequential_s:
         raise ValueError(

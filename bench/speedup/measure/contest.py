@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from .estimate import Spreads, pooled_by_name
 from .fits import Run
-from .machine import Meter
+from .machine import LoadMeter
 from .memory import BYTES, peak_mib
 from .pairs import Measurement
 from .rounds import PairedRounds, Stopwatch
@@ -99,7 +99,7 @@ def compete(
     *,
     cpus: int,
     rounds: int,
-    meter: Callable[[], Meter],
+    meter: Callable[[], LoadMeter],
     on_visit: Callable[[str, int], object],
     enough: Callable[[int], bool] = lambda _: False,
     clock: Callable[[], float] = time.perf_counter,
@@ -112,6 +112,27 @@ def compete(
     """
     __tracebackhide__ = True
     seen = {one.name: Showing(said=one.said) for one in contestants}
+
+    def visit(one: Contestant, so_far: Showing) -> None:
+        began = clock()
+        with one.start() as trainer:
+            so_far.start_s.append(clock() - began)
+            trainer.first()
+            so_far.first_s.append(clock() - began)
+            trainer.warm_up()
+            if not so_far.memory_bytes:
+                so_far.memory_bytes = peak_mib(trainer.run) * BYTES
+            pairs = PairedRounds(
+                sequential,
+                trainer.run,
+                cpus=cpus,
+                rounds=PAIRS,
+                meter=meter() if one.stays else None,
+                stopwatch=Stopwatch(clock),
+                pieces=trainer.pieces,
+            )
+            so_far.measurements.append(pairs.measure())
+
     number = 0
     while not enough(number) and number < rounds:
         turn = number % len(contestants)
@@ -120,7 +141,7 @@ def compete(
                 continue
             on_visit(one.name, number + 1)
             try:
-                _visit(one, seen[one.name], sequential, cpus, meter, clock)
+                visit(one, seen[one.name])
             except Exception as error:  # one that fails must not cost the others their turn
                 seen[one.name].failure = error
         number += 1
@@ -128,35 +149,6 @@ def compete(
     for name in spreads:  # two pairs of its own tell next to nothing of how far they lie apart: those of the others do
         seen[name].known = pooled_by_name([others for other, others in spreads.items() if other != name])
     return seen
-
-
-def _visit(
-    one: Contestant,
-    seen: Showing,
-    sequential: Run,
-    cpus: int,
-    meter: Callable[[], Meter],
-    clock: Callable[[], float],
-) -> None:
-    __tracebackhide__ = True
-    began = clock()
-    with one.start() as trainer:
-        seen.start_s.append(clock() - began)
-        trainer.first()
-        seen.first_s.append(clock() - began)
-        trainer.warm_up()
-        if not seen.memory_bytes:
-            seen.memory_bytes = peak_mib(trainer.run) * BYTES
-        pairs = PairedRounds(
-            sequential,
-            trainer.run,
-            cpus=cpus,
-            rounds=PAIRS,
-            meter=meter() if one.stays else None,
-            stopwatch=Stopwatch(clock),
-            pieces=trainer.pieces,
-        )
-        seen.measurements.append(pairs.measure())
 
 
 def ranked(contest: Mapping[str, Showing]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from .estimate import ByQuantity, Estimate, Spreads, log_mean
 
@@ -20,8 +20,7 @@ Runs = list[tuple[Mapping[str, float], float]]
 """Of each round the costs of all steps, by name, and that of the bare means."""
 
 
-@dataclass(frozen=True)
-class CostPair:
+class CostPair(NamedTuple):
     """The cost and what it is compared with, measured one right after the other."""
 
     own: float
@@ -77,9 +76,9 @@ class Costs(ByQuantity):
         It is the bare means over the engine, as a slow machine slows both; but 1 over the engine's memory: no machine
         is slow there, and what this process holds is in both, so that more of it would make the engine look better.
         """
-        own, bare = [pair.own for pair in self.pairs], [pair.bare for pair in self.pairs]
-        above = [1.0] * len(own) if self.unit == MIB else bare
-        return {OWN: own, BARE: bare, COST: [one / cost for one, cost in zip(above, own, strict=True)]}
+        own, bare = map(list, zip(*self.pairs, strict=True))
+        judged = [(1.0 if self.unit == MIB else pair.bare) / pair.own for pair in self.pairs]
+        return {OWN: own, BARE: bare, COST: judged}
 
     @property
     def figures(self) -> Sequence[float]:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import inspect
-import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from numbers import Real
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 
@@ -53,53 +51,41 @@ def timed(fit: Callable[..., object], *args: Any, **kwargs: Any) -> FitSeconds:
         Wall-clock seconds, and CPU seconds of this process with all its threads; where several fits are timed in
         threads of one process at once, those of the thread alone: what it lets other threads do is not in it.
     """
-    this = _Timed()
+    global _running, _begun
     with _LOCK:
-        _RUNNING.append(this)
-        for one in _RUNNING if len(_RUNNING) > 1 else ():
-            one.beside_others = True
+        _running, _begun = _running + 1, _begun + 1
+        is_alone, latest = _running == 1, _begun
     wall, cpu, of_thread = time.perf_counter(), time.process_time(), time.thread_time()
     try:
         fit(*args, **kwargs)
         cpu_s, of_thread_s = time.process_time() - cpu, time.thread_time() - of_thread
-        return FitSeconds(time.perf_counter() - wall, of_thread_s if this.beside_others else cpu_s)
+        return FitSeconds(time.perf_counter() - wall, cpu_s if is_alone and latest == _begun else of_thread_s)
     finally:
         with _LOCK:
-            _RUNNING.remove(this)
-
-
-class _Timed:
-    """A call of `timed` that has not returned."""
-
-    beside_others = False
+            _running -= 1
 
 
 _LOCK = threading.Lock()
-_RUNNING: list[_Timed] = []
+_running = _begun = 0
+"""Calls of `timed` that have not returned, and all of them so far."""
 
 
 def called(run: Run) -> object:
-    """Let a run work; return what it reports when all is done: a coroutine is run to its end, what is lazy is read."""
+    """Let a run work; return what it reports when all is done: a coroutine is run to its end, what is lazy is read.
+
+    ``map``, ``imap`` or a generator work while they are read.
+    """
     reported = run()
-    return _drained(asyncio.run(reported) if inspect.iscoroutine(reported) else reported)
+    tasks = _listed(asyncio.run(reported) if inspect.iscoroutine(reported) else reported)
+    if not isinstance(tasks, list):
+        return tasks
+    return [_listed(task) if isinstance(task, Iterator) else task for task in tasks]
 
 
-def _drained(reported: object) -> object:
-    """Return a report with all that is lazy in it read: ``map``, ``imap`` or a generator work while they are read."""
-    if isinstance(reported, list | tuple | np.ndarray | str | bytes | Mapping) or not isinstance(reported, Iterable):
-        whole = reported
-    else:
-        whole = list(reported)
-    if isinstance(whole, list | tuple) and any(isinstance(task, Iterator) for task in whole):
-        return [list(task) if isinstance(task, Iterator) else task for task in whole]
-    return whole
-
-
-def check_positive(seconds: Iterable[float]) -> None:
-    """Refuse times that are none: ValueError."""
-    for second in seconds:
-        if not (math.isfinite(second) and second > 0):
-            raise ValueError(f"every time must be a positive number of seconds, not {second!r}")
+def _listed(several: object) -> object:
+    """Return what can be iterated as a list, and anything else as it is."""
+    is_one = isinstance(several, str | bytes | Mapping) or getattr(several, "ndim", 1) == 0
+    return list(several) if isinstance(several, Iterable) and not is_one else several
 
 
 def as_tasks(reported: object) -> Tasks:
@@ -112,34 +98,25 @@ def as_tasks(reported: object) -> Tasks:
 
 
 def _as_task(item: object) -> tuple[FitSeconds, ...]:
-    fit = _fit_in(item)
-    if fit is not None:
-        return (fit,)
     fits = []
-    for one in _items(item, "a fit must be reported as"):
-        fit = _fit_in(one)
-        if fit is None:
+    for one in [item] if _is_fit(item) else _items(item, "a fit must be reported as"):
+        if not _is_fit(one):
             raise TypeError(f"a fit must be reported as (wall seconds, CPU seconds), not {_short(one)}")
-        fits.append(fit)
+        fits.append(FitSeconds(*(round(float(seconds), DIGITS) for seconds in one)))
     return tuple(fits)
 
 
-def _fit_in(item: object) -> FitSeconds | None:
-    """Return a pair of numbers as a fit, and nothing of anything else."""
-    if not isinstance(item, tuple | list | np.ndarray) or len(item) != 2:
-        return None
-    wall_s, cpu_s = item
-    if not (isinstance(wall_s, Real) and isinstance(cpu_s, Real)):
-        return None
-    return FitSeconds(round(float(wall_s), DIGITS), round(float(cpu_s), DIGITS))
+def _is_fit(item: object) -> TypeGuard[Sequence[float]]:
+    """Return whether something is a pair of numbers."""
+    return isinstance(item, tuple | list | np.ndarray) and len(item) == 2 and all(isinstance(one, Real) for one in item)
 
 
 def _items(reported: object, wanted: str) -> list[object]:
-    if isinstance(reported, Iterable) and not isinstance(reported, str | bytes | Mapping):
-        with contextlib.suppress(TypeError):  # an array without a dimension
-            return list(reported)
-    what = type(reported).__name__ if reported is None else _short(reported)
-    raise TypeError(f"{wanted} (wall seconds, CPU seconds), not {what}")
+    found = _listed(reported)
+    if not isinstance(found, list):
+        what = type(reported).__name__ if reported is None else _short(reported)
+        raise TypeError(f"{wanted} (wall seconds, CPU seconds), not {what}")
+    return found
 
 
 def _short(value: object) -> str:

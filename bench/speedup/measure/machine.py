@@ -8,7 +8,7 @@ import platform
 import sys
 import time
 from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import psutil
 
@@ -63,15 +63,6 @@ def is_heavy(foreign_cpus: float | None, *, cpus: int, machine_cpus: int) -> boo
     Load on those CPUs of the machine that are beyond the limit does no harm.
     """
     return foreign_cpus is not None and foreign_cpus > (machine_cpus - cpus) + TOLERATED * cpus
-
-
-class Meter(Protocol):
-    """What the measurement of pairs needs of a `LoadMeter`."""
-
-    machine_cpus: int
-
-    def start(self) -> None: ...
-    def foreign_cpus(self) -> float: ...
 
 
 class LoadMeter:

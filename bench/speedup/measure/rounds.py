@@ -11,10 +11,9 @@ from contextlib import AbstractContextManager
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
-from .checks import check_counts, check_run, check_seconds, check_timer
-from .factors import factors_of
+from .checks import check_fits, check_run, check_seconds, check_timer
 from .fits import DIGITS, FitSeconds, Run, Tasks, as_tasks, called
-from .machine import Meter, is_heavy
+from .machine import LoadMeter, is_heavy
 from .memory import peak_memory
 from .pairs import PARALLEL_FIRST, SEQUENTIAL_FIRST, Measurement, Pair
 
@@ -67,7 +66,7 @@ class PairedRounds:
     """CPU limit of the parallel run."""
     rounds: int
     """How many pairs are wanted; half as many may be put aside and measured again."""
-    meter: Meter | None
+    meter: LoadMeter | None
     """Tells how busy other programs are; ``None`` if that is not looked at."""
     enough: Callable[[Sequence[Pair]], bool] | None = None
     """Called with the pairs before each and after the last: whether no more are needed. ``None``: see `rounds`."""
@@ -85,8 +84,7 @@ class PairedRounds:
 
     def try_once(self) -> None:
         """Try both runs once, untimed, and check that what they report fits together."""
-        fits, tasks, _ = self._both(SEQUENTIAL_FIRST, lambda _, run: self.stopwatch.time(run))
-        factors_of(sequential_s=1.0, parallel_s=1.0, fits=fits, tasks=tasks, cpus=self.cpus)
+        self._both(SEQUENTIAL_FIRST, lambda _, run: self.stopwatch.time(run))
 
     def measure(self, enough: Callable[[Sequence[Pair]], bool] | None = None) -> Measurement:
         """Measure pairs until there are enough, by `enough` if it is given; those that are unfair are measured again.
@@ -179,7 +177,7 @@ class PairedRounds:
             except UnfairPair as reason:
                 raise UnfairPair(f"{arm} run: {reason}") from reason
         fits = tuple(fit for task in reports[SEQUENTIAL] for fit in task)
-        check_counts(fits, reports[PARALLEL], self.pieces)
+        check_fits(fits, reports[PARALLEL], self.pieces)
         return fits, reports[PARALLEL], figures
 
 

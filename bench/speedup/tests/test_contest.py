@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from bench.speedup.measure.contest import PAIRS, Contestant, Showing, Trainer, compete
+from bench.speedup.measure.machine import LoadMeter
 from bench.speedup.measure.pairs import Measurement
 from bench.speedup.measure.rounds import PairedRounds, Stopwatch
 from bench.speedup.show.outcome import Outcome
@@ -17,8 +18,9 @@ from bench.speedup.show.tables import Style, render
 from bench.speedup.tests.test_factors import fits
 
 
-class Quiet:
-    machine_cpus = 2
+class Quiet(LoadMeter):
+    def __init__(self) -> None:
+        self.machine_cpus = 2
 
     def start(self) -> None: ...
 

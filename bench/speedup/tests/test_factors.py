@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from bench.speedup.measure.checks import check_fits, check_seconds
 from bench.speedup.measure.estimate import geometric_mean
 from bench.speedup.measure.factors import FACTORS, factors_of, ideal_speedup, makespan
-from bench.speedup.measure.fits import FitSeconds
+from bench.speedup.measure.fits import FitSeconds, as_tasks
 
 
 def fits(*walls: float, cpu: float = 1.0) -> list[FitSeconds]:
@@ -102,19 +103,23 @@ def test_the_product_of_the_factors_is_the_speedup() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("loop", "tasks", "message"),
     [
-        ({"fits": fits(1, 1, 1)}, "3 fits, the parallel one 2"),
-        ({"fits": [], "tasks": []}, "no fits"),
-        ({"parallel_s": 0.0}, "positive number of seconds, not 0.0"),
-        ({"sequential_s": math.nan}, "not nan"),
-        ({"fits": [FitSeconds(1.0, 1.0), FitSeconds(1.0, -1.0)]}, "not -1.0"),
+        (fits(1, 1, 1), fits(1, 1), "3 fits, the parallel one 2"),
+        ([], [], "no fits"),
+        ([FitSeconds(1.0, 1.0), FitSeconds(1.0, -1.0)], fits(1, 1), "not -1.0"),
+        ([FitSeconds(1.0, math.nan)], fits(1), "positive number of seconds, not nan"),
     ],
 )
-def test_impossible_times_are_refused(change: dict[str, object], message: str) -> None:
-    possible = {"sequential_s": 2.0, "parallel_s": 1.0, "fits": fits(1, 1), "tasks": [fits(1), fits(1)], "cpus": 2}
+def test_impossible_fits_are_refused(loop: list[FitSeconds], tasks: list[FitSeconds], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        factors_of(**{**possible, **change})  # type: ignore[arg-type]
+        check_fits(loop, as_tasks(tasks), ())
+
+
+@pytest.mark.parametrize(("sequential_s", "parallel_s"), [(0.0, 1.0), (2.0, 0.0)])
+def test_a_run_without_a_length_is_refused(sequential_s: float, parallel_s: float) -> None:
+    with pytest.raises(ValueError, match="the whole run took 0 s"):
+        check_seconds(fits(1, 1), as_tasks(fits(1, 1)), sequential_s, parallel_s, cpus=2, machine_cpus=2)
 
 
 def test_geometric_mean_and_its_interval_agree_with_scipy() -> None:
