@@ -37,9 +37,7 @@ def fetch(kind: str) -> tuple[npt.NDArray[np.float64], str]:
     Whatever goes wrong is a `WineDataError` that names the other sources.
     """
     if kind not in DATASETS:
-        raise WineDataError(
-            f"OpenML does not have the {kind} wines on their own (kind='all' has them); {OTHER_SOURCES}"
-        )
+        raise WineDataError(f"OpenML has the {kind} wines only among others (kind='all'); {OTHER_SOURCES}")
     data_id, _ = DATASETS[kind]
     try:
         from sklearn.datasets import fetch_openml
@@ -66,21 +64,27 @@ def read_cache(kind: str) -> tuple[npt.NDArray[np.float64], str] | None:
     if kind not in DATASETS:
         return None
     data_id, _ = DATASETS[kind]
-    path = _description(data_id)
+    # Not sklearn.datasets.get_data_home, which creates the folder.
+    home = Path(os.environ.get("SCIKIT_LEARN_DATA") or "~/scikit_learn_data").expanduser() / "openml/openml.org"
+    file = home / f"api/v1/json/data/{data_id}.gz"
     try:
-        path, md5 = _cached_file(path)
+        about = json.loads(gzip.decompress(file.read_bytes()))["data_set_description"]
+        # scikit-learn 1.5 names the file with the rows by its number, later versions by its address.
+        by_number, by_address = f"data/v1/download/{about['file_id']}", urlparse(about["url"]).path.lstrip("/")
+        number, address = (home / f"{name}.gz" for name in (by_number, by_address))
+        file = number if number.is_file() else address
+        content = gzip.decompress(file.read_bytes())
+        if hashlib.md5(content, usedforsecurity=False).hexdigest() != about["md5_checksum"]:
+            raise WineDataError("its MD5 is not the one that OpenML states")
         import pandas as pd  # not above: where nothing is cached, nothing needs them
         from scipy.io import arff
 
-        content = gzip.decompress(path.read_bytes())
-        if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
-            raise WineDataError("its MD5 is not the one that OpenML states")
         cells, _ = arff.loadarff(io.StringIO(content.decode()))
         return _measured(kind, pd.DataFrame(cells))
     except FileNotFoundError:
         return None
     except Exception as error:  # whatever gzip or a parser may raise: there is still the twin
-        logger.warning("the OpenML cache file %s is not used: %s", path, " ".join(str(error).split()))
+        logger.warning("the OpenML cache file %s is not used: %s", file, " ".join(str(error).split()))
         return None
 
 
@@ -90,24 +94,5 @@ def _measured(kind: str, cells: pd.DataFrame) -> tuple[npt.NDArray[np.float64], 
     rows = cells.set_axis(range(1, len(cells) + 1), axis="index").rename_axis("row")
     measured = measurements(wine_table(rows, name), name)
     if len(rows) != n_rows:
-        raise WineDataError(
-            f"{name} has {len(rows)} rows instead of {n_rows}: not the wines of the UCI repository; {OTHER_SOURCES}"
-        )
+        raise WineDataError(f"{name} has {len(rows)} rows, not the {n_rows} of the UCI repository; {OTHER_SOURCES}")
     return measured, name
-
-
-def _description(data_id: int) -> Path:
-    # Not sklearn.datasets.get_data_home, which creates the folder.
-    home = Path(os.environ.get("SCIKIT_LEARN_DATA") or "~/scikit_learn_data").expanduser()
-    return home / f"openml/openml.org/api/v1/json/data/{data_id}.gz"
-
-
-def _cached_file(description: Path) -> tuple[Path, str]:
-    """Return the file of the cache that holds the rows, and the MD5 that they should have.
-
-    scikit-learn 1.5 names files by number, later versions by address.
-    """
-    about = json.loads(gzip.decompress(description.read_bytes()))["data_set_description"]
-    by_number, by_address = f"data/v1/download/{about['file_id']}", urlparse(about["url"]).path.lstrip("/")
-    number, address = (description.parents[4] / f"{name}.gz" for name in (by_number, by_address))
-    return (number if number.is_file() else address), about["md5_checksum"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -36,13 +35,8 @@ PUBLISHED_GOOD = {1599: 855, 4898: 3258, 6497: 4113}  # good wines of the red, t
 
 TARGET = "quality"
 COLUMNS = (*FEATURES, TARGET)
-TARGET_ALIASES = ("class",)  # what OpenML calls the target of some versions
 COLOUR_COLUMNS = ("type", "color", "colour", "wine_type")
 ROW_LABELS = ("", "id", "index", "row", "row_id", "rownames", "unnamed_0", "x")  # row numbers of exporters
-
-LINE = "line"  # name of the index of a table whose rows are lines of a file
-LONGEST_NAME = 40  # characters of a name or cell in a message
-MOST_NAMES = 12  # names in a message
 
 
 class WineDataError(ValueError):
@@ -54,24 +48,16 @@ def wine_table(cells: pd.DataFrame, name: str) -> pd.DataFrame:
 
     The index holds the place of each row in its source, and its name says what is counted: lines or rows.
     """
-    header = [str(column) for column in cells.columns]
-    names = [re.sub(r"[^a-z0-9]+", "_", cell.strip().lower()).strip("_") for cell in header]
+    names = [re.sub(r"[^a-z0-9]+", "_", str(column).strip().lower()).strip("_") for column in cells.columns]
     if TARGET not in names:
-        names = [TARGET if column in TARGET_ALIASES else column for column in names]
-    if repeated := [column for column, count in Counter(names).items() if count > 1]:
-        raise WineDataError(f"{name} has more than one column for {listing(repeated)}")
-    unknown = [column for column in names if column not in (*COLUMNS, *COLOUR_COLUMNS, *ROW_LABELS)]
-    missing = [column for column in COLUMNS if column not in names]
-    if missing and not np.isnan([_number(cell) for cell in header]).any():
-        raise WineDataError(f"{name} has no header: its first line holds numbers, not the names of the columns")
-    if missing:
-        found = f" and has the unknown {listing(unknown)}" if unknown else ""
-        raise WineDataError(f"{name} lacks {listing(missing)}{found}{did_you_mean(unknown, missing)}")
-    if unknown:
-        raise WineDataError(
-            f"{name} has the unknown {listing(unknown)}: beside the eleven features and {TARGET}, only a colour "
-            "and a row number are allowed"
-        )
+        names = [TARGET if column == "class" else column for column in names]  # as OpenML has it in some versions
+    wrong = {
+        "has more than one column for": [column for column, count in Counter(names).items() if count > 1],
+        "lacks": [column for column in COLUMNS if column not in names],
+        "has the unknown": [column for column in names if column not in (*COLUMNS, *COLOUR_COLUMNS, *ROW_LABELS)],
+    }
+    if any(wrong.values()):
+        raise WineDataError(f"{name} {' and '.join(f'{what} {listing(of)}' for what, of in wrong.items() if of)}")
     return cells.set_axis(names, axis="columns")
 
 
@@ -81,24 +67,12 @@ def measurements(table: pd.DataFrame, name: str) -> npt.NDArray[np.float64]:
         raise WineDataError(f"{name} has no rows")
     values = np.array([[_number(cell) for cell in table[column]] for column in COLUMNS]).T
     with np.errstate(over="ignore"):
-        bad = ~np.isfinite(values.astype(np.float32))
-    if bad.any():
-        found = [
-            f"{rows.sum()} in {column} {first(table, column, rows)}"
-            for column, rows in zip(COLUMNS, bad.T, strict=True)
-            if rows.any()
-        ]
-        advice = f". Leave out these rows ({bad.any(axis=1).sum()} of {len(bad)}), for example with pandas' dropna()"
-        raise WineDataError(
-            f"{name}: missing, non-numeric or infinite values: {'; '.join(found)}{advice * (table.index.name == LINE)}"
-        )
+        finite = np.isfinite(values.astype(np.float32))
     scores, (lowest, highest) = values[:, -1], QUALITIES
-    bad_scores = (scores != np.round(scores)) | (scores < lowest) | (scores > highest)
-    if bad_scores.any():
-        raise WineDataError(
-            f"{name}: {TARGET} must be a whole number from {lowest} to {highest}, as the published scores are; "
-            f"other values in {bad_scores.sum()} of {len(scores)} rows {first(table, TARGET, bad_scores)}"
-        )
+    for column, is_finite in zip(COLUMNS, finite.T, strict=True):
+        check_cells(table, column, is_finite, "a finite number", name)
+    is_score = (scores == np.round(scores)) & (scores >= lowest) & (scores <= highest)
+    check_cells(table, TARGET, is_score, f"a whole number from {lowest} to {highest}, as published", name)
     good = int((scores >= GOOD_QUALITY).sum())
     if good != PUBLISHED_GOOD.get(len(scores), good):
         raise WineDataError(
@@ -108,22 +82,20 @@ def measurements(table: pd.DataFrame, name: str) -> npt.NDArray[np.float64]:
     return values
 
 
-def first(table: pd.DataFrame, column: str, bad_rows: npt.NDArray[np.bool_]) -> str:
-    """Show the first bad cell of a column, for example ``(first: 'n/a', line 17)``."""
-    row = int(bad_rows.argmax())
-    return f"(first: {listing([table[column].iloc[row]])}, {table.index.name} {table.index[row]})"
-
-
-def did_you_mean(words: Sequence[str], known: Sequence[str]) -> str:
-    """Return ``; did you mean 'x'?`` with the known names that are spelt like `words`, or nothing."""
-    nearest = [match for word in words for match in difflib.get_close_matches(word.lower(), known, n=1)]
-    return f"; did you mean {listing(nearest)}?" if nearest else ""
+def check_cells(table: pd.DataFrame, column: str, is_good: npt.NDArray[np.bool_], wanted: str, name: str) -> None:
+    """Raise `WineDataError` if some cells of a column are not as they should be: how many, and where the first is."""
+    if not is_good.all():
+        row = int(is_good.argmin())
+        raise WineDataError(
+            f"{name}: {column} must be {wanted}; it is not in {(~is_good).sum()} of {len(table)} rows "
+            f"(first: {listing([table[column].iloc[row]])}, {table.index.name} {table.index[row]})"
+        )
 
 
 def listing(names: Sequence[object]) -> str:
     """Return the names in quotes; long names and long lists are cut."""
-    quoted = [repr(str(name)[:LONGEST_NAME]) for name in names[:MOST_NAMES]]
-    return ", ".join(quoted) + ", ..." * (len(names) > MOST_NAMES)
+    quoted = [repr(str(name)[:40]) for name in names[:12]]
+    return ", ".join(quoted) + ", ..." * (len(names) > len(quoted))
 
 
 def _number(cell: object) -> float:

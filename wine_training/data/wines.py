@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from wine_training.data import csv_files, openml
 from wine_training.data.csv_files import StrPath
-from wine_training.data.table import FEATURES, GOOD_QUALITY, WINE_KINDS, WineDataError, did_you_mean, listing
+from wine_training.data.table import FEATURES, GOOD_QUALITY, WINE_KINDS, WineDataError, listing
 
 logger = logging.getLogger("wine_training")
 
@@ -59,10 +59,10 @@ class WineData:
 
     def columns(self, names: Sequence[str]) -> WineData:
         """Return the same rows with some of the features, in the order of `names`; `ValueError` if one is unknown."""
-        unknown = [name for name in names if name not in self.feature_names]
-        if unknown or not names:
-            asked = repr(unknown[0]) if unknown else "none"
-            raise ValueError(f"{asked} is no feature; the features are {listing(self.feature_names)}")
+        if not names or not {*names} <= {*self.feature_names}:
+            raise ValueError(
+                f"the features must be some of {listing(self.feature_names)}, not {listing(names) or 'none'}"
+            )
         chosen = [self.feature_names.index(name) for name in names]
         X_train, X_test = (np.ascontiguousarray(X[:, chosen]) for X in (self.X_train, self.X_test))
         return replace(self, X_train=X_train, X_test=X_test, feature_names=tuple(names))
@@ -80,9 +80,8 @@ def load_wine(
         - ``"openml"``: `sklearn.datasets.fetch_openml` and its cache, data id 40691 for red, 287 for all.
         - ``"auto"``: the OpenML cache if it exists, else the twin; never the network. The logger
           ``wine_training`` and `WineData.provenance` say which one it is.
-        - a path: a CSV file in the UCI format, or a folder with one file named red and one named white.
-          Cells are separated by ``;``, ``,`` or tabs. Column names may have any case, and spaces, dots or
-          underscores.
+        - a path: a CSV file in the UCI format. Cells are separated by ``;``, ``,`` or tabs. Column names may
+          have any case, and spaces, dots or underscores.
         - a pair of paths: the red file and the white file.
 
         A file may hold two more columns: a colour (``type``, ``color``, ``colour``), which selects the rows
@@ -120,18 +119,15 @@ def load_wine(
 
 def _check_request(source: object, kind: object, test_size: object, random_state: object) -> None:
     if kind not in WINE_KINDS:
-        hint = did_you_mean([str(kind)], WINE_KINDS)
-        raise WineDataError(f"unknown kind {kind!r}: the kinds are {listing(WINE_KINDS)}{hint}")
+        raise WineDataError(f"unknown kind {kind!r}: the kinds are {listing(WINE_KINDS)}")
     if not _is_path_or_pair(source) and source not in SOURCES:
-        hint = did_you_mean([str(source)], SOURCES)
         raise WineDataError(
-            f"unknown source {source!r}: give {listing(SOURCES)}, the path of a CSV file or folder, "
-            f"or the pair of a red and a white file{hint}"
+            f"unknown source {source!r}: give {listing(SOURCES)}, the path of a CSV file, "
+            "or the pair of a red and a white file"
         )
-    if isinstance(test_size, bool) or not isinstance(test_size, (int, float)) or not 0 < test_size < 1:
+    if not isinstance(test_size, float) or not 0 < test_size < 1:
         raise WineDataError(f"test_size must be a share between 0 and 1 (exclusive), not {test_size!r}")
-    is_integer = isinstance(random_state, (int, np.integer)) and not isinstance(random_state, bool)
-    if not is_integer or not 0 <= random_state < 2**32:  # type: ignore[operator]
+    if not isinstance(random_state, (int, np.integer)) or not 0 <= random_state < 2**32:
         raise WineDataError(f"random_state must be an integer from 0 to 2**32 - 1, not {random_state!r}")
 
 
@@ -165,11 +161,7 @@ def _rows(source: StrPath | Sequence[StrPath], kind: str) -> Rows:
 
 
 def _labelled(source: SourceName, values: npt.NDArray[np.float64], provenance: str) -> Rows:
-    y = (values[:, -1] >= GOOD_QUALITY).astype(np.int64)
-    if y.min() == y.max():
-        side = "at least" if y.all() else "below"
-        raise WineDataError(f"{provenance}: every quality is {side} {GOOD_QUALITY}: one class alone cannot be learnt")
-    return source, provenance, values[:, :-1], y
+    return source, provenance, values[:, :-1], (values[:, -1] >= GOOD_QUALITY).astype(np.int64)
 
 
 def _split(provenance: str, X: Features, y: Labels, test_size: float, random_state: int) -> dict[str, npt.NDArray[Any]]:
@@ -182,8 +174,8 @@ def _split(provenance: str, X: Features, y: Labels, test_size: float, random_sta
         both_classes = False
     if not both_classes:
         raise WineDataError(
-            f"{provenance}: {len(y)} rows, {y.sum()} of them good, are too few to have both "
-            f"classes in both parts with test_size={test_size}"
+            f"{provenance}: {len(y)} rows, {y.sum()} of quality {GOOD_QUALITY} or more, cannot be split into two parts "
+            f"with good and other wines each, with test_size={test_size}"
         )
     arrays = dict(zip(("X_train", "X_test", "y_train", "y_test"), map(np.ascontiguousarray, parts), strict=True))
     for array in arrays.values():

@@ -119,29 +119,16 @@ class TestWineData:
 
 
 class TestRequest:
-    @pytest.mark.parametrize(("kind", "hint"), [("rde", "'red'"), ("White", "'white'"), ("al", "'all'")])
-    def test_unknown_kind(self, kind: str, hint: str) -> None:
-        message = message_of("twin", kind)
-        assert message == (f"unknown kind {kind!r}: the kinds are 'red', 'white', 'all'; did you mean {hint}?")
+    @pytest.mark.parametrize("kind", ["rde", "White", "al"])
+    def test_unknown_kind(self, kind: str) -> None:
+        assert message_of("twin", kind) == f"unknown kind {kind!r}: the kinds are 'red', 'white', 'all'"
 
-    @pytest.mark.parametrize(
-        ("source", "hint"),
-        [
-            ("opnml", "; did you mean 'openml'?"),
-            ("Twin", "; did you mean 'twin'?"),
-            ("csv", ""),
-            ("", ""),
-            ("x" * 5000, ""),
-            (None, ""),
-            (3, ""),
-            (b"twin", "; did you mean 'twin'?"),
-            (["red.csv", 3], ""),
-        ],
-    )
-    def test_unknown_source(self, source: Any, hint: str) -> None:
-        message = message_of(source)
-        assert message.startswith(f"unknown source {source!r}: give 'auto', 'openml', 'twin', the path of a CSV")
-        assert message.endswith(hint or "the pair of a red and a white file")
+    @pytest.mark.parametrize("source", ["opnml", "csv", "", "x" * 5000, None, 3, b"twin", ["red.csv", 3]])
+    def test_unknown_source(self, source: Any) -> None:
+        assert message_of(source) == (
+            f"unknown source {source!r}: give 'auto', 'openml', 'twin', the path of a CSV file, or the pair of a red "
+            "and a white file"
+        )
 
     @pytest.mark.parametrize("test_size", [0, 1, -0.1, 1.5, 320, True, "0.2", None, float("nan")])
     def test_test_size(self, test_size: Any) -> None:
@@ -149,7 +136,7 @@ class TestRequest:
             f"test_size must be a share between 0 and 1 (exclusive), not {test_size!r}"
         )
 
-    @pytest.mark.parametrize("random_state", [-1, 2**32, 1.5, None, True, "42"])
+    @pytest.mark.parametrize("random_state", [-1, 2**32, 1.5, None, "42"])
     def test_random_state(self, random_state: Any) -> None:
         assert message_of("twin", random_state=random_state) == (
             f"random_state must be an integer from 0 to 2**32 - 1, not {random_state!r}"
@@ -214,19 +201,17 @@ class TestCsv:
     def test_other_columns_are_an_error(self, write_csv: WriteCsv) -> None:
         rows = [["1", *row] for row in made_up_rows(40)]
         path = write_csv(rows=rows, header=("vintage", *UCI_HEADER))
-        assert message_of(path) == (
-            f"{path} has the unknown 'vintage': beside the eleven features and quality, only a colour and a row "
-            "number are allowed"
-        )
+        assert message_of(path) == f"{path} has the unknown 'vintage'"
 
     def test_no_such_file(self, tmp_path: Path) -> None:
-        assert message_of(tmp_path / "none.csv") == f"{tmp_path / 'none.csv'}: there is no such file"
-        assert message_of(str(tmp_path / "none")) == f"{tmp_path / 'none'}: there is no such file"
+        assert message_of(tmp_path / "none.csv") == f"{tmp_path / 'none.csv'} cannot be read: No such file or directory"
+        assert message_of(str(tmp_path / "none")) == f"{tmp_path / 'none'} cannot be read: No such file or directory"
 
     def test_unreadable_file(self, write_csv: WriteCsv, tmp_path: Path) -> None:
         (tmp_path / "folder.csv").mkdir()
         pair = (tmp_path / "folder.csv", write_csv())
         assert message_of(pair) == f"{tmp_path / 'folder.csv'} cannot be read: Is a directory"
+        assert message_of(tmp_path) == f"{tmp_path} cannot be read: Is a directory"
         long_name = "x" * 300 + ".csv"
         assert message_of(long_name) == f"{long_name} cannot be read: File name too long"
 
@@ -236,11 +221,14 @@ class TestCsv:
         path.write_bytes(content)
         assert message_of(path) == f"{path} is empty"
 
-    @pytest.mark.parametrize("content", [b"PK\x03\x04\xff\xfe\x80", b"quality;alcohol\n\0\0;3\n"])
-    def test_not_text(self, tmp_path: Path, content: bytes) -> None:
+    def test_not_text(self, tmp_path: Path) -> None:
         path = tmp_path / "wines.csv"
-        path.write_bytes(content)
+        path.write_bytes(b"PK\x03\x04\xff\xfe\x80")
         assert message_of(path).startswith(f"{path} is not a text file")
+
+    def test_null_bytes(self, write_csv: WriteCsv) -> None:
+        path = write_csv(rows=rows_with({(2, ALCOHOL): "\0\0"}))
+        assert message_of(path).endswith(r"(first: '\x00\x00', line 4)")
 
     def test_not_csv(self, write_csv: WriteCsv) -> None:
         path = write_csv(rows=rows_with({(4, ALCOHOL): "9" * 200_000}))
@@ -252,7 +240,7 @@ class TestCsv:
 
     def test_no_header(self, write_csv: WriteCsv) -> None:
         path = write_csv(header=tuple(made_up_rows(1)[0]))
-        assert message_of(path) == (f"{path} has no header: its first line holds numbers, not the names of the columns")
+        assert message_of(path).startswith(f"{path} lacks 'fixed_acidity', 'volatile_acidity', ")
 
     def test_missing_columns(self, write_csv: WriteCsv) -> None:
         path = write_csv(rows=[row[:8] + row[10:] for row in made_up_rows(40)], header=UCI_HEADER[:8] + UCI_HEADER[10:])
@@ -260,9 +248,7 @@ class TestCsv:
 
     def test_misnamed_column(self, write_csv: WriteCsv) -> None:
         path = write_csv(header=tuple(name.replace("sulphates", "Sulfates") for name in UCI_HEADER))
-        assert message_of(path) == (
-            f"{path} lacks 'sulphates' and has the unknown 'sulfates'; did you mean 'sulphates'?"
-        )
+        assert message_of(path) == f"{path} lacks 'sulphates' and has the unknown 'sulfates'"
 
     def test_another_table(self, tmp_path: Path) -> None:
         path = tmp_path / "page.csv"
@@ -283,11 +269,9 @@ class TestCsv:
 
     @pytest.mark.parametrize("cell", ["", "NaN", "n/a", "inf", "-inf", "1e39", "9,4"])
     def test_bad_values(self, write_csv: WriteCsv, cell: str) -> None:
-        path = write_csv(rows=rows_with({(2, ALCOHOL): cell, (9, ALCOHOL): "?", (5, 8): cell}))
+        path = write_csv(rows=rows_with({(2, ALCOHOL): cell, (9, ALCOHOL): "?"}))
         assert message_of(path) == (
-            f"{path}: missing, non-numeric or infinite values: "
-            f"1 in ph (first: {cell!r}, line 7); 2 in alcohol (first: {cell!r}, line 4). "
-            "Leave out these rows (3 of 40), for example with pandas' dropna()"
+            f"{path}: alcohol must be a finite number; it is not in 2 of 40 rows (first: {cell!r}, line 4)"
         )
 
     def test_line_numbers_are_those_of_the_file(self, write_csv: WriteCsv) -> None:
@@ -299,8 +283,8 @@ class TestCsv:
     def test_bad_quality(self, write_csv: WriteCsv, quality: str) -> None:
         path = write_csv(rows=rows_with({(3, QUALITY): quality}))
         assert message_of(path) == (
-            f"{path}: quality must be a whole number from 3 to 9, as the published scores are; other values in 1 of 40 "
-            f"rows (first: {quality!r}, line 5)"
+            f"{path}: quality must be a whole number from 3 to 9, as published; it is not in 1 of 40 rows "
+            f"(first: {quality!r}, line 5)"
         )
 
     @pytest.mark.parametrize("shift", [-3, -2, -1, 1, 2])
@@ -315,20 +299,24 @@ class TestCsv:
         shifted = [[*row[:-1], str(score + shift)] for row, score in zip(rows, scores, strict=True)]
         assert re.search("as the published|renumbered", message_of(write_csv(rows=shifted, header=header)))
 
-    @pytest.mark.parametrize(("quality", "side"), [("5", "below"), ("6", "at least")])
-    def test_one_class(self, write_csv: WriteCsv, quality: str, side: str) -> None:
-        path = write_csv(rows=[[*row[:-1], quality] for row in made_up_rows(40)])
-        assert message_of(path) == f"CSV wines.csv: every quality is {side} 6: one class alone cannot be learnt"
-
     @pytest.mark.parametrize(
         ("n_rows", "n_good", "test_size"),
-        [(3, 1, 0.2), (4, 2, 0.2), (40, 20, 0.01), (40, 20, 0.99), (40, 1, 0.2), (60, 2, 0.05)],
+        [
+            (3, 1, 0.2),
+            (4, 2, 0.2),
+            (40, 20, 0.01),
+            (40, 20, 0.99),
+            (40, 1, 0.2),
+            (60, 2, 0.05),
+            (40, 0, 0.2),
+            (40, 40, 0.2),
+        ],
     )
     def test_too_few_rows(self, write_csv: WriteCsv, n_rows: int, n_good: int, test_size: float) -> None:
         rows = [[*row[:-1], "7" if i < n_good else "5"] for i, row in enumerate(made_up_rows(n_rows))]
         assert message_of(write_csv(rows=rows), test_size=test_size) == (
-            f"CSV wines.csv: {n_rows} rows, {n_good} of them good, are too few to have both classes in both "
-            f"parts with test_size={test_size}"
+            f"CSV wines.csv: {n_rows} rows, {n_good} of quality 6 or more, cannot be split into two parts with good "
+            f"and other wines each, with test_size={test_size}"
         )
 
 
@@ -341,18 +329,17 @@ class TestColours:
         )
 
     @pytest.mark.parametrize(("kind", "n_rows"), [("red", 40), ("white", 60), ("all", 100)])
-    def test_pair_and_folder(self, pair: tuple[Path, Path], kind: str, n_rows: int) -> None:
-        of_pair, of_folder = load_wine(pair, kind), load_wine(pair[0].parent, kind)
-        assert size(of_pair) == size(of_folder) == n_rows
-        assert of_pair.digest == of_folder.digest
-        assert of_pair.kind == kind
+    def test_pair(self, pair: tuple[Path, Path], kind: str, n_rows: int) -> None:
+        data = load_wine(pair, kind)
+        assert size(data) == n_rows
+        assert data.kind == kind
 
     def test_provenance_names_both(self, pair: tuple[Path, Path]) -> None:
         assert load_wine(pair, "all").provenance == "CSV winequality-red.csv and winequality-white.csv"
 
     def test_what_is_not_wanted_is_not_opened(self, pair: tuple[Path, Path]) -> None:
         pair[1].unlink()
-        assert size(load_wine(pair, "red")) == size(load_wine(pair[0].parent, "red")) == 40
+        assert size(load_wine(pair, "red")) == 40
 
     def test_swapped_pair(self, pair: tuple[Path, Path]) -> None:
         assert message_of(pair[::-1]) == (f"the pair must be (red file, white file), but {pair[1]} is not named as red")
@@ -360,19 +347,6 @@ class TestColours:
     def test_not_a_pair(self, pair: tuple[Path, Path]) -> None:
         assert message_of([*pair, pair[0]]) == (
             "a sequence of paths must be the pair (red file, white file), not 3 paths"
-        )
-
-    def test_folder_without_a_colour(self, pair: tuple[Path, Path]) -> None:
-        pair[1].unlink()
-        folder = pair[0].parent
-        assert message_of(folder, "all") == (f"{folder} must hold one CSV file named white; found: winequality-red.csv")
-        pair[0].unlink()
-        assert message_of(folder) == f"{folder} must hold one CSV file named red; found: no CSV file at all"
-
-    def test_folder_with_two_of_a_colour(self, pair: tuple[Path, Path], write_csv: WriteCsv) -> None:
-        folder = write_csv("red_wines.csv").parent
-        assert message_of(folder) == (
-            f"{folder} must hold one CSV file named red; found: red_wines.csv, winequality-red.csv"
         )
 
     @pytest.mark.parametrize("name", ["red.csv", "wineQualityReds.csv", "RED_WINES.csv", "my-redwine-2.csv"])
@@ -396,7 +370,7 @@ class TestColours:
         rows = [["rosé" if i == 30 else "red", *row] for i, row in enumerate(made_up_rows(64))]
         path = write_csv(rows=rows, header=("type", *UCI_HEADER))
         assert message_of(path) == (
-            f"{path}: type must be red or white; other values in 1 of 64 rows (first: 'rosé', line 32)"
+            f"{path}: type must be red or white; it is not in 1 of 64 rows (first: 'rosé', line 32)"
         )
 
     def test_colour_column_without_the_kind(self, write_csv: WriteCsv) -> None:
@@ -408,7 +382,7 @@ class TestColours:
         rows[40][1] = "?"
         path = write_csv(rows=rows, header=("type", *UCI_HEADER))
         assert size(load_wine(path, "red")) == 30
-        assert "1 in fixed_acidity (first: '?', line 42)" in message_of(path, "white")
+        assert "in 1 of 34 rows (first: '?', line 42)" in message_of(path, "white")
 
 
 class TestOpenml:
@@ -453,7 +427,7 @@ class TestOpenml:
     def test_white_is_not_there(self, serve: Any) -> None:
         calls = serve(twin_frame("all"))
         assert message_of("openml", "white") == (
-            "OpenML does not have the white wines on their own (kind='all' has them); "
+            "OpenML has the white wines only among others (kind='all'); "
             "'twin' needs no network, and a path reads a CSV file in the UCI format"
         )
         assert not calls
@@ -512,14 +486,16 @@ class TestOpenml:
         frame.loc[2, "alcohol"] = np.nan
         serve(frame)
         assert message_of("openml") == (
-            "OpenML data id 40691: missing, non-numeric or infinite values: 1 in alcohol (first: 'nan', row 3)"
+            "OpenML data id 40691: alcohol must be a finite number; it is not in 1 of 1599 rows (first: 'nan', row 3)"
         )
 
     def test_missing_values_of_pandas(self, serve: Any) -> None:
         frame = twin_frame("red").astype({"quality": "Int64"})
         frame.loc[0, "quality"] = pd.NA
         serve(frame)
-        assert "1 in quality (first: '<NA>', row 1)" in message_of("openml")
+        assert "quality must be a finite number; it is not in 1 of 1599 rows (first: '<NA>', row 1)" in message_of(
+            "openml"
+        )
 
     def test_missing_column(self, serve: Any) -> None:
         serve(twin_frame("red").drop(columns="alcohol"))
@@ -615,7 +591,7 @@ class TestAuto:
     def test_cache_that_is_not_the_wines(self, offline: Path, caplog: pytest.LogCaptureFixture) -> None:
         fabricate_cache(offline, twin_frame("red").head(500))
         assert load_wine().source == "twin"
-        assert re.search("has 500 rows instead of 1599", caplog.messages[0])
+        assert re.search("has 500 rows, not the 1599 of", caplog.messages[0])
 
 
 def test_scikit_learn_reads_the_same_cache(offline: Path) -> None:
@@ -671,4 +647,3 @@ def test_real_wines(real_wines: tuple[Path, Path]) -> None:
         data: WineData = load_wine(real_wines, kind)
         assert size(data) == n_rows
         assert data.y_train.sum() + data.y_test.sum() == n_good
-    assert load_wine(real_wines[0].parent, "all").digest == data.digest

@@ -55,7 +55,7 @@ def test_it_draws_a_plot(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         (["--cpus", "0"], "cpus must be a whole number of at least 1, not 0"),
         (["--cpus", str(usable_cpus() + 1)], f"but this machine has {usable_cpus()}"),
         (["--source", "twn"], "unknown source 'twn'"),
-        (["--source", "none.csv"], "none.csv: there is no such file"),
+        (["--source", "none.csv"], "none.csv cannot be read: No such file or directory"),
         (["--plot", "x.doc"], "the name must end in one of"),
         (["--plot", "nowhere/x.png"], "there is no folder nowhere"),
     ],

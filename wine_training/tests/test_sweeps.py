@@ -58,7 +58,7 @@ def test_a_model_sees_its_features_only(few: WineData) -> None:
 @pytest.mark.parametrize("features", [("alcohol", "colour"), ()])
 def test_unknown_features_are_named(few: WineData, features: tuple[str, ...]) -> None:
     with pytest.raises(
-        TrainingError, match=r"^spec 2, RandomForestClassifier\(\) on .*is no feature; the features are 'fixed"
+        TrainingError, match=r"^spec 2, RandomForestClassifier\(\) on .*: the features must be some of 'fixed"
     ):
         fit_and_score(ModelSpec(FOREST, features=features), few, number=2)
 

@@ -185,7 +185,10 @@ class TestCommand:
             twin.main([str(tmp_path / "red.csv"), str(tmp_path / "white.csv")])
         assert raised.value.code == 1
         error = capsys.readouterr().err
-        assert error == f"python -m wine_training.data.twin: {tmp_path / 'red.csv'}: there is no such file\n"
+        assert (
+            error
+            == f"python -m wine_training.data.twin: {tmp_path / 'red.csv'} cannot be read: No such file or directory\n"
+        )
 
     def test_pairs_must_be_positive(self, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit):
