@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
-import signal
 import socket
 import subprocess
 import sys
@@ -13,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from threading import Timer
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 PROBE_SECONDS = 5.0
@@ -30,17 +28,25 @@ TOKEN_HELP = (
     "the cluster's token (where it was started: ~/.ray/auth_token)"
 )
 
-_ANSWER = "answer: "
-_TRIAL = f"""
-import json, sys
+_TRIAL = """
+import os, sys
 import ray
 try:
     ray.init(address=sys.argv[1], log_to_driver=False, logging_level="CRITICAL")
     answer = int(ray.cluster_resources().get("CPU", 0))
 except Exception as error:
-    answer = f"{{type(error).__name__}}: {{error}}"
-print("\\n{_ANSWER}" + json.dumps(answer), flush=True)
+    answer = " ".join(f"{type(error).__name__}: {error}".split())
+print(f"\\n{answer}", flush=True)
+os._exit(0)
 """
+"""A program whose last line is the number of CPUs of a cluster, or why it cannot be joined."""
+
+
+class UnfinishedError(Exception):
+    """A sweep was not trained to its end."""
+
+    results: Mapping[int, Any] = MappingProxyType({})
+    """The `TrainingResult` of what was trained all the same, by the number of the spec in the sweep, counted from 0."""
 
 
 class RayStartError(RuntimeError):
@@ -55,30 +61,41 @@ def shape_of(nodes: Sequence[int]) -> str:
     """Return in words how many CPUs are on each node: ``2 nodes of 1 CPU``, or ``nodes of 2 and 1 CPUs``."""
     count, most = len(nodes), max(nodes)
     if set(nodes) == {most}:
-        return f"{_count(count, 'node')} of {_count(most, 'CPU')}"
+        return f"{count} node{'s' * (count > 1)} of {most} CPU{'s' * (most > 1)}"
     return f"nodes of {', '.join(map(str, nodes[:-1]))} and {nodes[-1]} CPUs"
 
 
 def cpus_of(address: str) -> int:
-    """Return how many CPUs the cluster at ``host:port`` has, having joined it for a moment.
+    """Return how many CPUs the cluster at ``host:port`` has; raise `JoinError` if it lets nobody join in time.
 
-    Another process does it: where Ray waits for an answer, nothing but the end of the process ends that. Raises
-    `JoinError` if it is no address, or if the cluster cannot be joined in `JOIN_SECONDS`.
+    Another process joins it for a moment: where Ray waits for an answer, nothing but the end of the process ends that.
     """
-    host, separator, port = address.rpartition(":")
-    if not separator or not port.isdecimal() or "/" in host:
-        # Not "auto" either: it joins any private Ray that the same user happens to run.
-        raise JoinError(f"{address!r} is no address of a Ray cluster: give host:port")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=PROBE_SECONDS).close()
-    except (OSError, OverflowError, UnicodeError) as error:  # the last: a host with two dots in a row
-        raise JoinError(f"no Ray cluster answers at {address}: {one_line(error)}") from None
-    answer = _trial(address)
-    if isinstance(answer, int):
-        return answer
-    if any(word in answer for word in WANTS_A_TOKEN):
-        answer = TOKEN_HELP
-    raise JoinError(f"the Ray cluster at {address} cannot be joined: {answer}")
+        _reach(address)  # not "auto" either: it joins any private Ray that the same user happens to run
+    except (OSError, ValueError, OverflowError) as error:
+        raise JoinError(f"no Ray cluster answers at {address!r}, which is to be host:port: {one_line(error)}") from None
+    command, pipe = [sys.executable, "-P", "-c", _TRIAL, address], subprocess.PIPE
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=subprocess.STDOUT) as trial:
+        limit, answer = Timer(JOIN_SECONDS, trial.kill), ""
+        try:
+            limit.start()
+            for line in trial.stdout or ():
+                answer = line.decode(errors="replace").strip() or answer
+                if any(word in answer for word in WANTS_A_TOKEN):  # Ray would try for another 20 s
+                    answer = TOKEN_HELP
+                    break
+        finally:
+            limit.cancel()
+            trial.kill()
+    if answer.isdecimal():
+        return int(answer)
+    reason = one_line(answer or f"no answer in {JOIN_SECONDS:.0f} s")
+    raise JoinError(f"the Ray cluster at {address} cannot be joined: {reason}")
+
+
+def _reach(address: str) -> None:
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host.strip("[]"), int(port)), timeout=PROBE_SECONDS).close()
 
 
 def check_own_network(host: str) -> None:
@@ -100,9 +117,8 @@ def can_train(address: str, group: Any) -> bool:
     """
     import ray
 
-    host, _, port = address.rpartition(":")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=PROBE_SECONDS).close()
+        _reach(address)
     except OSError:
         return False
     able = {node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) >= 1}
@@ -111,33 +127,9 @@ def can_train(address: str, group: Any) -> bool:
     return bool(able)
 
 
-def _trial(address: str) -> int | str:
-    """Return the number of CPUs, or what went wrong."""
-    command, pipe = [sys.executable, "-P", "-c", _TRIAL, address], subprocess.PIPE
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=subprocess.STDOUT) as trial:
-        limit, line = Timer(JOIN_SECONDS, trial.kill), ""
-        try:
-            limit.start()
-            for said in trial.stdout or ():
-                line = said.decode(errors="replace").strip() or line
-                if any(word in line for word in WANTS_A_TOKEN):  # Ray would try for another 20 s
-                    return line
-                if line.startswith(_ANSWER):
-                    answer: int | str = json.loads(line.removeprefix(_ANSWER))
-                    return answer if isinstance(answer, int) else one_line(answer)
-            if trial.wait() != -signal.SIGKILL:
-                return one_line(line or f"the program that tried it ended with status {trial.returncode}")
-        finally:
-            limit.cancel()
-            trial.kill()
-    return f"no answer in {JOIN_SECONDS:.0f} s"
-
-
 def reserve(cpus: int, address: str, nodes: int | None) -> tuple[Any, str]:
-    """Reserve CPUs of the cluster that this process has joined, on so many nodes, or on as few as there need be.
-
-    Returns the placement group and its `shape_of`. Raises `RayStartError` if they are not free in `RESERVE_SECONDS`.
-    The address is for messages.
+    """Reserve CPUs of the cluster that this process has joined, on so many nodes, or on as few as there need be; return
+    the placement group and its `shape_of`.
     """
     import ray
 
@@ -148,26 +140,17 @@ def reserve(cpus: int, address: str, nodes: int | None) -> tuple[Any, str]:
         sizes = [cpus // nodes + (n < cpus % nodes) for n in range(nodes)]
         able = sum(node["Alive"] and node["Resources"].get("CPU", 0) >= sizes[0] for node in ray.nodes())
         if able < nodes:
-            raise RayStartError(
-                f"{cpus} CPUs on {_count(nodes, 'node')} are asked for, and the Ray cluster at {address} has "
-                f"{_count(able, 'node')} of {_count(sizes[0], 'CPU')} or more"
-            )
+            few = f"only {able} of {nodes} nodes with {sizes[0]} CPUs or more"
+            raise RayStartError(f"the Ray cluster at {address} has {few}")
         group = ray.util.placement_group([{"CPU": size} for size in sizes], strategy="STRICT_SPREAD")
     if not group.wait(RESERVE_SECONDS):
         ray.util.remove_placement_group(group)
-        where = f" on {_count(nodes, 'node')}" if nodes else ""
-        raise RayStartError(
-            f"the Ray cluster at {address} did not reserve {_count(cpus, 'CPU')}{where} in {RESERVE_SECONDS:.0f} s"
-        )
+        raise RayStartError(f"the Ray cluster at {address} did not reserve {cpus} CPUs in {RESERVE_SECONDS:.0f} s")
     table = ray.util.placement_group_table(group)
     on: Counter[str] = Counter()
     for bundle, node in table["bundles_to_node_id"].items():
         on[node] += int(table["bundles"][bundle]["CPU"])
     return group, shape_of(sorted(on.values(), reverse=True))
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}{'s' * (number != 1)}"
 
 
 @contextmanager
@@ -198,7 +181,7 @@ def versions() -> dict[str, str]:
 
 def check_versions(expected: Mapping[str, str]) -> None:
     """Raise `RayStartError` if this worker has other versions than the driver: its fits would be others, too."""
-    own = versions() if expected else {}
+    own = versions()
     different = [f"{name} {own[name]} (here: {version})" for name, version in expected.items() if own[name] != version]
     if different:
         raise RayStartError(f"a worker on {platform.node()} has {', '.join(different)}: install the same there")
@@ -206,4 +189,4 @@ def check_versions(expected: Mapping[str, str]) -> None:
 
 def one_line(error: BaseException | str) -> str:
     """Return what an error says, or its kind if it says nothing."""
-    return " ".join(str(error).split())[:300] or type(error).__name__
+    return " ".join(str(error).split())[:500] or type(error).__name__

@@ -52,10 +52,7 @@ def trees_of(spec: ModelSpec, params: Mapping[str, Any]) -> range | None:
 
 
 def fit_trees(spec: ModelSpec, data: WineData, trees: range, *, number: int = 0, task: int = 0) -> Votes:
-    """Fit some trees of a forest on the training rows and let them vote on the test rows, as `fit_and_score` does it.
-
-    `trees` are some of those that `trees_of` returns, in steps of one.
-    """
+    """Fit some of the trees of a forest, and let them vote on the test rows, in the place of `fit_and_score`."""
     part = stopwatch(task)
     with naming(spec, number):
         rows = spec.rows(data)
@@ -79,6 +76,5 @@ def joined(parts: Sequence[Votes], keep_predictions: bool) -> TrainingResult:
     predictions = ordered[0].classes.take(np.argmax(total, axis=1))
     # Not accuracy_score: its checks take 2 ms, for which a worker would wait.
     accuracy = float(np.mean(predictions == ordered[0].y_test))
-    return TrainingResult(
-        accuracy, tuple(part.part for part in ordered), predictions=predictions if keep_predictions else None
-    )
+    kept = predictions if keep_predictions else None
+    return TrainingResult(accuracy, tuple(part.part for part in ordered), predictions=kept)

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 from typing import Any
 
 import numpy.typing as npt
@@ -15,15 +14,12 @@ from sklearn.base import BaseEstimator, clone, is_classifier
 from sklearn.metrics import accuracy_score
 from sklearn.model_selection import StratifiedKFold
 
-from wine_training.cluster import this_worker
+from wine_training.cluster import UnfinishedError, one_line, this_worker
 from wine_training.data import WineData
 
 
-class TrainingError(ValueError):
+class TrainingError(UnfinishedError, ValueError):
     """A model cannot be trained as specified; the message names the spec and the reason."""
-
-    results: Mapping[int, TrainingResult] = MappingProxyType({})
-    """What was trained all the same, by the number of the spec in the sweep, counted from 0."""
 
 
 @dataclass(frozen=True)
@@ -44,14 +40,9 @@ class Fold:
     def of(self, data: WineData) -> WineData:
         """Return the training rows split again: this fold becomes the test part, the others the training part."""
         division = StratifiedKFold(self.folds, shuffle=True, random_state=self.random_state)
-        train, test = list(division.split(data.X_train, data.y_train))[self.number]
-        return replace(
-            data,
-            X_train=data.X_train[train],
-            X_test=data.X_train[test],
-            y_train=data.y_train[train],
-            y_test=data.y_train[test],
-        )
+        X, y = data.X_train, data.y_train
+        train, test = list(division.split(X, y))[self.number]
+        return replace(data, X_train=X[train], X_test=X[test], y_train=y[train], y_test=y[test])
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,14 +68,10 @@ class ModelSpec:
         return chosen if self.fold is None else self.fold.of(chosen)
 
     def build(self) -> Any:
-        """Return a new unfitted classifier with the spec's hyperparameters; raise `TrainingError` if there is none."""
+        """Return a new unfitted classifier with the spec's hyperparameters."""
         if not (isinstance(self.estimator, BaseEstimator) and is_classifier(self.estimator)):
-            raise TrainingError(f"{self.estimator!r} is not an unfitted scikit-learn classifier")
-        model = clone(self.estimator)
-        try:
-            model.set_params(**self.params)
-        except (TypeError, ValueError) as error:
-            raise TrainingError(f"{self}: {_first_line(error)}") from None
+            raise TypeError(f"{self.estimator!r} is not an unfitted scikit-learn classifier")
+        model = clone(self.estimator).set_params(**self.params)
         if self.random_state is not None:
             seeds = (name for name in model.get_params() if name.rpartition("__")[2] == "random_state")
             model.set_params(**dict.fromkeys(seeds, self.random_state))
@@ -137,11 +124,6 @@ class TrainingResult:
         return math.fsum(part.fit_seconds for part in self.parts)
 
     @property
-    def cpu_seconds(self) -> float:
-        """CPU seconds, user and system, of all parts together."""
-        return math.fsum(part.cpu_seconds for part in self.parts)
-
-    @property
     def workers(self) -> frozenset[str]:
         """The processes that trained it, as ``pid@machine``."""
         return frozenset(part.worker for part in self.parts)
@@ -149,8 +131,6 @@ class TrainingResult:
 
 def checked(specs: Iterable[ModelSpec]) -> list[ModelSpec]:
     """Return `specs` as a list; raise `TrainingError` if there is none, or if one of them cannot be built."""
-    if isinstance(specs, ModelSpec):
-        raise TrainingError("expected a list of specs, not a single one")
     listed = list(specs)
     if not listed:
         raise TrainingError("there is no model to train: the list of specs is empty")
@@ -158,15 +138,12 @@ def checked(specs: Iterable[ModelSpec]) -> list[ModelSpec]:
     for number, spec in enumerate(listed):
         if not isinstance(spec, ModelSpec):
             raise TrainingError(f"spec {number} is not a ModelSpec but {spec!r}")
-        if spec.cost is not None and not (math.isfinite(spec.cost) and spec.cost >= 0):
-            raise TrainingError(f"spec {number}: {spec}: its cost must be a number of at least 0, not {spec.cost!r}")
-        if id(spec.estimator) not in known or not spec.params.keys() <= known[id(spec.estimator)].keys():
-            # Only where needed: to build a thousand specs would take half a second.
-            try:
-                spec.build()
-            except TrainingError as error:
-                raise TrainingError(f"spec {number}: {error}") from None
-            known[id(spec.estimator)] = spec.estimator.get_params(deep=False)
+        with naming(spec, number):
+            if spec.cost is not None and not (math.isfinite(spec.cost) and spec.cost >= 0):
+                raise ValueError(f"its cost must be a number of at least 0, not {spec.cost!r}")
+            if id(spec.estimator) not in known or not spec.params.keys() <= known[id(spec.estimator)].keys():
+                spec.build()  # only where needed: to build a thousand specs would take half a second
+                known[id(spec.estimator)] = spec.estimator.get_params(deep=False)
     return listed
 
 
@@ -214,16 +191,10 @@ def naming(spec: ModelSpec, number: int) -> Iterator[None]:
     """Turn any error inside the block into a `TrainingError` that names the spec."""
     try:
         yield
-    except TrainingError:
-        raise
     except Exception as error:
         raise failure(spec, number, error) from error
 
 
 def failure(spec: ModelSpec, number: int, error: BaseException) -> TrainingError:
     """Return the error that names a spec and, in one line, why it was not trained."""
-    return TrainingError(f"spec {number}, {spec}: {_first_line(error)}")
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), "") or type(error).__name__
+    return TrainingError(f"spec {number}, {spec}: {one_line(error)}")

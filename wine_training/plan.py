@@ -93,9 +93,8 @@ def estimated_cost(spec: ModelSpec, params: Mapping[str, Any]) -> float:
 
 
 def are_foreseen(specs: Sequence[ModelSpec]) -> bool:
-    """Return whether the training times are known to be proportional to `estimated_cost`.
-
-    They are if every spec has a ``cost``, or if the specs differ only in ``n_estimators`` and random state.
+    """Return whether the ratios of the training times are known: all costs are given, or only the number of trees and
+    the random state differ.
     """
     if all(spec.cost is not None for spec in specs):
         return True

@@ -41,7 +41,7 @@ def private_folder() -> Iterator[Path]:
     base = USUAL if os.access(USUAL, os.W_OK) else Path(tempfile.gettempdir())
     for folder in base.glob(f"{FOLDER}-*"):
         if (lock := _lock_on(folder)) is not None:  # its driver is dead
-            _end_processes(folder)
+            end(processes_in(folder))  # some go on for a minute
             shutil.rmtree(folder, ignore_errors=True)
             os.close(lock)
     new = Path(tempfile.mkdtemp(prefix=NEW, dir=base))  # with the mode 0700
@@ -64,28 +64,47 @@ def _lock_on(folder: Path) -> int | None:
     """
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-        try:
-            status = os.fstat(descriptor)
-            if status.st_uid == os.getuid() and stat.S_IMODE(status.st_mode) == 0o700:
+        status = os.fstat(descriptor)
+        if status.st_uid == os.getuid() and stat.S_IMODE(status.st_mode) == 0o700:
+            with contextlib.suppress(BlockingIOError):
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return descriptor
-        except BlockingIOError:
-            pass
         os.close(descriptor)
     return None
 
 
-def _end_processes(folder: Path) -> None:
-    """End the processes of Ray that a killed driver has left: some go on for a minute."""
-    left = []
+def processes_in(folder: Path) -> list[psutil.Process]:
+    """Return the processes of Ray that belong to a session's folder, and have a file open there."""
+    found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             # What Ray has given a name of its own has no environment to read any more.
-            is_ours = process.name().startswith("ray::") or process.environ().get(TOKEN_FILE) == str(folder / "token")
-            if is_ours and any(file.path.startswith(f"{folder}/") for file in process.open_files()):
+            is_rays = process.name().startswith("ray::") or process.environ().get(TOKEN_FILE) == str(folder / "token")
+            if is_rays and any(file.path.startswith(f"{folder}/") for file in process.open_files()):
+                found.append(process)
+    return found
+
+
+def end(processes: list[psutil.Process], patience_s: float = 0.0) -> list[str]:
+    """Wait so long for processes to end by themselves, kill those that do not, and return their names."""
+    names = []
+    try:
+        psutil.wait_procs(processes, patience_s)
+    finally:  # also where Ctrl-C has interrupted it
+        for process in filter(runs, processes):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                names.append(f"{process.name()} ({process.pid})")
                 process.kill()
-                left.append(process)
-    psutil.wait_procs(left, timeout=END_SECONDS)
+        psutil.wait_procs(processes, END_SECONDS)
+    return sorted(names)
+
+
+def runs(process: psutil.Process) -> bool:
+    """Return whether a process has not ended."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def has_tokens() -> bool:

@@ -2,38 +2,33 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import logging
 import os
 import signal
 import sys
 import threading
+import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType, MappingProxyType, SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from types import FrameType, SimpleNamespace
+from typing import Any
 from unittest import mock
 
 import joblib
 import psutil
 
-from wine_training import cluster
-from wine_training.cluster import RayStartError, one_line
-from wine_training.private import MODE, TOKEN, TOKEN_FILE, has_tokens, private_folder, read_environment_again
-
-if TYPE_CHECKING:
-    from wine_training.models import TrainingResult
+from wine_training import cluster, private
+from wine_training.cluster import RayStartError, UnfinishedError, one_line
+from wine_training.private import MODE, TOKEN, TOKEN_FILE
 
 OBJECT_STORE_BYTES = 200 * 2**20
 """Ray would take 30 % of the memory. The wines and the results need a few MiB."""
 START_LIMIT_S = 120.0
 """How long Ray may take to start: usually 3 s, and 22 s where eight sessions start at once."""
-CPU_LIMIT = "LOKY_MAX_CPU_COUNT"
-"""Variable that limits the CPUs of all that uses joblib."""
 LEFTOVER_SECONDS = 15.0
 """How long the processes of a session may take to end by themselves; then they are killed."""
 
@@ -50,22 +45,12 @@ SETTINGS = {
 """Ray's own variables; values that are set already stay."""
 
 
-class WorkerLostError(RuntimeError):
+class WorkerLostError(UnfinishedError, RuntimeError):
     """A Ray worker or its machine went away during a task, or a task took too long."""
 
-    results: Mapping[int, TrainingResult] = MappingProxyType({})
-    """What was trained all the same, by the number of the spec in the sweep, counted from 0."""
 
-
-class RayEndedError(RuntimeError):
+class RayEndedError(UnfinishedError, RuntimeError):
     """Ray itself ended, or its cluster has no CPU left."""
-
-    results: Mapping[int, TrainingResult] = MappingProxyType({})
-    """As those of `WorkerLostError`."""
-
-
-class UnprotectedWarning(RuntimeWarning):
-    """A Ray session has no token, because this version of Ray knows none."""
 
 
 class LeftoverWarning(RuntimeWarning):
@@ -90,24 +75,12 @@ class RaySession:
     @property
     def ended(self) -> list[str]:
         """Names of the `daemons` that have ended."""
-        return [name for name, daemon in self.daemons.items() if not _runs(daemon)]
+        return [name for name, daemon in self.daemons.items() if not private.runs(daemon)]
 
     def check(self) -> None:
         """Raise `RayEndedError` if one of the `daemons` has ended."""
         if ended := self.ended:
             raise RayEndedError(f"Ray has ended: something killed its {' and '.join(ended)}")
-
-    @property
-    def can_train(self) -> bool:
-        """Whether there is a node to run its tasks: that of a session of its own is there as long as Ray is."""
-        return self.address == "local" or cluster.can_train(self.address, self.placement_group)
-
-
-def _runs(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 _active: RaySession | None = None
@@ -121,31 +94,20 @@ def active_session() -> RaySession | None:
 
 
 def usable_cpus() -> int:
-    """Return how many CPUs this process may use, given its affinity, the limits of its container, and `CPU_LIMIT`."""
-    if os.environ.get(CPU_LIMIT, "0").isdecimal():
+    """Return how many CPUs this process may use, given its affinity, its container and ``LOKY_MAX_CPU_COUNT``."""
+    if os.environ.get("LOKY_MAX_CPU_COUNT", "0").isdecimal():
         return int(joblib.cpu_count())
     with mock.patch.dict(os.environ):
-        del os.environ[CPU_LIMIT]  # it holds no number: it is as if it were not there
+        del os.environ["LOKY_MAX_CPU_COUNT"]  # it holds no number: it is as if it were not there
         return int(joblib.cpu_count())
-
-
-def this_machine() -> str:
-    """Return what to call this machine where it has too few CPUs, with the variable that may be the reason."""
-    limit = os.environ.get(CPU_LIMIT, "")
-    return f"this machine, with {CPU_LIMIT}={limit}," if limit.isdecimal() else "this machine"
 
 
 def checked_cpus(cpus: int | None, available: int, where: str) -> int:
     """Return `cpus`, or `available` if it is ``None``; raise `ValueError` unless it is from 1 to `available`."""
-    if available < 1:
-        raise ValueError(f"{where} has no CPU")
-    if cpus is None:
-        return available
-    if isinstance(cpus, bool) or not isinstance(cpus, int) or cpus < 1:
-        raise ValueError(f"cpus must be a whole number of at least 1, not {cpus!r}")
-    if cpus > available:
-        raise ValueError(f"cpus={cpus}, but {where} has {available}")
-    return cpus
+    chosen = available if cpus is None else cpus
+    if isinstance(chosen, bool) or not isinstance(chosen, int) or not 1 <= chosen <= available:
+        raise ValueError(f"cpus must be a whole number from 1 to {available}, the CPUs of {where}, not {chosen!r}")
+    return chosen
 
 
 @contextmanager
@@ -183,13 +145,13 @@ def ray_session(
         If Ray is already running in this process or does not start, or if the cluster cannot be reached or
         cannot reserve the CPUs.
     ValueError
-        If `cpus` is not a whole number of at least 1, or is more than there are, or if `nodes` is not from 1 to `cpus`.
+        If there are not so many CPUs, or if `nodes` is not from 1 to `cpus`.
 
     Warns
     -----
     LeftoverWarning
         If processes of the session did not end by themselves, and were killed.
-    UnprotectedWarning
+    RuntimeWarning
         If this version of Ray has no tokens, so that others who reach the machine can use the session.
     """
     global _active
@@ -198,7 +160,7 @@ def ray_session(
     import wine_training
 
     if address is None:
-        own_cpus = checked_cpus(cpus, usable_cpus(), this_machine())
+        own_cpus = checked_cpus(cpus, usable_cpus(), "this machine")
         if nodes is not None:
             raise ValueError("nodes are those of a cluster: give its address")
     if ray.is_initialized() or not _one_at_a_time.acquire(blocking=False):
@@ -206,14 +168,12 @@ def ray_session(
     with ExitStack() as stack:
         stack.callback(_one_at_a_time.release)
         stack.enter_context(_own_sigterm())
-        folder = stack.enter_context(private_folder()) if address is None else None
-        note_variables = stack.enter_context(_environment(folder))
-        processes, before = stack.enter_context(_ended_ray()), _descendants()
+        folder = stack.enter_context(private.private_folder()) if address is None else None
+        stack.enter_context(_environment(folder))
+        stack.enter_context(_ended_ray(folder))
         try:
             _active = _start(own_cpus, folder, start_limit_s) if folder else _attach(cpus, str(address), nodes)
         finally:
-            processes |= _descendants() - before
-            note_variables()
             _sigterm_to_python()
         if not folder:
             stack.enter_context(cluster.carried(wine_training))
@@ -221,93 +181,67 @@ def ray_session(
 
 
 @contextmanager
-def _environment(folder: Path | None) -> Iterator[Callable[[], None]]:
-    """Set the variables that Ray reads. At the end restore these, and all that differed when the yielded function was
-    called: ray.init leaves some behind that change how a later session, or a child process, starts.
-    """
-    before, changed = dict(os.environ), {*SETTINGS, *ONE_THREAD, MODE, TOKEN, TOKEN_FILE}
-
-    def note() -> None:
-        changed.update(name for name, _ in before.items() ^ os.environ.items())
-
+def _environment(folder: Path | None) -> Iterator[None]:
+    """Set the variables that Ray reads. At the end restore these, and what ray.init itself has changed."""
+    before = dict(os.environ)
     try:
         os.environ |= {**SETTINGS, **before, **ONE_THREAD}
         if folder:
             os.environ.pop(TOKEN, None)
             os.environ |= {MODE: "token", TOKEN_FILE: str(folder / "token")}
-        read_environment_again()
-        yield note
+        private.read_environment_again()
+        yield
     finally:
-        for name in changed:
-            os.environ.pop(name, None)
-            if name in before:
-                os.environ[name] = before[name]
-        read_environment_again()
+        for name in {*before, *os.environ}:
+            if name.startswith("RAY_") or name in (*ONE_THREAD, "PYTHONBREAKPOINT"):
+                os.environ.pop(name, None)
+                if name in before:
+                    os.environ[name] = before[name]
+        private.read_environment_again()
 
 
 @contextmanager
-def _ended_ray() -> Iterator[set[psutil.Process]]:
-    """Yield a set for the processes of Ray. At the end, shut Ray down, and kill those that go on."""
+def _ended_ray(folder: Path | None) -> Iterator[None]:
+    """At the end, shut Ray down, and kill those processes of a session of its own that go on."""
     global _active
     import ray
 
-    processes: set[psutil.Process] = set()
     try:
-        yield processes
+        yield
     finally:
         orderly = _active is not None and not _active.ended  # else some processes do not end by themselves
         _active, patience_s = None, 0.0
-        processes |= _descendants(*processes) if processes else set()
+        processes = private.processes_in(folder) if folder else []
         try:
             ray.shutdown()
             patience_s = LEFTOVER_SECONDS * orderly
         finally:  # also where Ctrl-C has interrupted it
             _sigterm_to_python()
-            killed = _end(processes, patience_s)
+            killed = private.end(processes, patience_s)
         if killed and orderly:
-            warnings.warn(
-                f"processes of Ray that did not end by themselves were killed: {', '.join(killed)}",
-                LeftoverWarning,
-                stacklevel=6,
-            )
+            said = f"processes of Ray that did not end by themselves were killed: {', '.join(killed)}"
+            warnings.warn(said, LeftoverWarning, stacklevel=6)
 
 
+@functools.cache  # Ray would send a new remote function to the workers again
 def remote(session: RaySession, function: Any) -> Any:
     """Return `function` as a Ray task: one CPU, no retries, on the reserved CPUs of the session if it has any."""
+    import ray
     from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-    task, group = _remote_function(function), session.placement_group
+    task, group = ray.remote(num_cpus=1, max_retries=0)(function), session.placement_group
     return task if group is None else task.options(scheduling_strategy=PlacementGroupSchedulingStrategy(group))
-
-
-@functools.cache
-def _remote_function(function: Any) -> Any:
-    # Once per function: Ray would send each new one to the workers again.
-    import ray
-
-    return ray.remote(num_cpus=1, max_retries=0)(function)
 
 
 def _start(cpus: int, folder: Path, limit_s: float) -> RaySession:
     import ray
 
-    if not has_tokens():
-        warnings.warn(
-            f"Ray {ray.__version__} has no tokens (2.52 and later have): who reaches the ports of this machine can run "
-            "code in its sessions",
-            UnprotectedWarning,
-            stacklevel=4,
-        )
-    before, late = _descendants(), threading.Event()
-
-    def give_up() -> None:
-        late.set()
-        for process in _descendants() - before:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()  # then ray.init fails, too
-
+    if not private.has_tokens():
+        said = f"Ray {ray.__version__} has no tokens (2.52 has): who reaches this machine can run code in its sessions"
+        warnings.warn(said, RuntimeWarning, stacklevel=4)
     cluster.check_own_network(ray.util.get_node_ip_address())
-    limit = threading.Timer(limit_s, give_up)
+    began = time.monotonic()
+    limit = threading.Timer(limit_s, lambda: private.end(private.processes_in(folder)))  # then ray.init fails, too
     try:
         limit.start()
         ray.init(
@@ -321,10 +255,9 @@ def _start(cpus: int, folder: Path, limit_s: float) -> RaySession:
         )
         return RaySession(cpus, "local", daemons=daemons_here())
     except Exception as error:
-        if late.is_set():
-            raise RayStartError(f"Ray did not start in {limit_s:g} s") from error
-        remedy = f" (set TMPDIR to a folder with a shorter path than {folder.parent})" * ("AF_UNIX" in str(error))
-        raise RayStartError(f"Ray did not start: {one_line(error)}{remedy}") from error
+        is_late = time.monotonic() - began >= limit_s
+        why = f" in {limit_s:g} s" if is_late else f": {one_line(error)}"
+        raise RayStartError(f"Ray did not start{why}") from error
     finally:
         limit.cancel()
 
@@ -332,8 +265,7 @@ def _start(cpus: int, folder: Path, limit_s: float) -> RaySession:
 def _attach(cpus: int | None, address: str, nodes: int | None) -> RaySession:
     import ray
 
-    total = cluster.cpus_of(address)
-    cpus = checked_cpus(cpus, total, f"the Ray cluster at {address}")
+    cpus = checked_cpus(cpus, cluster.cpus_of(address), f"the Ray cluster at {address}")
     if nodes is not None and not 1 <= nodes <= cpus:
         raise ValueError(f"nodes must be a whole number from 1 to the {cpus} CPUs, not {nodes!r}")
     try:
@@ -344,9 +276,8 @@ def _attach(cpus: int | None, address: str, nodes: int | None) -> RaySession:
 
 
 def daemons_here() -> dict[str, psutil.Process]:
-    """Return the processes on this machine without which the running Ray does nothing, by name.
-
-    On a cluster, they are the raylet that this process is connected to and, if it runs here too, the head's server.
+    """Return the processes on this machine without which Ray does nothing, by name: the raylet that this process is
+    connected to and, if it runs here too, the head's server.
     """
     import ray
 
@@ -362,10 +293,8 @@ def daemons_here() -> dict[str, psutil.Process]:
 
 @contextmanager
 def _own_sigterm() -> Iterator[None]:
-    """Let SIGTERM end the block as an exception does, and not as Ray would have it.
-
-    Ray's handler ends the process from inside, and its own start in the middle. The caller's handler stays; where there
-    is none, SIGTERM raises SystemExit.
+    """Let SIGTERM end the block as an exception does: by the caller's handler or, without one, by SystemExit. Ray's
+    handlers would end the process from inside, and Ray's start in the middle.
     """
     if threading.current_thread() is not threading.main_thread():  # there, nobody can have a handler
         yield
@@ -394,25 +323,3 @@ def _sigterm_to_python() -> None:
     """Put Python's handler of SIGTERM first again: ray.init puts a native one before it, ray.shutdown removes both."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
-
-
-def _descendants(*roots: psutil.Process) -> set[psutil.Process]:
-    found: set[psutil.Process] = set()
-    for root in roots or (psutil.Process(),):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            found.update(root.children(recursive=True))
-    return found
-
-
-def _end(processes: set[psutil.Process], seconds: float) -> list[str]:
-    """Wait so long for the processes to end, kill those that do not, and return their names."""
-    names = []
-    try:
-        psutil.wait_procs(list(processes), timeout=seconds)
-    finally:  # also where Ctrl-C has interrupted it
-        for process in filter(_runs, processes):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                names.append(f"{process.name()} ({process.pid})")
-                process.kill()
-    psutil.wait_procs(list(processes), timeout=LEFTOVER_SECONDS)
-    return sorted(names)

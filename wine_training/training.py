@@ -9,13 +9,13 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from itertools import islice
+from textwrap import shorten
 from typing import Any
 
 from threadpoolctl import threadpool_limits
 
 from wine_training import cluster
-from wine_training.cluster import RayStartError, one_line
+from wine_training.cluster import RayStartError, UnfinishedError, one_line
 from wine_training.data import WineData
 from wine_training.forests import Votes, fit_trees, joined
 from wine_training.models import ModelSpec, TrainingError, TrainingResult, checked, failure, fit_and_score
@@ -37,12 +37,8 @@ WINDOW = 4
 thousand at a time would cost CPU time that the workers want."""
 LOOK_EVERY_S = 1.0
 """Seconds after which the driver looks whether Ray still runs: Ray ends it after a minute in which it does not."""
-ASK_EVERY_S = 5.0
-"""Seconds after which it asks a cluster whether it has a CPU left."""
 NO_CPU_S = 20.0
-"""How long a cluster may have none: another node may come."""
-MOST_NAMED = 10
-"""Specs that an error names by their number, at most."""
+"""How long a cluster may have no CPU: another node may come."""
 
 
 def train_sequential(
@@ -136,39 +132,33 @@ def train_ray(
 
     Raises
     ------
-    TrainingError
-        If specs cannot be trained; the message names them and the reason. The others are trained all the same, and
-        their results are in ``error.results``, by the number of the spec.
-    ValueError
-        If `cpus` is not a whole number of at least 1 or is more than there are, if `order` is unknown, if `retries` is
-        negative, or if `timeout` is not above 0.
+    TrainingError, WorkerLostError
+        If specs cannot be trained, or if their tasks were lost more often than `retries` allow. The message names them
+        and the reason. The others are trained all the same: ``error.results``, by the number of the spec.
+    RayEndedError
+        If something killed Ray itself, or the cluster has had no CPU or no head for `NO_CPU_S`; with such results.
     RayStartError
         If Ray cannot be started, or a worker of a cluster has another Python, NumPy or scikit-learn than this process.
-    WorkerLostError
-        If a task was lost more often than `retries` allow, with ``error.results`` as above.
-    RayEndedError
-        If something killed Ray itself, or the cluster has had no CPU or no head for `NO_CPU_S`; ``error.results`` as
-        above.
+    ValueError
+        If there are not so many CPUs, if `order` is unknown, `retries` negative, or `timeout` not above 0.
     """
     sweep = checked(specs)
     if order not in ORDERS:
         raise ValueError(f"order must be one of {', '.join(ORDERS)}, not {order!r}")
     if retries < 0 or (timeout is not None and not timeout > 0):
         raise ValueError(f"retries must be 0 or more and timeout above 0, not {retries!r} and {timeout!r}")
-    with _running_ray(cpus) as (session, limit, versions), _progress_bar("With Ray", len(sweep), progress) as advance:
-        if order == LONGEST_FIRST:
-            tasks = tasks_of(sweep, limit, whole=keep_models)
-        else:
-            tasks = [[Work(number, 1.0)] for number in range(len(sweep))]
-        how = {"keep_models": keep_models, "keep_predictions": keep_predictions, "versions": versions}
+    with _running_ray(cpus) as session, _progress_bar("With Ray", len(sweep), progress) as advance:
+        limit = checked_cpus(cpus, session.cpus, "the running Ray session")
+        whole_models = [[Work(number, 1.0)] for number in range(len(sweep))]
+        tasks = tasks_of(sweep, limit, whole=keep_models) if order == LONGEST_FIRST else whole_models
+        how = {"keep_model": keep_models, "keep_predictions": keep_predictions, "versions": cluster.versions()}
         training = _Training(sweep, tasks, how, session, retries, timeout, advance)
         try:
             training.run(data, limit)
-        except (RayEndedError, OSError) as error:  # a broken pipe or socket is what Ray itself says
-            ended = error if isinstance(error, RayEndedError) else RayEndedError(f"Ray has ended: {one_line(error)}")
+        except (UnfinishedError, OSError) as error:  # a broken pipe or socket is what Ray itself says
+            ended = error if isinstance(error, UnfinishedError) else RayEndedError(f"Ray has ended: {one_line(error)}")
             ended.results = training.results
             raise ended from None
-    training.raise_failures()
     return list(training.results.values())
 
 
@@ -203,7 +193,7 @@ class _Training:
         self._expected = Counter(work.number for works in tasks for work in works)
         self._parts: dict[int, list[tuple[TrainingResult | Votes, int]]] = defaultdict(list)  # and tries, by model
         self._results: dict[int, TrainingResult] = {}
-        self._failed: dict[int, Exception] = {}
+        self._failed: dict[int, UnfinishedError] = {}
 
     @property
     def results(self) -> dict[int, TrainingResult]:
@@ -211,7 +201,7 @@ class _Training:
         return dict(sorted(self._results.items()))
 
     def run(self, data: WineData, limit: int) -> None:
-        """Train all models that can be, at most `limit` tasks at a time."""
+        """Train all models that can be, at most `limit` tasks at a time; raise an error if there are others."""
         import ray
 
         # Ray does not say when a task begins: with a time limit, only as many wait for a CPU as there are.
@@ -229,7 +219,7 @@ class _Training:
                 next(looks)
                 oldest = next(iter(self._running))  # the one that began first is the first to be late
                 left = max(0.0, self._running[oldest].until - time.monotonic())
-                watched = list(islice(self._running, WINDOW * limit))
+                watched = list(self._running)[: WINDOW * limit]
                 ready, _ = ray.wait(watched, num_returns=1, timeout=min(left, LOOK_EVERY_S))
                 if ready:
                     self._settle(self._running.pop(ready[0]), ready[0])
@@ -240,23 +230,23 @@ class _Training:
             with suppress(OSError):
                 for ref in self._running:
                     ray.cancel(ref)
+        if self._failed:
+            number, *others = sorted(self._failed)
+            error = self._failed[number]
+            named = shorten(", ".join(map(str, others)), 50, placeholder=" …")
+            raise type(error)(f"{error}; and spec {named}" if others else str(error))
 
     def _settle(self, task: _Task, ref: Any) -> None:
-        """Take what came of a task that has ended; let what can still be trained wait again."""
+        """Take what came of a task that has ended."""
         import ray
 
         try:
             parts = ray.get(ref)
         except ray.exceptions.RayTaskError as error:
-            if isinstance(error.cause, RayStartError):
-                raise error.cause from None
-            if len(task.works) > 1 and self._retries:
-                self._try_again(task)
-            elif isinstance(error.cause, TrainingError):
-                self._failed[task.works[0].number] = error.cause
-            else:  # what they returned cannot be sent
-                why = error.cause or error
-                self._failed |= {one.number: failure(self._sweep[one.number], one.number, why) for one in task.works}
+            why = error.cause or error
+            if isinstance(why, RayStartError):
+                raise why from None
+            self._fail(task, why, TrainingError, again=len(task.works) > 1 and self._retries > 0)
         except ray.exceptions.RayError as error:
             self._lose(task, error)
         else:
@@ -264,16 +254,20 @@ class _Training:
                 self._add(work.number, part, task.tries)
 
     def _lose(self, task: _Task, why: Exception) -> None:
-        """Let the models of a lost task wait again, if there are retries left."""
         self._session.check()
-        if task.tries <= self._retries:
-            self._try_again(task)
-        else:
-            self._failed |= {work.number: why for work in task.works}
+        self._fail(task, why, WorkerLostError, again=task.tries <= self._retries)
 
-    def _try_again(self, task: _Task) -> None:
-        """Let the models of a task wait again, each on its own: one that cannot be trained takes no other with it."""
-        self._waiting += [_Task(task.number, [work], task.tries) for work in task.works]
+    def _fail(self, task: _Task, why: Exception, kind: type[UnfinishedError], *, again: bool) -> None:
+        """Note why models failed; or let them wait again, each on its own, as one may have failed the others."""
+        if again:
+            self._waiting += [_Task(task.number, [work], task.tries) for work in task.works]
+        elif isinstance(why, TrainingError):  # it says which model
+            self._failed[task.works[0].number] = why
+        else:
+            first_line = next(iter(str(why).splitlines()), "no reason given")
+            reason = f"{type(why).__name__}: {first_line}"
+            for number in (work.number for work in task.works):
+                self._failed[number] = kind(f"spec {number}, {self._sweep[number]}: {reason}")
 
     def _add(self, number: int, part: TrainingResult | Votes, tries: int) -> None:
         """Add a part of a model, which usually is the whole model."""
@@ -286,27 +280,10 @@ class _Training:
         self._results[number] = replace(result, tries=max(tries for _, tries in parts))
         self._advance()
 
-    def raise_failures(self) -> None:
-        """Raise a `TrainingError` or a `WorkerLostError`, with the results of the others, if a model is not trained."""
-        if not self._failed:
-            return
-        number, *others = sorted(self._failed)
-        cause = self._failed[number]
-        named = ", ".join(map(str, others[:MOST_NAMED])) + ", …" * (len(others) > MOST_NAMED)
-        more = f"; and spec {named}" if others else ""
-        reason = next(iter(str(cause).splitlines()), "no reason given")
-        if isinstance(cause, TrainingError):
-            refused = TrainingError(f"{reason}{more}")
-            refused.results = self.results
-            raise refused from None
-        lost = WorkerLostError(f"spec {number}, {self._sweep[number]}: {type(cause).__name__}: {reason}{more}")
-        lost.results = self.results
-        raise lost from cause
-
 
 def looking(session: RaySession) -> Iterator[None]:
     """Yield for ever, and look every second whether Ray still runs; raise `RayEndedError` if it does not."""
-    looked = asked = able = time.monotonic()
+    looked = able = time.monotonic()
     while True:
         yield
         now = time.monotonic()
@@ -314,10 +291,8 @@ def looking(session: RaySession) -> Iterator[None]:
             continue
         looked = now
         session.check()
-        if now - asked < ASK_EVERY_S:
-            continue
-        asked = now
-        if session.can_train:
+        # The node of a session of its own is there as long as Ray is.
+        if session.address == "local" or cluster.can_train(session.address, session.placement_group):
             able = now
         elif now - able >= NO_CPU_S:
             raise RayEndedError(
@@ -327,17 +302,10 @@ def looking(session: RaySession) -> Iterator[None]:
 
 
 def train_task(
-    models: Sequence[tuple[ModelSpec, Work]],
-    data: WineData,
-    *,
-    task: int,
-    keep_models: bool,
-    keep_predictions: bool,
-    versions: Mapping[str, str],
+    models: Sequence[tuple[ModelSpec, Work]], data: WineData, *, task: int, versions: Mapping[str, str], **keep: Any
 ) -> list[TrainingResult | Votes]:
     """Train the models, or the trees, of one task. This is what a worker runs, if it has these versions."""
     cluster.check_versions(versions)
-    keep: dict[str, Any] = {"keep_model": keep_models, "keep_predictions": keep_predictions}
     done: list[TrainingResult | Votes] = []
     for spec, work in models:
         try:
@@ -353,26 +321,22 @@ def train_task(
 
 
 @contextmanager
-def _running_ray(cpus: int | None) -> Iterator[tuple[RaySession, int, Mapping[str, str]]]:
-    """Yield the session to train in, the CPU limit, and the versions that its workers must have; none where they run
-    what the driver runs.
-    """
+def _running_ray(cpus: int | None) -> Iterator[RaySession]:
+    """Yield the session to train in: the one that is running, or a new one."""
     import ray
 
     import wine_training
 
     if not ray.is_initialized():
         with ray_session(cpus) as session:
-            yield session, session.cpus, {}
+            yield session
     elif active := active_session():
         active.check()
-        limit = checked_cpus(cpus, active.cpus, "the running Ray session")
-        yield active, limit, cluster.versions() if active.placement_group else {}
+        yield active
     else:
         with cluster.carried(wine_training):  # the caller's own Ray, which may be a cluster
             total = int(ray.cluster_resources().get("CPU", 0))
-            session = RaySession(total, ray.get_runtime_context().gcs_address, daemons=daemons_here())
-            yield session, checked_cpus(cpus, total, "the running Ray session"), cluster.versions()
+            yield RaySession(total, ray.get_runtime_context().gcs_address, daemons=daemons_here())
 
 
 @contextmanager
@@ -382,9 +346,8 @@ def _progress_bar(label: str, total: int, shown: bool | None) -> Iterator[Callab
         yield lambda: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress
 
-    columns = (TextColumn(label), BarColumn(), MofNCompleteColumn(), TextColumn("models"), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(label, total=total)
+    with Progress(console=Console(stderr=True)) as bar:
+        task = bar.add_task(f"{label}, {total} models", total=total)
         yield lambda: bar.advance(task)

@@ -20,7 +20,7 @@ from wine_training import ModelSpec, WineData, WineDataError, load_wine
 from wine_training.cluster import JoinError, cpus_of
 from wine_training.data import WINE_KINDS
 from wine_training.models import fit_and_score
-from wine_training.session import this_machine, usable_cpus
+from wine_training.session import usable_cpus
 
 MODELS = (10, 100)
 """Numbers of models of the headline."""
@@ -78,7 +78,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", f"{WIDEST}: measured at the largest CPU limit only.")
     too_many = [limit for limit in config.getoption("cpus") or () if limit > usable_cpus()]
     if too_many and not config.getoption("ray_address"):
-        raise pytest.UsageError(f"--cpus {too_many[0]}: {this_machine()} has {usable_cpus()} usable CPUs")
+        raise pytest.UsageError(f"--cpus {too_many[0]}: this machine has {usable_cpus()} usable CPUs")
     if config.getoption("ray_address") in ("", "auto"):  # an unset variable, or whatever Ray this user happens to run
         raise pytest.UsageError("--ray-address wants the HOST:PORT of a cluster")
     if config.getoption("ray_nodes") and not config.getoption("ray_address"):

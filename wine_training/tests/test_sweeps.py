@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,6 @@ from wine_training.sweeps import (
     feature_sweep,
     fold_sweep,
     grid_sweep,
-    majority,
     majority_accuracy,
 )
 
@@ -67,12 +67,18 @@ def test_members_vote(few: WineData) -> None:
     def member(*labels: int) -> TrainingResult:
         return TrainingResult(0.0, (), predictions=np.array(labels))
 
-    assert majority([member(1, 0, 3), member(1, 1, 2), member(0, 1, 3)]).tolist() == [1, 1, 3]
-    assert majority([member(1, 0), member(0, 1)]).tolist() == [0, 0]
+    def share(members: list[TrainingResult], *labels: int) -> float:
+        return majority_accuracy(members, replace(few, y_test=np.array(labels)))
+
+    three = [member(1, 0, 3), member(1, 1, 2), member(0, 1, 3)]
+    assert share(three, 1, 1, 3) == 1
+    assert share(three, 0, 0, 3) == pytest.approx(1 / 3)
+    assert share([member(1, 0), member(0, 1)], 0, 0) == 1
     with pytest.raises(ValueError, match="keep_predictions=True"):
-        majority(train_sequential(ensemble_sweep(2, trees=2), few))
+        majority_accuracy(train_sequential(ensemble_sweep(2, trees=2), few), few)
     results = train_sequential(ensemble_sweep(3, trees=5), few, keep_predictions=True)
-    assert majority_accuracy(results, few) == np.mean(majority(results) == few.y_test)
+    votes = np.array([result.predictions for result in results])
+    assert majority_accuracy(results, few) == np.mean((votes.mean(axis=0) > 0.5) == few.y_test)
 
 
 def test_an_order_that_is_not_there(few: WineData) -> None:
@@ -82,5 +88,5 @@ def test_an_order_that_is_not_there(few: WineData) -> None:
 
 @pytest.mark.parametrize("cost", [-1.0, float("nan"), float("inf")])
 def test_a_cost_must_be_a_number(few: WineData, cost: Any) -> None:
-    with pytest.raises(TrainingError, match=r"^spec 0: .*its cost must be a number of at least 0"):
+    with pytest.raises(TrainingError, match=r"^spec 0, .*its cost must be a number of at least 0"):
         train_sequential([ModelSpec(FOREST, cost=cost)], few)

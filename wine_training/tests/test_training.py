@@ -122,7 +122,7 @@ def test_ray_trains_the_same_models(toy: WineData, ray_with_two_cpus: RaySession
     # The longest first: 20, 9 and 3 trees, then those that say nothing of their cost, in their order.
     assert [part.task for result in trained for part in result.parts] == [2, 0, 3, 4, 1]
     assert all(this_worker() not in result.workers for result in trained)
-    assert all(result.fit_seconds > 0 and result.cpu_seconds > 0 for result in trained)
+    assert all(part.fit_seconds > 0 and part.cpu_seconds > 0 for result in trained for part in result.parts)
 
 
 @pytest.mark.promise("fair and true: Ray and the loop train the same models to the last bit, also on a cluster")
@@ -180,11 +180,13 @@ def test_fewer_cpus_than_the_session_has(toy: WineData, ray_with_two_cpus: RaySe
 def test_a_refused_spec_is_named(toy: WineData, ray_with_two_cpus: RaySession, train: Any) -> None:
     with pytest.raises(TrainingError, match=r"^spec 5, RandomForestClassifier\(n_estimators=-5\): .*Got -5 instead"):
         train([*SWEEP, ModelSpec(FOREST, {"n_estimators": -5})], toy)
-    with pytest.raises(TrainingError, match=r"^spec 5: RandomForestClassifier\(leaves=1\): .*'leaves'"):
+    with pytest.raises(TrainingError, match=r"^spec 5, RandomForestClassifier\(leaves=1\): .*'leaves'"):
         train([*SWEEP, ModelSpec(FOREST, {"leaves": 1})], toy)
 
 
-@pytest.mark.parametrize(("cpus", "message"), [(3, "cpus=3, but the running Ray session has 2"), (0, "not 0")])
+@pytest.mark.parametrize(
+    ("cpus", "message"), [(3, "from 1 to 2, the CPUs of the running Ray session, not 3"), (0, "not 0")]
+)
 def test_cpus_that_are_not_there_are_refused(
     toy: WineData, ray_with_two_cpus: RaySession, cpus: int, message: str
 ) -> None:
@@ -291,7 +293,9 @@ def test_a_progress_bar_is_shown_on_request(toy: WineData, capsys: pytest.Captur
     train_sequential(SWEEP, toy)
     assert capsys.readouterr().err == ""
     train_sequential(SWEEP, toy, progress=True)
-    assert "5/5 models" in " ".join(capsys.readouterr().err.split())
+    said = " ".join(capsys.readouterr().err.split())
+    assert said.startswith("One after the other, 5 models ")
+    assert " 100% " in said
 
 
 def test_a_session_is_started_for_a_sweep_where_there_is_none(
