@@ -117,6 +117,9 @@ class SharedRay:
 
     def started(self, **variables: str) -> RaySession:
         """Return the session; start it where there is none with these variables."""
+        import ray  # noqa: F401 -- what it sets when it is imported is no session's, nor is what scikit-learn sets
+        import sklearn.ensemble  # noqa: F401
+
         if self._session is None or self._session.ended or self._variables != variables:
             self.end()
             self._stack.enter_context(self._lock)
