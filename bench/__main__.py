@@ -25,8 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         package = (missing.name or "").partition(".")[0]
         if package in ("", "bench", "wine_training"):
             raise  # it is the project itself that is broken
-        extra = "plot" if package == "matplotlib" else "bench"
-        print(f"{PROG}: {package} is not installed: pip install -e '.[{extra}]'", file=sys.stderr)
+        print(f"{PROG}: {package} is not installed: pip install -e '.[bench]'", file=sys.stderr)
         return 2
 
 

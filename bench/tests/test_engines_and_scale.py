@@ -14,12 +14,16 @@ from pathlib import Path
 import pytest
 
 import wine_training
+from bench.__main__ import main
 from bench.cells.against_loop import SameModels
 from bench.cells.engines import ENGINES, Train, best_split, dask, engine, loky, threads
 from bench.cells.overheads import derived
 from bench.speedup import UnfairPair
+from bench.speedup.keep.curves import read_curves
+from bench.speedup.measure.cell import Fingerprint
 from bench.speedup.measure.factors import makespan
-from bench.tools.scale import Overheads, main, model, simulated_s, whole_models
+from bench.speedup.tests.test_history import run
+from bench.tools.scale import Overheads, model, simulated_s
 from wine_training import TrainingResult, WineData, forest_sweep, load_wine, train_sequential
 from wine_training.models import Part
 
@@ -129,9 +133,6 @@ def test_each_cost_of_the_model_by_hand() -> None:
     contention = Overheads(contention=1.5)
     assert simulated_s([1.0, 1.0], 2, contention) == pytest.approx(1.5)
     assert simulated_s([1.0, 1.0], 1, contention) == pytest.approx(2.0)
-    rows = Overheads(data_bytes=125e6)
-    assert simulated_s([1.0] * 64, 64, rows) == pytest.approx(2.0)
-    assert simulated_s([1.0] * 32, 32, rows) == pytest.approx(1.0)
 
 
 def test_the_limit_is_what_costs_most() -> None:
@@ -140,12 +141,37 @@ def test_the_limit_is_what_costs_most() -> None:
     assert busy.limit == "dispatch"
     crowded = model(sweep, seconds, Overheads(task_s=1e-5, gap_s=1e-5, contention=1.5), 2)
     assert crowded.limit == "contention"
-    far = model(sweep, seconds, Overheads(task_s=1e-5, gap_s=1e-5, data_bytes=1e9), 1024)
-    assert far.limit == "object store"
-    assert min(one.gain for one in (busy, crowded, far)) > 1
+    assert min(one.gain for one in (busy, crowded)) > 1
     assert model(sweep, seconds, FREE, 1).gain == pytest.approx(1.0)
-    assert whole_models([3.0, 1.0, 2.0], FREE, 2) == pytest.approx(2.0)
-    assert whole_models([3.0, 1.0, 1.0], FREE, 2) == pytest.approx(5 / 3)
+    three = forest_sweep(3)
+    assert model(three, [3.0, 1.0, 2.0], FREE, 2).whole == pytest.approx(2.0)
+    assert model(three, [3.0, 1.0, 1.0], FREE, 2).whole == pytest.approx(5 / 3)
+
+
+def test_the_model_is_made_of_what_was_measured_last_and_kept_for_the_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    forests = Fingerprint("forests-red", "ray", 3, 2, "abc", "red, twin", "Abacus", 2, 1)
+    for day in (2, 1):  # the files are in another order than the runs
+        saved = run(f"2026-01-0{day}", 1.8, forests)
+        block = saved["benchmarks"][0]["extra_info"]["speedup"]
+        block["pairs"] = [{"sequential_fits": {"wall_s": [day * 0.5, day * 0.7, day * 0.9]}, "parallel_s": day * 1.3}]
+        for step, cost_s in (("task", 0.001), ("round-trip", 0.002)):
+            fingerprint = replace(forests, workload=f"dispatch-red-{step}", models=0).as_json()
+            cost = {**block, "fingerprint": fingerprint, "cost": {"own": [day * cost_s], "bare": [0.1]}}
+            saved["benchmarks"].append({"extra_info": {"speedup": cost}})
+        saved["benchmarks"].insert(0, {"extra_info": {"speedup": {"fingerprint": "broken"}}})
+        (tmp_path / f"000{3 - day}_x.json").write_text(json.dumps(saved))
+    assert main(["scale", "--storage", str(tmp_path), "--models", "3"]) == 0
+    told, check, *_ = capsys.readouterr().out.splitlines()
+    assert told == (
+        "3 forests, red wines: 4.2 s alone; measured: 2.00 ms of dispatch per task, 4.0 ms between tasks, "
+        "fits 23.5% longer beside each other"
+    )
+    assert check.startswith("check on 2 CPUs: modelled over measured time 1.00")
+    ((curve,), _) = read_curves(tmp_path)
+    assert curve.lines["ideal"][-1] == (1024.0, 1024.0)
+    assert curve.note.endswith("contention from 2 CPUs on, tail from 16 CPUs on, dispatch from 64 CPUs on.")
 
 
 def test_what_was_not_measured_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -154,7 +180,7 @@ def test_what_was_not_measured_is_named(tmp_path: Path, capsys: pytest.CaptureFi
     damaged = {"workload": "forests-red", "engine": "ray", "models": 100, "cpus": 2, "pairs": [], "factors": {}}
     cell = {"extra_info": {"speedup": damaged}}
     (tmp_path / "0003_x.json").write_text(json.dumps({"datetime": "2026", "benchmarks": [cell]}))
-    assert main(["--storage", str(tmp_path)]) == 2
+    assert main(["scale", "--storage", str(tmp_path)]) == 2
     assert (
         "no run of 100 forests on 2 CPUs or more on red wines: pytest bench/test_forests.py" in capsys.readouterr().err
     )

@@ -5,10 +5,9 @@ The tasks that `wine_training.plan` makes for p CPUs are list-scheduled (`bench.
 - the measured durations of the fits, times the contention that was seen at the largest measured limit: it is assumed to
   stay as it is there, as on a cluster of such machines;
 - the driver, which hands out one task after the other, at the measured seconds per task;
-- a gap between two tasks of a worker, the measured round trip;
-- the rows, which every further machine fetches once from the driver's object store, one after the other.
+- a gap between two tasks of a worker, the measured round trip.
 
-A limit of the speedup is what is gained without it: each of the four is taken away in turn.
+A limit of the speedup is what is gained without it: each of them, and the uneven end, is taken away in turn.
 """
 
 from __future__ import annotations
@@ -17,35 +16,23 @@ import argparse
 import contextlib
 import heapq
 import math
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import geometric_mean
-from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
+from bench.speedup.commands.store import CommandError
 from bench.speedup.keep.curves import Curve, Points, keep
 from bench.speedup.keep.files import BROKEN, read_json
-from bench.speedup.keep.runs import stored_files
-from bench.speedup.measure.cell import BLOCK, SIDE_BY_SIDE
-from bench.speedup.measure.costs import COST, Costs
-from bench.speedup.session.options import positive
-from wine_training import ModelSpec, forest_sweep, load_wine
+from bench.speedup.keep.runs import Record, read_history, stored_files
+from bench.speedup.measure.cell import Fingerprint, blocks_of
+from bench.speedup.session.options import folder, positive
+from bench.speedup.show.columns import WIDTH, Column, Table, drawn
+from wine_training import ModelSpec, forest_sweep
 from wine_training.plan import tasks_of
 
 CPUS = tuple(2**power for power in range(11))
 """1, 2, 4, … 1,024."""
-MACHINE_CPUS = 32
-"""CPUs of one machine of the imagined cluster."""
-NETWORK_BYTES_PER_S = 125e6
-"""A gigabit per second: what each machine fetches the rows with."""
-
-
-class ScaleError(Exception):
-    """What the model needs was not measured; the message says what, in one line."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +45,6 @@ class Overheads:
     """Seconds between two tasks of a worker."""
     contention: float = 1.0
     """Seconds of a fit beside others over its seconds alone, at least 1."""
-    data_bytes: float = 0.0
-    """Size of the rows."""
 
 
 @dataclass(frozen=True)
@@ -67,22 +52,33 @@ class Point:
     """The model at one number of CPUs."""
 
     cpus: int
-    speedup: float
     tasks: int
+    speedup: float
     limit: str
     """What costs most."""
     gain: float
     """By how much the speedup would grow without it, as a ratio of at least 1."""
+    whole: float
+    """The speedup if every task trained a whole model, the longest first."""
+
+
+COLUMNS: list[Column[Point]] = [
+    Column("CPUs", lambda point: f"{point.cpus:,}"),
+    Column("tasks", lambda point: f"{point.tasks:,}"),
+    Column("speedup", lambda point: f"{point.speedup:.1f}"),
+    Column("efficiency", lambda point: f"{point.speedup / point.cpus:.1%}"),
+    Column("limited by", lambda point: point.limit if point.gain > 1 else "", right=False),
+    Column("without it", lambda point: f"{point.speedup * point.gain:.1f}"),
+    Column("one model a task", lambda point: f"{point.whole:.1f}"),
+]
 
 
 def simulated_s(tasks: Sequence[float], cpus: int, costs: Overheads) -> float:
     """Return the seconds until the last result is there, given those of each task alone, in the order of submission."""
     free = [0.0] * min(cpus, len(tasks))
-    further = max(0, math.ceil(cpus / MACHINE_CPUS) - 1)  # machines: the driver's has the rows
-    fetched = further * costs.data_bytes / NETWORK_BYTES_PER_S
     for number, seconds in enumerate(tasks, start=1):
         # The first tasks find idle workers, the others one that has just ended one.
-        start = max(free[0] + costs.gap_s, number * costs.task_s, fetched)
+        start = max(free[0] + costs.gap_s, number * costs.task_s)
         heapq.heapreplace(free, start + seconds * (costs.contention if cpus > 1 else 1.0))
     return max(free) + costs.gap_s
 
@@ -104,15 +100,10 @@ def model(sweep: Sequence[ModelSpec], seconds: Sequence[float], costs: Overheads
         "dispatch": simulated_s(tasks, cpus, replace(costs, task_s=0.0, gap_s=0.0)),
         "tail": simulated_s([total / even] * even, cpus, costs),
         "contention": simulated_s(tasks, cpus, replace(costs, contention=1.0)),
-        "object store": simulated_s(tasks, cpus, replace(costs, data_bytes=0.0)),
     }
     here, limit = simulated_s(tasks, cpus, costs), min(without, key=without.__getitem__)
-    return Point(cpus, total / here, len(tasks), limit, max(1.0, here / without[limit]))
-
-
-def whole_models(seconds: Sequence[float], costs: Overheads, cpus: int) -> float:
-    """Return the speedup if every task trained a whole model, the longest first."""
-    return math.fsum(seconds) / simulated_s(sorted(seconds, reverse=True), cpus, costs)
+    whole = total / simulated_s(sorted(seconds, reverse=True), cpus, costs)
+    return Point(cpus, len(tasks), total / here, limit, max(1.0, here / without[limit]), whole)
 
 
 Pair = tuple[Sequence[float], float]
@@ -121,119 +112,70 @@ Pair = tuple[Sequence[float], float]
 
 def measured(store: Path, models: int, wine: str) -> tuple[dict[int, list[Pair]], Overheads]:
     """Return what the latest runs in a store say: the pairs of the forests by CPU limit, and what tasks cost."""
-    forests: dict[int, tuple[list[Pair], float]] = {}
+    forests: dict[int, Record] = {}
     costs: dict[str, float] = {}
-    for block in _blocks(store):
-        with contextlib.suppress(*BROKEN):  # `python -m bench history` names it
-            workload = block["workload"].removeprefix("test_")  # until December 2026 it was the name of the test
-            if block["engine"] != "ray" or SIDE_BY_SIDE in block:
-                continue
-            if COST in block:
-                costs[workload] = Costs.from_json(block).levels[1]
-            elif workload == f"forests-{wine}" and block["models"] == models:
-                pairs = [(pair["sequential_fits"]["wall_s"], pair["parallel_s"]) for pair in block["pairs"]]
-                alone = block["factors"]["cpu"]["value"] * block["factors"]["wait"]["value"]
-                forests[block["cpus"]] = pairs, max(1.0, 1 / alone)
+    for record in read_history(stored_files(store)).records:
+        cell = record.fingerprint
+        workload = cell.workload.removeprefix("test_")  # until December 2026 it was the name of the test
+        if record.is_cost and cell.engine == "ray":
+            costs[workload] = record.parallel_s
+        elif (workload, cell.engine, cell.models) == (f"forests-{wine}", "ray", models):
+            forests[cell.cpus] = record
     task, gap = (costs.get(f"dispatch-{wine}-{step}") for step in ("task", "round-trip"))
     widest = max(forests, default=0)
     if widest < 2 or task is None or gap is None:
         missing = f"{models} forests on 2 CPUs or more" if widest < 2 else "dispatch"
-        raise ScaleError(
+        raise CommandError(
             f"{store} has no run of {missing} on {wine} wines: "
             f"pytest bench/test_forests.py bench/test_overheads.py --wine {wine} --models {models}"
         )
-    data = load_wine("twin", wine)
-    size = sum(part.nbytes for part in (data.X_train, data.X_test, data.y_train, data.y_test))
-    return {cpus: pairs for cpus, (pairs, _) in forests.items()}, Overheads(task, gap, forests[widest][1], float(size))
+    slower = math.exp(-forests[widest].logs["cpu"] - forests[widest].logs["wait"])
+    return {cpus: _pairs(record) for cpus, record in forests.items()}, Overheads(task, gap, max(1.0, slower))
 
 
-def _blocks(store: Path) -> Iterator[Mapping[str, Any]]:
-    """Yield what is stored of each cell, the oldest run first."""
-    runs = []
-    for file in stored_files(store):
-        with contextlib.suppress(OSError, *BROKEN):
-            run = read_json(file)
-            runs.append((str(run["datetime"]), [cell["extra_info"].get(BLOCK) for cell in run["benchmarks"]]))
-    for _, blocks in sorted(runs, key=lambda run: run[0]):
-        yield from filter(None, blocks)
+def _pairs(record: Record) -> list[Pair]:
+    for block in (block for bench in read_json(Path(record.file))["benchmarks"] for block in blocks_of(bench)):
+        with contextlib.suppress(*BROKEN):  # another cell of the run
+            if Fingerprint.from_json(block["fingerprint"]) == record.fingerprint:
+                return [(pair["sequential_fits"]["wall_s"], pair["parallel_s"]) for pair in block["pairs"]]
+    raise CommandError(f"{record.file}: the pairs of {record.name} are broken")
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run ``python -m bench scale``; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m bench scale", description="How far the speedup goes on more CPUs.")
-    parser.add_argument("--storage", type=Path, default=Path(".benchmarks"), help="the store (default: .benchmarks)")
+    parser.add_argument("--storage", type=folder, default=Path(".benchmarks"), help="the store (default: .benchmarks)")
     parser.add_argument("--models", type=positive, default=100, help="of the sweep (default: %(default)s)")
     parser.add_argument("--wine", default="red", choices=("red", "white", "all"), help="default: %(default)s")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw it (.png, .svg)")
     options = parser.parse_args(arguments)
-    try:
-        pairs_at, costs = measured(options.storage, options.models, options.wine)
-    except ScaleError as error:
-        print(f"python -m bench scale: {error}", file=sys.stderr)
-        return 2
+    pairs_at, costs = measured(options.storage, options.models, options.wine)
     sweep, what = forest_sweep(options.models), f"{options.models} forests, {options.wine} wines"
     # What each model takes alone: the geometric mean over all pairs.
     runs = [fits for pairs in pairs_at.values() for fits, _ in pairs]
     seconds = [geometric_mean(fits) for fits in zip(*runs, strict=True)]
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
-    console.print(
+    print(
         f"{what}: {math.fsum(seconds):.1f} s alone; measured: {1e3 * costs.task_s:.2f} ms of dispatch per task, "
         f"{1e3 * costs.gap_s:.1f} ms between tasks, fits {costs.contention - 1:.1%} longer beside each other"
     )
     for cpus, pairs in sorted(pairs_at.items()):
         ratios = [simulated_s(planned(sweep, fits, cpus), cpus, costs) / took for fits, took in pairs]
-        console.print(
+        print(
             f"check on {cpus} CPU{'s' * (cpus > 1)}: modelled over measured time {geometric_mean(ratios):.3f} "
             f"({min(ratios):.3f} to {max(ratios):.3f}, {len(ratios)} pairs)"
         )
     points = [model(sweep, seconds, costs, cpus) for cpus in CPUS]
-    whole = [whole_models(seconds, costs, cpus) for cpus in CPUS]
-    speedups = {"ideal": CPUS, "as planned": [point.speedup for point in points], "one model a task": whole}
-    lines = {name: [(float(x), float(y)) for x, y in zip(CPUS, ys, strict=True)] for name, ys in speedups.items()}
-    limits: dict[str, Point] = {}
+    print(drawn(Table(COLUMNS, points), WIDTH, ruled=False))
+    limits: dict[str, int] = {}
     for point in points:
         if point.gain > 1.01:
-            limits.setdefault(point.limit, point)
-    console.print(_table(points, whole))
-    told = ", ".join(f"{limit} from {point.cpus:,} CPUs on" for limit, point in limits.items()) or "nothing"
+            limits.setdefault(point.limit, point.cpus)
+    told = ", ".join(f"{limit} from {cpus:,} CPUs on" for limit, cpus in limits.items()) or "nothing"
     note = f"A model of the makespan: python -m bench scale. What limits it: {told}."
-    title = f"Modelled speedup, {what}"
-    try:
-        keep(options.storage, Curve(title, "CPUs (modelled, not measured)", "speedup", lines, log=True, note=note))
-    except OSError as error:
-        print(f"not kept for the report: {options.storage}: {error.strerror}", file=sys.stderr)
-    if options.plot:
-        _plot(lines, limits, f"{what}: modelled speedup and what limits it", options.plot)
-        console.print(f"Plot: {options.plot}")
+    lines: dict[str, Points] = {
+        "ideal": [(point.cpus, point.cpus) for point in points],
+        "as planned": [(point.cpus, point.speedup) for point in points],
+        "one model a task": [(point.cpus, point.whole) for point in points],
+    }
+    title, x = f"Modelled speedup, {what}", "CPUs (modelled, not measured)"
+    keep(options.storage, Curve(title, x, "speedup", lines, log=True, note=note))
     return 0
-
-
-def _table(points: Sequence[Point], whole: Sequence[float]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for heading in ("CPUs", "tasks", "speedup", "efficiency", "limited by", "without it", "one model a task"):
-        table.add_column(heading, justify="left" if heading == "limited by" else "right")
-    for point, other in zip(points, whole, strict=True):
-        shown = [f"{point.cpus:,}", f"{point.tasks:,}", f"{point.speedup:.1f}", f"{point.speedup / point.cpus:.1%}"]
-        shown += [point.limit if point.gain > 1 else "", f"{point.speedup * point.gain:.1f}", f"{other:.1f}"]
-        table.add_row(*shown)
-    return table
-
-
-def _plot(lines: Mapping[str, Points], limits: Mapping[str, Point], title: str, file: Path) -> None:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    axes = figure.subplots()
-    for (name, line), how in zip(lines.items(), ("--", "o-", ".-"), strict=True):
-        axes.plot(*zip(*line, strict=True), how, label=name)
-    for limit, point in limits.items():
-        at, beside = (point.cpus, point.speedup), (6, -14)
-        axes.annotate(limit, at, textcoords="offset points", xytext=beside, fontsize="small")
-    axes.set_xscale("log", base=2)
-    axes.set_yscale("log", base=2)
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    axes.set(xlabel="CPUs (a model from 2 on)", ylabel="Speedup", title=title)
-    axes.grid(alpha=0.3)
-    axes.legend()
-    figure.savefig(file, dpi=150)
