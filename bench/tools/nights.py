@@ -12,7 +12,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 
@@ -21,11 +21,10 @@ import numpy as np
 from bench.evidence.tables import markdown
 from bench.evidence.tools import ASKS, OTAVA, History, is_installed, pytest_benchmark
 from bench.speedup.judge.rule import SuiteRule
-from bench.speedup.judge.suite import CellVerdict, SuiteVerdict, fair, judge_cell, judge_suite
+from bench.speedup.judge.suite import CellVerdict, fair, judge_cell, judge_suite
 from bench.speedup.judge.verdict import REGRESSED, Verdicts
-from bench.speedup.keep.files import read_json
 from bench.speedup.keep.runs import QUANTITIES, Record, read_history, stored_files
-from bench.speedup.measure.cell import BLOCK, Fingerprint
+from bench.speedup.measure.cell import Fingerprint
 from bench.speedup.session.options import positive
 
 DATA = Path(__file__).parents[1] / "evidence" / "nights.csv"
@@ -35,21 +34,8 @@ QUIET = ("nothing_small", "nothing")
 """Cells in which nothing ever changes."""
 CELLS = "--models=6 --cpus=2 --wine=red --wine-source=twin --rounds=5"
 
-
-@dataclass(frozen=True)
-class Point:
-    """One cell on one night."""
-
-    series: str
-    night: int
-    record: Record
-    stats: Mapping[str, float]
-    """Mean and min of Ray's seconds, as pytest-benchmark has them."""
-
-    @property
-    def injected(self) -> bool:
-        """Whether it had a regression."""
-        return INJECTED_FROM <= self.night <= LAST_INJECTED and self.series not in QUIET
+Nights = Sequence[Record]
+"""One cell, night by night: the number of the night stands for its date."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -84,118 +70,111 @@ def _run(storage: Path, nights: int) -> int:
     return 0
 
 
-def stored(storage: Path) -> dict[str, list[Point]]:
+def stored(storage: Path) -> dict[str, list[Record]]:
     """Return the nights that ``run`` stored, by series."""
-    found: dict[str, list[Point]] = {}
-    runs = sorted((str(run["datetime"]), file, run) for file in stored_files(storage) if (run := read_json(file)))
-    for night, (_, file, run) in enumerate(runs, start=1):
-        blocks = ((cell["extra_info"].get(BLOCK), cell["stats"]) for cell in run["benchmarks"])
-        stats = {block["name"]: figures for block, figures in blocks if block}  # others are left out of the history
-        for record in read_history([file]).records:
-            series = record.fingerprint.workload.rpartition("-")[0]
-            found.setdefault(series, []).append(Point(series, night, record, stats[record.name]))
+    found: dict[str, list[Record]] = {}
+    records = read_history(stored_files(storage)).records
+    for number, record in zip(records.run_of.tolist(), records, strict=True):
+        series = record.fingerprint.workload.rpartition("-")[0]
+        found.setdefault(series, []).append(replace(record, date=f"{number + 1:04}"))
     return found
 
 
-def read(file: Path = DATA) -> dict[str, list[Point]]:
+def read(file: Path = DATA) -> dict[str, list[Record]]:
     """Return the nights of the evidence, by series."""
-    found: dict[str, list[Point]] = {}
+    found: dict[str, list[Record]] = {}
     with file.open(encoding="utf-8", newline="") as lines:
         for row in csv.DictReader(lines):
-            found.setdefault(row["series"], []).append(_point(row))
+            figures = {
+                part: {name: float(row[name + part]) for name in QUANTITIES if row[name + part]}
+                for part in ("", "_se", "_again", "_again_se")
+            }
+            record = Record(
+                date=f"{int(row['night']):04}",
+                file="",
+                fingerprint=Fingerprint(row["series"], "ray", 6, 2, "", "", "", 2, 1),
+                logs=figures[""],
+                log_ses=figures["_se"],
+                sequential_s=float(row["sequential_s"]),
+                parallel_s=float(row["parallel_s"]),
+                again_logs=figures["_again"] or None,
+                again_ses=figures["_again_se"] or None,
+            )
+            found.setdefault(row["series"], []).append(record)
     return found
 
 
-def _point(row: Mapping[str, str]) -> Point:
-    def numbers(part: str) -> dict[str, float]:
-        return {name: float(row[name + part]) for name in QUANTITIES if row[name + part]}
-
-    unknown, again = dict.fromkeys(QUANTITIES), numbers("_again") or None
-    record = Record(
-        date=f"{int(row['night']):04}",
-        file="",
-        fingerprint=Fingerprint(row["series"], "ray", 6, 2, "", "", "", 2, 1),
-        logs=numbers(""),
-        log_ses={**unknown, **numbers("_se")},
-        sequential_s=float(row["sequential_s"]),
-        parallel_s=float(row["parallel_s"]),
-        again_logs=again,
-        again_ses={**unknown, **numbers("_again_se")} if again else None,
-    )
-    stats = {name: float(row[f"{name}_s"]) for name in ("mean", "min")}
-    return Point(row["series"], int(row["night"]), record, stats)
-
-
-def suite_by_night(series: Sequence[Sequence[Point]]) -> dict[int, SuiteVerdict]:
-    """Return what is said every night of cells that make one suite; a night may lack some."""
-    found = {}
-    for night in sorted({point.night for points in series for point in points}):
-        until = [[point.record for point in points if point.night <= night] for points in series]
-        found[night] = judge_suite(list(filter(None, until)), SuiteRule())
-    return found
-
-
-def said_of(points: Sequence[Point], cells: int = 1) -> tuple[CellVerdict, dict[str, Verdicts]]:
+def said_of(nights: Nights, cells: int = 1) -> tuple[CellVerdict, dict[str, Verdicts]]:
     """Return what is said of a cell in a suite of so many: on the last night, and of each quantity on all nights."""
-    verdict, each = judge_cell([point.record for point in points], SuiteRule().for_each_of(cells))
+    verdict, each = judge_cell(nights, SuiteRule().for_each_of(cells))
     return fair(verdict), each
 
 
-def first_red(points: Sequence[Point], cells: int = 1) -> tuple[int, str | None] | None:
+def first_red(nights: Nights, cells: int = 1) -> tuple[int, str | None] | None:
     """Return the first night on which a cell fails, and the factor that is named."""
-    _, each = said_of(points, cells)
-    # No later night changes what is said of a quantity; where none is red, the cell is not.
-    red = np.any([[state == REGRESSED for state in one.states] for one in each.values()], axis=0)
-    said = ((points[t].night, said_of(points[: t + 1], cells)[0]) for t in np.flatnonzero(red).tolist())
-    return next(((night, verdict.culprit) for night, verdict in said if verdict.state == REGRESSED), None)
+    _, each = said_of(nights, cells)
+    for t, night in enumerate(nights):
+        # No later night changes what is said of a quantity; where none is red, the cell is not.
+        if any(one.states[t] == REGRESSED for one in each.values()):
+            verdict, _ = said_of(nights[: t + 1], cells)
+            if verdict.state == REGRESSED:
+                return int(night.date), verdict.culprit
+    return None
 
 
-def noted(points: Sequence[Point]) -> dict[int, list[str]]:
+def noted(nights: Nights) -> dict[int, list[str]]:
     """Return the nights on which a loss was too small for a failure, and the quantities."""
-    _, each = said_of(points)
-    found = {point.night: [name for name, one in each.items() if one[t].noted] for t, point in enumerate(points)}
+    _, each = said_of(nights)
+    found = {int(night.date): [name for name, one in each.items() if one[t].noted] for t, night in enumerate(nights)}
     return {night: names for night, names in found.items() if names}
 
 
-def _failed(points: Sequence[Point]) -> dict[str, list[int]]:
-    """Return the nights on which other tools fail; pytest-benchmark compares with the night before."""
-    nights = {}
-    for field in ("mean", "min"):
-        logs = -np.log([point.stats[field] for point in points])
-        nights[f"{field}:5%"] = [points[t].night for t in range(1, len(points)) if pytest_benchmark(logs[: t + 1])]
+def _failed(nights: Nights) -> dict[str, list[int]]:
+    """Return the nights on which other tools fail; pytest-benchmark compares Ray's seconds with the night before."""
+    logs, runs = -np.log([night.parallel_s for night in nights]), range(1, len(nights))
+    failed = {"mean:5%": [t for t in runs if pytest_benchmark(logs[: t + 1])]}
     if is_installed(OTAVA):
-        alarms = ASKS[OTAVA](History(np.array([point.record.logs["speedup"] for point in points])))
-        nights["Otava"] = [points[t].night for t, _ in alarms.onsets]
-    return nights
+        alarms = ASKS[OTAVA](History(np.array([night.logs["speedup"] for night in nights])))
+        failed["Otava"] = [t for t, _ in alarms.onsets]
+    return {tool: [int(nights[t].date) for t in found] for tool, found in failed.items()}
 
 
-def report(series: Mapping[str, Sequence[Point]]) -> Iterator[str]:
+def report(series: Mapping[str, Nights]) -> Iterator[str]:
     """Yield what is said of the nights, and when, as Markdown."""
     quiet = [series[name] for name in QUIET]
-    said = suite_by_night(quiet)
-    red = [n for n, one in said.items() if REGRESSED in [cell.state for cell in (*one.cells, one.together) if cell]]
-    yield f"{len(said)} nights of {len(quiet)} cells without a change: {len(red)} failed {red or ''}".rstrip()
-    for points in quiet:
-        counts = ", ".join(f"{tool} {len(nights)}" for tool, nights in _failed(points).items())
-        yield f"  {points[0].series}: nights that would have failed with {counts}"
+    dates, red = sorted({night.date for nights in quiet for night in nights}), []
+    for date in dates:
+        until = [[night for night in nights if night.date <= date] for nights in quiet]
+        said = judge_suite(list(filter(None, until)), SuiteRule())
+        if REGRESSED in [cell.state for cell in (*said.cells, said.together) if cell]:
+            red.append(int(date))
+    yield f"{len(dates)} nights of {len(quiet)} cells without a change: {len(red)} failed {red or ''}".rstrip()
+    for name, nights in zip(QUIET, quiet, strict=True):
+        counts = ", ".join(f"{tool} {len(failed)}" for tool, failed in _failed(nights).items())
+        yield f"  {name}: nights that would have failed with {counts}"
     yield ""
     head = ["injected on night 21", "change seen in the speedup", "regressed on night, factor"]
-    rows = ([name, *_row(points)] for name, points in series.items() if any(point.injected for point in points))
+    changed = (name for name, nights in series.items() if name not in QUIET and any(map(_is_injected, nights)))
+    rows = ([name, *_row(series[name])] for name in changed)
     yield from markdown([*head, "in a suite of 8", "size", *_failed(quiet[0])], rows)
 
 
-def _row(points: Sequence[Point]) -> Iterator[str]:
+def _is_injected(night: Record) -> bool:
+    return INJECTED_FROM <= int(night.date) <= LAST_INJECTED
+
+
+def _row(nights: Nights) -> Iterator[str]:
     def seen(injected: bool) -> float:
-        return mean(point.record.logs["speedup"] for point in points if point.injected is injected)
+        return mean(night.logs["speedup"] for night in nights if _is_injected(night) is injected)
 
     yield f"{math.expm1(seen(True) - seen(False)):+.1%}"
-    late = ((night, names) for night, names in noted(points).items() if night >= INJECTED_FROM)
+    late = ((night, names) for night, names in noted(nights).items() if night >= INJECTED_FROM)
     notes = [f"noted on night {night}: {', '.join(names)}" for night, names in late]
     for cells, otherwise in ((1, notes), (8, [])):
-        night, culprit = first_red(points, cells) or (None, None)
+        night, culprit = first_red(nights, cells) or (None, None)
         yield f"{night}, {culprit}" if night else [*otherwise, "not found"][0]
-    last = said_of(points)[0].leading
+    last = said_of(nights)[0].leading
     yield f"{math.expm1(last.change):+.1%}" if last.since and last.change is not None else ""
-    for failed in _failed(points).values():
+    for failed in _failed(nights).values():
         after = [night for night in failed if night >= INJECTED_FROM]
         yield f"{[*after, 'not found'][0]}; {len(failed) - len(after)} false"
