@@ -26,16 +26,14 @@ MODELS = (10, 100)
 """Numbers of models of the headline."""
 IMPORTANCE = {"test_forests": 3, "test_applications": 2, "test_overheads": 1, "test_engines": 0}
 """Which files come first where time is short."""
-LEAST_IMPORTANT = -2
-"""The importance of fewer CPUs than there are."""
 RAY_START = 20.0
 """What it costs to start Ray and to warm its workers, in forests of 140 trees."""
 ALL_ROWS = 5.0
 """What a forest on all wines costs, in forests on the red ones."""
-TESTS = "tests"
-"""Folder whose tests are no cells, and have parameters of their own."""
 WIDEST = "widest"
 """Marker of cells that are measured at the largest CPU limit only."""
+CELL = "setting"
+"""Fixture that all cells ask for, and no test of the machinery."""
 
 
 class Wine(NamedTuple):
@@ -113,15 +111,14 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if metafunc.definition.path.parent.name == TESTS:
+    if CELL not in metafunc.fixturenames:
         return
-    option = metafunc.config.getoption
-    models = option("models") or (MODELS if "engine" not in metafunc.fixturenames else MODELS[:1])
-    limits = _limits(metafunc.config)
+    option, limits = metafunc.config.getoption, _limits(metafunc.config)
     if metafunc.definition.get_closest_marker(WIDEST):
         limits = [max(limits)]
     where = "-cluster" if option("ray_address") else ""
-    counts = {counted(n, "model"): n for n in models}
+    usual = MODELS[:1] if "engine" in metafunc.fixturenames else MODELS
+    counts = {counted(n, "model"): n for n in option("models") or usual}
     choices: dict[str, Mapping[Any, Any]] = {  # values by their names
         "wine": wines(metafunc.config),
         "models": counts,
@@ -140,34 +137,38 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.hookimpl(trylast=True)  # after pytest has ordered them by the scopes of their fixtures
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Refuse bad data before Ray is started for them; put the cells into an order in which Ray is seldom started."""
-    impossible = [item for item in items if (_params(item).get("nodes") or 0) > _params(item).get("cpus", 0)]
+    cells: list[Any] = [item for item in items if CELL in getattr(item, "fixturenames", ())]
+    impossible = [cell for cell in cells if (cell.callspec.params.get("nodes") or 0) > cell.callspec.params["cpus"]]
     if impossible:  # each node wants a CPU
         config.hook.pytest_deselected(items=impossible)
-        items[:] = [item for item in items if item not in impossible]
-    items.sort(key=_place)
+    # Tests of the machinery come before all cells, as some start a Ray of their own.
+    items[:] = [item for item in items if item not in cells]
     started = set()
-    for item in items:
-        if params := _params(item):
-            assert isinstance(item, pytest.Function)
-            ray = (params["cpus"], params.get("nodes")) if "ray_workers" in item.fixturenames else None
-            cost = _cost(item, starts_ray=ray is not None and ray not in started)
-            item.add_marker(cost, append=False)  # it comes first
-            started.add(ray)
-    if any("wine" in getattr(item, "fixturenames", ()) for item in items):
-        try:
-            for wine in wines(config).values():
-                load(wine)
-        except WineDataError as error:
-            raise pytest.UsageError(f"wine data: {error}") from None
+    for cell in sorted((cell for cell in cells if cell not in impossible), key=_place):
+        ray = (cell.callspec.params["cpus"], cell.callspec.params.get("nodes"))
+        starts_ray = "ray_workers" in cell.fixturenames and ray not in started
+        cell.add_marker(_cost(cell, starts_ray=starts_ray), append=False)  # it comes first
+        started.add(ray)
+        items.append(cell)
+    try:
+        for wine in wines(config).values() if cells else ():
+            load(wine)
+    except WineDataError as error:
+        raise pytest.UsageError(f"wine data: {error}") from None
+
+
+def _place(cell: pytest.Function) -> tuple[int, ...]:
+    """Return the sort key of a cell: cells that share a Ray together; those that need Ray stopped last."""
+    params: Mapping[str, Any] = cell.callspec.params
+    importance = IMPORTANCE.get(cell.path.stem, -1)
+    return "no_ray" in cell.fixturenames, -params["cpus"], params.get("nodes") or 0, -importance
 
 
 def wines(config: pytest.Config) -> dict[str, Wine]:
     """Return the data that are measured, by their part of a cell's name; refuse what is no kind of wine and no file."""
     source = config.getoption("wine_source")
     chosen = config.getoption("wine")
-    if chosen is None:
-        return {kind: Wine(kind, source) for kind in profile_of(config).wines}
-    kinds = [part.strip() for part in chosen.split(",")]
+    kinds = profile_of(config).wines if chosen is None else [part.strip() for part in chosen.split(",")]
     if all(kind in WINE_KINDS for kind in kinds):
         return {kind: Wine(kind, source) for kind in kinds}
     if not Path(chosen).exists():
@@ -188,27 +189,26 @@ def _limits(config: pytest.Config) -> Sequence[int]:
 
 def _cost(cell: pytest.Function, *, starts_ray: bool) -> pytest.MarkDecorator:
     """Return what the parameters of a cell make of its expected time; its unit is a forest of 140 trees."""
-    params, profile = _params(cell), profile_of(cell.config)
-    models, cpus = params.get("models", 1), params["cpus"]
-    if "trained" in params:  # twice, and neither time in the loop
-        models = 2 * params["trained"] / (1 + cpus)
-    pairs = profile.pairs_for(params.get("models", 1), cpus)
+    params: Mapping[str, Any] = cell.callspec.params
+    profile = profile_of(cell.config)
+    engine, models, trained, cpus = params.get("engine"), params.get("models", 1), params.get("trained"), params["cpus"]
+    pairs = profile.pairs_for(models, cpus)
     if "no_ray" in cell.fixturenames:  # it starts its engine in every round
-        pairs = profile.rounds if "engine" in params else profile.starts
-    more: dict[str, Any] = {}
-    if {"engine", "step"} & params.keys():  # engines of a group, or all steps, are measured with the first of them
-        more["once"] = f"{cell.originalname.removeprefix('test_')}-{group_of(cell)}"
-    if "engine" in params:
-        models *= not params["engine"].missing  # else it is skipped
-        more["importance"] = -1 if params["engine"].group else 0
+        pairs = profile.rounds if engine else profile.starts
+    importance = IMPORTANCE.get(cell.path.stem, 0)
+    if trained is not None:  # twice, and neither time in the loop
+        models = 2 * trained / (1 + cpus)
+        importance = -1 if trained > FEW_MODELS else importance
+    if engine:
+        models *= not engine.missing  # else it is skipped
+        importance = -1 if engine.group else 0
     elif cpus < max(_limits(cell.config)):
-        more["importance"] = LEAST_IMPORTANT
-    elif params.get("trained", 0) > FEW_MODELS:
-        more["importance"] = -1
-    else:
-        more["importance"] = IMPORTANCE.get(cell.path.stem, 0)
+        importance = -2  # fewer CPUs than there are: least of all
+    # Engines of a group, or all steps, are measured with the first of them.
+    shared = f"{cell.originalname.removeprefix('test_')}-{group_of(cell)}" if engine or "step" in params else ""
     forests = models * (ALL_ROWS if params["wine"].kind == "all" else 1) * (1 + 1 / cpus)
-    return pytest.mark.speedup_cost(forests, setup=RAY_START if starts_ray else 0, pairs=pairs, **more)
+    setup = RAY_START if starts_ray else 0
+    return pytest.mark.speedup_cost(forests, setup=setup, pairs=pairs, once=shared, importance=importance)
 
 
 def group_of(cell: pytest.Function) -> str:
@@ -217,7 +217,7 @@ def group_of(cell: pytest.Function) -> str:
     """
     engine: Any = cell.callspec.params.get("engine")
     own = engine.name if engine else cell.callspec.params["step"]
-    common = cell.callspec.id.removesuffix(f"-{own}").removeprefix(f"{own}-")
+    common = cell.callspec.id.removesuffix(f"-{own}")
     return f"{common}, {engine.group}" if engine and engine.group and cell.config.option.minutes else common
 
 
@@ -226,20 +226,3 @@ def pytest_speedup_unit_seconds(config: pytest.Config) -> float:
     rows = load(next(iter(wines(config).values())))
     seconds = [fit_and_score(ModelSpec(RandomForestClassifier(140), random_state=0), rows).fit_seconds for _ in "123"]
     return median(seconds) / (ALL_ROWS if rows.kind == "all" else 1)
-
-
-def _place(item: pytest.Item) -> tuple[int, ...]:
-    """Return the sort key of a cell: cells that share a Ray together; those that need Ray stopped last.
-
-    Tests of the machinery come before all cells, as some start a Ray of their own: theirs is empty.
-    """
-    if not (params := _params(item)):
-        return ()
-    without_ray = "no_ray" in getattr(item, "fixturenames", ())
-    return without_ray, -params["cpus"], params.get("nodes") or 0, -IMPORTANCE.get(item.path.stem, -1)
-
-
-def _params(item: pytest.Item) -> Mapping[str, Any]:
-    """Return the parameters of a cell; none of a test of the machinery, which has parameters of its own."""
-    is_cell = item.path.parent.name != TESTS
-    return getattr(getattr(item, "callspec", None), "params", {}) if is_cell else {}
