@@ -1,18 +1,21 @@
-"""Ray from nothing: ``python -m bench.cells.cold`` starts it, trains, ends it, and prints what each step took as JSON.
+"""Ray from nothing, in a process of its own: what is imported or started once is never cold again.
 
-A process of its own, because what is imported or started once is never cold again.
+``python -m bench.cells.cold CPUS KIND SOURCE`` starts it, trains on these wines, ends it, and prints as JSON what each
+step took. With 0 CPUs there is no Ray: only the program's own imports are timed.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 STEPS = ("import", "init", "first-wave", "shutdown")
 """What Ray costs a program beside its training."""
+MODELS = 10
+"""Of the sweep that is trained when all is warm."""
 
 seconds: dict[str, float] = {}
 """What each step took."""
@@ -26,50 +29,40 @@ def timed(step: str) -> Iterator[None]:
     seconds[step] = time.perf_counter() - began
 
 
-def main() -> None:
+def main(cpus: int, kind: str, source: str) -> None:
     """Time the steps of one cold start, and one sweep each way when all is warm."""
-    parser = argparse.ArgumentParser(prog="python -m bench.cells.cold", description=__doc__)
-    parser.add_argument("--cpus", type=int, default=1)
-    parser.add_argument("--wine", default="red")
-    parser.add_argument("--source", default="twin")
-    parser.add_argument("--models", type=int, default=10, help="of the sweep that is trained when all is warm")
-    parser.add_argument("--without-ray", action="store_true", help="only time the program's own imports")
-    options = parser.parse_args()
     with ExitStack() as session:
-        if not options.without_ray:
+        if cpus:
             with timed("import"):
                 import ray  # noqa: F401
             from bench.cells.ray import measured_session
 
             with timed("init"):
-                session.enter_context(measured_session(options.cpus))
+                session.enter_context(measured_session(cpus))
         with timed("own imports"):  # the loop needs them too; meanwhile Ray's workers do the same
             import wine_training.training  # noqa: F401
-        if not options.without_ray:
-            _train(options, session)
-    print(json.dumps({**seconds, "models": options.models}))
+        if not cpus:
+            return
+        from sklearn.ensemble import RandomForestClassifier
 
+        from wine_training import ModelSpec, forest_sweep, load_wine, train_ray, train_sequential
 
-def _train(options: argparse.Namespace, session: ExitStack) -> None:
-    from sklearn.ensemble import RandomForestClassifier
-
-    from wine_training import ModelSpec, forest_sweep, load_wine, train_ray, train_sequential
-
-    sweep = forest_sweep(options.models)
-    small = [ModelSpec(RandomForestClassifier(), {"n_estimators": 5}, random_state=i) for i in range(options.cpus)]
-    with timed("data"):
-        data = load_wine(options.source, options.wine)
-    with timed("first-wave"):
+        sweep = forest_sweep(MODELS)
+        small = [ModelSpec(RandomForestClassifier(), {"n_estimators": 5}, random_state=i) for i in range(cpus)]
+        with timed("data"):
+            data = load_wine(source, kind)
+        with timed("first-wave"):
+            train_ray(small, data, progress=False, retries=0)
         train_ray(small, data, progress=False, retries=0)
-    train_ray(small, data, progress=False, retries=0)
-    with timed("ray"):
-        train_ray(sweep, data, progress=False, retries=0)
-    with timed("shutdown"):
-        session.close()
-    train_sequential(small, data, progress=False)
-    with timed("loop"):
-        train_sequential(sweep, data, progress=False)
+        with timed("ray"):
+            train_ray(sweep, data, progress=False, retries=0)
+        with timed("shutdown"):
+            session.close()
+        train_sequential(small, data, progress=False)
+        with timed("loop"):
+            train_sequential(sweep, data, progress=False)
 
 
 if __name__ == "__main__":
-    main()
+    main(int(sys.argv[1]), *sys.argv[2:])
+    print(json.dumps(seconds))

@@ -9,10 +9,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
-from bench.cells.cold import STEPS
+from bench.cells.cold import MODELS, STEPS
 from bench.cells.engines import processes
 from bench.cells.ray import RayWorkers, counted
 from bench.cells.setting import Setting
@@ -30,8 +30,6 @@ COLD_SECONDS = 300.0
 
 DISPATCH_STEPS = ("round-trip", "task", "put")
 COLD_STEPS = (*STEPS, "first-result", "break-even")
-COUNTED = {"break-even": "models"}
-"""Steps that are no seconds, and their units."""
 
 
 def measure_dispatch(speedup: Speedup, setting: Setting, workers: RayWorkers, workload: str, step: str) -> None:
@@ -58,7 +56,7 @@ def measure_cold(speedup: Speedup, setting: Setting, workload: str, step: str) -
         lambda: seconds_of(lambda: train_in_bare_processes(cpus, setting.wine)),
         against=f"{cpus} bare process{'es' * (cpus > 1)}, from nothing to their end",
         rounds=setting.profile.starts,
-        counted=COUNTED,
+        counted={"break-even": "models"},
     )
 
 
@@ -115,12 +113,12 @@ def cold_seconds(cpus: int, wine: str, source: str) -> dict[str, float]:
     """Return the seconds of each step of `bench.cells.cold` in a new process, and what follows from them."""
     if source not in SOURCES:
         source = str(Path(source).expanduser().absolute())  # the new process is in another folder
-    ray = _cold("--cpus", str(cpus), "--wine", wine, "--source", source)
-    return {**ray, **derived(ray, own_imports_alone=_cold("--without-ray")["own imports"])}
+    ray = _cold(cpus, wine, source)
+    return {**ray, **derived(ray, own_imports_alone=_cold(0, wine, source)["own imports"])}
 
 
-def _cold(*options: str) -> dict[str, float]:
-    command = [sys.executable, "-m", "bench.cells.cold", *options]
+def _cold(cpus: int, wine: str, source: str) -> dict[str, float]:
+    command = [sys.executable, "-m", "bench.cells.cold", str(cpus), wine, source]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=COLD_SECONDS, check=False)
     if ran.returncode:
         lines = ran.stderr.strip().splitlines() or ["it said nothing"]
@@ -136,7 +134,7 @@ def derived(seconds: dict[str, float], *, own_imports_alone: float) -> dict[str,
     """
     until_first = ("import", "init", "own imports", "data", "first-wave")
     found = {"first-result": sum(seconds[step] for step in until_first)}
-    gain = (seconds["loop"] - seconds["ray"]) / seconds["models"]
+    gain = (seconds["loop"] - seconds["ray"]) / MODELS
     if gain > 0:
         cost = sum(seconds[step] for step in STEPS) + seconds["own imports"] - own_imports_alone
         found["break-even"] = max(1.0, cost / gain)
@@ -151,11 +149,6 @@ def train_in_bare_processes(cpus: int, data: WineData) -> None:
         "from sklearn.ensemble import RandomForestClassifier\n"
         "RandomForestClassifier(5, n_jobs=1).fit(X, y)"
     )
-    processes = [subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE) for _ in range(cpus)]
-    for process in processes:
-        assert process.stdin is not None
-        process.stdin.write(rows)
-        process.stdin.close()
-    statuses = [process.wait(COLD_SECONDS) for process in processes]
-    if any(statuses):
-        raise RuntimeError("a bare process failed to train a forest")
+    command = [sys.executable, "-c", program]
+    with ThreadPoolExecutor(cpus) as each:
+        list(each.map(lambda _: subprocess.run(command, input=rows, timeout=COLD_SECONDS, check=True), range(cpus)))

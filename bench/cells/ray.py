@@ -222,10 +222,9 @@ class RayKeeper:
                 # A process that has started others starts its OpenBLAS threads anew, and they spin for 0.1 s:
                 # now, and not in the first loop.
                 pass
-            workers = RayWorkers(session, set(warm_workers(session)), worker_niceness(session), nodes)
+            self._running = RayWorkers(session, set(warm_workers(session)), worker_niceness(session), nodes)
             self._stack = starting.pop_all()
-        self._running = workers
-        return workers
+        return self._running
 
     def stop(self) -> None:
         """End Ray, if it is running, and fail if a process of it had to be killed."""

@@ -95,9 +95,9 @@ def test_no_plan_is_more_efficient_than_the_ideal(models: int) -> None:
 def test_a_cold_start_finds_a_file_from_wherever_it_is_typed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     asked: list[str] = []
 
-    def cold(*options: str) -> dict[str, float]:
-        asked.append(options[-1])
-        return dict.fromkeys((*STEPS, "own imports", "data", "loop", "ray", "models"), 1.0)
+    def cold(cpus: int, wine: str, source: str) -> dict[str, float]:
+        asked.append(source)
+        return dict.fromkeys((*STEPS, "own imports", "data", "loop", "ray"), 1.0)
 
     monkeypatch.setattr(overheads, "_cold", cold)
     monkeypatch.chdir(tmp_path)
