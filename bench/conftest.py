@@ -32,15 +32,9 @@ def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
 
 
 @pytest.fixture
-def wine(request: pytest.FixtureRequest) -> WineData:
-    """Yield the rows to train on."""
-    return choices.load(request.param)
-
-
-@pytest.fixture
 def setting(request: pytest.FixtureRequest, wine: WineData, cpus: int) -> Setting:
     """Yield what the cell is measured on."""
-    source = request.node.callspec.params["wine"].source
+    source, _ = choices.source_and_kinds(request.config)
     return Setting(wine, source, cpus, choices.profile_of(request.config))
 
 

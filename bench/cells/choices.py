@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from sklearn.ensemble import RandomForestClassifier
@@ -35,12 +34,7 @@ WIDEST = "widest"
 CELL = "setting"
 """Fixture that all cells ask for, and no test of the machinery."""
 
-
-class Wine(NamedTuple):
-    """A choice of data."""
-
-    kind: str
-    source: str
+load = cache(load_wine)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -81,7 +75,7 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError("--ray-address wants the HOST:PORT of a cluster")
     if config.getoption("ray_nodes") and not config.getoption("ray_address"):
         raise pytest.UsageError("--ray-nodes needs --ray-address: only a cluster has several nodes")
-    wines(config)  # refuses what is neither a kind nor a file
+    wines(config)  # refuses bad data
     if config.option.minutes is None and config.option.rounds is None:
         profile = profile_of(config)
         few = max(config.getoption("models") or MODELS) <= FEW_MODELS
@@ -103,11 +97,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
-    lines = []
-    for wine in wines(config).values():
-        with contextlib.suppress(WineDataError):
-            lines.append(f"wine: {load(wine).provenance}")
-    return lines
+    return [f"wine: {wine.provenance}" for wine in wines(config).values()]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -131,12 +121,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         if name in metafunc.fixturenames:
             # The CPU limit has the scope of a session, as Ray has, which is kept for all its cells.
             scope: Any = "session" if name in ("cpus", "nodes") else "function"
-            metafunc.parametrize(name, values.values(), ids=values, indirect=name in ("wine", "engine"), scope=scope)
+            metafunc.parametrize(name, values.values(), ids=values, indirect=name == "engine", scope=scope)
 
 
 @pytest.hookimpl(trylast=True)  # after pytest has ordered them by the scopes of their fixtures
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Refuse bad data before Ray is started for them; put the cells into an order in which Ray is seldom started."""
+    """Put the cells into an order in which Ray is seldom started, and say what each costs."""
     cells: list[Any] = [item for item in items if CELL in getattr(item, "fixturenames", ())]
     impossible = [cell for cell in cells if (cell.callspec.params.get("nodes") or 0) > cell.callspec.params["cpus"]]
     if impossible:  # each node wants a CPU
@@ -150,11 +140,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         cell.add_marker(_cost(cell, starts_ray=starts_ray), append=False)  # it comes first
         started.add(ray)
         items.append(cell)
-    try:
-        for wine in wines(config).values() if cells else ():
-            load(wine)
-    except WineDataError as error:
-        raise pytest.UsageError(f"wine data: {error}") from None
 
 
 def _place(cell: pytest.Function) -> tuple[int, ...]:
@@ -164,22 +149,24 @@ def _place(cell: pytest.Function) -> tuple[int, ...]:
     return "no_ray" in cell.fixturenames, -params["cpus"], params.get("nodes") or 0, -importance
 
 
-def wines(config: pytest.Config) -> dict[str, Wine]:
-    """Return the data that are measured, by their part of a cell's name; refuse what is no kind of wine and no file."""
-    source = config.getoption("wine_source")
+def source_and_kinds(config: pytest.Config) -> tuple[str, dict[str, str]]:
+    """Return where the wines come from, and which kinds are measured, by their part of a cell's name."""
     chosen = config.getoption("wine")
     kinds = profile_of(config).wines if chosen is None else [part.strip() for part in chosen.split(",")]
     if all(kind in WINE_KINDS for kind in kinds):
-        return {kind: Wine(kind, source) for kind in kinds}
+        return config.getoption("wine_source"), {kind: kind for kind in kinds}
     if not Path(chosen).exists():
         raise pytest.UsageError(f"--wine {chosen}: neither {', '.join(WINE_KINDS)} nor an existing file")
-    return {Path(chosen).stem if Path(chosen).is_file() else "all": Wine("all", chosen)}
+    return chosen, {Path(chosen).stem if Path(chosen).is_file() else "all": "all"}
 
 
-@cache
-def load(wine: Wine) -> WineData:
-    """Return the rows, loaded once."""
-    return load_wine(wine.source, wine.kind)
+def wines(config: pytest.Config) -> dict[str, WineData]:
+    """Return the data that are measured, by their part of a cell's name; refuse what is no such data."""
+    source, kinds = source_and_kinds(config)
+    try:
+        return {name: load(source, kind) for name, kind in kinds.items()}
+    except WineDataError as error:
+        raise pytest.UsageError(f"wine data: {error}") from None
 
 
 def _limits(config: pytest.Config) -> Sequence[int]:
@@ -223,6 +210,6 @@ def group_of(cell: pytest.Function) -> str:
 
 def pytest_speedup_unit_seconds(config: pytest.Config) -> float:
     """Return how long a forest of 140 trees takes here and now, the median of three."""
-    rows = load(next(iter(wines(config).values())))
+    rows = next(iter(wines(config).values()))
     seconds = [fit_and_score(ModelSpec(RandomForestClassifier(140), random_state=0), rows).fit_seconds for _ in "123"]
     return median(seconds) / (ALL_ROWS if rows.kind == "all" else 1)
