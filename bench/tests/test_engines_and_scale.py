@@ -136,16 +136,14 @@ def test_each_cost_of_the_model_by_hand() -> None:
 
 
 def test_the_limit_is_what_costs_most() -> None:
-    sweep, seconds = forest_sweep(100), [0.3] * 100
-    busy = model(sweep, seconds, Overheads(task_s=0.05, contention=1.05), 64)
+    sweep, alone_s = forest_sweep(100), 30.0
+    busy = model(sweep, alone_s, Overheads(task_s=0.05, contention=1.05), 64)
     assert busy.limit == "dispatch"
-    crowded = model(sweep, seconds, Overheads(task_s=1e-5, gap_s=1e-5, contention=1.5), 2)
+    crowded = model(sweep, alone_s, Overheads(task_s=1e-5, gap_s=1e-5, contention=1.5), 2)
     assert crowded.limit == "contention"
     assert min(one.gain for one in (busy, crowded)) > 1
-    assert model(sweep, seconds, FREE, 1).gain == pytest.approx(1.0)
-    three = forest_sweep(3)
-    assert model(three, [3.0, 1.0, 2.0], FREE, 2).whole == pytest.approx(2.0)
-    assert model(three, [3.0, 1.0, 1.0], FREE, 2).whole == pytest.approx(5 / 3)
+    assert model(sweep, alone_s, FREE, 1).gain == pytest.approx(1.0)
+    assert model(forest_sweep(3), 2.1, FREE, 2).whole == pytest.approx(2.1 / 1.2)  # of 50, 70 and 90 trees
 
 
 def test_the_model_is_made_of_what_was_measured_last_and_kept_for_the_report(
@@ -155,12 +153,12 @@ def test_the_model_is_made_of_what_was_measured_last_and_kept_for_the_report(
     for day in (2, 1):  # the files are in another order than the runs
         saved = run(f"2026-01-0{day}", 1.8, forests)
         block = saved["benchmarks"][0]["extra_info"]["speedup"]
-        block["pairs"] = [{"sequential_fits": {"wall_s": [day * 0.5, day * 0.7, day * 0.9]}, "parallel_s": day * 1.3}]
+        block |= {"sequential_s": day * 2.1, "parallel_s": day * 1.3, "pairs": [{}]}
+        block["factors"]["loop"]["value"] = 1.0
         for step, cost_s in (("task", 0.001), ("round-trip", 0.002)):
             fingerprint = replace(forests, workload=f"dispatch-red-{step}", models=0).as_json()
             cost = {**block, "fingerprint": fingerprint, "cost": {"own": [day * cost_s], "bare": [0.1]}}
             saved["benchmarks"].append({"extra_info": {"speedup": cost}})
-        saved["benchmarks"].insert(0, {"extra_info": {"speedup": {"fingerprint": "broken"}}})
         (tmp_path / f"000{3 - day}_x.json").write_text(json.dumps(saved))
     assert main(["scale", "--storage", str(tmp_path), "--models", "3"]) == 0
     told, check, *_ = capsys.readouterr().out.splitlines()

@@ -2,8 +2,8 @@
 
 The tasks that `wine_training.plan` makes for p CPUs are list-scheduled (`bench.speedup.measure.factors.makespan`), with
 
-- the measured durations of the fits, times the contention that was seen at the largest measured limit: it is assumed to
-  stay as it is there, as on a cluster of such machines;
+- the measured seconds of all fits, the same for each tree, times the contention that was seen at the largest measured
+  limit: it is assumed to stay as it is there, as on a cluster of such machines;
 - the driver, which hands out one task after the other, at the measured seconds per task;
 - a gap between two tasks of a worker, the measured round trip.
 
@@ -13,7 +13,6 @@ A limit of the speedup is what is gained without it: each of them, and the uneve
 from __future__ import annotations
 
 import argparse
-import contextlib
 import heapq
 import math
 from collections.abc import Sequence
@@ -23,13 +22,12 @@ from statistics import geometric_mean
 
 from bench.speedup.commands.store import CommandError
 from bench.speedup.keep.curves import Curve, Points, keep
-from bench.speedup.keep.files import BROKEN, read_json
 from bench.speedup.keep.runs import Record, read_history, stored_files
-from bench.speedup.measure.cell import Fingerprint, blocks_of
 from bench.speedup.session.options import folder, positive
 from bench.speedup.show.columns import WIDTH, Column, Table, drawn
+from bench.speedup.show.figures import plural
 from wine_training import ModelSpec, forest_sweep
-from wine_training.plan import tasks_of
+from wine_training.plan import costs_of, tasks_of
 
 CPUS = tuple(2**power for power in range(11))
 """1, 2, 4, … 1,024."""
@@ -83,35 +81,29 @@ def simulated_s(tasks: Sequence[float], cpus: int, costs: Overheads) -> float:
     return max(free) + costs.gap_s
 
 
-def planned(sweep: Sequence[ModelSpec], seconds: Sequence[float], cpus: int) -> list[float]:
-    """Return the seconds of each task that is planned for a sweep of forests, from those of each model."""
-    trees = [spec.params["n_estimators"] for spec in sweep]
-    return [
-        math.fsum(seconds[n.number] * (1.0 if n.trees is None else len(n.trees) / trees[n.number]) for n in task)
-        for task in tasks_of(sweep, cpus)
-    ]
-
-
-def model(sweep: Sequence[ModelSpec], seconds: Sequence[float], costs: Overheads, cpus: int) -> Point:
-    """Return what the model says of a sweep of forests, of which each takes so many seconds alone."""
-    tasks, total = planned(sweep, seconds, cpus), math.fsum(seconds)
+def model(sweep: Sequence[ModelSpec], alone_s: float, costs: Overheads, cpus: int) -> Point:
+    """Return what the model says of a sweep of forests, which takes so many seconds if nothing else runs."""
+    tasks = planned(sweep, alone_s, cpus)
     even = math.ceil(len(tasks) / cpus) * cpus
     without = {
         "dispatch": simulated_s(tasks, cpus, replace(costs, task_s=0.0, gap_s=0.0)),
-        "tail": simulated_s([total / even] * even, cpus, costs),
+        "tail": simulated_s([alone_s / even] * even, cpus, costs),
         "contention": simulated_s(tasks, cpus, replace(costs, contention=1.0)),
     }
     here, limit = simulated_s(tasks, cpus, costs), min(without, key=without.__getitem__)
-    whole = total / simulated_s(sorted(seconds, reverse=True), cpus, costs)
-    return Point(cpus, len(tasks), total / here, limit, max(1.0, here / without[limit]), whole)
+    trees = sorted(costs_of(sweep), reverse=True)
+    whole_s = simulated_s([alone_s * n / math.fsum(trees) for n in trees], cpus, costs)
+    return Point(cpus, len(tasks), alone_s / here, limit, max(1.0, here / without[limit]), alone_s / whole_s)
 
 
-Pair = tuple[Sequence[float], float]
-"""The seconds of each fit of the loop, and those of Ray's run."""
+def planned(sweep: Sequence[ModelSpec], alone_s: float, cpus: int) -> list[float]:
+    """Return the seconds of each task that is planned for a sweep of forests."""
+    tree_s = alone_s / math.fsum(costs_of(sweep))
+    return [tree_s * math.fsum(work.cost for work in task) for task in tasks_of(sweep, cpus)]
 
 
-def measured(store: Path, models: int, wine: str) -> tuple[dict[int, list[Pair]], Overheads]:
-    """Return what the latest runs in a store say: the pairs of the forests by CPU limit, and what tasks cost."""
+def measured(store: Path, models: int, wine: str) -> tuple[dict[int, Record], Overheads]:
+    """Return what the latest runs in a store say: of the forests by CPU limit, and what tasks cost."""
     forests: dict[int, Record] = {}
     costs: dict[str, float] = {}
     for record in read_history(stored_files(store)).records:
@@ -130,15 +122,7 @@ def measured(store: Path, models: int, wine: str) -> tuple[dict[int, list[Pair]]
             f"pytest bench/test_forests.py bench/test_overheads.py --wine {wine} --models {models}"
         )
     slower = math.exp(-forests[widest].logs["cpu"] - forests[widest].logs["wait"])
-    return {cpus: _pairs(record) for cpus, record in forests.items()}, Overheads(task, gap, max(1.0, slower))
-
-
-def _pairs(record: Record) -> list[Pair]:
-    for block in (block for bench in read_json(Path(record.file))["benchmarks"] for block in blocks_of(bench)):
-        with contextlib.suppress(*BROKEN):  # another cell of the run
-            if Fingerprint.from_json(block["fingerprint"]) == record.fingerprint:
-                return [(pair["sequential_fits"]["wall_s"], pair["parallel_s"]) for pair in block["pairs"]]
-    raise CommandError(f"{record.file}: the pairs of {record.name} are broken")
+    return forests, Overheads(task, gap, max(1.0, slower))
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -148,22 +132,18 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--models", type=positive, default=100, help="of the sweep (default: %(default)s)")
     parser.add_argument("--wine", default="red", choices=("red", "white", "all"), help="default: %(default)s")
     options = parser.parse_args(arguments)
-    pairs_at, costs = measured(options.storage, options.models, options.wine)
+    forests, costs = measured(options.storage, options.models, options.wine)
     sweep, what = forest_sweep(options.models), f"{options.models} forests, {options.wine} wines"
-    # What each model takes alone: the geometric mean over all pairs.
-    runs = [fits for pairs in pairs_at.values() for fits, _ in pairs]
-    seconds = [geometric_mean(fits) for fits in zip(*runs, strict=True)]
+    fits_s = {cpus: one.sequential_s / math.exp(one.logs["loop"]) for cpus, one in forests.items()}
+    alone_s = geometric_mean(fits_s.values())
     print(
-        f"{what}: {math.fsum(seconds):.1f} s alone; measured: {1e3 * costs.task_s:.2f} ms of dispatch per task, "
+        f"{what}: {alone_s:.1f} s alone; measured: {1e3 * costs.task_s:.2f} ms of dispatch per task, "
         f"{1e3 * costs.gap_s:.1f} ms between tasks, fits {costs.contention - 1:.1%} longer beside each other"
     )
-    for cpus, pairs in sorted(pairs_at.items()):
-        ratios = [simulated_s(planned(sweep, fits, cpus), cpus, costs) / took for fits, took in pairs]
-        print(
-            f"check on {cpus} CPU{'s' * (cpus > 1)}: modelled over measured time {geometric_mean(ratios):.3f} "
-            f"({min(ratios):.3f} to {max(ratios):.3f}, {len(ratios)} pairs)"
-        )
-    points = [model(sweep, seconds, costs, cpus) for cpus in CPUS]
+    for cpus, one in sorted(forests.items()):
+        ratio = simulated_s(planned(sweep, fits_s[cpus], cpus), cpus, costs) / one.parallel_s
+        print(f"check on {plural(cpus, 'CPU')}: modelled over measured time {ratio:.3f} ({plural(one.pairs, 'pair')})")
+    points = [model(sweep, alone_s, costs, cpus) for cpus in CPUS]
     print(drawn(Table(COLUMNS, points), WIDTH, ruled=False))
     limits: dict[str, int] = {}
     for point in points:
