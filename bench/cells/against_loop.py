@@ -7,6 +7,7 @@ import functools
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from statistics import mean
 
 from bench.cells.engines import Engine
@@ -16,7 +17,7 @@ from bench.speedup import Speedup, UnfairPair
 from bench.speedup.keep.curves import Curve
 from bench.speedup.measure.contest import Contestant, Trainer
 from wine_training import ModelSpec, TrainingResult, WineData, forest_sweep, train_sequential
-from wine_training.plan import pieces_of
+from wine_training.plan import costs_of, pieces_of
 from wine_training.sweeps import accuracies_by_trees
 from wine_training.training import LONGEST_FIRST
 
@@ -69,9 +70,11 @@ def measure_side_by_side(
 ) -> None:
     """Measure a sweep with several engines in turn, each in pairs with the loop; take the figures of one of them.
 
-    `group` is what they have in common, as it is shown; engines whose names are in `judged` get a verdict.
+    All are given the longest models first. `group` is what they have in common, as it is shown; engines whose names are
+    in `judged` get a verdict.
     """
     wine, same, small = setting.wine, SameModels(), forest_sweep(2 * setting.cpus)
+    sweep = [spec for _, spec in sorted(zip(costs_of(sweep), sweep, strict=True), key=itemgetter(0), reverse=True)]
 
     @contextlib.contextmanager
     def started(one: Engine) -> Iterator[Trainer]:
@@ -80,7 +83,7 @@ def measure_side_by_side(
                 first=lambda: train(small[:1]),
                 # The loop too: a process that has started others starts its OpenBLAS threads anew.
                 warm_up=lambda: [(train(small), train_sequential(small, wine)) for _ in range(WARM_UPS)],
-                run=lambda: same.tasks_of(train(sweep)),
+                run=lambda: same.tasks_of(train(sweep), planned=one.plans),
                 pieces=pieces_of(sweep) if one.divides else (),
             )
 
@@ -103,17 +106,20 @@ class SameModels:
     trained: list[tuple[float, bytes | None]] = field(default_factory=list)
     """Accuracy and predictions of each model."""
 
-    def tasks_of(self, results: Sequence[TrainingResult]) -> Tasks:
-        """Return the seconds of each fit by task, if the models are those that were trained before."""
+    def tasks_of(self, results: Sequence[TrainingResult], *, planned: bool = True) -> Tasks:
+        """Return the seconds of each fit by task, if the models are those that were trained before.
+
+        If the tasks were not `planned`, each model was one.
+        """
         found = [(r.accuracy, None if r.predictions is None else r.predictions.tobytes()) for r in results]
         self.trained = self.trained or found
         assert found == self.trained, "an engine and the loop trained other models"
         if any(result.tries > 1 for result in results):
             raise UnfairPair("a worker was lost")
         tasks = defaultdict(list)
-        for result in results:
+        for place, result in enumerate(results):
             for part in result.parts:
-                tasks[part.task].append((part.fit_seconds, part.cpu_seconds))
+                tasks[part.task if planned else place].append((part.fit_seconds, part.cpu_seconds))
         return [tasks[number] for number in sorted(tasks)]
 
 

@@ -2,8 +2,8 @@
 
 An engine is one function, and `engine` above it its entry. It starts what trains, for some rows and CPUs; yields a
 function that trains specs and returns their results in the same order; and ends it. Each is used as its documentation
-shows it, with `wine_training.models.fit_and_score` for each model. That a fit has one thread, and that the longest
-models come first, is seen to here for all of them.
+shows it, with `wine_training.models.fit_and_score` for each model. That a fit has one thread is seen to here for all of
+them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
@@ -51,7 +51,6 @@ TUNE_QUIET = {
 SPLIT_SECONDS = 5.0
 """How long the best split may be searched for; it is not timed."""
 
-
 Start = Callable[[WineData, int], Iterator[Train]]
 
 
@@ -68,7 +67,7 @@ class Engine:
     needs: tuple[str, ...] = ()
     """The packages that it comes with, but for those that the suite needs anyway."""
     plans: bool = False
-    """Whether it makes the tasks itself, and numbers them. For the others each model is a task, the longest first."""
+    """Whether it makes the tasks itself, and numbers them. For the others each model is a task, in the order given."""
     divides: bool = False
     """Whether it may divide a forest among several workers."""
     stays: bool = True
@@ -96,7 +95,7 @@ class Engine:
             threadpool_limits(1),
             contextmanager(self.start)(data, cpus) as train,
         ):
-            yield train if self.plans else functools.partial(_longest_first, train)
+            yield train
 
 
 ENGINES: list[Engine] = []
@@ -330,16 +329,6 @@ def _serve(pipe: Any, data: WineData, task: int) -> None:
     with contextlib.suppress(EOFError, KeyboardInterrupt):
         while True:
             pipe.send([fit_and_score(spec, data, task=task) for spec in pipe.recv()])
-
-
-def _longest_first(train: Train, sweep: Sweep) -> list[TrainingResult]:
-    """Let `train` have the longest models first, each as a task; return the results in the order of the sweep."""
-    costs = costs_of(sweep)
-    order = sorted(range(len(sweep)), key=lambda number: -costs[number])
-    found = {}
-    for place, result in enumerate(train([sweep[number] for number in order])):
-        found[order[place]] = replace(result, parts=tuple(replace(part, task=place) for part in result.parts))
-    return [found[number] for number in range(len(sweep))]
 
 
 @functools.cache

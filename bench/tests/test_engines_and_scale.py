@@ -24,7 +24,7 @@ from bench.speedup.measure.cell import Fingerprint
 from bench.speedup.measure.factors import makespan
 from bench.speedup.tests.test_history import run
 from bench.tools.scale import Overheads, model, simulated_s
-from wine_training import TrainingResult, WineData, forest_sweep, load_wine, train_sequential
+from wine_training import TrainingResult, WineData, forest_sweep, load_wine
 from wine_training.models import Part
 
 README = Path(wine_training.__file__).with_name("README.md")
@@ -55,6 +55,7 @@ def test_results_are_sorted_by_task() -> None:
     assert [accuracy for accuracy, _ in same.trained] == [0.5, 0.7]
     with pytest.raises(AssertionError, match="trained other models"):
         same.tasks_of(results[::-1])
+    assert same.tasks_of(results, planned=False) == [[(1.0, 1.0), (2.0, 2.0)], [(3.0, 3.0)]]
     with pytest.raises(UnfairPair, match="a worker was lost"):
         same.tasks_of([results[0], replace(results[1], tries=2)])
 
@@ -87,15 +88,6 @@ def test_what_the_readme_says_of_rays_ways_is_so() -> None:
 
 def _nothing(specs: object) -> list[TrainingResult]:
     return []
-
-
-def test_engines_have_the_longest_first_and_return_the_order_of_the_sweep() -> None:
-    sweep, data = forest_sweep(3), load_wine("twin")
-    with threads.started(data, cpus=1) as train:
-        results = train(sweep)
-    assert [result.parts[0].task for result in results] == [2, 1, 0]
-    assert sorted(results, key=lambda result: result.parts[0].start) == results[::-1]
-    assert [result.accuracy for result in results] == [r.accuracy for r in train_sequential(sweep, data)]
 
 
 def test_dask_leaves_no_folder_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -185,7 +185,6 @@ def test_other_ways_of_ray_train_the_same_models_within_their_cpus_and_in_silenc
     with run() as train:
         results = train(sweep)
     assert [result.accuracy for result in results] == [r.accuracy for r in train_sequential(sweep, data)]
-    assert [result.parts[0].task for result in results] == [4, 0, 2, 3, 1]
     fits = [(part.start, part.start + part.fit_seconds) for result in results for part in result.parts]
     assert max(sum(began <= start < end for began, end in fits) for start, _ in fits) <= 2
     assert dict(os.environ) == environment

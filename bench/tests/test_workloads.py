@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from sklearn.ensemble import RandomForestClassifier
 
 from bench.cells import overheads
 from bench.cells.against_loop import measure_against_loop, measure_side_by_side
 from bench.cells.cold import STEPS
-from bench.cells.engines import loky, threads
+from bench.cells.engines import Engine, Sweep, Train, loky, threads
 from bench.cells.setting import PROFILES, Setting
 from bench.speedup import Subject
 from bench.speedup.measure.contest import Contestant
 from bench.speedup.measure.factors import ideal_speedup, makespan
 from bench.speedup.measure.fits import FitSeconds
-from wine_training import WineData, load_wine
+from wine_training import ModelSpec, TrainingResult, WineData, load_wine, train_sequential
 from wine_training.plan import pieces_of, tasks_of
 from wine_training.session import RaySession
 from wine_training.sweeps import algorithm_sweep, forest_sweep
@@ -47,8 +48,9 @@ class Taken:
     def memory(self, run: Callable[[], object], *runs: object, **asked: Any) -> None:
         self.run = run
 
-    def compete(self, subject: Subject, contestants: list[Contestant], *runs: object, **asked: Any) -> None:
+    def compete(self, subject: Subject, contestants: list[Contestant], sequential: object, **asked: Any) -> None:
         self.judged = {one.name: one.judged for one in contestants}
+        self.contestants, self.sequential = contestants, sequential
 
 
 @pytest.mark.parametrize(
@@ -74,6 +76,27 @@ def test_a_cell_says_which_engines_are_judged(wine: WineData) -> None:
     assert taken.judged == {"loky": False, "threads": False}
     measure("engines", forest_sweep(2), judged=["threads"])
     assert taken.judged == {"loky": False, "threads": True}
+
+
+def test_engines_are_given_the_longest_models_first_and_each_is_a_task(wine: WineData) -> None:
+    given: list[list[int]] = []
+
+    def start(data: WineData, cpus: int) -> Iterator[Train]:
+        def train(specs: Sweep) -> list[TrainingResult]:
+            given.append([spec.params["n_estimators"] for spec in specs])
+            return train_sequential(specs, data)
+
+        yield train
+
+    taken: Any = Taken()
+    sweep = [ModelSpec(RandomForestClassifier(), {"n_estimators": n}, random_state=n) for n in (2, 1, 3)]
+    made_up = Engine("made-up", start, survives=False)
+    setting = Setting(wine, "twin", 1, PROFILES["quick"])
+    measure_side_by_side(taken, setting, made_up, [made_up], "red", "engines", sweep)
+    with taken.contestants[0].start() as trainer:
+        assert [len(task) for task in trainer.run()] == [1, 1, 1]
+    assert given == [[3, 2, 1]]
+    assert [len(task) for task in taken.sequential()] == [1, 1, 1]  # and trains the same models
 
 
 @pytest.mark.parametrize("models", [1, 3, 10, 100])
