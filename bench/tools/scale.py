@@ -56,8 +56,6 @@ class Point:
     """What costs most."""
     gain: float
     """By how much the speedup would grow without it, as a ratio of at least 1."""
-    whole: float
-    """The speedup if every task trained a whole model, the longest first."""
 
 
 COLUMNS: list[Column[Point]] = [
@@ -67,7 +65,6 @@ COLUMNS: list[Column[Point]] = [
     Column("efficiency", lambda point: f"{point.speedup / point.cpus:.1%}"),
     Column("limited by", lambda point: point.limit if point.gain > 1 else "", right=False),
     Column("without it", lambda point: f"{point.speedup * point.gain:.1f}"),
-    Column("one model a task", lambda point: f"{point.whole:.1f}"),
 ]
 
 
@@ -91,9 +88,7 @@ def model(sweep: Sequence[ModelSpec], alone_s: float, costs: Overheads, cpus: in
         "contention": simulated_s(tasks, cpus, replace(costs, contention=1.0)),
     }
     here, limit = simulated_s(tasks, cpus, costs), min(without, key=without.__getitem__)
-    trees = sorted(costs_of(sweep), reverse=True)
-    whole_s = simulated_s([alone_s * n / math.fsum(trees) for n in trees], cpus, costs)
-    return Point(cpus, len(tasks), alone_s / here, limit, max(1.0, here / without[limit]), alone_s / whole_s)
+    return Point(cpus, len(tasks), alone_s / here, limit, max(1.0, here / without[limit]))
 
 
 def planned(sweep: Sequence[ModelSpec], alone_s: float, cpus: int) -> list[float]:
@@ -116,9 +111,8 @@ def measured(store: Path, models: int, wine: str) -> tuple[dict[int, Record], Ov
     task, gap = (costs.get(f"dispatch-{wine}-{step}") for step in ("task", "round-trip"))
     widest = max(forests, default=0)
     if widest < 2 or task is None or gap is None:
-        missing = f"{models} forests on 2 CPUs or more" if widest < 2 else "dispatch"
         raise CommandError(
-            f"{store} has no run of {missing} on {wine} wines: "
+            f"{store} has no run of {models} forests on 2 CPUs or more, or none of dispatch, on {wine} wines: "
             f"pytest bench/test_forests.py bench/test_overheads.py --wine {wine} --models {models}"
         )
     slower = math.exp(-forests[widest].logs["cpu"] - forests[widest].logs["wait"])
@@ -154,7 +148,6 @@ def main(arguments: Sequence[str]) -> int:
     lines: dict[str, Points] = {
         "ideal": [(point.cpus, point.cpus) for point in points],
         "as planned": [(point.cpus, point.speedup) for point in points],
-        "one model a task": [(point.cpus, point.whole) for point in points],
     }
     title, x = f"Modelled speedup, {what}", "CPUs (modelled, not measured)"
     keep(options.storage, Curve(title, x, "speedup", lines, log=True, note=note))
