@@ -25,7 +25,6 @@ from bench.speedup.judge.suite import CellVerdict, fair, judge_cell, judge_suite
 from bench.speedup.judge.verdict import REGRESSED, Verdicts
 from bench.speedup.keep.runs import QUANTITIES, Record, read_history, stored_files
 from bench.speedup.measure.cell import Fingerprint
-from bench.speedup.session.options import positive
 
 DATA = Path(__file__).parents[1] / "evidence" / "nights.csv"
 INJECTED_FROM, LAST_INJECTED, NIGHTS = 21, 30, 40
@@ -46,12 +45,11 @@ def main(arguments: Sequence[str]) -> int:
     run.add_argument(
         "--storage", type=Path, required=True, help="a folder of its own; nights that are in it are not run again"
     )
-    run.add_argument("--nights", type=positive, default=NIGHTS)
     said = add("report", help="what is said of the nights, and when")
     said.add_argument("nights", type=Path, nargs="?", default=DATA, help="that folder (default: the evidence's)")
     chosen = parser.parse_args(arguments)
     if chosen.what == "run":
-        return _run(chosen.storage, chosen.nights)
+        return _run(chosen.storage)
     series = read(chosen.nights) if chosen.nights.is_file() else stored(chosen.nights)
     if missing := [name for name in QUIET if name not in series]:
         parser.error(f"{chosen.nights} has no night of {' and '.join(missing)}")
@@ -59,10 +57,10 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _run(storage: Path, nights: int) -> int:
-    for night in range(len(stored_files(storage)) + 1, nights + 1):
+def _run(storage: Path) -> int:
+    for night in range(len(stored_files(storage)) + 1, NIGHTS + 1):
         part = ["-k", "nothing"] if night > LAST_INJECTED else ["--inject"] * (night >= INJECTED_FROM)
-        print(f"night {night} of {nights}", flush=True)
+        print(f"night {night} of {NIGHTS}", flush=True)
         options = [f"--benchmark-storage=file://{storage}", "--speedup-gate=off", "-q", *part, "--benchmark-compare"]
         command = [sys.executable, "-m", "pytest", str(DATA.with_name("injections.py")), *CELLS.split(), *options]
         if status := subprocess.run(command, check=False).returncode:
