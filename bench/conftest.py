@@ -38,15 +38,6 @@ def setting(request: pytest.FixtureRequest, wine: WineData, cpus: int) -> Settin
     return Setting(wine, source, cpus, choices.profile_of(request.config))
 
 
-@pytest.fixture
-def engine(request: pytest.FixtureRequest) -> Engine:
-    """Yield an engine; skip if a package that it comes with is not installed."""
-    chosen: Engine = request.param
-    if missing := chosen.missing:
-        pytest.skip(f"{chosen.name}: {', '.join(missing)} not installed (pip install 'wine-training[engines]')")
-    return chosen
-
-
 @pytest.fixture(scope="session")
 def ray_keeper(request: pytest.FixtureRequest, ray_lock: AbstractContextManager[object]) -> Iterator[RayKeeper]:
     """Yield what keeps Ray running between cells; end Ray after the last one."""

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sklearn.ensemble import RandomForestClassifier
 
-from bench.cells.engines import ENGINES
+from bench.cells.engines import ENGINES, Engine
 from bench.cells.ray import counted
 from bench.cells.setting import FEW_MODELS, PROFILES, Profile
 from bench.speedup.session.options import GROUP, positive
@@ -114,14 +114,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         "models": counts,
         "cpus": {f"{counted(limit, 'cpu')}{where}": limit for limit in limits},
         "trained": {"at-rest": 0, **counts},  # while the memory is looked at
-        "engine": {engine.name: engine for engine in ENGINES},
+        "engine": {engine.name: _or_skipped(engine) for engine in ENGINES},
         "nodes": {counted(n, "node"): n for n in option("ray_nodes") or ()} or {pytest.HIDDEN_PARAM: None},
     }
     for name, values in choices.items():
         if name in metafunc.fixturenames:
             # The CPU limit has the scope of a session, as Ray has, which is kept for all its cells.
             scope: Any = "session" if name in ("cpus", "nodes") else "function"
-            metafunc.parametrize(name, values.values(), ids=values, indirect=name == "engine", scope=scope)
+            metafunc.parametrize(name, values.values(), ids=values, scope=scope)
+
+
+def _or_skipped(engine: Engine) -> Any:
+    return pytest.param(engine, marks=pytest.mark.skipif(bool(engine.missing), reason=engine.missing))
 
 
 @pytest.hookimpl(trylast=True)  # after pytest has ordered them by the scopes of their fixtures

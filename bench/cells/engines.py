@@ -48,8 +48,6 @@ TUNE_QUIET = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # nobody reads three files for each model
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends the suite, and not only this sweep
 }
-SPLIT_SECONDS = 5.0
-"""How long the best split may be searched for; it is not timed."""
 
 Start = Callable[[WineData, int], Iterator[Train]]
 
@@ -76,9 +74,10 @@ class Engine:
     """What those have in common that are measured in turn. One with a name is left out first if there is no time."""
 
     @property
-    def missing(self) -> list[str]:
-        """Which of these are not installed."""
-        return [name for name in self.needs if importlib.util.find_spec(name) is None]
+    def missing(self) -> str:
+        """Which of these are not installed, in words; empty if all are."""
+        missing = [name for name in self.needs if importlib.util.find_spec(name) is None]
+        return f"{self.name}: {', '.join(missing)} not installed (pip install 'wine-training[engines]')" * bool(missing)
 
     @property
     def said(self) -> dict[str, int | str]:
@@ -346,7 +345,7 @@ def best_split(costs: tuple[float, ...], parts: int) -> list[list[int]]:
             optimize.LinearConstraint(each_once, 1.0, 1.0),
             optimize.LinearConstraint(not_longer, -np.inf, 0.0),
         ],
-        options={"time_limit": SPLIT_SECONDS, "mip_rel_gap": 1e-3},
+        options={"time_limit": 5.0, "mip_rel_gap": 1e-3},  # seconds, which nobody times
     )
     if found.x is None:
         raise RuntimeError(f"no split of {n} models into {parts} parts: {found.message}")

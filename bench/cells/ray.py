@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
@@ -84,13 +85,6 @@ def counted(number: int, word: str) -> str:
     return f"{number}-{word}{'s' * (number != 1)}"
 
 
-def worker_niceness(session: RaySession) -> int:
-    """Return the scheduling priority (``nice``) of the session's workers, from 0 (as the loop) to 19."""
-    import ray
-
-    return int(ray.get(remote(session, lambda: os.nice(0)).remote()))
-
-
 def warm_workers(session: RaySession, clock: Callable[[], float] = time.monotonic) -> frozenset[str]:
     """Make every worker import scikit-learn and fit a small forest; return the workers, as ``pid@machine``.
 
@@ -151,10 +145,15 @@ class RayWorkers:
     session: RaySession
     warm: set[str]
     """Those that have imported scikit-learn and fitted a model."""
-    niceness: int
-    """Scheduling priority they run at; the loop runs at 0."""
     nodes: int | None = None
     """On how many nodes of a cluster they were asked for, if that was said."""
+
+    @cached_property
+    def niceness(self) -> int:
+        """Scheduling priority (``nice``) that they run at, from 0 (as the loop) to 19."""
+        import ray
+
+        return int(ray.get(remote(self.session, lambda: os.nice(0)).remote()))
 
     @property
     def reserved(self) -> bool:
@@ -222,7 +221,7 @@ class RayKeeper:
                 # A process that has started others starts its OpenBLAS threads anew, and they spin for 0.1 s:
                 # now, and not in the first loop.
                 pass
-            self._running = RayWorkers(session, set(warm_workers(session)), worker_niceness(session), nodes)
+            self._running = RayWorkers(session, set(warm_workers(session)), nodes)
             self._stack = starting.pop_all()
         return self._running
 

@@ -98,7 +98,6 @@ def test_ray_that_something_killed_is_started_anew_for_the_next_cell(monkeypatch
     ended: list[int] = []
     monkeypatch.setattr(cells_ray, "measured_session", started)
     monkeypatch.setattr(cells_ray, "warm_workers", lambda session: frozenset("ab"))
-    monkeypatch.setattr(cells_ray, "worker_niceness", lambda session: 0)
     keeper = RayKeeper(None)
     first = keeper.workers(2)
     assert keeper.workers(2) is first
@@ -169,7 +168,7 @@ def run(
 ) -> Callable[[], AbstractContextManager[Train]]:
     """Yield a function that starts an engine on two CPUs; those of Ray share the session."""
     if engine.missing:
-        pytest.skip(f"{', '.join(engine.missing)} not installed")
+        pytest.skip(engine.missing)
     monkeypatch.setattr(engines, "measured_session", lambda cpus: contextlib.nullcontext(workers.session))
     monkeypatch.chdir(tmp_path)
     return lambda: engine.started(load_wine("twin"), cpus=2)
