@@ -10,7 +10,6 @@ from wine_training import ModelSpec
 from wine_training.sweeps import algorithm_sweep, ensemble_sweep, feature_sweep, fold_sweep, grid_sweep
 from wine_training.training import ORDERS
 
-pytestmark = pytest.mark.widest
 # A cost of 1: a forest of 140 trees.
 
 FOREST = RandomForestClassifier(n_jobs=1)

@@ -8,7 +8,6 @@ from bench.cells.against_loop import SideBySide
 from wine_training import forest_sweep
 
 pytestmark = [
-    pytest.mark.widest,
     pytest.mark.speedup_cost(3.7),
     pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning:ray.data"),  # Ray's, of Ray
 ]

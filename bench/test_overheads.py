@@ -9,8 +9,6 @@ from bench.cells.ray import RayWorkers
 from bench.cells.setting import Setting
 from bench.speedup import Speedup
 
-pytestmark = pytest.mark.widest
-
 
 @pytest.mark.speedup_cost(0.6)
 @pytest.mark.parametrize("step", DISPATCH_STEPS)

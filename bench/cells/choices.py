@@ -23,14 +23,14 @@ from wine_training.session import usable_cpus
 
 MODELS = (10, 100)
 """Numbers of models of the headline."""
-IMPORTANCE = {"test_forests": 3, "test_applications": 2, "test_overheads": 1, "test_engines": 0}
-"""Which files come first where time is short."""
 RAY_START = 20.0
 """What it costs to start Ray and to warm its workers, in forests of 140 trees."""
 ALL_ROWS = 5.0
 """What a forest on all wines costs, in forests on the red ones."""
-WIDEST = "widest"
-"""Marker of cells that are measured at the largest CPU limit only."""
+HEADLINE = "test_forests"
+"""File of the cells that are measured at every CPU limit, and not at the largest one only."""
+IMPORTANCE = {HEADLINE: 3, "test_applications": 2, "test_overheads": 1, "test_engines": 0}
+"""Which files come first where time is short."""
 CELL = "setting"
 """Fixture that all cells ask for, and no test of the machinery."""
 
@@ -67,7 +67,6 @@ def profile_of(config: pytest.Config) -> Profile:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", f"{WIDEST}: measured at the largest CPU limit only.")
     too_many = [limit for limit in config.getoption("cpus") or () if limit > usable_cpus()]
     if too_many and not config.getoption("ray_address"):
         raise pytest.UsageError(f"--cpus {too_many[0]}: this machine has {usable_cpus()} usable CPUs")
@@ -104,7 +103,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if CELL not in metafunc.fixturenames:
         return
     option, limits = metafunc.config.getoption, _limits(metafunc.config)
-    if metafunc.definition.get_closest_marker(WIDEST):
+    if metafunc.definition.path.stem != HEADLINE:
         limits = [max(limits)]
     where = "-cluster" if option("ray_address") else ""
     usual = MODELS[:1] if "engine" in metafunc.fixturenames else MODELS

@@ -306,11 +306,10 @@ def bare_processes(data: WineData, cpus: int) -> Iterator[Train]:
         for task in range(cpus):
             ours, theirs = context.Pipe()
             process = context.Process(target=_serve, args=(theirs, data, task), daemon=True)
-            process.start()
-            theirs.close()  # so that its end is seen
+            with theirs:  # it is closed here, so that its end is seen
+                process.start()
             stack.callback(process.join)
-            stack.callback(ours.close)
-            pipes.append(ours)
+            pipes.append(stack.enter_context(ours))
 
         def train(specs: Sweep) -> list[TrainingResult]:
             parts = best_split(costs_of(specs), cpus)
