@@ -16,7 +16,7 @@ from bench.cells import choices
 from bench.cells.against_loop import RayAgainstLoop, SideBySide, measure_against_loop, measure_side_by_side
 from bench.cells.engines import ENGINES, Engine
 from bench.cells.ray import RayKeeper, RayWorkers
-from bench.cells.setting import Setting
+from bench.cells.setting import PROFILES, Setting
 from bench.speedup import Speedup
 from wine_training import RayStartError, WineData
 from wine_training.cluster import JoinError
@@ -35,7 +35,7 @@ def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
 def setting(request: pytest.FixtureRequest, wine: WineData, cpus: int) -> Setting:
     """Yield what the cell is measured on."""
     source, _ = choices.source_and_kinds(request.config)
-    return Setting(wine, source, cpus, choices.profile_of(request.config))
+    return Setting(wine, source, cpus, PROFILES[request.config.getoption("profile")])
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from sklearn.ensemble import RandomForestClassifier
 
 from bench.cells.engines import ENGINES, Engine
 from bench.cells.ray import counted
-from bench.cells.setting import FEW_MODELS, PROFILES, Profile
+from bench.cells.setting import FEW_MODELS, PROFILES
 from bench.speedup.session.options import GROUP, positive
 from wine_training import ModelSpec, WineData, WineDataError, load_wine
 from wine_training.cluster import JoinError, cpus_of
@@ -61,11 +61,6 @@ def _numbers(text: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(positive(part.strip()) for part in text.split(",")))
 
 
-def profile_of(config: pytest.Config) -> Profile:
-    """Return how much is measured."""
-    return PROFILES[config.getoption("profile")]
-
-
 def pytest_configure(config: pytest.Config) -> None:
     too_many = [limit for limit in config.getoption("cpus") or () if limit > usable_cpus()]
     if too_many and not config.getoption("ray_address"):
@@ -76,7 +71,7 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError("--ray-nodes needs --ray-address: only a cluster has several nodes")
     wines(config)  # refuses bad data
     if config.option.minutes is None and config.option.rounds is None:
-        profile = profile_of(config)
+        profile = PROFILES[config.getoption("profile")]
         few = max(config.getoption("models") or MODELS) <= FEW_MODELS
         config.option.minutes = profile.minutes_of_few if few else profile.minutes
 
@@ -154,8 +149,8 @@ def _place(cell: pytest.Function) -> tuple[int, ...]:
 
 def source_and_kinds(config: pytest.Config) -> tuple[str, dict[str, str]]:
     """Return where the wines come from, and which kinds are measured, by their part of a cell's name."""
-    chosen = config.getoption("wine")
-    kinds = profile_of(config).wines if chosen is None else [part.strip() for part in chosen.split(",")]
+    chosen, usual = config.getoption("wine"), PROFILES[config.getoption("profile")].wines
+    kinds = usual if chosen is None else [part.strip() for part in chosen.split(",")]
     if all(kind in WINE_KINDS for kind in kinds):
         return config.getoption("wine_source"), {kind: kind for kind in kinds}
     if not Path(chosen).exists():
@@ -180,7 +175,7 @@ def _limits(config: pytest.Config) -> Sequence[int]:
 def _cost(cell: pytest.Function, *, starts_ray: bool) -> pytest.MarkDecorator:
     """Return what the parameters of a cell make of its expected time; its unit is a forest of 140 trees."""
     params: Mapping[str, Any] = cell.callspec.params
-    profile = profile_of(cell.config)
+    profile = PROFILES[cell.config.getoption("profile")]
     engine, models, trained, cpus = params.get("engine"), params.get("models", 1), params.get("trained"), params["cpus"]
     pairs = profile.pairs_for(models, cpus)
     if "no_ray" in cell.fixturenames:  # it starts its engine in every round

@@ -76,8 +76,8 @@ class Engine:
     @property
     def missing(self) -> str:
         """Which of these are not installed, in words; empty if all are."""
-        missing = [name for name in self.needs if importlib.util.find_spec(name) is None]
-        return f"{self.name}: {', '.join(missing)} not installed (pip install 'wine-training[engines]')" * bool(missing)
+        missing = ", ".join(name for name in self.needs if importlib.util.find_spec(name) is None)
+        return f"{self.name}: {missing} not installed (pip install 'wine-training[engines]')" if missing else ""
 
     @property
     def said(self) -> dict[str, int | str]:

@@ -110,11 +110,22 @@ def ray_dispatch_seconds(session: RaySession, data: WineData) -> dict[str, float
 
 
 def cold_seconds(cpus: int, wine: str, source: str) -> dict[str, float]:
-    """Return the seconds of each step of `bench.cells.cold` in a new process, and what follows from them."""
+    """Return the seconds of each step of `bench.cells.cold` in a new process, and what follows from them.
+
+    That is the first result, and the break-even if there is one. The program's own imports are timed alone too: what
+    they take longer while Ray is starting is Ray's cost.
+    """
     if source not in SOURCES:
         source = str(Path(source).expanduser().absolute())  # the new process is in another folder
-    ray = _cold(cpus, wine, source)
-    return {**ray, **derived(ray, own_imports_alone=_cold(0, wine, source)["own imports"])}
+    seconds = _cold(cpus, wine, source)
+    until_first = ("import", "init", "own imports", "data", "first-wave")
+    found = {**seconds, "first-result": sum(seconds[step] for step in until_first)}
+    gain = (seconds["loop"] - seconds["ray"]) / MODELS
+    if gain > 0:
+        own_imports_alone = _cold(0, wine, source)["own imports"]
+        cost = sum(seconds[step] for step in STEPS) + seconds["own imports"] - own_imports_alone
+        found["break-even"] = max(1.0, cost / gain)
+    return found
 
 
 def _cold(cpus: int, wine: str, source: str) -> dict[str, float]:
@@ -125,20 +136,6 @@ def _cold(cpus: int, wine: str, source: str) -> dict[str, float]:
         raise RuntimeError(f"starting Ray in a new process failed: {lines[-1]}")
     seconds: dict[str, float] = json.loads(ran.stdout.splitlines()[-1])
     return seconds
-
-
-def derived(seconds: dict[str, float], *, own_imports_alone: float) -> dict[str, float]:
-    """Return what follows from the seconds of the steps: the first result, and the break-even if there is one.
-
-    The program's own imports are timed alone too: what they take longer while Ray is starting is Ray's cost.
-    """
-    until_first = ("import", "init", "own imports", "data", "first-wave")
-    found = {"first-result": sum(seconds[step] for step in until_first)}
-    gain = (seconds["loop"] - seconds["ray"]) / MODELS
-    if gain > 0:
-        cost = sum(seconds[step] for step in STEPS) + seconds["own imports"] - own_imports_alone
-        found["break-even"] = max(1.0, cost / gain)
-    return found
 
 
 def train_in_bare_processes(cpus: int, data: WineData) -> None:

@@ -15,9 +15,9 @@ import pytest
 
 import wine_training
 from bench.__main__ import main
+from bench.cells import overheads
 from bench.cells.against_loop import SameModels
 from bench.cells.engines import ENGINES, Train, best_split, dask, engine, loky, threads
-from bench.cells.overheads import derived
 from bench.speedup import UnfairPair
 from bench.speedup.keep.curves import read_curves
 from bench.speedup.measure.cell import Fingerprint
@@ -102,13 +102,16 @@ def test_dask_leaves_no_folder_behind(tmp_path: Path, monkeypatch: pytest.Monkey
     assert not list(tmp_path.iterdir())
 
 
-def test_the_break_even_is_where_ray_from_nothing_has_caught_up() -> None:
+def test_the_break_even_is_where_ray_from_nothing_has_caught_up(monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = {"import": 1.0, "init": 3.0, "own imports": 2.5, "data": 0.1, "first-wave": 0.5, "shutdown": 1.0}
-    found = derived({**seconds, "loop": 3.0, "ray": 1.0}, own_imports_alone=2.0)  # of ten models
+    with_ray, alone = {**seconds, "loop": 3.0, "ray": 1.0}, {"own imports": 2.0}  # ten models
+    monkeypatch.setattr(overheads, "_cold", lambda cpus, *_: with_ray if cpus else alone)
+    found = overheads.cold_seconds(2, "red", "twin")
     assert found["first-result"] == pytest.approx(7.1)
     n = found["break-even"]
     assert n * 0.3 == pytest.approx(6.0 + n * 0.1)
-    assert "break-even" not in derived({**seconds, "loop": 1.0, "ray": 1.0}, own_imports_alone=2.0)
+    with_ray["loop"] = 1.0
+    assert "break-even" not in overheads.cold_seconds(2, "red", "twin")
 
 
 def test_without_costs_the_model_is_list_scheduling() -> None:
