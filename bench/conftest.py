@@ -14,7 +14,7 @@ import pytest
 
 from bench.cells import choices
 from bench.cells.against_loop import RayAgainstLoop, SideBySide, measure_against_loop, measure_side_by_side
-from bench.cells.engines import ENGINES, Engine
+from bench.cells.engines import Engine
 from bench.cells.ray import RayKeeper, RayWorkers
 from bench.cells.setting import PROFILES, Setting
 from bench.speedup import Speedup
@@ -96,5 +96,4 @@ def side_by_side(
     group, test = choices.group_of(request.node), request.node.originalname
     cells: list[Any] = [item for item in request.session.items if getattr(item, "originalname", "") == test]
     chosen = [item.callspec.params["engine"] for item in cells if choices.group_of(item) == group]
-    others = [one for one in ENGINES if one in chosen and not one.missing]
-    return partial(measure_side_by_side, speedup, setting, engine, others, group)
+    return partial(measure_side_by_side, speedup, setting, engine, [one for one in chosen if not one.missing], group)

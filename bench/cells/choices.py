@@ -197,9 +197,7 @@ def _cost(cell: pytest.Function, *, starts_ray: bool) -> pytest.MarkDecorator:
 
 
 def group_of(cell: pytest.Function) -> str:
-    """Return what cells have in common that share their runs: their parameters and, where time is limited, the group of
-    their engine.
-    """
+    """Return what cells that share their runs have in common: parameters and, with a time limit, the engine's group."""
     engine: Any = cell.callspec.params.get("engine")
     own = engine.name if engine else cell.callspec.params["step"]
     common = cell.callspec.id.removesuffix(f"-{own}")

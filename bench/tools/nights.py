@@ -42,9 +42,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench nights", description=__doc__)
     add = parser.add_subparsers(dest="what", required=True).add_parser
     run = add("run", help="measure the nights; about two minutes each on two CPUs")
-    run.add_argument(
-        "--storage", type=Path, required=True, help="a folder of its own; nights that are in it are not run again"
-    )
+    run.add_argument("--storage", type=Path, required=True, help="a folder of its own; its nights are not run again")
     said = add("report", help="what is said of the nights, and when")
     said.add_argument("nights", type=Path, nargs="?", default=DATA, help="that folder (default: the evidence's)")
     chosen = parser.parse_args(arguments)
