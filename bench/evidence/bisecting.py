@@ -5,15 +5,14 @@ Versions are made, of which one began a loss; a visit is the log of the speedup 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
 
 import numpy as np
 
 from bench.evidence.tables import Table, Values, mean, share
-from bench.evidence.tools import Ask, log_drop
 from bench.speedup.versus.bisect import KNOWN, Search, search
 
 MOST_VISITS = 150
@@ -42,33 +41,32 @@ class World:
             nonlocal hour
             hour += self.drift * self.noise * rng.normal()
             odd = 5 * self.noise if rng.random() < self.odd else 0.0
-            lost = log_drop(self.loss) if version >= culprit else 0.0
+            lost = math.log1p(-self.loss) if version >= culprit else 0.0
             return lost + hour - odd + self.noise * float(rng.normal())
 
         return culprit, visit
 
 
-def searched(world: World, ask: Ask, seed: int) -> Values:  # noqa: ARG001 -- no history is asked about
+def searched(world: World, seed: int) -> Values:
     """Search as ``python -m bench bisect`` does.
 
     Return whether somebody is named, whether it is the culprit, whether the interval of the loss holds the truth, and
     the visits.
     """
     culprit, visit = world.visits(seed)
-    made = 0
-
-    def measured(version: int) -> dict[str, dict[str, float]]:
-        nonlocal made
-        made += 1
-        return {"cell": {"speedup": visit(version)}}
-
-    silent: dict[str, Any] = {"keep": lambda _: None, "clock": lambda: 60.0 * made}
-    done = search(Search(world.candidates), measured, minutes=MOST_VISITS, **silent)
+    made: list[Search] = []
+    done = search(
+        Search(world.candidates),
+        lambda version: {"cell": {"speedup": visit(version)}},
+        minutes=MOST_VISITS,
+        keep=made.append,
+        clock=lambda: 60.0 * len(made),  # a minute a visit
+    )
     if done.stopped != KNOWN:
-        return [False, None, None, made]
+        return [False, None, None, len(made)]
     first, *more = done.known[1].steps
-    is_held = first.low <= log_drop(world.loss) <= first.high
-    return [True, not more and first.candidates == (culprit,), is_held, made]
+    is_held = first.low <= math.log1p(-world.loss) <= first.high
+    return [True, not more and first.candidates == (culprit,), is_held, len(made)]
 
 
 WORLDS = {
@@ -83,7 +81,8 @@ WORLDS = {
 TABLE = Table(
     "What a bisection takes",
     f"Given up after {MOST_VISITS} visits.",
-    {"candidates | loss | SD of a visit": WORLDS},
+    "candidates | loss | SD of a visit",
+    {label: (world,) for label, world in WORLDS.items()},
     {"named": share, "of these right": share, "interval holds": share, "visits": mean("{:.0f}")},
     searched,
 )

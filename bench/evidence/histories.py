@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bench.evidence.tables import markdown
-from bench.evidence.tools import ASKS, NEEDS, OURS, TOOLS, Alarms, History, Loss, is_installed, new_ones, ours
+from bench.evidence.tools import ASKS, OURS, TOOLS, Alarms, History, Loss, is_installed, new_ones, red_in
 from bench.speedup.judge.replay import ReplayError, read_csv
 
 MARKS = Path(__file__).with_name("histories.csv")
@@ -64,10 +64,10 @@ def read(file: Path) -> History:
 
 def events(history: History) -> Alarms:
     """Ask our rule, which gets one measurement a run: every event that it tells counts, from the run that finds it."""
-    alarms = ours(history)
-    said = [[Loss(int(one.since), one.change, one.interval) for one in verdict.events] for verdict in alarms.verdicts]
-    found = [[Loss(int(one.since)) for one in told.events if one.found == told.run] for told in alarms.verdicts]
-    return Alarms(alarms.red, alarms.verdicts, said, new_ones(found))
+    verdicts = history.judge()
+    said = [[Loss(int(one.since), one.change, one.interval) for one in verdict.events] for verdict in verdicts]
+    new = [[Loss(int(one.since), one.change) for one in told.events if one.found == told.run] for told in verdicts]
+    return Alarms(red_in(verdicts), said, new_ones(new))
 
 
 class Found(NamedTuple):
@@ -78,20 +78,6 @@ class Found(NamedTuple):
     """The run on which it tells it first; ``None`` if it never does."""
     told: Mapping[int, Loss]
     """All that it says of it before the next change, by the run on which it says so."""
-
-    def error(self, t: int) -> float | None:
-        """Return by how many points the size is off that is said on some run, if one is."""
-        change = self.told[t].change if t in self.told else None
-        return None if change is None else abs(_percent(change) - self.mark.percent)
-
-    def holds(self, t: int) -> bool | None:
-        """Return whether the interval that is said on some run holds the size, if one is said."""
-        interval = self.told[t].interval if t in self.told else None
-        return None if interval is None else _percent(interval[0]) <= self.mark.percent <= _percent(interval[1])
-
-
-def _percent(log: float) -> float:
-    return 100 * math.expm1(log)
 
 
 def compare(alarms: Alarms, seen: Sequence[Mark]) -> tuple[list[Found], list[tuple[int, int]]]:
@@ -109,7 +95,7 @@ def compare(alarms: Alarms, seen: Sequence[Mark]) -> tuple[list[Found], list[tup
 
 
 def report(folder: Path) -> Iterator[str]:
-    """Yield a table of all tools as Markdown."""
+    """Yield a table of all tools that are installed as Markdown."""
     seen, histories = marks(), dict[str, History]()
     for name in seen:
         try:
@@ -128,13 +114,13 @@ def report(folder: Path) -> Iterator[str]:
     headings = ["tool", f"found of {sum(losses)}", "after runs: median, worst"]
     headings += [f"not sure, of {len(losses) - sum(losses)}", "false failures"]
     headings += [*(f"size off by, points: {n} runs later" for n in LATER), "intervals that held it, of all runs"]
-    tools = {tool: events if tool == OURS else ASKS[tool] for tool in TOOLS if is_installed(tool)}
-    compared = {tool: [compare(ask(one), seen[name]) for name, one in histories.items()] for tool, ask in tools.items()}
-    yield from markdown(headings, ([tool, *_row(found)] for tool, found in compared.items()))
-    yield from (f"{tool}: {NEEDS[tool]} is not installed" for tool in TOOLS if tool not in tools)
+    asks = {tool: events if tool == OURS else ASKS[tool] for tool in TOOLS if is_installed(tool)}
+    compared = {tool: [compare(ask(one), seen[name]) for name, one in histories.items()] for tool, ask in asks.items()}
+    yield from markdown(headings, ([tool, *figures(found)] for tool, found in compared.items()))
 
 
-def _row(compared: Sequence[tuple[Sequence[Found], Sequence[tuple[int, int]]]]) -> Iterator[str]:
+def figures(compared: Sequence[tuple[Sequence[Found], Sequence[tuple[int, int]]]]) -> Iterator[str]:
+    """Yield what a row says of what a tool makes of several series."""
     every = [one for found, _ in compared for one in found]
     sure = [(one, one.at) for one in every if one.mark.sure and one.at is not None]
     delays = [at - one.mark.run + 1 for one, at in sure]
@@ -142,9 +128,15 @@ def _row(compared: Sequence[tuple[Sequence[Found], Sequence[tuple[int, int]]]]) 
     yield f"{median(delays):.0f}, {max(delays)}" if delays else ""
     yield f"{sum(one.at is not None for one in every if not one.mark.sure)}"
     yield f"{sum(len(false) for _, false in compared)}"
-    steps = [one for one, _ in sure if one.mark.kind == "step"]
+    steps = [(one.mark, one.told) for one, _ in sure if one.mark.kind == "step"]
     for later in LATER:
-        errors = [error for one in steps if (error := one.error(one.mark.run + later)) is not None]
+        said = ((mark.percent, told.get(mark.run + later)) for mark, told in steps)
+        errors = [abs(_percent(loss.change) - size) for size, loss in said if loss]
         yield f"{median(errors):.1f} (of {len(errors)})" if errors else ""
-    held = [holds for one in steps for t in one.told if (holds := one.holds(t)) is not None]
+    intervals = [(mark.percent, loss.interval) for mark, told in steps for loss in told.values()]
+    held = [_percent(one[0]) <= size <= _percent(one[1]) for size, one in intervals if one]
     yield f"{sum(held) / len(held):.0%} of {len(held)}" if held else ""
+
+
+def _percent(log: float) -> float:
+    return 100 * math.expm1(log)

@@ -6,17 +6,17 @@ losses of one machine, noise that is not as modelled, new machines, first runs, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 from functools import partial
 from itertools import product
-from typing import Any
 
 import numpy as np
 
 from bench.evidence import made
-from bench.evidence.made import FLEETS, Made, Noise, normal
+from bench.evidence.made import Made, Noise, normal
 from bench.evidence.tables import Table, Values, each, labelled, one_in, rare, rate, share_of, within
-from bench.evidence.tools import ASV, ASV_1, ONE_MACHINE, SEVERAL, TOOLS, Ask, History, log_drop
+from bench.evidence.tools import ASV, ASV_1, ONE_MACHINE, SEVERAL, TOOLS, Ask, History, failures, red_in
 from bench.speedup.judge.changepoint import limit_for
 from bench.speedup.judge.rule import LEARN, Rule
 from bench.speedup.judge.verdict import REGRESSED, Verdict
@@ -26,13 +26,13 @@ BEFORE, LONG_BEFORE, AFTER = 60, 100, 30
 QUIET = 240
 """Runs of a history without one."""
 FALSE = "false failures per 100 runs"
-FOUND = {"found ≤ 3, 7, 30": within(3, 7, 30)}
+SOON = within(3, 7, 30)
 """Per cent of losses that are found within so many runs, the first of the loss included."""
 random = np.random.default_rng
 
 
 def of_losses(
-    losses: Sequence[tuple[float, int]], before: int, quiet: int, since: int, make: Made, ask: Ask, seed: int
+    make: Made, losses: Sequence[tuple[float, int]], before: int, quiet: int, since: int, ask: Ask, seed: int
 ) -> Values:
     """Return the false failures of a history from a run on, and with which run losses in others are found.
 
@@ -47,48 +47,40 @@ def of_losses(
 
 AT_ONCE = [(0.02, 1), (0.03, 1), (0.05, 1), (0.10, 1)]
 RAMPS = [(0.03, 20), (0.10, 20)]
-
-
-def of_series(noise: Callable[..., Any], sd: float, pair_sd: float, ask: Ask, seed: int) -> Values:
-    """Ask about noise of one kind, of which `sd` is the first argument."""
-    return of_losses([*AT_ONCE, *RAMPS], LONG_BEFORE, QUIET, LEARN, Made(partial(noise, sd), pair_sd), ask, seed)
-
+COMMON: dict[str, Noise] = {"clean": normal, "outlier": made.outliers, "ar1": partial(made.ar1, 0.3)}
 
 SERIES = Table(
     "Losses in three kinds of noise",
     f"{QUIET} runs without a loss, and losses after {LONG_BEFORE}; per cent that are found within 3, 7 and 30 runs, of "
     "those that come over 20 runs within 7, 14 and 30.",
+    "noise | run SD | pair SD",
     {
-        "noise": {"clean": normal, "outlier": made.outliers, "ar1": partial(made.ar1, 0.3)},
-        "run SD": labelled("{:.1%}", 0.005, 0.01, 0.02, 0.04),
-        "pair SD": labelled("{:.0%}", 0.01, 0.03),
+        f"{name} | {sd:.1%} | {pair_sd:.0%}": (Made(noise, sd, pair_sd), AT_ONCE + RAMPS, LONG_BEFORE, QUIET, LEARN)
+        for (name, noise), sd, pair_sd in product(COMMON.items(), (0.005, 0.01, 0.02, 0.04), (0.01, 0.03))
     },
     {
         FALSE: rare,
-        **{f"{loss:.0%}": within(3, 7, 30) for loss, _ in AT_ONCE},
+        **{f"{loss:.0%}": SOON for loss, _ in AT_ONCE},
         **{f"{loss:.0%} over {runs} runs": within(7, 14, 30) for loss, runs in RAMPS},
     },
-    of_series,
+    of_losses,
     TOOLS,
-    times={ASV: 1 / 8, ASV_1: 1 / 8},  # it takes long
+    slow=(ASV, ASV_1),
 )
 
 
-def at_rate(chance: float, ask: Ask, seed: int) -> Values:
+def at_rate(chance: float, seed: int) -> Values:
     """Return how often a run fails in series of two kinds on which nothing changes, if the rate is so."""
-    rule, kinds = Rule(false_alarms=chance, smallest=0.0), ((0.02, 0.01), (0.005, 0.03))
-    histories = [Made(partial(normal, sd), pair_sd)(QUIET, random(seed)) for sd, pair_sd in kinds]
-    return [ask(history, rule).false(LEARN, QUIET) / 100 for history in histories]
+    rule, kinds = Rule(false_alarms=chance, smallest=0.0), (Made(normal, 0.02, 0.01), Made(normal, 0.005, 0.03))
+    red = [red_in(make(QUIET, random(seed)).judge(rule)) for make in kinds]
+    return [failures(one[LEARN - 1 :]) / (QUIET - LEARN) for one in red]
 
 
 LIMITS = Table(
     "How the limit follows from the rate",
     f"Failures of single series of {QUIET} runs without a change.",
-    {
-        "asked for, one series | limit of log R": {
-            f"1/{one} | {limit_for(1 / one):.2f}": 1 / one for one in (200, 500, 1000, 2000, 5000, 10000, 24000)
-        }
-    },
+    "asked for, one series | limit of log R",
+    {f"1/{one} | {limit_for(1 / one):.2f}": (1 / one,) for one in (200, 500, 1000, 2000, 5000, 10000, 24000)},
     {"seen, run SD 2 %, pair SD 1 %": one_in, "seen, run SD 0.5 %, pair SD 3 %": one_in},
     at_rate,
 )
@@ -98,35 +90,32 @@ LIMITS = Table(
 
 OFFSET_SD = 0.02
 """Standard deviation of the log between kinds of machine."""
-Fleet = tuple[str, float, float, float]
-"""Its kinds of machine, by how much they and its runs differ, and the loss."""
-ENGINE: Fleet = ("4, skewed", 0.003, 0.002, 0.015)
-SPEEDUP: Fleet = ("4, skewed", OFFSET_SD, 0.023, 0.05)
+ENGINE, SPEEDUP = ("4, skewed", 0.003, 0.002, 0.015), ("4, skewed", OFFSET_SD, 0.023, 0.05)
+"""A fleet: its kinds of machine, by how much they and its runs differ, and the loss."""
 
 
-def of_fleet(fleet: Fleet, ask: Ask, seed: int) -> Values:
+def of_fleet(kinds: str, apart: float, sd: float, loss: float, ask: Ask, seed: int) -> Values:
     """Ask about a fleet."""
-    kinds, apart, sd, loss = fleet
-    make = Made(partial(normal, sd), None, FLEETS[kinds], apart)
-    return of_losses([(loss, 1)], BEFORE, QUIET, LEARN, make, ask, seed)
+    return of_losses(Made(normal, sd, None, kinds, apart), [(loss, 1)], BEFORE, QUIET, LEARN, ask, seed)
 
 
 MACHINES = Table(
     "Several kinds of machine",
     "With equal shares of the runs or others (4, skewed: 40, 30, 20, 10 %), or so many at a time, of which every ten "
     f"runs a new one comes and the oldest goes; a loss after {BEFORE} runs.",
-    {
-        "kinds | differ by | runs by | loss": labelled(
-            "{0[0]} | {0[1]:.1%} | {0[2]:.1%} | {0[3]:.1%}",
+    "kinds | differ by | runs by | loss",
+    labelled(
+        "{} | {:.1%} | {:.1%} | {:.1%}",
+        [
             ENGINE,
             SPEEDUP,
             ("4, skewed", OFFSET_SD, 0.023, 0.10),
             ("2, equal", 0.03, 0.01, 0.03),
             ("8, skewed", 0.03, 0.01, 0.03),
             *product(("2 at a time", "4 at a time"), (OFFSET_SD,), (0.01, 0.023), (0.05, 0.10)),
-        )
-    },
-    {FALSE: rate, **FOUND},
+        ],
+    ),
+    {FALSE: rate, "found ≤ 3, 7, 30": SOON},
     of_fleet,
     SEVERAL,
 )
@@ -135,9 +124,9 @@ MACHINES = Table(
 def one_machine(kinds: str, loss: float, sd: float, ask: Ask, seed: int) -> Values:
     """Ask about a loss on one of two machines; of the runs after it only those on that one are counted."""
     runs = BEFORE + 3 * AFTER
-    history = Made(partial(normal, sd), None, FLEETS[kinds], OFFSET_SD)(runs, random(seed))
+    history = Made(normal, sd, None, kinds, OFFSET_SD)(runs, random(seed))
     is_lost = (history.machines == 1) & (np.arange(runs) >= BEFORE)
-    said = ask(history.plus(np.where(is_lost, log_drop(loss), 0.0)))
+    said = ask(history.plus(math.log1p(-loss) * is_lost))
     delay = said.delay(BEFORE)
     of_its_own = None if delay is None else 1 + int(np.searchsorted(np.flatnonzero(is_lost), BEFORE + delay - 1))
     return [said.false(LEARN, BEFORE), of_its_own]
@@ -146,12 +135,9 @@ def one_machine(kinds: str, loss: float, sd: float, ask: Ask, seed: int) -> Valu
 ONE = Table(
     "A loss on one machine only",
     f"Two kinds of machine, one of which loses after {BEFORE} runs of both; runs count on that one.",
-    {
-        "kinds": labelled("{}", "2, in turn", "2, equal"),
-        "loss": labelled("{:.0%}", 0.2, 0.1, 0.05),
-        "SD": labelled("{:.1%}", 0.005, 0.01),
-    },
-    {FALSE: rate, **FOUND},
+    "kinds | loss | SD",
+    labelled("{} | {:.0%} | {:.1%}", product(("2, in turn", "2, equal"), (0.2, 0.1, 0.05), (0.005, 0.01))),
+    {FALSE: rate, "found ≤ 3, 7, 30": SOON},
     one_machine,
     SEVERAL,
 )
@@ -159,38 +145,34 @@ ONE = Table(
 
 # Noise that is not as modelled.
 
-NOISES: dict[str, tuple[Noise, int, int]] = {
-    **{f"AR(1) 0.7, SD {sd:.0%}": (partial(made.ar1, 0.7, sd), QUIET, 30) for sd in (0.01, 0.02)},
-    **{f"SD {sd:.1%}, tripling at run 40": (partial(made.tripling, sd), QUIET, 40) for sd in (0.005, 0.01)},
+NOISES: dict[str, tuple[Made, int, int]] = {
+    **{f"AR(1) 0.7, SD {sd:.0%}": (Made(partial(made.ar1, 0.7), sd), QUIET, 30) for sd in (0.01, 0.02)},
+    **{f"SD {sd:.1%}, tripling at run 40": (Made(made.tripling, sd), QUIET, 40) for sd in (0.005, 0.01)},
     **{
-        f"{low:.0%} of the runs {by:.0%} lower, SD 1%": (partial(made.two_levels, low, by, 0.01), QUIET, 30)
-        for low in (0.5, 0.3, 0.1)
-        for by in (0.05, 0.10)
+        f"{low:.0%} of the runs {by:.0%} lower, SD 1%": (Made(partial(made.two_levels, low, by), 0.01), QUIET, 30)
+        for low, by in product((0.5, 0.3, 0.1), (0.05, 0.10))
     },
-    **{f"Student's t, 3 degrees, SD {sd:.0%}": (partial(made.heavy, sd), QUIET, 30) for sd in (0.01, 0.02)},
+    **{f"Student's t, 3 degrees, SD {sd:.0%}": (Made(made.heavy, sd), QUIET, 30) for sd in (0.01, 0.02)},
     **{
-        f"one run of −{drop:.0%}, SD {sd:.1%}": (partial(made.one_odd_run, sd, drop), 60, 30)
-        for drop in (0.06, 0.20)
-        for sd in (0.005, 0.01)
+        f"one run of −{drop:.0%}, SD {sd:.1%}": (Made(partial(made.odd_run, (-drop, -drop), (LEARN, 60)), sd), 60, 30)
+        for drop, sd in product((0.06, 0.20), (0.005, 0.01))
     },
-    "a run of +15 to +50% before the loss, SD 1%": (partial(made.one_high_run, 0.01, LONG_BEFORE - 1), QUIET, 30),
+    "a run of +15 to +50% before the loss, SD 1%": (
+        Made(partial(made.odd_run, (0.15, 0.50), (LONG_BEFORE - 1, LONG_BEFORE)), 0.01),
+        QUIET,
+        30,
+    ),
 }
 """What makes it, the runs of a history without a loss, and the one from which they count."""
-
-
-def of_noise(kind: tuple[Noise, int, int], ask: Ask, seed: int) -> Values:
-    """Ask about noise without a loss, and with losses of 3 and 5 %."""
-    noise, quiet, since = kind
-    return of_losses([(0.03, 1), (0.05, 1)], LONG_BEFORE, quiet, since, Made(noise), ask, seed)
-
 
 NOISY = Table(
     "Noise that is not as modelled",
     f"{QUIET} runs without a loss, counted from run 30 on (40 where noise triples), 60 of those with one odd run; "
     f"losses after {LONG_BEFORE} runs; per cent found within 3, 7 and 30.",
-    {"noise": NOISES},
-    {FALSE: rate, "3%": within(3, 7, 30), "5%": within(3, 7, 30)},
-    of_noise,
+    "noise",
+    {name: (make, [(0.03, 1), (0.05, 1)], LONG_BEFORE, *runs) for name, (make, *runs) in NOISES.items()},
+    {FALSE: rate, "3%": SOON, "5%": SOON},
+    of_losses,
     ONE_MACHINE,
 )
 
@@ -198,21 +180,17 @@ NOISY = Table(
 # First runs. Half of the SD is the standard error of the run.
 
 
-def first_runs(sd: float, loss: float, run: int, ask: Ask, seed: int) -> Values:
-    """Ask about a loss in the first runs of a series."""
-    history = History(normal(sd, AFTER, random(seed)), np.full(AFTER, sd / 2)).losing(loss, run - 1)
-    verdicts = ask(history).verdicts
+def first_runs(sd: float, loss: float, run: int, seed: int) -> Values:
+    """Judge a loss in the first runs of a series."""
+    verdicts = History(normal(sd, AFTER, random(seed)), sd / 2).losing(loss, run - 1).judge()
     return [verdicts[t].state for t in (run - 1, 11, AFTER - 1)]
 
 
 FIRST = Table(
     "A loss among the first runs",
     "What is said on its first run, on run 12 and on run 30. Half of the SD is the standard error of the run.",
-    {
-        "SD": labelled("{:.1%}", 0.01, 0.023),
-        "loss": labelled("{:.0%}", 0.0, 0.2, 0.33, 0.5),
-        "at run": labelled("{}", 2, 3, 5, 8),
-    },
+    "SD | loss | at run",
+    labelled("{:.1%} | {:.0%} | {}", product((0.01, 0.023), (0.0, 0.2, 0.33, 0.5), (2, 3, 5, 8))),
     {"on its first run": each, "on run 12": each, "on run 30": each},
     first_runs,
 )
@@ -223,10 +201,18 @@ FIRST = Table(
 LATER = (1, 2, 3, 5, 10, 20, 30)
 APART = 20
 """Runs between a loss and what comes after it."""
+LOST: dict[str, Sequence[float]] = {
+    **{f"{loss:.0%}": (loss,) for loss in (0.02, 0.03, 0.05, 0.10, 0.20)},
+    "10%, mended by half": (0.10, 0.05),
+    "10%, mended": (0.10, 0.0),
+    "10%, and a second one of 5%": (0.10, 1 - 0.9 * 0.95),
+    "10%, and a second one of 20%": (0.10, 1 - 0.9 * 0.8),
+}
+"""Shares that are lost, one after the other, against the first level; the last one stays, and counts."""
 
 
-def intervals(sd: float, before: int, lost: Sequence[float], ask: Ask, seed: int) -> Values:
-    """Ask about shares that are lost, one after the other, against the first level; the last one stays, and counts."""
+def intervals(sd: float, before: int, loss: str, seed: int) -> Values:
+    """Judge a loss and what comes after it: does the interval hold, and is the date right?"""
 
     def holds(verdict: Verdict) -> bool | None:
         """Return whether the interval of a red run holds the present level."""
@@ -234,10 +220,11 @@ def intervals(sd: float, before: int, lost: Sequence[float], ask: Ask, seed: int
             return None
         return bool(verdict.interval[0] <= levels[-1] <= verdict.interval[1])
 
-    at, levels = before + APART * (len(lost) - 1), [log_drop(one) for one in lost]
-    effect = np.repeat([0.0, *levels], [before, *[APART] * (len(lost) - 1), AFTER])
-    verdicts = ask(History(normal(sd, at + AFTER, random(seed)) + effect)).verdicts
-    is_loss = len(lost) == 1 or lost[-1] > lost[-2]
+    levels = [math.log1p(-share) for share in LOST[loss]]
+    at = before + APART * (len(levels) - 1)
+    effect = np.repeat([0.0, *levels], [before, *[APART] * (len(levels) - 1), AFTER])
+    verdicts = History(normal(sd, at + AFTER, random(seed)) + effect).judge()
+    is_loss = levels[-1] < [0.0, *levels][-2]
     new = (verdict.events[-1] for verdict in verdicts[at:] if is_loss and verdict.is_new)
     off = next((abs(int(event.since) - at) for event in new), None)
     held = [holds(verdicts[at + n - 1]) for n in LATER]
@@ -248,17 +235,8 @@ INTERVALS = Table(
     "Intervals and dates",
     f"A loss, or one and {APART} runs later what is named. Of the runs that are then red, those whose 95 % interval "
     "holds the present level against the first one, so many runs later; dates of the latest loss as first told.",
-    {
-        "SD": labelled("{:.1%}", 0.005, 0.01, 0.02),
-        "runs before": labelled("{}", 30, 100),
-        "loss": {
-            **labelled("{0[0]:.0%}", (0.02,), (0.03,), (0.05,), (0.10,), (0.20,)),
-            "10%, mended by half": (0.10, 0.05),
-            "10%, mended": (0.10, 0.0),
-            "10%, and a second one of 5%": (0.10, 1 - 0.9 * 0.95),
-            "10%, and a second one of 20%": (0.10, 1 - 0.9 * 0.8),
-        },
-    },
+    "SD | runs before | loss",
+    labelled("{:.1%} | {} | {}", product((0.005, 0.01, 0.02), (30, 100), LOST)),
     {**{f"after {n}": share_of for n in LATER}, "date right": share_of, "within 1": share_of, "within 3": share_of},
     intervals,
 )

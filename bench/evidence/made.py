@@ -9,42 +9,18 @@ from functools import partial
 
 import numpy as np
 
-from bench.evidence.tools import Codes, Floats, History, log_drop
-from bench.speedup.judge.rule import LEARN
+from bench.evidence.tools import History
+from bench.speedup.judge.changepoint import Floats, Indices
 
 Random = np.random.Generator
-Noise = Callable[[int, Random], Floats]
-"""Makes the effects of so many runs on the log of the speedup; those below, with their first arguments given."""
-Machines = Callable[[int, Random], Codes]
+Noise = Callable[[float, int, Random], Floats]
+"""Makes the effects of so many runs on the log of the speedup, with this standard deviation; those below, with their
+first arguments given."""
+Machines = Callable[[int, Random], Indices]
 """Makes the kinds of machine of so many runs."""
 
 PAIRS = 5
 """Pairs of a run."""
-
-
-@dataclass(frozen=True)
-class Made:
-    """A kind of history: called with a number of runs, it makes one."""
-
-    noise: Noise
-    pair_sd: float | None = None
-    """Standard deviation of a pair, of which every run has five, and five more for a second measurement; ``None``:
-    runs have neither."""
-    machines: Machines | None = None
-    """``None`` if all runs are on one machine."""
-    offset_sd: float = 0.0
-    """Standard deviation of the log between kinds of machine."""
-
-    def __call__(self, runs: int, random: Random) -> History:
-        machines = self.machines(runs, random) if self.machines else None
-        logs = self.noise(runs, random)
-        if machines is not None:
-            logs = logs + random.normal(0.0, self.offset_sd, machines.max() + 1)[machines]
-        if self.pair_sd is None:
-            return History(logs, machines=machines)
-        pairs = random.normal(0.0, self.pair_sd, (2, runs, PAIRS))
-        first, again = logs + pairs.mean(axis=2)
-        return History(first, pairs[0].std(axis=1, ddof=1) / math.sqrt(PAIRS), again, machines)
 
 
 def normal(sd: float, runs: int, random: Random) -> Floats:
@@ -73,44 +49,38 @@ def tripling(sd: float, runs: int, random: Random) -> Floats:
 
 def two_levels(low_share: float, apart: float, sd: float, runs: int, random: Random) -> Floats:
     """Return noise around one of two levels: this share of the runs is low."""
-    return normal(sd, runs, random) + np.where(random.random(runs) < low_share, log_drop(apart), 0.0)
+    return normal(sd, runs, random) + np.where(random.random(runs) < low_share, math.log1p(-apart), 0.0)
 
 
 def heavy(sd: float, runs: int, random: Random) -> Floats:
-    """Return noise of Student's t with three degrees of freedom, of this standard deviation."""
+    """Return noise of Student's t with three degrees of freedom."""
     return sd * random.standard_t(3, runs) / math.sqrt(3)
 
 
-def one_odd_run(sd: float, drop: float, runs: int, random: Random) -> Floats:
-    """Return noise with one low run among the first sixty, after the learning phase."""
+def odd_run(change: tuple[float, float], at: tuple[int, int], sd: float, runs: int, random: Random) -> Floats:
+    """Return noise with one run, from the first to before the second of these, that is higher by such a share."""
     values = normal(sd, runs, random)
-    values[random.integers(LEARN, 60)] += log_drop(drop)
+    values[random.integers(*at)] += math.log1p(random.uniform(*change))
     return values
 
 
-def one_high_run(sd: float, at: int, runs: int, random: Random) -> Floats:
-    """Return noise with one high run."""
-    values = normal(sd, runs, random)
-    values[at] += math.log1p(random.uniform(0.15, 0.50))
-    return values
-
-
-def drawn(shares: Sequence[float], runs: int, random: Random) -> Codes:
+def drawn(shares: Sequence[float], runs: int, random: Random) -> Indices:
     """Return machines that are drawn by chance."""
     return random.choice(len(shares), runs, p=shares)
 
 
-def in_turn(count: int, runs: int, random: Random) -> Codes:  # noqa: ARG001 -- nothing is drawn
+def in_turn(count: int, runs: int, random: Random) -> Indices:  # noqa: ARG001 -- nothing is drawn
     """Return machines that take turns."""
     return np.arange(runs) % count
 
 
-def come_and_go(in_use: int, runs: int, random: Random) -> Codes:
+def come_and_go(in_use: int, runs: int, random: Random) -> Indices:
     """Return machines of which every ten runs a new kind comes and the oldest goes."""
     return np.arange(runs) // 10 + random.integers(in_use, size=runs)
 
 
 FLEETS: dict[str, Machines] = {
+    "1": partial(in_turn, 1),
     "2, equal": partial(drawn, (0.5, 0.5)),
     "2, in turn": partial(in_turn, 2),
     "4, skewed": partial(drawn, (0.4, 0.3, 0.2, 0.1)),
@@ -119,3 +89,29 @@ FLEETS: dict[str, Machines] = {
     "4 at a time": partial(come_and_go, 4),
 }
 """How many kinds of machine there are, and how often each is met."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """A kind of history: called with a number of runs, it makes one."""
+
+    noise: Noise
+    sd: float
+    """Standard deviation of a run."""
+    pair_sd: float | None = None
+    """Standard deviation of a pair, of which every run has five, and five more for a second measurement; ``None``:
+    runs have neither."""
+    fleet: str = "1"
+    """One of `FLEETS`."""
+    offset_sd: float = 0.0
+    """Standard deviation of the log between kinds of machine."""
+
+    def __call__(self, runs: int, random: Random) -> History:
+        machines, logs = FLEETS[self.fleet](runs, random), self.noise(self.sd, runs, random)
+        if self.offset_sd:
+            logs = logs + random.normal(0.0, self.offset_sd, machines.max() + 1)[machines]
+        if self.pair_sd is None:
+            return History(logs, machines=machines)
+        pairs = random.normal(0.0, self.pair_sd, (2, runs, PAIRS))
+        first, again = logs + pairs.mean(axis=2)
+        return History(first, pairs[0].std(axis=1, ddof=1) / math.sqrt(PAIRS), again, machines)

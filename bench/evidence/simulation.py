@@ -45,7 +45,7 @@ def main(arguments: Sequence[str]) -> int:
     wanted = [one for title, one in tables.items() if title.lower().startswith(chosen.table.lower())]
     if not wanted:
         parser.error(f"--table {chosen.table}: there are {', '.join(tables)}")
-    for name in NEEDS if chosen.peers else ():
+    for name in NEEDS if chosen.peers or chosen.histories else ():
         if not is_installed(name):
             print(f"{name} is left out: {NEEDS[name]} is not installed (pip install '.[peers]')", file=sys.stderr)
     printed = (lines(table, count, chosen.peers, chosen.seed, chosen.processes) for table, count in wanted)

@@ -9,13 +9,12 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterator
-from itertools import islice
+from itertools import islice, product
 from statistics import fmean, stdev
 
 import numpy as np
 
-from bench.evidence.tables import Table, Values, labelled, mean
-from bench.evidence.tools import Ask
+from bench.evidence.tables import Table, Values, mean
 from bench.speedup.budget.allocation import FEW, MORE, USUAL
 from bench.speedup.budget.enough import is_narrow
 from bench.speedup.judge.rule import Rule
@@ -45,15 +44,12 @@ def endings(rule: str, pair_sd: float, unruly: float, rng: np.random.Generator) 
         yield float(logs[:pairs].mean()), margin, pairs
 
 
-def intervals(unruly: float, spread: float, ask: Ask, seed: int) -> Values:  # noqa: ARG001 -- nothing is judged
-    """Return the share of intervals that hold the truth, the mean error and the mean pairs, by each rule."""
-    values = []
-    for rule in (KNOWN, OWN, FIXED):
-        rng = np.random.default_rng([seed, round(100 * spread), round(10 * unruly)])
-        seen = islice(endings(rule, spread * PRECISION, unruly, rng), LOOK_BACK, LOOK_BACK + RUNS)
-        means, margins, pairs = np.array(list(seen)).T
-        values += [float(np.mean(np.abs(means) <= margins)), float(means.mean()), float(pairs.mean())]
-    return values
+def intervals(unruly: float, spread: float, rule: str, seed: int) -> Values:
+    """Return the share of intervals that hold the truth, the mean error and the mean pairs."""
+    rng = np.random.default_rng([seed, round(100 * spread), round(10 * unruly)])
+    seen = islice(endings(rule, spread * PRECISION, unruly, rng), LOOK_BACK, LOOK_BACK + RUNS)
+    means, margins, pairs = np.array(list(seen)).T
+    return [float(np.mean(np.abs(means) <= margins)), float(means.mean()), float(pairs.mean())]
 
 
 def in_errors(means: Values) -> str:
@@ -64,11 +60,11 @@ def in_errors(means: Values) -> str:
 TABLE = Table(
     "Ending when it is sure enough",
     f"Series of {RUNS} runs. Held: intervals that contain the truth; pairs: their mean number.",
-    {"runs differ by": labelled("{:.0%}", 0.0, 0.3), "pair SD": {f"{one * PRECISION:.1%}": one for one in SPREADS}},
+    "runs differ by | pair SD | rule",
     {
-        f"{rule}: {what}": say
-        for rule in (KNOWN, OWN, FIXED)
-        for what, say in {"held": mean("{:.1%}"), "error": in_errors, "pairs": mean("{:.1f}")}.items()
+        f"{unruly:.0%} | {spread * PRECISION:.1%} | {rule}": (unruly, spread, rule)
+        for unruly, spread, rule in product((0.0, 0.3), SPREADS, (KNOWN, OWN, FIXED))
     },
+    {"held": mean("{:.1%}"), "error": in_errors, "pairs": mean("{:.1f}")},
     intervals,
 )

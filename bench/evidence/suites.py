@@ -11,13 +11,12 @@ import math
 import numpy as np
 
 from bench.evidence.tables import Table, Values, labelled, one_in, total, within
-from bench.evidence.tools import Alarms, Ask, Floats, History, Red, failures, ours
+from bench.evidence.tools import Alarms, History, Red, failures, red_in
+from bench.speedup.judge.changepoint import Floats
 from bench.speedup.judge.rule import SuiteRule
 from bench.speedup.judge.series import judge
 from bench.speedup.judge.suite import pooled
-from bench.speedup.judge.verdict import REGRESSED
 from bench.speedup.keep.runs import QUANTITIES
-from bench.speedup.measure.factors import FACTORS
 from bench.speedup.measure.pairs import SPEEDUP
 
 SDS = {"loop": 0.0001, "cpu": 0.015, "wait": 0.004, "balance": 0.006, "engine": 0.002}
@@ -45,34 +44,33 @@ def make(
         own = drawn(1 - SHARED)
         factors = {name: History(shared[name] + own[name]) for name in SDS}
         factors["engine"] = factors["engine"].losing(loss, since)
-        speedup = History(np.sum([factors[name].logs for name in FACTORS], axis=0))
+        speedup = History(np.sum([one.logs for one in factors.values()], axis=0))
         suite.append({SPEEDUP: speedup, **factors})
     return suite
 
 
-def red_runs(suite: Suite, rule: SuiteRule, ask: Ask = ours) -> tuple[Red, Red]:
+def red_runs(suite: Suite, rule: SuiteRule) -> tuple[Red, Red]:
     """Return which runs fail by a cell, and which by the mean of all cells."""
     each = rule.for_each_of(len(suite))
     alone, together = np.zeros((2, len(suite[0][SPEEDUP].logs)), dtype=bool)
     for name in QUANTITIES:
-        said = [ask(cell[name], each) for cell in suite]
-        alone |= np.any([one.red for one in said], axis=0)
-        mean = judge(pooled([one.verdicts for one in said]), each)
-        red = [run for run, state in zip(mean.runs.names, mean.states, strict=True) if state == REGRESSED]
-        together[[int(run) for run in red]] = True
+        said = [cell[name].judge(each) for cell in suite]
+        alone |= np.any([red_in(one) for one in said], axis=0)
+        mean = judge(pooled(said), each)
+        together[np.array(mean.runs.names, dtype=int)[red_in(mean)]] = True
     return alone, together
 
 
-def false_failures(chance: float, ask: Ask, seed: int) -> Values:
+def false_failures(chance: float, seed: int) -> Values:
     """Return how often a suite fails on which nothing changes, in all and in a run."""
-    red = np.logical_or(*red_runs(make(CELLS, RUNS, np.random.default_rng(seed)), SuiteRule(chance), ask))
+    red = np.logical_or(*red_runs(make(CELLS, RUNS, np.random.default_rng(seed)), SuiteRule(chance)))
     return [failures(red), failures(red) / RUNS]
 
 
-def found(loss: float, ask: Ask, seed: int) -> Values:
+def found(loss: float, seed: int) -> Values:
     """Return with which run a loss of all engines is found in small cells: by a cell alone, with the mean of all."""
     suite = make(3 * CELLS, BEFORE + AFTER, np.random.default_rng(seed), 3.0, loss, BEFORE)  # three times as noisy
-    alone, together = red_runs(suite, SuiteRule(), ask)
+    alone, together = red_runs(suite, SuiteRule())
     return [Alarms(red).delay(BEFORE) for red in (alone, alone | together)]
 
 
@@ -80,14 +78,16 @@ TABLES = (
     Table(
         "False alarms",
         f"Failures of suites of {CELLS} cells in {RUNS} runs without a change each.",
-        {f"asked for, {CELLS} cells": {f"1/{one}": 1 / one for one in (100, 1000)}},
+        f"asked for, {CELLS} cells",
+        {f"1/{one}": (1 / one,) for one in (100, 1000)},
         {"failures": total, "seen": one_in},
         false_failures,
     ),
     Table(
         "A loss of all engines",
         f"Per cent that are found within 3, 7 and {AFTER} runs.",
-        {f"engine's loss in {3 * CELLS} noisy cells": labelled("{:.1%}", 0.01, 0.015)},
+        f"engine's loss in {3 * CELLS} noisy cells",
+        labelled("{:.1%}", [(0.01,), (0.015,)]),
         {"by the cells alone": within(3, 7, AFTER), "with their mean": within(3, 7, AFTER)},
         found,
     ),

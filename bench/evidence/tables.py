@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from statistics import fmean
@@ -50,9 +51,9 @@ def each(values: Values) -> str:
     return ", ".join(f"{what} {count / len(values):.0%}" for what, count in sorted(Counter(values).items()))
 
 
-def labelled(form: str, *values: Any) -> dict[str, Any]:
-    """Return values by their labels, which have this form."""
-    return {form.format(value): value for value in values}
+def labelled(form: str, rows: Iterable[Sequence[Any]]) -> dict[str, Sequence[Any]]:
+    """Return rows by their labels, which have this form."""
+    return {form.format(*row): row for row in rows}
 
 
 @dataclass(frozen=True)
@@ -61,17 +62,18 @@ class Table:
 
     title: str
     text: str
-    axes: Mapping[str, Mapping[str, Any]]
-    """What tells rows apart: of each heading the labels, and what each stands for. A bar makes it several columns."""
+    heading: str
+    """What tells rows apart. A bar makes it several columns, here and in the labels of the rows."""
+    rows: Mapping[str, Sequence[Any]]
+    """Of each label the first arguments of `measure`."""
     columns: Mapping[str, Say]
     """Headings of what is measured, and how it is said of many histories."""
     measure: Callable[..., Values]
-    """Called with a value of each axis, a tool and a seed, it makes histories and asks the tool about them. It returns
-    a value for each column, ``None`` where there is none."""
-    tools: tuple[str, ...] = (OURS,)
-    times: Mapping[str, float] = field(default_factory=dict)
-    """How many times as many histories a tool is asked about: more of what is rare and soon simulated, fewer if it
-    takes long."""
+    """Called with the arguments of a row, with what asks the tool if there are several, and with a seed, it makes
+    histories and asks about them. It returns a value for each column, ``None`` where there is none."""
+    tools: Sequence[str] = (OURS,)
+    slow: Sequence[str] = ()
+    """Those that are asked about an eighth of the histories."""
 
 
 def markdown(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
@@ -88,22 +90,21 @@ def lines(table: Table, histories: int, peers: int = 0, seed: int = 1, processes
     Our rule is asked about so many `histories` for each row, each other tool about `peers`; the seed of the first is
     given, and they are the same for all. So many `processes` ask at once, by default one a CPU.
     """
-    ours = dict.fromkeys((OURS, ALONE), histories)
-    asked = [tool for tool in table.tools if tool in ours or (peers and is_installed(tool))]
-    counts = {tool: max(1, round(ours.get(tool, peers) * table.times.get(tool, 1))) for tool in asked}
+    counts = {tool: math.ceil(peers / 8) if tool in table.slow else peers for tool in table.tools if is_installed(tool)}
+    counts |= {tool: histories for tool in (OURS, ALONE) if tool in table.tools}
     named = len(table.tools) > 1
 
     def rows() -> Iterator[list[str]]:
         with ProcessPoolExecutor(processes) as pool:
-            for row in product(*(axis.items() for axis in table.axes.values())):
-                labels, measure = [label for label, _ in row], partial(table.measure, *(value for _, value in row))
-                for tool, count in counts.items():
-                    measured = pool.map(partial(measure, ASKS[tool]), range(seed, seed + count))
-                    columns = zip(table.columns.values(), zip(*measured, strict=True), strict=True)
-                    yield [*labels, *[tool] * named, *(_said(say, values) for say, values in columns)]
+            for (label, values), (tool, count) in product(table.rows.items(), counts.items()):
+                if count:
+                    measure = partial(table.measure, *values, *[ASKS[tool]] * named)
+                    measured = zip(*pool.map(measure, range(seed, seed + count)), strict=True)
+                    said = map(_said, table.columns.values(), measured)
+                    yield [label, *[tool] * named, *said]
 
     yield from (f"#### {table.title}", "", table.text, "")
-    yield from markdown([*table.axes, *["tool"] * named, *table.columns], rows())
+    yield from markdown([table.heading, *["tool"] * named, *table.columns], rows())
     yield ""
 
 

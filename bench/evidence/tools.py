@@ -9,25 +9,19 @@ from __future__ import annotations
 import importlib.util
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from bench.speedup.judge.points import Columns
+from bench.speedup.judge.changepoint import Floats, Indices
+from bench.speedup.judge.points import Point
 from bench.speedup.judge.series import judge
-from bench.speedup.judge.verdict import REGRESSED, SUSPECT, Verdict, Verdicts
+from bench.speedup.judge.verdict import REGRESSED, Verdicts
 
-Floats = npt.NDArray[np.float64]
-Codes = npt.NDArray[np.int64]
 Red = npt.NDArray[np.bool_]
-
-
-def log_drop(drop: float) -> float:
-    """Return the log of the speedup that is left of 1 after a drop by this share."""
-    return math.log1p(-drop)
 
 
 class History:
@@ -38,21 +32,21 @@ class History:
     """
 
     def __init__(
-        self, logs: Floats, ses: Floats | None = None, again: Floats | None = None, machines: Codes | None = None
+        self,
+        logs: Floats,
+        ses: Floats | float = math.nan,
+        again: Floats | float = math.nan,
+        machines: Indices | int = 0,
     ) -> None:
-        none = np.full(len(logs), np.nan)
-        self.logs = logs
-        self.ses = none if ses is None else ses
-        self.again = none if again is None else again
-        self.machines = np.zeros(len(logs), dtype=np.int64) if machines is None else machines
+        self.logs, self.ses, self.again, self.machines = np.broadcast_arrays(logs, ses, again, machines)
 
-    @property
-    def columns(self) -> Columns:
-        """The runs, as our rule takes them: it may change their figures."""
-        names = [f"{t:04}" for t in range(len(self.logs))]
-        machines = [f"kind {machine}" for machine in self.machines.tolist()]
-        figures = (self.logs, self.ses, self.again, np.full(len(names), np.nan))
-        return Columns(names, machines, [np.array(one, dtype=float) for one in figures])
+    def judge(self, *how: Any, **more: Any) -> Verdicts:
+        """Apply the rule of `bench.speedup.judge`, with what else that takes: a rule, decisions, what was settled."""
+        runs = zip(self.logs.tolist(), self.ses.tolist(), self.again.tolist(), self.machines.tolist(), strict=True)
+        points = (
+            Point(f"{t:04}", log, se, again, machine=str(machine)) for t, (log, se, again, machine) in enumerate(runs)
+        )
+        return judge(points, *how, **more)
 
     def on(self, machine: int) -> History:
         """Return the runs on one kind of machine."""
@@ -66,7 +60,7 @@ class History:
     def losing(self, loss: float, since: int, over: int = 1) -> History:
         """Return the same runs with this share of the speedup lost from one on, all at once or over so many runs."""
         lost = np.clip((np.arange(len(self.logs)) - since + 1) / over, 0.0, 1.0)
-        return self.plus(log_drop(loss) * lost)
+        return self.plus(math.log1p(-loss) * lost)
 
 
 @dataclass(frozen=True)
@@ -75,8 +69,8 @@ class Loss:
 
     since: int
     """Its first run."""
-    change: float | None = None
-    """Log of the level after it over the level before it, if the tool says that."""
+    change: float
+    """Log of the level after it over the level before it."""
     interval: tuple[float, float] | None = None
     """95 % interval of `change`, if the tool says that."""
 
@@ -92,17 +86,10 @@ class Alarms:
 
     red: Red
     """Whether it fails, run by run."""
-    verdicts: Verdicts = field(default_factory=lambda: Verdicts(History(np.zeros(0)).columns))
-    """Those of our rule."""
     said: Sequence[Sequence[Loss]] = ()
-    """All losses that another tool tells, run by run."""
+    """All losses that it tells, run by run."""
     onsets: Sequence[tuple[int, int]] = ()
     """The runs on which it told a new one, each with the first run of that loss."""
-
-    @property
-    def suspect(self) -> dict[int, Verdict]:
-        """The verdicts on the runs that are suspect."""
-        return {t: self.verdicts[t] for t, state in enumerate(self.verdicts.states) if state == SUSPECT}
 
     def delay(self, at: int) -> float | None:
         """Return with which run from `at` on, the first one, a loss is found that begins there.
@@ -119,14 +106,18 @@ class Alarms:
         return 100 * failures(self.red[start - 1 : end]) / (end - start)
 
 
-Ask = Callable[..., Alarms]
-"""Asks about a history. Ours takes what `judge` takes as well: a rule, decisions, what was settled."""
+Ask = Callable[[History], Alarms]
+"""Asks about a history."""
 
 
-def ours(history: History, *how: Any, **more: Any) -> Alarms:
-    """Apply the rule of `bench.speedup.judge`."""
-    verdicts = judge(history.columns, *how, **more)
-    return Alarms(np.array([state == REGRESSED for state in verdicts.states]), verdicts)
+def red_in(verdicts: Verdicts) -> Red:
+    """Return which runs are regressed."""
+    return np.array([state == REGRESSED for state in verdicts.states])
+
+
+def ours(history: History) -> Alarms:
+    """Apply the rule of `bench.speedup.judge`, as it is by default."""
+    return Alarms(red_in(history.judge()))
 
 
 def by_machine(ask: Ask, history: History) -> Alarms:
@@ -150,9 +141,7 @@ def run_by_run(look: Look, has_change_points: bool, history: History) -> Alarms:
     runs = len(history.logs)
     said = [tuple(look(history.logs[: t + 1])) if t >= WAIT else () for t in range(runs)]
     onsets = new_ones(said) if has_change_points else [(t, t) for t in range(runs) if said[t]]
-    red = np.zeros(runs, dtype=bool)
-    red[[t for t, _ in onsets]] = True
-    return Alarms(red, said=said, onsets=onsets)
+    return Alarms(np.isin(np.arange(runs), [t for t, _ in onsets]), said, onsets)
 
 
 def new_ones(said: Iterable[Iterable[Loss]]) -> list[tuple[int, int]]:

@@ -11,7 +11,6 @@ import pytest
 from bench.evidence import bisecting
 from bench.evidence.bisecting import World, searched
 from bench.evidence.tables import lines
-from bench.evidence.tools import ours
 
 CLEAR = World(16, 0.2, 0.005)
 
@@ -34,20 +33,20 @@ def test_what_moves_and_what_is_odd_is_in_it() -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_who_sees_clearly_finds_the_culprit(seed: int) -> None:
-    is_named, is_right, is_held, visits = searched(CLEAR, ours, seed)
+    is_named, is_right, is_held, visits = searched(CLEAR, seed)
     assert (is_named, is_right, is_held) == (True, True, True)
     assert visits < 12
 
 
 def test_a_search_that_takes_too_long_names_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bisecting, "MOST_VISITS", 8)
-    is_named, is_right, _, visits = searched(World(64, 0.02, 0.05), ours, 0)
+    is_named, is_right, _, visits = searched(World(64, 0.02, 0.05), 0)
     assert (is_named, is_right) == (False, None)
     assert visits <= 8
 
 
 def test_a_table_has_a_row_for_each_world() -> None:
-    table = replace(bisecting.TABLE, axes={"candidates | loss | SD of a visit": {"16 | 20% | 0.5%": CLEAR}})
+    table = replace(bisecting.TABLE, rows={"16 | 20% | 0.5%": (CLEAR,)})
     *_, head, _, row, _ = lines(table, 2, processes=1)
     assert head.count("|") == row.count("|")
     assert row.startswith("| 16 | 20% | 0.5% | 100% | 100% | 100% | ")

@@ -18,8 +18,8 @@ import pytest
 
 from bench.__main__ import main
 from bench.evidence import histories, losses, made, settling, simulation, stopping, suites, tables
-from bench.evidence.made import FLEETS, Made, ar1, normal, outliers
-from bench.evidence.stopping import PRECISION
+from bench.evidence.made import Made, ar1, normal, outliers
+from bench.evidence.stopping import KNOWN, OWN, PRECISION
 from bench.evidence.tools import (
     ASKS,
     ASV,
@@ -42,7 +42,6 @@ from bench.evidence.tools import (
 from bench.speedup.budget.allocation import FEW, MORE, USUAL
 from bench.speedup.judge.rule import SuiteRule
 from bench.speedup.judge.verdict import OK, REGRESSED
-from bench.speedup.judge.versus import Finding
 from bench.speedup.tests.test_history import run
 from bench.tools import nights
 
@@ -55,21 +54,21 @@ def history(drop: float, at: int = 30, nights: int = 40) -> History:
 
 def test_a_made_history_is_what_its_kind_says() -> None:
     rng = np.random.default_rng(1)
-    one = Made(partial(ar1, 0.3, 0.02), 0.01)(4000, rng)
+    one = Made(partial(ar1, 0.3), 0.02, 0.01)(4000, rng)
     noise = one.logs - one.logs.mean()
     assert noise.std() == pytest.approx(0.0205, rel=0.1)
     assert (noise[1:] * noise[:-1]).mean() / noise.var() == pytest.approx(0.3 * 0.04 / 0.042, abs=0.06)
     assert one.ses.mean() == pytest.approx(0.01 / 5**0.5, rel=0.1)
     assert np.corrcoef(one.logs, one.again)[0, 1] > 0.9
-    lower = Made(partial(normal, 0.001), 0.001)(80, rng).losing(0.1, 50, 20).logs
+    lower = Made(normal, 0.001, 0.001)(80, rng).losing(0.1, 50, 20).logs
     assert lower[:50].mean() - lower[-10:].mean() == pytest.approx(0.105, abs=0.002)
     assert lower[50] > lower[60] > lower[69]
-    wild = Made(partial(outliers, 0.001), 0.001)(4000, rng).logs
+    wild = Made(outliers, 0.001, 0.001)(4000, rng).logs
     assert (wild < -0.04).mean() == pytest.approx(0.05, abs=0.015)
 
 
 def test_machines_of_a_made_history_differ_by_their_offsets() -> None:
-    fleet = Made(partial(normal, 0.001), None, FLEETS["4, skewed"], 0.05)(4000, np.random.default_rng(1))
+    fleet = Made(normal, 0.001, None, "4, skewed", 0.05)(4000, np.random.default_rng(1))
     assert [(fleet.machines == code).mean() for code in range(4)] == pytest.approx((0.4, 0.3, 0.2, 0.1), abs=0.03)
     assert all(fleet.on(code).logs.std() == pytest.approx(0.001, rel=0.15) for code in range(4))
     assert fleet.logs.std() > 0.01
@@ -96,8 +95,7 @@ def test_losses_are_made_in_other_histories_of_the_same_noise() -> None:
         asked.append(history)
         return said([20, 35, 36], len(history.logs))
 
-    quiet = Made(partial(normal, 0.01), 0.01)
-    found = losses.of_losses([(0.1, 1), (0.2, 20)], 30, 50, 10, quiet, ask, 1)
+    found = losses.of_losses(Made(normal, 0.01, 0.01), [(0.1, 1), (0.2, 20)], 30, 50, 10, ask, 1)
     assert found == [pytest.approx(100 * 2 / 40), 6, 6]
     unchanged, at_once, ramp = (history.logs for history in asked)
     assert len(unchanged) == 50
@@ -112,7 +110,7 @@ def test_every_rule_finds_what_it_can_and_nothing_in_nothing() -> None:
         assert (ASKS[tool](large).delay(30) or 99) <= 4
         assert not ASKS[tool](none).red.any()
     assert ASKS[MEAN](history(0.03)).onsets == []
-    assert ours(history(0.03)).verdicts[-1].since == "0030"
+    assert history(0.03).judge()[-1].since == "0030"
 
 
 @pytest.mark.parametrize("name", [OTAVA, ASV, ASV_1])
@@ -123,8 +121,8 @@ def test_peers_that_are_installed_find_a_large_step(name: str) -> None:
 
 
 def few_of(table: tables.Table) -> tables.Table:
-    """Return the table with the first value of each axis alone."""
-    return replace(table, axes={name: dict([next(iter(axis.items()))]) for name, axis in table.axes.items()})
+    """Return the table with its first row alone."""
+    return replace(table, rows=dict(itertools.islice(table.rows.items(), 1)))
 
 
 @pytest.mark.parametrize("part", simulation.PARTS)
@@ -185,7 +183,7 @@ def test_what_ends_a_simulation_is_said_in_a_line(
 
 @pytest.mark.parametrize("table", [losses.SERIES, losses.MACHINES, losses.ONE, losses.NOISY], ids=lambda one: one.title)
 def test_every_kind_of_history_can_be_made(table: tables.Table) -> None:
-    for values in itertools.product(*(axis.values() for axis in table.axes.values())):
+    for values in table.rows.values():
         false, *delays = table.measure(*values, lambda history: said([], len(history.logs)), 1)
         assert false == 0.0
         assert min(delays) > losses.AFTER
@@ -206,28 +204,24 @@ def test_a_made_suite_is_judged_as_a_whole() -> None:
 @pytest.mark.parametrize("loss", [0.2, 0.1])
 def test_a_loss_that_is_settled_is_red_in_its_first_night_and_a_slow_night_is_not(loss: float) -> None:
     for seed in range(5):
-        suspect, *figures = settling.of_loss(("speedup", loss), settling.NOISES["1%"], ours, seed)
-        red, early, rounds = figures[:3], figures[3:6], figures[6:]
-        assert (suspect, red[0]) == (True, True)
-        assert early[0] or loss < 0.2
-        assert all(settling.LEAST <= count <= settling.MOST for count in rounds)
-        low = ours(History(np.append(np.random.default_rng(seed).normal(0.0, 0.01, 30), -loss))).verdicts[-1]
+        suspect, red, rounds, early = settling.of_loss("speedup", loss, "1%", "2 %", seed)
+        assert (suspect, red) == (True, True)
+        assert early or loss < 0.2
+        assert settling.LEAST <= rounds <= settling.MOST
+        low = History(np.append(np.random.default_rng(seed).normal(0.0, 0.01, 30), -loss)).judge()[-1]
         noise = normal(0.01, 2 * settling.MOST, np.random.default_rng(seed))
-        assert settling.settle("speedup", low, noise)[0].outcome == "machine"
-        assert settling.settle("speedup", low, noise, -loss)[0].outcome == "regressed"
+        assert settling.settle("speedup", low, noise)[0] == "machine"
+        assert settling.settle("speedup", low, noise, -loss)[0] == "regressed"
 
 
 def test_what_is_settled_wrongly_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    _, right, *wrong, by_history = settling.of_quiet("speedup", settling.NOISES["1%, outliers"], ours, 2)
-    assert (right > 0, wrong, by_history) == (True, [0, 0, 0], 0)
-    monkeypatch.setattr(settling, "settle", lambda *_, **__: (replace(FOUND, outcome="regressed"), 2))
-    assert settling.of_quiet("speedup", settling.NOISES["1%, outliers"], ours, 2)[2:5] == [right] * 3
-    runs, open_runs, settled, failed = settling.of_suite(1.0, ours, 3)
+    _, low, wrong, by_history = settling.of_quiet("speedup", "1%, outliers", "5 %", 2)
+    assert (low > 0, wrong, by_history) == (True, 0, 0)
+    monkeypatch.setattr(settling, "settle", lambda *_, **__: ("regressed", 2))
+    assert settling.of_quiet("speedup", "1%, outliers", "5 %", 2)[2] == low
+    runs, open_runs, settled, failed = settling.of_suite(1.0, 3)
     assert (runs, failed) == (suites.RUNS, open_runs)
     assert settled >= open_runs > 0
-
-
-FOUND = Finding("machine", 0.0, -0.1, 0.1)
 
 
 def test_each_machine_is_asked_alone() -> None:
@@ -243,7 +237,7 @@ def test_each_machine_is_asked_alone() -> None:
 @pytest.mark.parametrize("name", losses.NOISES)
 def test_noise_is_as_wide_as_its_name_says(name: str) -> None:
     make, runs, since = losses.NOISES[name]
-    values = np.array([make(runs, np.random.default_rng(seed)) for seed in range(100)])
+    values = np.array([make(runs, np.random.default_rng(seed)).logs for seed in range(100)])
     assert values.shape == (100, runs)
     sd = {"AR(1) 0.7, SD 1%": 0.01, "AR(1) 0.7, SD 2%": 0.02, "SD 0.5%, tripling at run 40": 0.015}.get(name)
     if sd:
@@ -255,10 +249,10 @@ def test_noise_is_as_wide_as_its_name_says(name: str) -> None:
 
 
 def test_an_interval_is_held_to_the_change_that_was_made() -> None:
-    measured = losses.intervals(0.005, 30, (0.10,), ours, 3)
+    measured = losses.intervals(0.005, 30, "10%", 3)
     assert measured[0] is None  # one run decides nothing
     assert measured[5:] == [True] * 5  # after 20 and 30 runs; and the date
-    mended = losses.intervals(0.005, 30, (0.10, 0.0), ours, 3)
+    mended = losses.intervals(0.005, 30, "10%, mended", 3)
     assert mended[0] is False  # it is still told: one run mends nothing
     assert mended[-4:] == [None, None, None, None]
 
@@ -309,14 +303,15 @@ def test_what_is_said_of_a_public_history_is_compared_with_what_is_seen() -> Non
             assert one.at is not None
             assert one.at - one.mark.run < 5
             assert one.told[one.at].since == one.mark.run
-            assert one.error(one.mark.run + 5) == pytest.approx(0.0, abs=0.5)
+            change = one.told[one.mark.run + 5].change
+            assert 100 * math.expm1(change) == pytest.approx(one.mark.percent, abs=0.5)
     told = tuple((Loss(t, -0.5, (-0.6, -0.4)),) if t in (20, 55, 56, 100) else () for t in range(340))
-    alarms = Alarms(np.zeros(340, dtype=bool), said=told, onsets=new_ones(told))
+    alarms = Alarms(np.zeros(340, dtype=bool), told, new_ones(told))
     found, false = histories.compare(alarms, MARKS[name])
     assert false == [(20, 20), (100, 100)]
     first, second = (one for one in found if one.mark.sure)
     assert (first.at, list(first.told), second.at) == (55, [55, 56], None)
-    assert [first.holds(t) for t in first.told] == [False, False]
+    assert list(histories.figures([([first, second], false)]))[4:] == ["", "", "0% of 2"]
 
 
 def test_public_histories_that_are_not_there_are_left_out_with_a_reason(
@@ -421,9 +416,9 @@ def test_nights_without_the_quiet_cells_are_refused(
 
 @pytest.mark.promise("fair and true: ending early bends neither a result nor its interval")
 def test_ending_when_sure_enough_neither_bends_the_result_nor_its_interval() -> None:
-    known, mean, pairs, *_ = np.transpose([stopping.intervals(0.3, 1.0, ours, seed) for seed in range(5)])
+    known, mean, pairs = np.transpose([stopping.intervals(0.3, 1.0, KNOWN, seed) for seed in range(5)])
     assert 0.94 <= known.mean() <= 0.97
     assert abs(mean.mean()) < 3 * PRECISION / math.sqrt(2000 * pairs.mean())
     assert FEW < pairs.mean() < MORE * USUAL
-    alone = np.mean([stopping.intervals(0.3, 1.5, ours, seed)[3] for seed in range(5)])
+    alone = np.mean([stopping.intervals(0.3, 1.5, OWN, seed)[0] for seed in range(5)])
     assert alone < 0.93  # why a few pairs that happen to agree end nothing

@@ -152,8 +152,10 @@ def test_what_is_said_of_a_night_looks_at_no_later_one() -> None:
 
 
 @pytest.mark.parametrize(("fleet", "runs"), [(losses.ENGINE, 3), (losses.SPEEDUP, 7)], ids=["engine", "speedup"])
-def test_one_series_finds_sooner_what_one_for_each_machine_finds_late(fleet: losses.Fleet, runs: int) -> None:
-    together, alone = ([losses.of_fleet(fleet, ASKS[tool], seed) for seed in range(12)] for tool in (OURS, ALONE))
+def test_one_series_finds_sooner_what_one_for_each_machine_finds_late(
+    fleet: tuple[str, float, float, float], runs: int
+) -> None:
+    together, alone = ([losses.of_fleet(*fleet, ASKS[tool], seed) for seed in range(12)] for tool in (OURS, ALONE))
     assert sum((delay or math.inf) <= runs for _, delay in together) >= 9
     assert sum((delay or math.inf) <= runs for _, delay in alone) <= 7
     assert sum(false for false, *_ in together[:4]) <= 100 * 3 / (losses.QUIET - 10)
