@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 
 import pytest
@@ -27,9 +28,6 @@ from wine_training.training import train_task
 Function = Callable[..., object]
 Measure = Callable[..., None]
 """Measures a workload against the loop, with other functions of these names in Ray's runs, and something beside."""
-
-FOREIGN_SECONDS = 600
-"""A foreign busy process ends by itself after this long, whatever becomes of the test."""
 
 
 @pytest.fixture
@@ -61,23 +59,14 @@ def measure(
     return measured
 
 
-@pytest.fixture
-def late(ray_workers: object, wine: WineData, cpus: int, models: int) -> Callable[[float], Function]:
-    """Yield a function that makes a task begin later: by this share of the time that one run with Ray takes, in all."""
-    assert ray_workers  # it is running
-    began = time.perf_counter()
-    train_ray(forest_sweep(models), wine, cpus=cpus, progress=False)
-    # Each CPU has its part of the tasks, one after the other, and waits before each of them.
-    for_each_s = (time.perf_counter() - began) * cpus / len(tasks_of(forest_sweep(models), cpus))
+def after(first: Callable[[], object]) -> Function:
+    """Return a task that does something first."""
 
-    def made(share: float) -> Function:
-        def task(*args: object, **kwargs: object) -> object:
-            time.sleep(share * for_each_s)
-            return train_task(*args, **kwargs)  # type: ignore[arg-type]
+    def task(*args: object, **kwargs: object) -> object:
+        first()
+        return train_task(*args, **kwargs)  # type: ignore[arg-type]
 
-        return task
-
-    return made
+    return task
 
 
 def with_busy_thread() -> Function:
@@ -91,23 +80,12 @@ def with_busy_thread() -> Function:
             while not done.is_set():
                 hashlib.sha256(block)  # without the interpreter's lock
 
-        thread = threading.Thread(target=busy)
-        thread.start()
-        try:
-            return train_task(*args, **kwargs)  # type: ignore[arg-type]
-        finally:
-            done.set()
-            thread.join()
-
-    return task
-
-
-def nice() -> Function:
-    """Return a task that gives its worker a low priority, and leaves it so: Ray's own, if nobody says otherwise."""
-
-    def task(*args: object, **kwargs: object) -> object:
-        os.nice(15 - os.nice(0))
-        return train_task(*args, **kwargs)  # type: ignore[arg-type]
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(busy)
+            try:
+                return train_task(*args, **kwargs)  # type: ignore[arg-type]
+            finally:
+                done.set()
 
     return task
 
@@ -115,7 +93,8 @@ def nice() -> Function:
 @contextlib.contextmanager
 def foreign_process() -> Iterator[None]:
     """Keep one CPU busy with a process that is no descendant of this one."""
-    busy = f"import time\nend = time.time() + {FOREIGN_SECONDS}\nwhile time.time() < end: pass"
+    # It ends by itself after ten minutes, whatever becomes of the test.
+    busy = "import time\nend = time.time() + 600\nwhile time.time() < end: pass"
     start = f"import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', {busy!r}], stdout=-3).pid)"
     pid = int(subprocess.run([sys.executable, "-c", start], stdout=subprocess.PIPE, check=True).stdout)
     try:
@@ -136,9 +115,14 @@ def test_nothing(ray_against_loop: RayAgainstLoop, models: int) -> None:
 
 
 @pytest.mark.parametrize("percent", ["0_5", "1_5", "3"])
-def test_dispatch(measure: Measure, late: Callable[[float], Function], percent: str) -> None:
-    """Every task begins later: by so much of Ray's time in all."""
-    measure(f"dispatch_{percent}_percent", train_task=late(float(percent.replace("_", ".")) / 100))
+def test_dispatch(measure: Measure, wine: WineData, models: int, cpus: int, percent: str) -> None:
+    """Every task begins later: by so much of the time in all that one run with Ray takes."""
+    sweep, began = forest_sweep(models), time.perf_counter()
+    train_ray(sweep, wine, cpus=cpus, progress=False)
+    share = float(percent.replace("_", ".")) / 100
+    # Each CPU has its part of the tasks, one after the other, and waits before each of them.
+    late_s = share * (time.perf_counter() - began) * cpus / len(tasks_of(sweep, cpus))
+    measure(f"dispatch_{percent}_percent", train_task=after(lambda: time.sleep(late_s)))
 
 
 def test_shortest_first(measure: Measure) -> None:
@@ -152,5 +136,5 @@ def test_threads(measure: Measure) -> None:
 
 
 def test_nice(measure: Measure) -> None:
-    """The workers run at nice 15, and a foreign process wants a CPU."""
-    measure("nice", foreign_process(), train_task=nice())
+    """The workers run at nice 15, as Ray's own do if nobody says otherwise, and a foreign process wants a CPU."""
+    measure("nice", foreign_process(), train_task=after(lambda: os.nice(15 - os.nice(0))))
