@@ -21,7 +21,7 @@ from contextlib import AbstractContextManager
 import pytest
 
 from bench.cells.against_loop import RayAgainstLoop
-from wine_training import TrainingResult, WineData, forest_sweep, train_ray, training
+from wine_training import WineData, forest_sweep, train_ray, training
 from wine_training.plan import tasks_of
 from wine_training.training import train_task
 
@@ -42,19 +42,15 @@ def measure(
     """Yield a function that measures a sweep with a regression in Ray's runs, if ``--inject`` says so."""
 
     def measured(workload: str, beside: AbstractContextManager[None] | None = None, /, **functions: Function) -> None:
-        def train(*args: object, **kwargs: object) -> list[TrainingResult]:
-            with pytest.MonkeyPatch.context() as patch:  # the loop, which looks up the same names, is left as it is
-                for name, function in functions.items():
-                    patch.setattr(training, name, function)
-                return train_ray(*args, **kwargs)  # type: ignore[arg-type]
-
+        sweep = forest_sweep(models)
         if not request.config.getoption("inject"):
-            ray_against_loop(workload, forest_sweep(models))
+            ray_against_loop(workload, sweep)
             return
+        for name, function in functions.items():  # the loop calls none of these
+            monkeypatch.setattr(training, name, function)
         with beside or contextlib.nullcontext():
-            train(forest_sweep(models), wine, cpus=cpus, progress=False)  # a new task is cold the first time
-            monkeypatch.setattr("wine_training.train_ray", train)
-            ray_against_loop(workload, forest_sweep(models))
+            train_ray(sweep, wine, cpus=cpus, progress=False)  # a new task is cold the first time
+            ray_against_loop(workload, sweep)
 
     return measured
 
