@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bench.evidence.tables import markdown
-from bench.evidence.tools import ASKS, OURS, TOOLS, Alarms, History, Loss, is_installed, new_ones, red_in
+from bench.evidence.tools import ASKS, TOOLS, Alarms, History, Loss, is_installed
 from bench.speedup.judge.replay import ReplayError, read_csv
 
 MARKS = Path(__file__).with_name("histories.csv")
@@ -58,16 +58,8 @@ def marks() -> dict[str, list[Mark]]:
 
 def read(file: Path) -> History:
     """Return a series."""
-    points = read_csv(file)
-    return History(np.array([point.value for point in points]), np.array([point.se or math.nan for point in points]))
-
-
-def events(history: History) -> Alarms:
-    """Ask our rule, which gets one measurement a run: every event that it tells counts, from the run that finds it."""
-    verdicts = history.judge()
-    said = [[Loss(int(one.since), one.change, one.interval) for one in verdict.events] for verdict in verdicts]
-    new = [[Loss(int(one.since), one.change) for one in told.events if one.found == told.run] for told in verdicts]
-    return Alarms(red_in(verdicts), said, new_ones(new))
+    logs, ses = np.array([(point.value, point.se or math.nan) for point in read_csv(file)]).T
+    return History(logs, ses)
 
 
 class Found(NamedTuple):
@@ -82,14 +74,14 @@ class Found(NamedTuple):
 
 def compare(alarms: Alarms, seen: Sequence[Mark]) -> tuple[list[Found], list[tuple[int, int]]]:
     """Return what a tool makes of every loss of a series, and what it finds where there is none: when, since when."""
-    runs = len(alarms.said)
+    runs = len(alarms.red)
     changes = [mark for mark in seen if mark.kind != "odd" and mark.run < runs]
     found = []
     for mark in (mark for mark in changes if mark.percent < 0):
         at = next((t for t, since in alarms.onsets if mark.is_meant(t, since)), None)
         following = min((one.run for one in changes if one.run > mark.run), default=runs)
         # Of two on one run, the first.
-        losses = ((t, loss) for t in range(following) for loss in reversed(alarms.said[t]))
+        losses = ((t, loss) for t, told in alarms.said.items() if t < following for loss in reversed(told))
         found.append(Found(mark, at, {t: loss for t, loss in losses if mark.is_meant(t, loss.since)}))
     return found, [one for one in alarms.onsets if not any(loss.mark.is_meant(*one) for loss in found)]
 
@@ -104,19 +96,14 @@ def report(folder: Path) -> Iterator[str]:
             yield f"{name} is left out: {error}"
     if not histories:
         return
-    losses = [mark.sure for name in histories for mark in seen[name] if mark.percent < 0]
-    yield (
-        f"{sum(len(history.logs) for history in histories.values())} runs of {len(histories)} series; {sum(losses)} "
-        f"losses that are sure, {len(losses) - sum(losses)} that are not. A loss that is told and began within "
-        f"{TOLERANCE} runs of one of them is that one; all others are false."
-    )
-    yield ""
-    headings = ["tool", f"found of {sum(losses)}", "after runs: median, worst"]
-    headings += [f"not sure, of {len(losses) - sum(losses)}", "false failures"]
-    headings += [*(f"size off by, points: {n} runs later" for n in LATER), "intervals that held it, of all runs"]
-    asks = {tool: events if tool == OURS else ASKS[tool] for tool in TOOLS if is_installed(tool)}
-    compared = {tool: [compare(ask(one), seen[name]) for name, one in histories.items()] for tool, ask in asks.items()}
-    yield from markdown(headings, ([tool, *figures(found)] for tool, found in compared.items()))
+    yield from (f"{sum(len(one.logs) for one in histories.values())} runs of {len(histories)} series", "")
+    sure = [mark.sure for name in histories for mark in seen[name] if mark.percent < 0]
+    headings = ["tool", f"found of {sum(sure)}", "after runs: median, worst", f"not sure, of {sure.count(False)}"]
+    headings += ["false failures", *(f"size off by, points: {n} runs later" for n in LATER)]
+    headings += ["intervals that held it, of all runs"]
+    tools = filter(is_installed, TOOLS)
+    found = ((tool, [compare(ASKS[tool](one), seen[name]) for name, one in histories.items()]) for tool in tools)
+    yield from markdown(headings, ([tool, *figures(compared)] for tool, compared in found))
 
 
 def figures(compared: Sequence[tuple[Sequence[Found], Sequence[tuple[int, int]]]]) -> Iterator[str]:

@@ -27,6 +27,7 @@ from bench.speedup.measure.pairs import SPEEDUP
 
 SCALE = {SPEEDUP: 1.0, "engine": 0.1}
 """Noise of a quantity, as a share of that of the runs and visits below."""
+LOSSES = ((SPEEDUP, 0.20), (SPEEDUP, 0.10), ("engine", 0.03), ("engine", 0.015))
 PAIR_SD = 0.02
 NOISES = {
     **{f"{sd:.0%}": Made(normal, sd, PAIR_SD) for sd in (0.01, 0.02, 0.04)},
@@ -116,12 +117,7 @@ TABLES = (
         "A loss that is settled",
         f"A loss after {BEFORE} runs, and in the second run of all; one cell; at most {MOST} rounds.",
         "quantity | loss | runs by (engine: a tenth) | visits by",
-        {
-            f"{quantity} | {loss:.1%} | {noise} | {visits}": (quantity, loss, noise, visits)
-            for (quantity, loss), noise, visits in product(
-                ((SPEEDUP, 0.20), (SPEEDUP, 0.10), ("engine", 0.03), ("engine", 0.015)), NOISES, VISITS
-            )
-        },
+        labelled("{} | {:.1%} | {} | {}", ((*loss, *noises) for loss, *noises in product(LOSSES, NOISES, VISITS))),
         {"suspect": share, "red in its first run": share, "rounds": mean("{:.1f}"), "in the second run of all": share},
         of_loss,
     ),

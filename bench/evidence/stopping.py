@@ -14,7 +14,7 @@ from statistics import fmean, stdev
 
 import numpy as np
 
-from bench.evidence.tables import Table, Values, mean
+from bench.evidence.tables import Table, Values, labelled, mean
 from bench.speedup.budget.allocation import FEW, MORE, USUAL
 from bench.speedup.budget.enough import is_narrow
 from bench.speedup.judge.rule import Rule
@@ -22,8 +22,7 @@ from bench.speedup.keep.earlier import LOOK_BACK
 from bench.speedup.measure.estimate import Spread, margin_of, pooled
 
 PRECISION = Rule().least
-SPREADS = (0.2, 0.5, 1.0, 1.5, 2.0, 4.0)
-"""SDs of a pair, in units of the half width at which a cell ends."""
+PAIR_SDS = [times * PRECISION for times in (0.2, 0.5, 1.0, 1.5, 2.0, 4.0)]
 RUNS = 400
 KNOWN, OWN, FIXED = "spread known", "own spread only", f"always {USUAL} pairs"
 
@@ -44,10 +43,10 @@ def endings(rule: str, pair_sd: float, unruly: float, rng: np.random.Generator) 
         yield float(logs[:pairs].mean()), margin, pairs
 
 
-def intervals(unruly: float, spread: float, rule: str, seed: int) -> Values:
+def intervals(unruly: float, pair_sd: float, rule: str, seed: int) -> Values:
     """Return the share of intervals that hold the truth, the mean error and the mean pairs."""
-    rng = np.random.default_rng([seed, round(100 * spread), round(10 * unruly)])
-    seen = islice(endings(rule, spread * PRECISION, unruly, rng), LOOK_BACK, LOOK_BACK + RUNS)
+    rng = np.random.default_rng([seed, round(100 * pair_sd / PRECISION), round(10 * unruly)])
+    seen = islice(endings(rule, pair_sd, unruly, rng), LOOK_BACK, LOOK_BACK + RUNS)
     means, margins, pairs = np.array(list(seen)).T
     return [float(np.mean(np.abs(means) <= margins)), float(means.mean()), float(pairs.mean())]
 
@@ -61,10 +60,7 @@ TABLE = Table(
     "Ending when it is sure enough",
     f"Series of {RUNS} runs. Held: intervals that contain the truth; pairs: their mean number.",
     "runs differ by | pair SD | rule",
-    {
-        f"{unruly:.0%} | {spread * PRECISION:.1%} | {rule}": (unruly, spread, rule)
-        for unruly, spread, rule in product((0.0, 0.3), SPREADS, (KNOWN, OWN, FIXED))
-    },
+    labelled("{:.0%} | {:.1%} | {}", product((0.0, 0.3), PAIR_SDS, (KNOWN, OWN, FIXED))),
     {"held": mean("{:.1%}"), "error": in_errors, "pairs": mean("{:.1f}")},
     intervals,
 )

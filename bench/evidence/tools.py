@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import importlib.util
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -48,11 +48,6 @@ class History:
         )
         return judge(points, *how, **more)
 
-    def on(self, machine: int) -> History:
-        """Return the runs on one kind of machine."""
-        here = self.machines == machine
-        return History(self.logs[here], self.ses[here], self.again[here])
-
     def plus(self, effect: Floats) -> History:
         """Return the same runs with an effect of each added to its logs."""
         return History(self.logs + effect, self.ses, self.again + effect, self.machines)
@@ -86,8 +81,8 @@ class Alarms:
 
     red: Red
     """Whether it fails, run by run."""
-    said: Sequence[Sequence[Loss]] = ()
-    """All losses that it tells, run by run."""
+    said: Mapping[int, Sequence[Loss]] = field(default_factory=dict)
+    """All losses that it tells, by the run on which it does."""
     onsets: Sequence[tuple[int, int]] = ()
     """The runs on which it told a new one, each with the first run of that loss."""
 
@@ -116,19 +111,25 @@ def red_in(verdicts: Verdicts) -> Red:
 
 
 def ours(history: History) -> Alarms:
-    """Apply the rule of `bench.speedup.judge`, as it is by default."""
-    return Alarms(red_in(history.judge()))
+    """Apply the rule of `bench.speedup.judge`: every loss that it tells counts, from the run that finds it."""
+    verdicts = history.judge()
+    red = red_in(verdicts)
+    told = {t: verdicts[t] for t in np.flatnonzero(red).tolist()}
+    said = {t: [Loss(int(one.since), one.change, one.interval) for one in told[t].events] for t in told}
+    onsets = [(t, said[t][-1].since) for t, verdict in told.items() if verdict.is_new]
+    return Alarms(red, said, onsets)
 
 
 def by_machine(ask: Ask, history: History) -> Alarms:
     """Ask a tool about each machine as a series of its own."""
     red = np.zeros(len(history.logs), dtype=bool)
-    for machine in np.unique(history.machines).tolist():
-        red[history.machines == machine] = ask(history.on(machine)).red
+    for machine in np.unique(history.machines):
+        here = history.machines == machine
+        red[here] = ask(History(history.logs[here], history.ses[here], history.again[here])).red
     return Alarms(red)
 
 
-Look = Callable[[Floats], Iterable[Loss]]
+Look = Callable[[Floats], Sequence[Loss]]
 """Looks at the logs of the runs so far, and returns the losses that it would tell."""
 WAIT = 10
 """Runs before any other tool is asked."""
@@ -139,16 +140,16 @@ SAME = 5
 def run_by_run(look: Look, has_change_points: bool, history: History) -> Alarms:
     """Ask a tool after every run: it fails where it tells a loss; one with change points, a loss not told before."""
     runs = len(history.logs)
-    said = [tuple(look(history.logs[: t + 1])) if t >= WAIT else () for t in range(runs)]
-    onsets = new_ones(said) if has_change_points else [(t, t) for t in range(runs) if said[t]]
+    said = {t: look(history.logs[: t + 1]) for t in range(WAIT, runs)}
+    onsets = new_ones(said) if has_change_points else [(t, t) for t, losses in said.items() if losses]
     return Alarms(np.isin(np.arange(runs), [t for t, _ in onsets]), said, onsets)
 
 
-def new_ones(said: Iterable[Iterable[Loss]]) -> list[tuple[int, int]]:
+def new_ones(said: Mapping[int, Sequence[Loss]]) -> list[tuple[int, int]]:
     """Return the runs on which a loss is told that was not told before, each with the first run of that loss."""
     onsets: list[tuple[int, int]] = []
     known: set[int] = set()
-    for t, losses in enumerate(said):
+    for t, losses in said.items():
         for loss in losses:
             if all(abs(loss.since - old) > SAME for old in known):
                 onsets.append((t, loss.since))

@@ -70,7 +70,7 @@ def test_a_made_history_is_what_its_kind_says() -> None:
 def test_machines_of_a_made_history_differ_by_their_offsets() -> None:
     fleet = Made(normal, 0.001, None, "4, skewed", 0.05)(4000, np.random.default_rng(1))
     assert [(fleet.machines == code).mean() for code in range(4)] == pytest.approx((0.4, 0.3, 0.2, 0.1), abs=0.03)
-    assert all(fleet.on(code).logs.std() == pytest.approx(0.001, rel=0.15) for code in range(4))
+    assert all(fleet.logs[fleet.machines == code].std() == pytest.approx(0.001, rel=0.15) for code in range(4))
     assert fleet.logs.std() > 0.01
     come = made.come_and_go(2, 200, np.random.default_rng(1))
     assert [sorted(set(come[t : t + 10].tolist())) for t in (0, 10, 190)] == [[0, 1], [1, 2], [19, 20]]
@@ -295,7 +295,7 @@ def test_sizes_of_marks_are_those_of_the_series(name: str) -> None:
 
 def test_what_is_said_of_a_public_history_is_compared_with_what_is_seen() -> None:
     name = "hyper_http2_res_10mb"
-    alarms = histories.events(History(as_seen(name, 340), np.full(340, 0.001)))
+    alarms = ours(History(as_seen(name, 340), 0.001))
     found, _ = histories.compare(alarms, MARKS[name])
     assert [one.mark.run for one in found if one.mark.sure] == [53, 318]
     for one in found:
@@ -305,7 +305,7 @@ def test_what_is_said_of_a_public_history_is_compared_with_what_is_seen() -> Non
             assert one.told[one.at].since == one.mark.run
             change = one.told[one.mark.run + 5].change
             assert 100 * math.expm1(change) == pytest.approx(one.mark.percent, abs=0.5)
-    told = tuple((Loss(t, -0.5, (-0.6, -0.4)),) if t in (20, 55, 56, 100) else () for t in range(340))
+    told = {t: [Loss(t, -0.5, (-0.6, -0.4))] for t in (20, 55, 56, 100)}
     alarms = Alarms(np.zeros(340, dtype=bool), told, new_ones(told))
     found, false = histories.compare(alarms, MARKS[name])
     assert false == [(20, 20), (100, 100)]
@@ -323,7 +323,7 @@ def test_public_histories_that_are_not_there_are_left_out_with_a_reason(
     out = capsys.readouterr().out
     assert out.count("is left out") == len(MARKS) - 1
     assert re.search(r"^enso_float_parse is left out: .*enso_float_parse.csv cannot be read: No such file", out, re.M)
-    assert "\n60 runs of 1 series; 0 losses that are sure, 2 that are not. " in out
+    assert "\n60 runs of 1 series\n\n| tool | found of 0 | after runs: median, worst | not sure, of 2 | " in out
     assert re.search(r"^\| this project \| 0 \|  \| 1 \| 0 \|", out, re.M)
 
 
@@ -416,9 +416,9 @@ def test_nights_without_the_quiet_cells_are_refused(
 
 @pytest.mark.promise("fair and true: ending early bends neither a result nor its interval")
 def test_ending_when_sure_enough_neither_bends_the_result_nor_its_interval() -> None:
-    known, mean, pairs = np.transpose([stopping.intervals(0.3, 1.0, KNOWN, seed) for seed in range(5)])
+    known, mean, pairs = np.transpose([stopping.intervals(0.3, PRECISION, KNOWN, seed) for seed in range(5)])
     assert 0.94 <= known.mean() <= 0.97
     assert abs(mean.mean()) < 3 * PRECISION / math.sqrt(2000 * pairs.mean())
     assert FEW < pairs.mean() < MORE * USUAL
-    alone = np.mean([stopping.intervals(0.3, 1.5, OWN, seed)[0] for seed in range(5)])
+    alone = np.mean([stopping.intervals(0.3, 1.5 * PRECISION, OWN, seed)[0] for seed in range(5)])
     assert alone < 0.93  # why a few pairs that happen to agree end nothing
