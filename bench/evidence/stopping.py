@@ -7,9 +7,7 @@ of it comes from the runs before, each of which ended by the same rule.
 from __future__ import annotations
 
 import math
-from collections import deque
-from collections.abc import Iterator
-from itertools import islice, product
+from itertools import product
 from statistics import fmean, stdev
 
 import numpy as np
@@ -27,12 +25,17 @@ RUNS = 400
 KNOWN, OWN, FIXED = "spread known", "own spread only", f"always {USUAL} pairs"
 
 
-def endings(rule: str, pair_sd: float, unruly: float, rng: np.random.Generator) -> Iterator[tuple[float, float, int]]:
-    """Yield runs without end, each with what is known from those before it: mean, margin, pairs."""
-    before: deque[Spread] = deque(maxlen=LOOK_BACK)
-    while True:
+def intervals(unruly: float, pair_sd: float, rule: str, seed: int) -> Values:
+    """End runs by a rule, each with what is known from those before it.
+
+    Return the share of intervals that hold the truth, the mean error and the mean pairs.
+    """
+    rng = np.random.default_rng([seed, round(100 * pair_sd / PRECISION), round(10 * unruly)])
+    before: list[Spread] = []
+    seen: list[tuple[float, float, int]] = []
+    for _ in range(LOOK_BACK + RUNS):
         logs = rng.normal(0.0, pair_sd * math.exp(rng.normal(0.0, unruly)), MORE * USUAL)
-        known = pooled(before) if rule == KNOWN else None
+        known = pooled(before[-LOOK_BACK:]) if rule == KNOWN else None
         own = [Spread(float(logs[:n].var(ddof=1)), n - 1) for n in range(FEW, len(logs) + 1)]
         spread = own[USUAL - FEW]
         if rule == OWN or known is not None:
@@ -40,15 +43,9 @@ def endings(rule: str, pair_sd: float, unruly: float, rng: np.random.Generator) 
         before.append(spread)
         pairs, margin = spread.degrees + 1, margin_of(spread, known)
         assert margin is not None  # there are pairs enough
-        yield float(logs[:pairs].mean()), margin, pairs
-
-
-def intervals(unruly: float, pair_sd: float, rule: str, seed: int) -> Values:
-    """Return the share of intervals that hold the truth, the mean error and the mean pairs."""
-    rng = np.random.default_rng([seed, round(100 * pair_sd / PRECISION), round(10 * unruly)])
-    seen = islice(endings(rule, pair_sd, unruly, rng), LOOK_BACK, LOOK_BACK + RUNS)
-    means, margins, pairs = np.array(list(seen)).T
-    return [float(np.mean(np.abs(means) <= margins)), float(means.mean()), float(pairs.mean())]
+        seen.append((float(logs[:pairs].mean()), margin, pairs))
+    means, margins, counts = np.array(seen[LOOK_BACK:]).T
+    return [float(np.mean(np.abs(means) <= margins)), float(means.mean()), float(counts.mean())]
 
 
 def in_errors(means: Values) -> str:

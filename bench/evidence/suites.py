@@ -12,7 +12,6 @@ import numpy as np
 
 from bench.evidence.tables import Table, Values, labelled, one_in, total, within
 from bench.evidence.tools import Alarms, History, Red, failures, red_in
-from bench.speedup.judge.changepoint import Floats
 from bench.speedup.judge.rule import SuiteRule
 from bench.speedup.judge.series import judge
 from bench.speedup.judge.suite import pooled
@@ -35,14 +34,11 @@ def make(
     cells: int, runs: int, rng: np.random.Generator, noisier: float = 1.0, loss: float = 0.0, since: int = 0
 ) -> Suite:
     """Return a suite of which all engines lose `loss` from `since` on."""
-
-    def drawn(share: float) -> dict[str, Floats]:
-        return {name: rng.normal(0.0, noisier * sd * math.sqrt(share), runs) for name, sd in SDS.items()}
-
-    shared, suite = drawn(SHARED), []
+    sds, suite = noisier * np.array(list(SDS.values()))[:, np.newaxis], Suite()
+    shared = rng.normal(0.0, math.sqrt(SHARED) * sds, (len(SDS), runs))
     for _ in range(cells):
-        own = drawn(1 - SHARED)
-        factors = {name: History(shared[name] + own[name]) for name in SDS}
+        logs = shared + rng.normal(0.0, math.sqrt(1 - SHARED) * sds, shared.shape)
+        factors = {name: History(one) for name, one in zip(SDS, logs, strict=True)}
         factors["engine"] = factors["engine"].losing(loss, since)
         speedup = History(np.sum([one.logs for one in factors.values()], axis=0))
         suite.append({SPEEDUP: speedup, **factors})
