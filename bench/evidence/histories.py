@@ -118,12 +118,8 @@ def figures(compared: Sequence[tuple[Sequence[Found], Sequence[tuple[int, int]]]
     steps = [(one.mark, one.told) for one, _ in sure if one.mark.kind == "step"]
     for later in LATER:
         said = ((mark.percent, told.get(mark.run + later)) for mark, told in steps)
-        errors = [abs(_percent(loss.change) - size) for size, loss in said if loss]
+        errors = [abs(100 * math.expm1(loss.change) - size) for size, loss in said if loss]
         yield f"{median(errors):.1f} (of {len(errors)})" if errors else ""
-    intervals = [(mark.percent, loss.interval) for mark, told in steps for loss in told.values()]
-    held = [_percent(one[0]) <= size <= _percent(one[1]) for size, one in intervals if one]
+    all_told = [(math.log1p(mark.percent / 100), loss.interval) for mark, told in steps for loss in told.values()]
+    held = [interval[0] <= size <= interval[1] for size, interval in all_told if interval]
     yield f"{sum(held) / len(held):.0%} of {len(held)}" if held else ""
-
-
-def _percent(log: float) -> float:
-    return 100 * math.expm1(log)

@@ -11,7 +11,6 @@ import hashlib
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -90,9 +89,8 @@ def with_busy_thread() -> Function:
 def foreign_process() -> Iterator[None]:
     """Keep one CPU busy with a process that is no descendant of this one."""
     # It ends by itself after ten minutes, whatever becomes of the test.
-    busy = "import time\nend = time.time() + 600\nwhile time.time() < end: pass"
-    start = f"import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', {busy!r}], stdout=-3).pid)"
-    pid = int(subprocess.run([sys.executable, "-c", start], stdout=subprocess.PIPE, check=True).stdout)
+    start = "timeout 600 sh -c 'while :; do :; done' > /dev/null & echo $!"
+    pid = int(subprocess.run(["sh", "-c", start], stdout=subprocess.PIPE, check=True).stdout)
     try:
         yield
     finally:

@@ -32,11 +32,7 @@ class History:
     """
 
     def __init__(
-        self,
-        logs: Floats,
-        ses: Floats | float = math.nan,
-        again: Floats | float = math.nan,
-        machines: Indices | int = 0,
+        self, logs: Floats, ses: Floats | float = np.nan, again: Floats | float = np.nan, machines: Indices | int = 0
     ) -> None:
         self.logs, self.ses, self.again, self.machines = np.broadcast_arrays(logs, ses, again, machines)
 
