@@ -207,7 +207,8 @@ def test_a_loss_that_is_settled_is_red_in_its_first_night_and_a_slow_night_is_no
         suspect, red, rounds, early = settling.of_loss("speedup", loss, "1%", "2 %", seed)
         assert (suspect, red) == (True, True)
         assert early or loss < 0.2
-        assert settling.LEAST <= rounds <= settling.MOST
+        counts = [rounds, *(settling.of_loss("speedup", loss, "1%", visits, seed)[2] for visits in ("5 %", "8.5 %"))]
+        assert all(settling.LEAST <= count <= settling.MOST for count in counts)
         low = History(np.append(np.random.default_rng(seed).normal(0.0, 0.01, 30), -loss)).judge()[-1]
         noise = normal(0.01, 2 * settling.MOST, np.random.default_rng(seed))
         assert settling.settle("speedup", low, noise)[0] == "machine"
@@ -215,10 +216,11 @@ def test_a_loss_that_is_settled_is_red_in_its_first_night_and_a_slow_night_is_no
 
 
 def test_what_is_settled_wrongly_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    _, low, wrong, by_history = settling.of_quiet("speedup", "1%, outliers", "5 %", 2)
-    assert (low > 0, wrong, by_history) == (True, 0, 0)
+    for visits in settling.VISITS:
+        _, low, wrong, by_history = settling.of_quiet("speedup", "1%, outliers", visits, 2)
+        assert (low > 0, wrong, by_history) == (True, 0, 0)
     monkeypatch.setattr(settling, "settle", lambda *_, **__: ("regressed", 2))
-    assert settling.of_quiet("speedup", "1%, outliers", "5 %", 2)[2] == low
+    assert settling.of_quiet("speedup", "1%, outliers", "2 %", 2)[2] == low
     runs, open_runs, settled, failed = settling.of_suite(1.0, 3)
     assert (runs, failed) == (suites.RUNS, open_runs)
     assert settled >= open_runs > 0
