@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -41,11 +40,11 @@ from bench.speedup.versus.visits import (
     Busy,
     Comparable,
     NoTime,
-    Pace,
     VisitFailure,
     ended,
     in_turn,
     measure,
+    plan,
     reason,
 )
 
@@ -168,15 +167,39 @@ def test_rounds_are_enough_when_the_steady_part_is_known_whatever_it_says() -> N
     assert not enough(compare(rounds(12)), 12, Limits(precision=1e-5))
 
 
-def alternate(visit: Callable[[int], Visit], limits: Limits, **about: Any) -> Comparison:
-    return in_turn(visit, partial(narrow, limits), limits, **about)
+def alternate(visit: Callable[[int], Visit], limits: Limits | None = None, minutes: float = 60) -> Comparison:
+    """Measure two versions in turn, of which visits tell so much."""
+
+    def measured(which: int, pairs: int) -> tuple[Record, ...]:
+        here = Fingerprint("", "ray", 10, 2, "abc", "red, twin", "Abacus", 2, 1)
+        return tuple(
+            Record("", "", replace(here, workload=cell), logs, {}, 1.0, 1.0, pairs=pairs, name=cell)
+            for cell, logs in visit(which).items()
+        )
+
+    limits = limits or Limits()
+    return in_turn([partial(measured, 0), partial(measured, 1)], partial(narrow, limits), limits, minutes=minutes)
 
 
-class Clock:
-    """Visits that take a minute each on a clock of their own."""
+@pytest.fixture
+def time(monkeypatch: pytest.MonkeyPatch) -> Time:
+    """Yield a clock that only visits let go on."""
+    made = Time()
+    monkeypatch.setattr("time.monotonic", lambda: made.now)
+    return made
 
-    def __init__(self, engine: float = 0.0, interrupt: int = 10**6) -> None:
-        self.now = 0.0
+
+class Time:
+    """What a clock says."""
+
+    now = 0.0
+
+
+class Visits:
+    """Visits that take a minute each."""
+
+    def __init__(self, time: Time, engine: float = 0.0, interrupt: int = 10**6) -> None:
+        self.time = time
         self.order: list[int] = []
         self.rng = np.random.default_rng(0)
         self.engine = engine
@@ -186,25 +209,24 @@ class Clock:
         if len(self.order) == self.interrupt:
             raise KeyboardInterrupt
         self.order.append(which)
-        self.now += 60
+        self.time.now += 60
         return visit(self.rng, engine=self.engine * which)
 
     def run(self, limits: Limits | None = None, minutes: float = 60) -> Comparison:
-        return alternate(self.visit, limits or Limits(), minutes=minutes, clock=lambda: self.now)
+        return alternate(self.visit, limits, minutes)
 
 
-def test_visits_alternate_until_the_intervals_are_narrow() -> None:
-    clock = Clock(engine=-0.05)
-    done = clock.run()
-    assert clock.order == ([0, 1, 1, 0] * done.rounds)[: 2 * done.rounds]
+def test_visits_alternate_until_the_intervals_are_narrow(time: Time) -> None:
+    visits = Visits(time, engine=-0.05)
+    done = visits.run()
+    assert visits.order == ([0, 1, 1, 0] * done.rounds)[: 2 * done.rounds]
     assert (done.stopped, done.state) == (NARROW, "regressed")
     *_, last = closing(done)
     assert last.startswith("B has regressed: 1 of 1 cells; most: cell-0, engine −4.9")
 
 
-def test_no_round_begins_that_would_not_end_in_time() -> None:
-    clock = Clock()
-    done = clock.run(Limits(precision=1e-6), minutes=7)
+def test_no_round_begins_that_would_not_end_in_time(time: Time) -> None:
+    done = Visits(time).run(Limits(precision=1e-6), minutes=7)
     assert (done.rounds, done.stopped) == (3, TIME_UP)
     assert list(closing(done)) == [
         "3 rounds; stopped because the time is up",
@@ -214,7 +236,7 @@ def test_no_round_begins_that_would_not_end_in_time() -> None:
 
 def test_versions_without_a_common_cell_are_told_so() -> None:
     with pytest.raises(VisitFailure, match="no cell in common: a, b"):
-        alternate(lambda which: {"ab"[which]: {"speedup": 0.0}}, Limits(), minutes=1)
+        alternate(lambda which: {"ab"[which]: {"speedup": 0.0}})
 
 
 def test_a_visit_that_cannot_begin_is_no_interruption(tmp_path: Path) -> None:
@@ -250,36 +272,37 @@ def test_after_ctrl_c_a_visit_has_time_to_end_what_it_started(tmp_path: Path) ->
     assert (tmp_path / "tidy").exists()
 
 
-def test_what_was_measured_before_an_interruption_counts() -> None:
-    done = Clock(interrupt=5).run(Limits(precision=1e-6))
+def test_what_was_measured_before_an_interruption_counts(time: Time) -> None:
+    done = Visits(time, interrupt=5).run(Limits(precision=1e-6))
     assert (done.rounds, done.stopped) == (2, INTERRUPTED)
     with pytest.raises(KeyboardInterrupt):
-        Clock(interrupt=3).run()
+        Visits(time, interrupt=3).run()
 
 
 @pytest.mark.parametrize("failure", [VisitFailure("no Ray"), OSError("no Ray")])
-def test_a_late_visit_that_fails_costs_no_earlier_round(failure: Exception) -> None:
-    clock = Clock()
+def test_a_late_visit_that_fails_costs_no_earlier_round(failure: Exception, time: Time) -> None:
+    visits = Visits(time)
 
     def visit(which: int) -> Visit:
-        if len(clock.order) == 5:
+        if len(visits.order) == 5:
             raise failure
-        return clock.visit(which)
+        return visits.visit(which)
 
-    done = alternate(visit, Limits(), minutes=60, clock=lambda: clock.now)
+    done = alternate(visit)
     assert (done.rounds, done.stopped, done.failure) == (2, "a visit failed", "no Ray")
-    clock.order = [0] * 5
+    visits.order = [0] * 5
     with pytest.raises(type(failure), match="no Ray"):
-        alternate(visit, Limits(), minutes=60, clock=lambda: clock.now)
+        alternate(visit)
 
 
-def test_a_cell_that_a_later_visit_lacks_is_left_out_by_name() -> None:
+def test_a_cell_that_a_later_visit_lacks_is_left_out_by_name(time: Time) -> None:
     visits = iter([{"a", "b"}] * 3 + [{"a"}])
-    done = alternate(
-        lambda which: {cell: {"speedup": 0.0} for cell in next(visits)},
-        Limits(),
-        minutes=1e-9,
-    )
+
+    def visit(which: int) -> Visit:
+        time.now += 60
+        return {cell: {"speedup": 0.0} for cell in sorted(next(visits))}
+
+    done = alternate(visit, minutes=5)
     assert done.left_out == ("b",)
     assert next(closing(done)) == "left out, as no two rounds have it: b"
 
@@ -291,25 +314,20 @@ def test_a_cell_that_one_visit_lacks_takes_part_in_the_other_rounds() -> None:
     assert compare([(both, {}), ({}, both)]) == []
 
 
-def test_a_visit_on_a_busy_machine_is_tried_again_while_there_is_time(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_visit_on_a_busy_machine_is_made_again_while_there_is_time(
+    time: Time, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    clock = Clock()
+    visits = Visits(time)
 
-    def busy(pairs: int) -> tuple[Record, ...]:
-        clock.now += 20
-        if clock.now != 80:
+    def busy(which: int) -> Visit:
+        if len(visits.order) == 4 or time.now % 120 == 0:
+            time.now += 60
             raise Busy("busy")
-        return (measured(4),)
+        return visits.visit(which)
 
-    monkeypatch.setattr("time.monotonic", lambda: clock.now)
-    monkeypatch.setattr(Pace, "plan", lambda *_: "planned")
-    pace = Pace(3)
-    assert len(pace.visit(busy)) == 1
-    assert (clock.now, capsys.readouterr().out) == (80, "busy: once more, while there is time\nplanned\n")
-    with pytest.raises(Busy):
-        pace.visit(busy)
-    assert clock.now == 180
+    done = alternate(busy, Limits(precision=1e-6), minutes=13)
+    assert (done.rounds, time.now, done.failure) == (2, 60 * 13, "busy")
+    assert capsys.readouterr().out.splitlines()[0] == "busy: once more, while there is time"
 
 
 def test_other_data_are_another_cell(capsys: pytest.CaptureFixture[str]) -> None:
@@ -335,8 +353,8 @@ def test_nonsense_durations_are_refused(minutes: str, capsys: pytest.CaptureFixt
     assert "not a number above 0" in capsys.readouterr().err
 
 
-def test_a_comparison_as_markdown_says_the_last_line_first() -> None:
-    text = markdown(Clock(engine=-0.05).run(), "A|1", "<b>", ["ray 1 → 2"])
+def test_a_comparison_as_markdown_says_the_last_line_first(time: Time) -> None:
+    text = markdown(Visits(time, engine=-0.05).run(), "A|1", "<b>", ["ray 1 → 2"])
     assert text.splitlines()[2].startswith("**B has regressed")
     assert "A\\|1" in text
     assert "<b>" not in text.replace("\\<b\\>", "")
@@ -368,37 +386,28 @@ def measured(pairs: int, *, pair_s: float = 2.0, engine_se: float = 0.001) -> Re
     return Record("", "", ours, {"engine": 0.0}, {"engine": engine_se}, pair_s / 2, pair_s / 2, pairs=pairs)
 
 
-def test_pairs_are_chosen_for_the_time_there_is() -> None:
-    found = []
-    for minutes in (2, 3, 60):
-        pace = Pace(minutes)
-        assert (pace.pairs, pace.plan(18.0, [measured(4, engine_se=0.004)])) == (
-            4,
-            f"{pace.pairs} pairs a visit, " + said(pace),
-        )
-        found.append(pace.pairs)
-    assert FEWEST == found[0] < found[1] < found[2] <= MOST
-    fixed = Pace(60, 7)
-    fixed.plan(24.0, [measured(7)])
-    assert fixed.pairs == 7
+def planned(took: float, minutes: float, *, pairs: int = 4, fixed: int | None = None, engine_se: float = 0.001) -> int:
+    return plan([measured(pairs, engine_se=engine_se)], took, minutes, fixed, ["engine"])
 
 
-def said(pace: Pace) -> str:
-    return f"{2 * (10 + 2 * pace.pairs)} s a round"
+def test_pairs_are_chosen_for_the_time_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    few, more, many = (planned(18.0, minutes, engine_se=0.004) for minutes in (1.7, 2.7, 60))
+    assert FEWEST == few < more < many <= MOST
+    said = [f"{pairs} pairs a visit, {2 * (10 + 2 * pairs)} s a round" for pairs in (few, more, many)]
+    assert capsys.readouterr().out.splitlines() == said
+    assert planned(24.0, 60, pairs=7, fixed=7) == 7
 
 
 def test_it_says_at_once_that_the_time_is_too_short() -> None:
     with pytest.raises(
         NoTime, match=r"a visit takes 14 s, 10 s of it to start, .* two rounds in 0.8 min; --minutes 2 is"
     ):
-        Pace(0.8).plan(18.0, [measured(4)])
+        planned(18.0, 0.5)
 
 
 def test_a_noisier_quantity_gets_more_pairs_and_a_slow_start_too() -> None:
     def pairs(se: float, start: float) -> int:
-        pace = Pace(10_000)
-        pace.plan(start + 8.0, [measured(4, engine_se=se)])
-        return pace.pairs
+        return planned(start + 8.0, 10_000, engine_se=se)
 
     assert pairs(0.001, 10) < pairs(0.004, 10) <= MOST
     assert pairs(0.001, 1) < pairs(0.001, 100)

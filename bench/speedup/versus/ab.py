@@ -5,31 +5,30 @@ from __future__ import annotations
 import argparse
 import math
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
 from ..judge.verdict import REGRESSED
-from ..judge.versus import NARROW, STEADY, Difference, Limits, Visit, enough
+from ..judge.versus import STEADY, Difference, Limits, Rounds, enough
 from ..session.options import chance, positive, share
 from ..show.columns import drawn
 from ..show.differences import closing, markdown, table
 from ..show.encodings import say
 from .command import parser, run, write
 from .environments import WORK_TREE, Version, differences, prepare
-from .visits import Comparable, Pace, VisitFailure, in_turn, measure
+from .visits import VisitFailure, countdown, in_turn, measure
 
 MINUTES = 20
 
 
-def narrow(limits: Limits, found: Sequence[Difference], rounds: int, took: float) -> str:
-    """Say how much is known after a round, and return why that is enough; empty if it is not."""
+def narrow(limits: Limits, found: Sequence[Difference], rounds: Rounds, took: float) -> bool:
+    """Say how much is known after a round, and return whether that is enough."""
     widest = max((one.half_width for one in found if not one.is_judged), default=math.nan)
     known = f", {STEADY} known to ±{math.expm1(widest):.2%}" if math.isfinite(widest) else ""
-    say(f"round {rounds}: {took:.0f} s{known}")
-    return NARROW if enough(found, rounds, limits) else ""
+    say(f"round {len(rounds)}: {took:.0f} s{known}")
+    return enough(found, len(rounds), limits)
 
 
 def main(arguments: Sequence[str], prog: str, default: Sequence[str] = ()) -> int:
@@ -38,10 +37,9 @@ def main(arguments: Sequence[str], prog: str, default: Sequence[str] = ()) -> in
 
 
 def _ab(options: argparse.Namespace, cells: Sequence[str]) -> int:
-    root, began = Path.cwd(), time.monotonic()
+    root, left = Path.cwd(), countdown(options.minutes)
     sides = [Version.parse(text, root) for text in (options.a, options.b)]
     limits = Limits(options.smallest, options.false_alarms, options.precision)
-    comparable = Comparable()
     with tempfile.TemporaryDirectory(prefix="bench-ab-") as folder:
         environments = [prepare(one, root, Path(folder)) for one in sides]
         other = differences(*environments)
@@ -49,13 +47,8 @@ def _ab(options: argparse.Namespace, cells: Sequence[str]) -> int:
         say(f"A: {a}")
         say(f"B: {b}")
         say(f"packages: {', '.join(other) or 'the same'}")
-        left = options.minutes - (time.monotonic() - began) / 60
-        pace = Pace(left, options.pairs)
-
-        def visit(which: int) -> Visit:
-            return comparable.visit(pace.visit(partial(measure, environments[which], cells)))
-
-        done = in_turn(visit, partial(narrow, limits), limits, minutes=left, within=lambda: comparable.within)
+        visits = [partial(measure, one, cells) for one in environments]
+        done = in_turn(visits, partial(narrow, limits), limits, minutes=left(), pairs=options.pairs)
     print(drawn(table(done), 100))
     for line in closing(done):
         say(line)

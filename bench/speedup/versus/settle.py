@@ -9,7 +9,6 @@ import argparse
 import math
 import shlex
 import tempfile
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,7 +17,7 @@ from pathlib import Path
 from ..commands.store import find_series, load
 from ..judge.store import Series, Suite, suites
 from ..judge.verdict import REGRESSED, SUSPECT
-from ..judge.versus import INTERRUPTED, NARROW, UNDECIDED, Comparison, Difference, Finding, Limits, Visit, find
+from ..judge.versus import INTERRUPTED, UNDECIDED, Comparison, Difference, Finding, Limits, Rounds, find
 from ..keep import settled as kept
 from ..keep.runs import Record
 from ..keep.settled import CANNOT, MACHINE, Settled, Settlements
@@ -31,7 +30,7 @@ from .candidates import DATE
 from .command import STOPPED, parser, run, unwritten, write
 from .environments import WORK_TREE, EnvironmentFailure, Version, prepare
 from .good import last_good, moved_on, nodes, version_of
-from .visits import HINT, Busy, Comparable, NoTime, Pace, VisitFailure, in_turn, measure, reason
+from .visits import HINT, Busy, Comparable, NoTime, VisitFailure, countdown, in_turn, measure, reason
 
 MINUTES = 20
 LEAST_TO_GO_ON = 5.0
@@ -118,23 +117,6 @@ def _is_low(one: Series) -> bool:
     return one.verdict.state in (SUSPECT, REGRESSED)
 
 
-def cases(series: Iterable[Series], root: Path) -> Iterator[Case]:
-    """Yield what each cell is compared with; or why it cannot be settled."""
-    for one in series:
-        low = one.records[-1]
-        moved_on(low, root)
-        case = Case(one, last_good(one, one.verdict.leading.since or low.date))
-        try:
-            if case.good is None:
-                raise EnvironmentFailure("there is no earlier run on the old level")
-            version = version_of(case.good, root)
-            if version.others and not version.changes:
-                raise EnvironmentFailure(f"nothing differs but {show.several(version.others)}, which take no part")
-            yield replace(case, version=version)
-        except EnvironmentFailure as error:
-            yield replace(case, outcome=CANNOT, why=str(error))
-
-
 def settle(
     group: Sequence[Case], cells: Sequence[str], minutes: float, root: Path, folder: Path, limits: Limits, count: int
 ) -> Iterator[Case]:
@@ -143,56 +125,44 @@ def settle(
     `cells` are arguments for pytest, and `count` is how many cells share the false alarms. KeyboardInterrupt is raised
     after what is known when somebody interrupts it.
     """
-    good, began = group[0].version, time.monotonic()
+    good, left = group[0].version, countdown(minutes)
     if not good.changes:
         why = "there is nothing of theirs that differs: it is the same commit, and the same packages"
         yield from (replace(one, outcome=MACHINE, why=why, finding=Finding(MACHINE, 0.0, 0.0, 0.0)) for one in group)
         return
-    comparable = Comparable({one.name: one.series.fingerprint for one in group})
     only = set().union(*(nodes(record) for one in group for record in (one.low, one.good) if record))
-    losses = [(one, max(0.0, -(one.series.verdict.leading.change or 0.0))) for one in group]
-    names, seen = {one.name for one in group}, (set[str](), set[str]())
+    found: dict[str, Finding] = {}
+    seen: set[str] = set()
 
-    def findings(differences: Sequence[Difference], rounds: int) -> dict[str, Finding]:
+    def decided(differences: Sequence[Difference], rounds: Rounds, took: float) -> bool:
         known = {(one.cell, one.quantity): one for one in differences}
-        return {
-            one.name: find(known[one.name, one.quantity], loss, rounds, cells=count, limits=limits)
-            for one, loss in losses
-            if (one.name, one.quantity) in known
-        }
-
-    def decided(differences: Sequence[Difference], rounds: int, took: float) -> str:
-        found = findings(differences, rounds)
         for one in group:
-            if one.name in found:
-                said = found[one.name]
+            if difference := known.get((one.name, one.quantity)):
+                loss = max(0.0, -(one.series.verdict.leading.change or 0.0))
+                said = found[one.name] = find(difference, loss, len(rounds), cells=count, limits=limits)
                 change = show.with_interval(one.quantity, said.change, said.low, said.high)
-                say(f"round {rounds}: {took:.0f} s, {one.name}: {one.quantity} {change}: {said.outcome}")
+                say(f"round {len(rounds)}: {took:.0f} s, {one.name}: {one.quantity} {change}: {said.outcome}")
+        a, b = ({cell for visit in side for cell in visit} for side in zip(*rounds, strict=True))
+        seen.update(a & b)
         # What was too busy in one of these visits is there in further ones.
-        missing = names & seen[0] & seen[1] - {one.cell for one in differences}
-        return NARROW if not missing and all(said.outcome != UNDECIDED for said in found.values()) else ""
+        is_missing = any(one.name in seen and one.name not in found for one in group)
+        return not is_missing and all(said.outcome != UNDECIDED for said in found.values())
 
     try:
         environments = [prepare(one, root, folder) for one in (good, TODAY)]
-        left = minutes - (time.monotonic() - began) / 60
-        pace = Pace(left, quantities=[one.quantity for one in group])
-
-        def visit(which: int) -> Visit:
-            measured = pace.visit(partial(measure, environments[which], cells, only=only or {""}))
-            seen[which].update(found := comparable.visit(measured))
-            return found
-
-        done = in_turn(visit, decided, limits, minutes=left, within=lambda: comparable.within, clock=time.monotonic)
+        visits = [partial(measure, one, cells, only=only or {""}) for one in environments]
+        comparable = Comparable({one.name: one.series.fingerprint for one in group})
+        quantities = [one.quantity for one in group]
+        done = in_turn(visits, decided, limits, minutes=left(), comparable=comparable, quantities=quantities)
     except (EnvironmentFailure, VisitFailure) as error:
-        outcome, spent = UNDECIDED if isinstance(error, (NoTime, Busy)) else CANNOT, (time.monotonic() - began) / 60
-        why = _why(str(error))
-        yield from (replace(one, outcome=outcome, why=why, minutes=spent) for one in group)
+        outcome, why = UNDECIDED if isinstance(error, (NoTime, Busy)) else CANNOT, _why(str(error))
+        yield from (replace(one, outcome=outcome, why=why, minutes=minutes - left()) for one in group)
         return
-    failure, found = _why(done.failure), findings(done.differences, done.rounds)
+    failure = _why(done.failure)
     for one in group:
         if one.name in found:
             yield _settled(one, found[one.name], done, failure)
-        elif one.name in seen[0] & seen[1]:
+        elif one.name in seen:
             why = failure or "the machine was too busy: fewer than two rounds have it"
             yield replace(one, outcome=UNDECIDED, why=why, minutes=done.minutes)
         else:
@@ -229,7 +199,7 @@ def main(arguments: Sequence[str], prog: str, default: Sequence[str] = ()) -> in
 
 
 def _settle(bisecting: str, options: argparse.Namespace, cells: Sequence[str]) -> int:
-    began, stopped = time.monotonic(), 0
+    left, stopped = countdown(options.minutes), 0
     (history, decisions, settlements), rule = load(options)
     latest = suites(history, decisions, rule, options.storage, settlements)[-1]
     chosen = open_cells(latest.series, settlements, options.cells)
@@ -257,27 +227,32 @@ def _settle(bisecting: str, options: argparse.Namespace, cells: Sequence[str]) -
         say(unwritten(error, options))  # what is red stays red
     lost = [(one.settled, nodes(one.low)) for one in found if one.outcome == REGRESSED]
     if not stopped:
-        left = options.minutes - (time.monotonic() - began) / 60
         same = ["--storage", str(options.storage), SMALLEST[0], f"{rule.smallest:g}"]
-        go_on(lost, left, same, cells, bisecting)
+        go_on(lost, left(), same, cells, bisecting)
     return status
 
 
 def _each(chosen: Sequence[Series], cells: Sequence[str], minutes: float, root: Path, limits: Limits) -> Iterator[Case]:
     """Yield what comes of each cell: those that have one last good version share its visits."""
-    began = time.monotonic()
-    groups: dict[Version, list[Case]] = {}
-    for case in cases(chosen, root):
-        if case.outcome:
-            yield case
-        else:
-            groups.setdefault(case.version, []).append(case)
+    left, groups = countdown(minutes), dict[Version, list[Case]]()
+    for one in chosen:
+        low = one.records[-1]
+        moved_on(low, root)
+        case = Case(one, last_good(one, one.verdict.leading.since or low.date))
+        try:
+            if case.good is None:
+                raise EnvironmentFailure("there is no earlier run on the old level")
+            version = version_of(case.good, root)
+            if version.others and not version.changes:
+                raise EnvironmentFailure(f"nothing differs but {show.several(version.others)}, which take no part")
+            groups.setdefault(version, []).append(replace(case, version=version))
+        except EnvironmentFailure as error:
+            yield replace(case, outcome=CANNOT, why=str(error))
     with tempfile.TemporaryDirectory(prefix="bench-settle-") as folder:
         for number, (version, group) in enumerate(groups.items()):
-            left = (minutes - (time.monotonic() - began) / 60) / (len(groups) - number)
             changes = show.several(version.changes) or "nothing"
             say(f"{', '.join(one.name for one in group)}: {version.name} against today's; what differs: {changes}")
-            yield from settle(group, cells, left, root, Path(folder), limits, len(chosen))
+            yield from settle(group, cells, left() / (len(groups) - number), root, Path(folder), limits, len(chosen))
 
 
 def go_on(
@@ -295,14 +270,14 @@ def go_on(
     for one, tests in found:
         if not one.culprit and DATE.match(one.good):  # what else a store says may be the name of a commit
             losses.setdefault((one.good, one.quantity), set()).update(tests)
-    began = time.monotonic()
+    left = countdown(minutes)
     for number, ((good, quantity), tests) in enumerate(losses.items()):
-        left = (minutes - (time.monotonic() - began) / 60) / (len(losses) - number)
+        part = left() / (len(losses) - number)
         command = ["--good", good, "--quantity", quantity, *options]
         command += [*(f"--only={test}" for test in sorted(tests)), "--", *cells]  # what a store says is no option
-        if left < LEAST_TO_GO_ON:
+        if part < LEAST_TO_GO_ON:
             say(f"which of them did it? {bisecting} {shlex.join(command)}")
-        elif bisect.main(["--minutes", f"{left:.1f}", *command], bisecting) == STOPPED:
+        elif bisect.main(["--minutes", f"{part:.1f}", *command], bisecting) == STOPPED:
             break
 
 

@@ -17,16 +17,19 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 from ..judge.versus import (
     FAILED,
     INTERRUPTED,
+    NARROW,
     TIME_UP,
     VISITS,
     Comparison,
     Difference,
     Limits,
+    Rounds,
     Visit,
     Within,
     compare,
@@ -85,7 +88,7 @@ class Comparable:
 
     def __init__(self, known: Mapping[str, Fingerprint] | None = None) -> None:
         self._first = dict(known or {})
-        self._told: set[str] = set()
+        self._say_once = cache(say)
         self._seen: dict[str, list[Record]] = defaultdict(list)
 
     def accepted(self, measured: Sequence[Record]) -> dict[str, Record]:
@@ -111,11 +114,6 @@ class Comparable:
     def within(self) -> Within:
         """How far the pairs of a visit leave its logs open, as all visits so far tell."""
         return {name: within(records) for name, records in self._seen.items()}
-
-    def _say_once(self, line: str) -> None:
-        if line not in self._told:
-            self._told.add(line)
-            say(line)
 
     def _name(self, record: Record) -> str:
         """Return the name under which the cell was first seen; A may know it by another one."""
@@ -178,75 +176,54 @@ def ended(command: Sequence[str], folder: Path, variables: Mapping[str, str], pr
             raise
 
 
-class Pace:
-    """How many pairs each visit gets: those that tell most in the time that there is; `fixed`, if somebody asks for it.
+def plan(
+    measured: Sequence[Record], took: float, minutes: float, fixed: int | None, quantities: Collection[str]
+) -> int:
+    """Return the pairs of all further visits after the first one, and say what is planned; `fixed`, if they are.
 
-    It is about some `quantities`.
+    The first visit took so many seconds, and so many minutes are left. The pairs are those that tell most of some
+    `quantities`: between visits a quantity moves by v, from pair to pair by w. If a visit takes s seconds to start and
+    t for each pair, visits of sqrt(w²/v² s/t) pairs tell most in a given time. Raises `NoTime` if there is none for
+    the fewest rounds.
     """
+    made = fixed or PAIRS
+    each = min(math.fsum(one.sequential_s + one.parallel_s for one in measured), took / made)
+    start = took - made * each
 
-    def __init__(self, minutes: float, fixed: int | None = None, quantities: Collection[str] = STEADY) -> None:
-        self._minutes, self._fixed, self._quantities = minutes, fixed, quantities
-        self._end = time.monotonic() + 60 * minutes
-        self._is_planned = False
-        self.pairs = fixed or PAIRS
+    def fitting(rounds: int) -> int:
+        return int((60 * minutes / (2 * rounds - 1) - start) / each)
 
-    def visit(self, measure: Callable[[int], tuple[Record, ...]]) -> tuple[Record, ...]:
-        """Return what is measured with so many pairs; on a busy machine it is measured again, while there is time."""
-        told = False
-        while True:
-            began = time.monotonic()
-            try:
-                measured = measure(self.pairs)
-                break
-            except Busy as error:
-                now = time.monotonic()
-                if now + (now - began) > self._end:
-                    raise
-                if not told:
-                    say(f"{error}: once more, while there is time")
-                told = True
-        if not self._is_planned:
-            self._is_planned = True
-            say(self.plan(time.monotonic() - began, measured))
-        return measured
-
-    def plan(self, took: float, measured: Sequence[Record]) -> str:
-        """Choose the pairs of all further visits after the first one; return in words what is planned.
-
-        Between visits a quantity moves by v, from pair to pair by w. If a visit takes s seconds to start and t for
-        each pair, visits of sqrt(w²/v² s/t) pairs tell most in a given time. Raises `NoTime` if there is none for the
-        fewest rounds.
-        """
-        left = 60 * self._minutes - took
-        each = min(math.fsum(one.sequential_s + one.parallel_s for one in measured), took / self.pairs)
-        start = took - self.pairs * each
-
-        def fitting(rounds: int) -> int:
-            return int((left / (2 * rounds - 1) - start) / each)
-
-        spreads = [
-            se * math.sqrt(one.pairs) / VISITS[name]
-            for one in measured
-            for name, se in one.log_ses.items()
-            if se is not None and (name in self._quantities or one.is_cost)
-        ]
-        best = math.ceil(max(spreads, default=1.0) * math.sqrt(start / each))
-        self.pairs = self._fixed or max(FEWEST, min(best, MOST, fitting(WANTED)))
-        visit = start + self.pairs * each
-        if fitting(LEAST) < self.pairs:
-            enough = math.ceil((took + (2 * WANTED - 1) * visit) / 60)
-            raise NoTime(
-                f"a visit takes {duration(visit)}, {duration(start)} of it to start, too much for two rounds in "
-                f"{self._minutes:.3g} min; --minutes {enough} is enough for {WANTED}"
-            )
-        return f"{plural(self.pairs, 'pair')} a visit, {duration(2 * visit)} a round"
+    spreads = [
+        se * math.sqrt(one.pairs) / VISITS[name]
+        for one in measured
+        for name, se in one.log_ses.items()
+        if se is not None and (name in quantities or one.is_cost)
+    ]
+    best = math.ceil(max(spreads, default=1.0) * math.sqrt(start / each))
+    pairs = fixed or max(FEWEST, min(best, MOST, fitting(WANTED)))
+    visit = start + pairs * each
+    if fitting(LEAST) < pairs:
+        enough = math.ceil((took + (2 * WANTED - 1) * visit) / 60)
+        raise NoTime(
+            f"a visit takes {duration(visit)}, {duration(start)} of it to start, too much for two rounds in "
+            f"{took / 60 + minutes:.3g} min; --minutes {enough} is enough for {WANTED}"
+        )
+    say(f"{plural(pairs, 'pair')} a visit, {duration(2 * visit)} a round")
+    return pairs
 
 
-def turns(minutes: float, least: int = 0, clock: Clock = time.monotonic) -> Iterator[float]:
+def countdown(minutes: float) -> Callable[[], float]:
+    """Return what tells how many of these minutes are left."""
+    began = time.monotonic()
+    return lambda: minutes - (time.monotonic() - began) / 60
+
+
+def turns(minutes: float, least: int = 0, clock: Clock | None = None) -> Iterator[float]:
     """Yield the seconds so far before each turn, as long as one more of those before would end in time.
 
     The first `least` turns are there in any case.
     """
+    clock = clock or time.monotonic
     began, made = clock(), 0
     while (took := clock() - began) * (1 + 1 / max(made, 1)) <= 60 * minutes or made < max(least, 1):
         yield took
@@ -254,38 +231,57 @@ def turns(minutes: float, least: int = 0, clock: Clock = time.monotonic) -> Iter
 
 
 def in_turn(
-    visit: Callable[[int], Visit],
-    enough: Callable[[Sequence[Difference], int, float], str],
+    sides: Sequence[Callable[[int], Sequence[Record]]],
+    enough: Callable[[Sequence[Difference], Rounds, float], bool],
     limits: Limits,
     *,
     minutes: float,
-    within: Callable[[], Within] = dict,
-    clock: Clock = time.monotonic,
+    comparable: Comparable | None = None,
+    pairs: int | None = None,
+    quantities: Collection[str] = STEADY,
 ) -> Comparison:
-    """Visit A (0) and B (1) in turn until there are rounds enough, or no time for another one; return what differs.
+    """Visit A and B in turn until there are rounds enough, or no time for another one; return what differs.
 
-    After each round from the second on, `enough` is asked with the differences, the rounds and the seconds so far: it
-    returns why there are enough, or an empty text. What `within` returns is known of the spread of the pairs. Raises
-    `VisitFailure` if a visit of the first two rounds measures nothing.
+    The `sides` measure A and B with so many pairs: if not `pairs`, those that tell most of the `quantities` in the
+    time that there is. On a busy machine a visit is made again, while there is time. After each round from the second
+    on, `enough` is asked with the differences, the rounds and the seconds so far. Raises `VisitFailure` if a visit of
+    the first two rounds measures nothing.
     """
-    began = clock()
-    rounds: list[tuple[Visit, Visit]] = []
-    stopped, failure = "", ""
+    began, known = time.monotonic(), comparable or Comparable()
+    rounds, chosen = list[tuple[Visit, Visit]](), 0
+    stopped, failure = TIME_UP, ""
+
+    def spent() -> float:
+        return time.monotonic() - began
+
+    def visit(which: int) -> Visit:
+        nonlocal chosen
+        while True:
+            before = spent()
+            try:
+                measured = sides[which](chosen or pairs or PAIRS)
+                break
+            except Busy as error:
+                if spent() + (spent() - before) > 60 * minutes:
+                    raise
+                say(f"{error}: once more, while there is time")
+        if not chosen:
+            chosen = plan(measured, spent() - before, minutes - spent() / 60, pairs, quantities)
+        return known.visit(measured)
+
     try:
-        for _ in turns(minutes, LEAST, clock):
+        for _ in turns(minutes, LEAST):
             seen = {which: visit(which) for which in ((0, 1) if len(rounds) % 2 == 0 else (1, 0))}
             if not seen[0].keys() & seen[1].keys():
                 raise VisitFailure(f"A and B have no cell in common: {', '.join(sorted({*seen[0], *seen[1]}))}")
             rounds.append((seen[0], seen[1]))
-            if len(rounds) >= LEAST:
-                stopped = enough(compare(rounds, limits, within()), len(rounds), clock() - began)
-            if stopped:
+            if len(rounds) >= LEAST and enough(compare(rounds, limits, known.within), rounds, spent()):
+                stopped = NARROW
                 break
     except (KeyboardInterrupt, VisitFailure, OSError) as error:
         if len(rounds) < LEAST:
             raise
         stopped, failure = (INTERRUPTED, "") if isinstance(error, KeyboardInterrupt) else (FAILED, str(error))
-    found = compare(rounds, limits, within())
+    found = compare(rounds, limits, known.within)
     left_out = {cell for pair in rounds for one in pair for cell in one} - {one.cell for one in found}
-    spent = (clock() - began) / 60
-    return Comparison(tuple(found), len(rounds), stopped or TIME_UP, tuple(sorted(left_out)), failure, spent)
+    return Comparison(tuple(found), len(rounds), stopped, tuple(sorted(left_out)), failure, spent() / 60)
