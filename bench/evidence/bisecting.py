@@ -48,7 +48,7 @@ def searched(candidates: int, loss: float, noise: float, drift: float, odd: floa
     culprit, visit = versions(candidates, loss, noise, drift, odd, seed)
     made: list[Search] = []
     done = search(
-        Search(candidates),
+        Search([str(n) for n in range(candidates + 1)]),
         lambda version: {"cell": {"speedup": visit(version)}},
         minutes=MOST_VISITS,
         keep=made.append,

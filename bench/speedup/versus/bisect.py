@@ -27,7 +27,7 @@ from .candidates import between, exact_version, releases_of
 from .command import STOPPED, parser, run, write
 from .environments import Environment, EnvironmentFailure, Version, prepare
 from .posterior import SURE, Posterior, Step, posterior
-from .visits import PAIRS, Busy, Clock, Comparable, VisitFailure, measure, reason, turns
+from .visits import PAIRS, Busy, Clock, Comparable, VisitFailure, countdown, measure, reason, turns
 
 MINUTES = 30
 FILE = "bisect.jsonl"
@@ -47,52 +47,46 @@ Quantity = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class Passed:
-    """A version that was visited, or could not be."""
+class Visited:
+    """What a visit to a version measured."""
 
     version: int
-    visit: Visit = field(default_factory=dict)
-    seconds: float = 0.0
-    cannot: str = ""
-    """Why it could not be; empty if it was."""
+    visit: Visit
+    seconds: float
 
 
 @dataclass(frozen=True)
 class Search:
     """What is known of where a loss began, and why nothing more is looked for."""
 
-    count: int
-    """How many candidates there are."""
+    names: Sequence[str]
+    """Those of the versions: good, and the candidates up to bad."""
     smallest: float = 0.01
     """A smaller loss, as a share, is none."""
     quantity: str = ""
     """The one to look at; by default whichever shows the loss most clearly."""
-    passed: Sequence[Passed] = ()
+    visits: Sequence[Visited] = ()
+    unusable: Mapping[int, str] = field(default_factory=dict)
+    """The versions that could not be visited, and why."""
     stopped: str = ""
     failure: str = ""
 
-    def after(self, *passed: Passed) -> Search:
+    def after(self, *visits: Visited) -> Search:
         """Return what is known after further visits; raise `VisitFailure` if nothing is left that all have measured."""
-        known = replace(self, passed=[*self.passed, *passed])
+        known = replace(self, visits=[*self.visits, *visits])
         if known.visits and not known.quantities:
             raise VisitFailure(f"the visits have no {self.quantity or 'cell'} in common")
         return known
 
-    @cached_property
-    def visits(self) -> list[Passed]:
-        """The visits that measured something."""
-        return [one for one in self.passed if not one.cannot]
-
     @property
-    def unusable(self) -> dict[int, str]:
-        """The versions that could not be visited, and why."""
-        return {one.version: one.cannot for one in self.passed if one.cannot}
+    def count(self) -> int:
+        """How many candidates there are."""
+        return len(self.names) - 1
 
     @property
     def next(self) -> int:
         """The version to visit next: good, bad, bad and good, and then where it tells most."""
-        done = len(self.visits)
-        return (0, self.count, self.count, 0)[done] if done < START else self.known[1].next
+        return self.known[1].next if self.is_begun else (0, self.count, self.count, 0)[len(self.visits)]
 
     @cached_property
     def quantities(self) -> list[Quantity]:
@@ -146,8 +140,8 @@ def search(
 ) -> Search:
     """Visit versions by their numbers until it is known where the loss began, or the time is up; return what is known.
 
-    After each visit `keep` is called with what is known. The first `START` are made in any case. Raises what `visit`
-    raises if the good or the bad version cannot be visited.
+    After each visit `keep` is called with what is known. The first `START` are made in any case, and a candidate that
+    cannot be visited is passed over. Raises what `visit` raises if the good or the bad version cannot be visited.
     """
     failed, time_left = 0, turns(minutes, START - len(task.visits), clock)
     while not task.ended:
@@ -155,7 +149,8 @@ def search(
             return replace(task, stopped=TIME_UP)
         which, at = task.next, clock()
         try:
-            task = task.after(Passed(which, visit(which), clock() - at))
+            task = task.after(Visited(which, visit(which), clock() - at))
+            keep(task)
         except KeyboardInterrupt:
             return replace(task, stopped=INTERRUPTED)
         except (VisitFailure, EnvironmentFailure) as error:
@@ -167,9 +162,9 @@ def search(
                 continue
             if which in (0, task.count):
                 raise
-            task = task.after(Passed(which, cannot=str(error)))
+            say(f"{task.names[which]} is passed over: {reason(str(error))}")
+            task = replace(task, unusable={**task.unusable, which: str(error)})
         failed = 0
-        keep(task)
     return replace(task, stopped=task.ended)
 
 
@@ -187,9 +182,9 @@ def _bisect(prog: str, typed: Sequence[str], options: argparse.Namespace, cells:
     lines: list[str] = []
     again = f"{prog}{'' if options.resume else ' --resume'} {shlex.join(typed)}"
     try:
-        for task, names in _searches(options, cells):
-            lines = closing(task, names, again)
-            told.append(as_json(task, names))
+        for task in _searches(options, cells):
+            lines = closing(task, again)
+            told.append(as_json(task))
             for line in lines:
                 say(line)
     except (EnvironmentFailure, VisitFailure) as error:
@@ -201,17 +196,16 @@ def _bisect(prog: str, typed: Sequence[str], options: argparse.Namespace, cells:
     return {INTERRUPTED: STOPPED, FAILED: 2, KNOWN: 0}.get(task.stopped, 1)
 
 
-def _searches(options: argparse.Namespace, cells: Sequence[str]) -> Iterator[tuple[Search, list[str]]]:
-    """Yield what came of a search, with the names of its versions; then of one among what lies within its culprit."""
-    root, began = Path.cwd(), time.monotonic()
+def _searches(options: argparse.Namespace, cells: Sequence[str]) -> Iterator[Search]:
+    """Yield what came of a search; then of one among what lies within its culprit."""
+    root, left = Path.cwd(), countdown(options.minutes)
     good, bad = (exact_version(text, root, options.storage) for text in (options.good, options.bad))
     versions = between(good, bad, root, options.paths, releases_of)
     with tempfile.TemporaryDirectory(prefix="bench-bisect-") as folder:
         ready = cache(partial(prepare, root=root, folder=Path(folder)))
         while True:
-            left = options.minutes - (time.monotonic() - began) / 60
-            task = _searched(versions, ready, options, cells, left)
-            yield task, [one.name for one in versions]
+            task = _searched(versions, ready, options, cells, left())
+            yield task
             steps = task.known[1].steps if task.stopped == KNOWN else ()
             if len(steps) != 1 or len(steps[0].candidates) > 1:
                 return
@@ -219,7 +213,7 @@ def _searches(options: argparse.Namespace, cells: Sequence[str]) -> Iterator[tup
             versions = between(versions[at - 1], versions[at], root, options.paths, releases_of)
             if len(versions) == 2:  # nothing lies between: it is that one
                 return
-            if time.monotonic() - began >= 60 * options.minutes:
+            if left() <= 0:
                 raise VisitFailure(TIME_UP)
 
 
@@ -231,20 +225,20 @@ def _searched(
     minutes: float,
 ) -> Search:
     """Return what came of a search among versions."""
-    names, comparable = [one.name for one in versions], Comparable()
-    say(f"{plural(len(versions) - 1, 'candidate')}: {_listed(names[1:])}; good: {names[0]}")
-    log = Log(options.storage / FILE, names, [*cells, *options.only])
-    before = log.read() if options.resume else ()
-    task = Search(len(versions) - 1, options.smallest, options.quantity).after(*before)
-    if task.passed:
+    good, *others = names = [one.name for one in versions]
+    listed = ", ".join(others) if len(others) <= TOLD else f"{others[0]} … {others[-1]}"
+    say(f"{plural(len(others), 'candidate')}: {listed}; good: {good}")
+    log, comparable = Log(options.storage / FILE, names, [*cells, *options.only]), Comparable()
+    task = Search(names, options.smallest, options.quantity).after(*(log.read() if options.resume else ()))
+    if task.visits:
         say(f"{plural(len(task.visits), 'visit')} of before")
 
     def visit(which: int) -> Visit:
         return comparable.visit(measure(ready(versions[which]), cells, options.pairs, only=options.only))
 
     def keep(known: Search) -> None:
-        log.keep(known.passed[-1])
-        say(progress(known, names))
+        log.keep(known.visits[-1])
+        say(progress(known))
 
     return search(task, visit, minutes=minutes, keep=keep)
 
@@ -256,31 +250,27 @@ class Log:
     """
 
     def __init__(self, file: Path, names: Sequence[str], cells: Sequence[str]) -> None:
-        self._file = file
-        self._names = list(names)
+        self._file, self._names = file, list(names)
         self._key = hashlib.sha256(json.dumps([self._names, list(cells)]).encode()).hexdigest()[:16]
-        self._trouble = False
 
-    def keep(self, one: Passed) -> None:
-        """Add a visit; if that cannot be done it is said once, and the search goes on."""
+    def keep(self, one: Visited) -> None:
+        """Add a visit; if that cannot be done it is said, and the search goes on."""
         line = {"search": self._key, "name": self._names[one.version], **asdict(one)}
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             add_lines(self._file, [json.dumps(line)])
         except OSError as error:
-            if not self._trouble:
-                say(f"{self._file}: {error.strerror}; --resume will not know of this visit, nor of later ones")
-            self._trouble = True
+            say(f"{self._file}: {error.strerror}; --resume will not know of this visit")
 
-    def read(self) -> list[Passed]:
-        """Return the visits of this search; versions that could not be had are tried again."""
-        found, problems = read_lines(self._file, self._passed)
+    def read(self) -> list[Visited]:
+        """Return the visits of this search."""
+        found, problems = read_lines(self._file, self._visited)
         for problem in problems:
             say(problem)
         return [one for one in found if one is not None]
 
-    def _passed(self, parts: Mapping[str, Any]) -> Passed | None:
-        if parts["search"] != self._key or parts["cannot"]:
+    def _visited(self, parts: Mapping[str, Any]) -> Visited | None:
+        if parts["search"] != self._key or parts.get("cannot"):  # as was once kept of what was passed over
             return None
         visit = {
             str(cell): {str(name): float(log) for name, log in logs.items()} for cell, logs in parts["visit"].items()
@@ -288,70 +278,65 @@ class Log:
         seconds = float(parts["seconds"])
         if not all(map(math.isfinite, [seconds, *(log for logs in visit.values() for log in logs.values())])):
             raise ValueError("a figure is not finite")
-        return Passed(self._names.index(parts["name"]), visit, seconds)
+        return Visited(self._names.index(parts["name"]), visit, seconds)
 
 
-def progress(task: Search, names: Sequence[str]) -> str:
+def progress(task: Search) -> str:
     """Return what to say after a visit."""
-    last = task.passed[-1]
-    if last.cannot:
-        return f"{names[last.version]} is passed over: {reason(last.cannot)}"
-    number = f"visit {len(task.visits)}: {names[last.version]}, {duration(last.seconds)}"
+    last = task.visits[-1]
+    number = f"visit {len(task.visits)}: {task.names[last.version]}, {duration(last.seconds)}"
     if not task.is_begun:
         return number
     (_, quantity), known = task.known
     if known.loss < SURE:
         return f"{number}; {quantity} of bad against good {_size(known.total, quantity)}"
-    first, *others = known.few
-    more = f" and {plural(len(others), 'other candidate')} hold 95 %" if others else ""
-    return f"{number}; {quantity}: {_shared(first, names)}{more}"
+    return f"{number}; {quantity}: {_likely(task, 1)}"
 
 
-def closing(task: Search, names: Sequence[str], again: str) -> list[str]:
+def closing(task: Search, again: str) -> list[str]:
     """Return what is to be said at the end; the last line says it all. `again` is what to type to go on."""
-    lines = [f"passed over: {names[version]}: {reason(why)}" for version, why in task.unusable.items()]
+    lines = [f"passed over: {task.names[version]}: {reason(why)}" for version, why in task.unusable.items()]
     if task.failure:
         lines.append(reason(task.failure))
-    spent = f"{plural(len(task.visits), 'visit')}, {duration(sum(one.seconds for one in task.passed))}"
+    spent = f"{plural(len(task.visits), 'visit')}, {duration(sum(one.seconds for one in task.visits))}"
     if not task.is_begun:
         return [*lines, f"no culprit yet: {task.stopped}; {spent}; to go on: {again}"]
     (cell, quantity), known = task.known
     of_cell = f"{quantity} of {cell}" if len({one for one, _ in task.quantities}) > 1 else quantity
     whole = f"{of_cell} of bad against good {_size(known.total, quantity)}"
     if task.stopped == NONE:
-        faster = " but for the better" if known.total.low > 0 else ""
-        return [*lines, f"no culprit: good and bad do not differ{faster}: {whole}; {spent}"]
-    first, *others = known.steps
-    if task.stopped == KNOWN and others:
-        parts = " and ".join(f"{_shared(one, names)} {_size(one, quantity)}" for one in known.steps)
-        return [*lines, f"culprits: the loss came in two steps: {of_cell}: {parts}; {spent}"]
+        return [*lines, f"no culprit: bad is no worse than good: {whole}; {spent}"]
     if task.stopped == KNOWN:
-        before = names[first.candidates[0] - 1]
-        what = f"{of_cell} {_size(first, quantity)} against {before}"
-        todo = f"look at what it changes, or stay with {before} until that is mended"
-        return [*lines, f"culprit: {_shared(first, names)}: {what}; {spent}; what to do: {todo}"]
+        parts = [
+            f"{_shared(task, one)}: {of_cell} {_size(one, quantity)} against {task.names[one.candidates[0] - 1]}"
+            for one in known.steps
+        ]
+        what = "culprits: the loss came in two steps" if len(parts) > 1 else "culprit"
+        return [*lines, f"{what}: {' and '.join(parts)}; {spent}"]
     lines.append(f"{whole}; it is a loss with {known.loss:.0%}")
-    few = ", ".join(_shared(one, names) for one in known.few[:TOLD])
-    more = f" and {len(known.few) - TOLD} more" if len(known.few) > TOLD else ""
-    return [*lines, f"no culprit yet: {task.stopped}; {few}{more} hold 95 %; {spent}; to go on: {again}"]
+    return [*lines, f"no culprit yet: {task.stopped}; {_likely(task, TOLD)}; {spent}; to go on: {again}"]
 
 
-def _shared(one: Step, names: Sequence[str]) -> str:
-    return f"{' or '.join(names[candidate] for candidate in one.candidates)} ({one.share:.0%})"
+def _likely(task: Search, most: int) -> str:
+    """Return the candidates that hold 95 %, or the first of them."""
+    few = task.known[1].few
+    more = f" and {plural(len(few) - most, 'other candidate')}" if len(few) > most else ""
+    return f"{', '.join(_shared(task, one) for one in few[:most])}{more}{' hold 95 %' if len(few) > 1 else ''}"
 
 
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names) if len(names) <= TOLD else f"{names[0]} … {names[-1]}"
+def _shared(task: Search, one: Step) -> str:
+    return f"{' or '.join(task.names[candidate] for candidate in one.candidates)} ({one.share:.0%})"
 
 
 def _size(one: Step, quantity: str) -> str:
     return with_interval(quantity, one.change, one.low, one.high)
 
 
-def as_json(task: Search, names: Sequence[str]) -> dict[str, Any]:
+def as_json(task: Search) -> dict[str, Any]:
     """Return a search as plain numbers and texts."""
+    names = task.names
     told: dict[str, Any] = {
-        "versions": list(names),
+        "versions": [*names],
         "stopped": task.stopped,
         "failure": task.failure,
         "passed_over": {names[version]: why for version, why in task.unusable.items()},
