@@ -23,8 +23,8 @@ from bench.speedup.measure.cell import BLOCK, Fingerprint
 from bench.speedup.show.versions import Measured, closing, markdown, plot, tables
 from bench.speedup.versus import backfill
 from bench.speedup.versus.backfill import in_turn, measured
-from bench.speedup.versus.environments import Environment, EnvironmentFailure, Version
-from bench.speedup.versus.visits import Busy, VisitFailure
+from bench.speedup.versus.environments import Environment, Version, VersionFailure
+from bench.speedup.versus.visits import Busy
 
 from .conftest import cell
 from .test_history import HERE, run
@@ -49,7 +49,7 @@ class Turns:
         if len(self.visited) == self.ends_after:
             raise KeyboardInterrupt
         if version.name in self.broken:
-            raise EnvironmentFailure(f"{version.name}: no such release")
+            raise VersionFailure(f"{version.name}: no such release")
         self.now += 60
         self.visited.append((version.name, number))
 
@@ -208,7 +208,7 @@ def project(session: pytest.Pytester, saved: Kept, monkeypatch: pytest.MonkeyPat
 
     def prepare(version: Version, root: Path, folder: Path) -> Environment:
         if version.name.startswith("broken"):
-            raise EnvironmentFailure(f"{version.name}: no such release")
+            raise VersionFailure(f"{version.name}: no such release")
         return Environment(root, {})
 
     def measure(environment: Environment, cells: Sequence[str], pairs: int, **_: object) -> tuple[Record, ...]:
@@ -331,7 +331,7 @@ def test_a_store_that_cannot_be_written_is_said(project: pytest.Pytester, capsys
 def test_a_visit_that_saves_nothing_is_left_out(project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backfill, "measure", lambda *_: ())
     assert main("--packages", "numpy==1.0", "--rounds", "1", "--plot", "x.png") == 2
-    with pytest.raises(VisitFailure, match="saved no run"):
+    with pytest.raises(VersionFailure, match="saved no run"):
         backfill.Backfill(Path("store"), "x").keep(Path("nothing.json"), Version("x"), DAY, 0)
 
 

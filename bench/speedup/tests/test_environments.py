@@ -15,7 +15,7 @@ import pytest
 
 from bench.speedup.tests.projects import BACKEND, Project, only_these, wheel
 from bench.speedup.versus import environments
-from bench.speedup.versus.environments import Environment, EnvironmentFailure, Version, differences, prepare
+from bench.speedup.versus.environments import Environment, Version, VersionFailure, differences, prepare
 
 Prepare = Callable[..., Environment]
 Out = pytest.CaptureFixture[str]
@@ -154,7 +154,7 @@ def test_what_a_package_needs_and_today_lacks_comes_with_it(
     assert value(prepared("steady==1.0"), "steady", tmp_path) == "1\n"
     said = capsys.readouterr().out.splitlines()
     assert said == ["steady==1.0: installing steady==1.0, once", "steady==1.0 needs brisk>=1.0 too"]
-    with pytest.raises(EnvironmentFailure, match="no-such-package"):
+    with pytest.raises(VersionFailure, match="no-such-package"):
         prepared("steady[more]==1.0")
 
 
@@ -165,7 +165,7 @@ def test_nothing_comes_along_if_only_these_are_wanted(wheels: Path, prepared: Pr
 
 
 def test_a_package_that_cannot_be_had_is_said_in_one_line(wheels: Path, prepared: Prepare) -> None:
-    with pytest.raises(EnvironmentFailure, match=r"^brisk==9\.0: .*brisk==9\.0"):
+    with pytest.raises(VersionFailure, match=r"^brisk==9\.0: .*brisk==9\.0"):
         prepared("brisk==9.0")
 
 
@@ -175,12 +175,12 @@ def test_pip_does_it_where_there_is_no_uv_and_python_s_own_where_there_is_no_pip
     monkeypatch.setattr("shutil.which", lambda name: None)
     real = importlib.util.find_spec
     monkeypatch.setattr("importlib.util.find_spec", lambda name: real("json") if name == "pip" else real(name))
-    assert environments.pips() == [[sys.executable, "-m", "pip"]]
+    assert environments.pip() == [sys.executable, "-m", "pip"]
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "pip" else real(name))
     environments._install("x", tmp_path / "x", ["brisk==1.0"])
     assert (tmp_path / "x" / "brisk.py").exists()
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(EnvironmentFailure, match="x: there is neither uv nor pip"):
+    with pytest.raises(VersionFailure, match="x: there is neither uv nor pip"):
         environments._install("x", tmp_path / "y", ["brisk==1.0"])
 
 
@@ -191,7 +191,7 @@ def test_the_pip_of_a_distribution_is_where_it_keeps_its_wheels(
     without_pip = SimpleNamespace(origin=str(tmp_path / "ensurepip" / "__init__.py"))
     monkeypatch.setattr("importlib.util.find_spec", {"ensurepip": without_pip}.get)
     monkeypatch.setattr("sysconfig.get_config_var", {"WHEEL_PKG_DIR": str(tmp_path)}.get)
-    assert environments.pips() == [[sys.executable, str(tmp_path / "pip-23.0.1-py3-none-any.whl" / "pip")]]
+    assert environments.pip() == [sys.executable, str(tmp_path / "pip-23.0.1-py3-none-any.whl" / "pip")]
 
 
 def test_needs_that_no_rule_allows_any_more_are_none(tmp_path: Path) -> None:
@@ -203,8 +203,8 @@ def test_needs_that_no_rule_allows_any_more_are_none(tmp_path: Path) -> None:
 
 def test_an_installer_that_says_nothing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda name: None)
-    monkeypatch.setattr(environments, "pips", lambda: [[sys.executable, "-c", "raise SystemExit(9)"]])
-    with pytest.raises(EnvironmentFailure, match=r"^x: .* ended with status 9$"):
+    monkeypatch.setattr(environments, "pip", lambda: [sys.executable, "-c", "raise SystemExit(9)"])
+    with pytest.raises(VersionFailure, match=r"^x: .* ended with status 9$"):
         environments._install("x", tmp_path, ["brisk==1.0"])
 
 

@@ -27,9 +27,9 @@ from bench.speedup.tests.projects import Project, only_these, wheel
 from bench.speedup.tests.test_versus import rounds
 from bench.speedup.versus import environments, good
 from bench.speedup.versus import settle as settling
-from bench.speedup.versus.environments import Environment
+from bench.speedup.versus.environments import Environment, VersionFailure
 from bench.speedup.versus.settle import go_on, still_red
-from bench.speedup.versus.visits import Busy, VisitFailure
+from bench.speedup.versus.visits import Busy
 
 HERE = Fingerprint("train", "pool", 8, 2, "abc", "rows", "Abacus", 2, 1)
 OTHER = replace(HERE, workload="other")
@@ -304,7 +304,7 @@ def test_a_version_that_does_not_run_cannot_be_had(
     lost: Project, played: Visits, capsys: Out, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object, **__: object) -> None:
-        raise VisitFailure("no module called gone")
+        raise VersionFailure("no module called gone")
 
     monkeypatch.setattr(settling, "measure", broken)
     assert settle() == 2
@@ -352,7 +352,7 @@ def test_ctrl_c_costs_no_cell_that_is_settled(project: Project, played: Visits) 
 
 def test_a_late_visit_that_fails_is_said(lost: Project, played: Visits, capsys: Out) -> None:
     printed = "pytest ended with status 2:\nE   ImportError: gone\n1 error in 0.08s"
-    played.noise, played.fails = 0.2, {4: VisitFailure(printed)}
+    played.noise, played.fails = 0.2, {4: VersionFailure(printed)}
     assert settle() == 0
     said = capsys.readouterr().out.splitlines()
     assert said[-4:-1] == printed.splitlines()

@@ -33,14 +33,13 @@ from bench.speedup.measure.cell import Fingerprint
 from bench.speedup.measure.estimate import Spread
 from bench.speedup.show.differences import closing, markdown
 from bench.speedup.versus.ab import main, narrow
-from bench.speedup.versus.environments import Environment, EnvironmentFailure, Version
+from bench.speedup.versus.environments import Environment, Version, VersionFailure
 from bench.speedup.versus.visits import (
     FEWEST,
     MOST,
     Busy,
     Comparable,
     NoTime,
-    VisitFailure,
     ended,
     in_turn,
     measure,
@@ -235,14 +234,14 @@ def test_no_round_begins_that_would_not_end_in_time(time: Time) -> None:
 
 
 def test_versions_without_a_common_cell_are_told_so() -> None:
-    with pytest.raises(VisitFailure, match="no cell in common: a, b"):
+    with pytest.raises(VersionFailure, match="no cell in common: a, b"):
         alternate(lambda which: {"ab"[which]: {"speedup": 0.0}})
 
 
 def test_a_visit_that_cannot_begin_is_no_interruption(tmp_path: Path) -> None:
     (tmp_path / "test_x.py").write_text("import no_such_module\n")
     (tmp_path / "bench").symlink_to(Path(__file__).parents[2])
-    with pytest.raises(VisitFailure, match="no_such_module"):
+    with pytest.raises(VersionFailure, match="no_such_module"):
         measure(Environment(tmp_path, {}), ["test_x.py", "-p", "bench.speedup.plugin"], 1)
 
 
@@ -279,7 +278,7 @@ def test_what_was_measured_before_an_interruption_counts(time: Time) -> None:
         Visits(time, interrupt=3).run()
 
 
-@pytest.mark.parametrize("failure", [VisitFailure("no Ray"), OSError("no Ray")])
+@pytest.mark.parametrize("failure", [VersionFailure("no Ray"), OSError("no Ray")])
 def test_a_late_visit_that_fails_costs_no_earlier_round(failure: Exception, time: Time) -> None:
     visits = Visits(time)
 
@@ -377,7 +376,7 @@ def test_versions_are_commits_requirements_or_the_work_tree(ask: Ask) -> None:
 
 @pytest.mark.parametrize("text", ["no-such-branch", "", "--help", "ray=2", "ray==", "a b==1"])
 def test_nonsense_versions_are_refused(ask: Ask, text: str) -> None:
-    with pytest.raises(EnvironmentFailure, match=r"\S"):
+    with pytest.raises(VersionFailure, match=r"\S"):
         ask(text)
 
 

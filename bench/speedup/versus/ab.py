@@ -17,8 +17,8 @@ from ..show.columns import drawn
 from ..show.differences import closing, markdown, table
 from ..show.encodings import say
 from .command import parser, run, write
-from .environments import WORK_TREE, Version, differences, prepare
-from .visits import VisitFailure, countdown, in_turn, measure
+from .environments import WORK_TREE, Version, VersionFailure, differences, prepare
+from .visits import countdown, in_turn, measure
 
 MINUTES = 20
 
@@ -55,7 +55,7 @@ def _ab(options: argparse.Namespace, cells: Sequence[str]) -> int:
     told = {"a": a, "b": b, "packages": other, **asdict(done), "state": done.state}
     write(options, told, markdown(done, a, b, other))
     if done.failure:
-        raise VisitFailure(done.failure)
+        raise VersionFailure(done.failure)
     return 1 if done.state == REGRESSED else 0
 
 

@@ -38,8 +38,8 @@ from ..show.figures import duration, plural
 from ..show.versions import Measured, closing, markdown, plot, tables
 from .candidates import between, exact_version, last_patches, releases_of
 from .command import parser, run, write
-from .environments import EnvironmentFailure, Version, git_says, prepare
-from .visits import PAIRS, Busy, Clock, Comparable, VisitFailure, measure, reason, turns
+from .environments import Version, VersionFailure, git_says, prepare
+from .visits import PAIRS, Busy, Clock, Comparable, measure, reason, turns
 
 ROUNDS = 3
 ROUND, MEASURED = "round", "measured"
@@ -65,13 +65,13 @@ class Backfill:
         return cls(store, max(known, default=f"{key}-{datetime.now(UTC):%Y%m%dT%H%M%S}"))
 
     def keep(self, visited: Path, version: Version, date: datetime, number: int) -> Path:
-        """Keep what a visit saved as a run under the date of its version; raise `VisitFailure` if it saved none."""
+        """Keep what a visit saved as a run under the date of its version; raise `VersionFailure` if it saved none."""
         try:
             run = read_json(visited)
             block = run[BLOCK]
             measured = str(run["datetime"])
         except (OSError, ValueError, KeyError, TypeError):
-            raise VisitFailure(f"{version.name}: the visit saved no run") from None
+            raise VersionFailure(f"{version.name}: the visit saved no run") from None
         in_order = date + timedelta(seconds=number)
         run["datetime"] = in_order.isoformat()
         block[BACKFILLED] = {ID: self.id, OF: version.name, ROUND: number, MEASURED: measured}
@@ -130,7 +130,7 @@ def in_turn(
             visit(one, number)
         except Busy as error:  # it is not the version
             say(f"{one.name} in round {number + 1}: {reason(str(error))}; --resume tries it again")
-        except (VisitFailure, EnvironmentFailure) as error:
+        except VersionFailure as error:
             left_out[one.name] = reason(str(error))
             say(f"{one.name} is left out: {reason(str(error))}")
         else:
@@ -179,7 +179,7 @@ def dated(options: argparse.Namespace, root: Path) -> dict[Version, datetime]:
     if options.commits:
         older, dots, newer = options.commits.partition("..")
         if not (older and dots):
-            raise EnvironmentFailure(f"{options.commits}: write it as v1..HEAD")
+            raise VersionFailure(f"{options.commits}: write it as v1..HEAD")
         good, bad = (exact_version(text, root, options.storage) for text in (older, newer or "HEAD"))
         dates: dict[Version, datetime] = {}
         latest = datetime.min.replace(tzinfo=UTC)

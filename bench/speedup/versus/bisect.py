@@ -25,9 +25,9 @@ from ..show.encodings import say
 from ..show.figures import duration, plural
 from .candidates import between, exact_version, releases_of
 from .command import STOPPED, parser, run, write
-from .environments import Environment, EnvironmentFailure, Version, prepare
+from .environments import Environment, Version, VersionFailure, prepare
 from .posterior import SURE, Posterior, Step, posterior
-from .visits import PAIRS, Busy, Clock, Comparable, VisitFailure, countdown, measure, reason, turns
+from .visits import PAIRS, Busy, Clock, Comparable, countdown, measure, reason, turns
 
 MINUTES = 30
 FILE = "bisect.jsonl"
@@ -72,10 +72,10 @@ class Search:
     failure: str = ""
 
     def after(self, *visits: Visited) -> Search:
-        """Return what is known after further visits; raise `VisitFailure` if nothing is left that all have measured."""
+        """Return what is known after further visits; raise `VersionFailure` if they have nothing in common."""
         known = replace(self, visits=[*self.visits, *visits])
         if known.visits and not known.quantities:
-            raise VisitFailure(f"the visits have no {self.quantity or 'cell'} in common")
+            raise VersionFailure(f"the visits have no {self.quantity or 'cell'} in common")
         return known
 
     @property
@@ -153,7 +153,7 @@ def search(
             keep(task)
         except KeyboardInterrupt:
             return replace(task, stopped=INTERRUPTED)
-        except (VisitFailure, EnvironmentFailure) as error:
+        except VersionFailure as error:
             before = any(one.version == which for one in task.visits)
             if before or isinstance(error, Busy):  # it is not the version
                 failed += 1
@@ -187,7 +187,7 @@ def _bisect(prog: str, typed: Sequence[str], options: argparse.Namespace, cells:
             told.append(as_json(task))
             for line in lines:
                 say(line)
-    except (EnvironmentFailure, VisitFailure) as error:
+    except VersionFailure as error:
         if not told:
             raise
         say(f"{reason(str(error))}; to go on: {again}")
@@ -214,7 +214,7 @@ def _searches(options: argparse.Namespace, cells: Sequence[str]) -> Iterator[Sea
             if len(versions) == 2:  # nothing lies between: it is that one
                 return
             if left() <= 0:
-                raise VisitFailure(TIME_UP)
+                raise VersionFailure(TIME_UP)
 
 
 def _searched(

@@ -18,7 +18,7 @@ from packaging.version import Version as Pep440
 
 from ..keep.index import read_store
 from ..show.encodings import harmless
-from .environments import EnvironmentFailure, Version, git_run, git_says, installed, pips
+from .environments import Version, VersionFailure, git_run, git_says, installed, pip
 from .good import is_dirty, version_of
 from .visits import reason
 
@@ -33,7 +33,7 @@ def exact_version(text: str, root: Path, store: Path) -> Version:
     """Return what somebody calls good or bad; its packages have exact versions.
 
     It is a commit, branch or tag; ``.`` for the work tree; packages, ``scipy==1.15.0``; or a run of the history, by the
-    beginning of its date. Raises `EnvironmentFailure` if there is no such version, or a run asks for what a store may
+    beginning of its date. Raises `VersionFailure` if there is no such version, or a run asks for what a store may
     not ask for.
     """
     version = _version_of_run(text, root, store) if DATE.match(text) else Version.parse(text, root)
@@ -42,27 +42,27 @@ def exact_version(text: str, root: Path, store: Path) -> Version:
 
 def _version_of_run(text: str, root: Path, store: Path) -> Version:
     if not store.is_dir():
-        raise EnvironmentFailure(f"{text}: {store} is not a folder; --storage names the history")
+        raise VersionFailure(f"{text}: {store} is not a folder; --storage names the history")
     wanted = text.replace(" ", "T")
     known = {one.file: one for one in read_store(store).records if one.date.startswith(wanted)}
     found = {file: one for file, one in known.items() if one.date == wanted} or known
     if len(found) != 1:
         runs = ", ".join(sorted(one.date[:19] for one in found.values()))
-        raise EnvironmentFailure(f"{text}: {'several runs: ' + runs if found else 'no run of the history'}")
+        raise VersionFailure(f"{text}: {'several runs: ' + runs if found else 'no run of the history'}")
     (record,) = found.values()
     if is_dirty(record):
-        raise EnvironmentFailure(f"{text}: it was measured with uncommitted changes, which nobody has any more")
+        raise VersionFailure(f"{text}: it was measured with uncommitted changes, which nobody has any more")
     return version_of(record, root)
 
 
 def _exactly(one: Requirement) -> Requirement:
     (only, *more) = [*one.specifier, None]
     if only is None or more != [None] or only.operator not in ("==", "===") or one.url or one.extras or one.marker:
-        raise EnvironmentFailure(f"{one}: an exact version is needed, such as scipy==1.15.0")
+        raise VersionFailure(f"{one}: an exact version is needed, such as scipy==1.15.0")
     try:
         return Requirement(f"{canonicalize_name(one.name)}=={Pep440(only.version)}")
     except InvalidVersion:
-        raise EnvironmentFailure(f"{one}: {only.version} is no exact version") from None
+        raise VersionFailure(f"{one}: {only.version} is no exact version") from None
 
 
 def between(good: Version, bad: Version, root: Path, paths: Sequence[str], releases: Releases) -> list[Version]:
@@ -71,13 +71,13 @@ def between(good: Version, bad: Version, root: Path, paths: Sequence[str], relea
     Where both the code and packages differ, the code comes first and is one candidate, and so are the packages: which
     commit or package it was is asked again between the two, and of a package which release, which `releases` knows. A
     package that only one of the two names is today's in the other. Commits that touch none of `paths` are no
-    candidates, if there are any. Raises `EnvironmentFailure` if nothing differs, or what lies between cannot be had.
+    candidates, if there are any. Raises `VersionFailure` if nothing differs, or what lies between cannot be had.
     """
     here = installed()
     older, newer = ({one.name: str(one.specifier)[2:] for one in side.requirements} for side in (good, bad))
     for name in older.keys() ^ newer.keys():
         if name not in here:
-            raise EnvironmentFailure(f"{name} is not installed, so it has no version in the other one")
+            raise VersionFailure(f"{name} is not installed, so it has no version in the other one")
     names = sorted(older | newer)
     older, newer = ({name: side.get(name) or here[name] for name in names} for side in (older, newer))
     differ = [name for name in older if older[name] != newer[name]]
@@ -93,77 +93,76 @@ def between(good: Version, bad: Version, root: Path, paths: Sequence[str], relea
         code = version(f"the code of {bad.name}", older, bad.commit)
         return [first, code, version(", ".join(told.values()), newer, bad.commit)]
     if not differ:
-        raise EnvironmentFailure(f"{good.name} and {bad.name} are the same version")
+        raise VersionFailure(f"{good.name} and {bad.name} are the same version")
     if len(differ) == 1:
         (name,) = differ
-        way = _releases(older[name], newer[name], releases(name))
-        return [version(f"{name} {one}", {**older, name: one}) for one in way]
+        ends = Pep440(older[name]), Pep440(newer[name])
+        inner = [one for one in _final(releases(name)) if min(ends) < one < max(ends)]
+        way = [ends[0], *(inner if ends[0] < ends[1] else inner[::-1]), ends[1]]
+        return [version(f"{name} {one}", {**older, name: str(one)}) for one in way]
     changed = [{name: newer[name] for name in differ[: n + 1]} for n in range(len(differ))]
     return [first, *(version(told[name], {**older, **new}) for name, new in zip(differ, changed, strict=True))]
-
-
-def _releases(old: str, new: str, known: Sequence[str]) -> list[str]:
-    low, high = sorted(map(Pep440, (old, new)))
-    inner = sorted(one for one in set(map(Pep440, known)) if low < one < high and not one.is_prerelease)
-    upwards = [str(one) for one in (low, *inner, high)]
-    return upwards if upwards[0] == str(Pep440(old)) else upwards[::-1]
 
 
 def _commits(good: Version, bad: Version, root: Path, paths: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Yield the commits after good up to bad, and what to call them."""
     if not good.commit:
-        raise EnvironmentFailure("the work tree cannot be the good version: it comes after all commits")
+        raise VersionFailure("the work tree cannot be the good version: it comes after all commits")
     last = bad.commit or git_says(root, "rev-parse", "--verify", "HEAD^{commit}")
     if git_run(root, "merge-base", "--is-ancestor", good.commit, last).returncode:
-        raise EnvironmentFailure(f"{good.name} is no ancestor of {bad.name}: nothing lies between them")
+        raise VersionFailure(f"{good.name} is no ancestor of {bad.name}: nothing lies between them")
     command = ("log", "--first-parent", "--reverse", "--format=%H %h %s", f"{good.commit}..{last}", "--", *paths)
     lines = git_says(root, *command).splitlines()
     for line in lines:
         commit, _, name = line.partition(" ")
         yield commit, harmless(name)
-    is_changed = not bad.commit and bool(git_says(root, "status", "--porcelain", "--untracked-files=no"))
-    if is_changed:
+    if not bad.commit and git_says(root, "status", "--porcelain", "--untracked-files=no"):
         yield "", "the uncommitted changes"
     elif not lines:
-        nothing = f"no commit between {good.name} and {bad.name} touches {' or '.join(paths)}"
-        raise EnvironmentFailure(nothing if paths else f"{good.name} and {bad.name} are the same version")
+        touching = f" that touches {' or '.join(paths)}" if paths else ""
+        raise VersionFailure(f"there is no commit between {good.name} and {bad.name}{touching}")
 
 
 def releases_of(name: str) -> list[str]:
     """Return the releases of a package that this Python can use, as the index says that pip is set up with.
 
-    Raises `EnvironmentFailure` if pip cannot say it.
+    Raises `VersionFailure` if pip cannot say it.
     """
-    why = "there is no pip"
-    for pip in pips():
-        command = [*pip, "index", "versions", "--disable-pip-version-check", "--", name]
+    said, why = "", "there is no pip"
+    if found := pip():
+        command = [*found, "index", "versions", "--disable-pip-version-check", "--", name]
         try:
             done = subprocess.run(
                 command, capture_output=True, text=True, errors="replace", timeout=SECONDS, check=False
             )
+            said, why = done.stdout, reason(done.stderr)
         except subprocess.TimeoutExpired:
             why = f"pip took more than {SECONDS} s"
-            break
-        if listed := re.search(r"^Available versions: (.*)$", done.stdout, re.MULTILINE):
-            return [one.strip() for one in listed[1].split(",")]
-        why = reason(done.stderr)
-    raise EnvironmentFailure(f"the releases of {name} cannot be had from the package index: {why}")
+    listed = re.search(r"^Available versions: (.*)$", said, re.MULTILINE)
+    if not listed:
+        raise VersionFailure(f"the releases of {name} cannot be had from the package index: {why}")
+    return [one.strip() for one in listed[1].split(",")]
 
 
 def last_patches(versions: Sequence[str], first: str, last: str) -> list[str]:
     """Return the last patch of each minor release from `first` to `last`, the oldest first; no pre-releases.
 
-    Raises `EnvironmentFailure` if `first` or `last` is no version, or no release is between them.
+    Raises `VersionFailure` if `first` or `last` is no version, or no release is between them.
     """
     try:
-        ends = [(*Pep440(text).release, 0)[:2] for text in (first, last)]
+        low, high = (_minor(Pep440(text)) for text in (first, last))
     except InvalidVersion as error:
-        raise EnvironmentFailure(str(error)) from None
-    latest: dict[tuple[int, ...], Pep440] = {}
-    for one in sorted(map(Pep440, versions)):
-        minor = (*one.release, 0)[:2]
-        if not one.is_prerelease and ends[0] <= minor <= ends[1]:
-            latest[minor] = one
+        raise VersionFailure(str(error)) from None
+    latest = {_minor(one): str(one) for one in _final(versions) if low <= _minor(one) <= high}
     if not latest:
-        raise EnvironmentFailure(f"there is no release from {first} to {last} that this Python can use")
-    return [str(one) for one in latest.values()]
+        raise VersionFailure(f"there is no release from {first} to {last} that this Python can use")
+    return list(latest.values())
+
+
+def _final(versions: Sequence[str]) -> list[Pep440]:
+    """Return versions in their order, without pre-releases."""
+    return sorted(one for one in set(map(Pep440, versions)) if not one.is_prerelease)
+
+
+def _minor(version: Pep440) -> tuple[int, ...]:
+    return (*version.release, 0)[:2]

@@ -15,8 +15,7 @@ from ..session.options import SMALLEST, duration, folder, positive, share
 from ..session.signals import Once, install
 from ..show import summary
 from ..show.encodings import say
-from .environments import EnvironmentFailure
-from .visits import VisitFailure
+from .environments import VersionFailure
 
 STOPPED = 130
 """Exit status after Ctrl-C."""
@@ -77,10 +76,10 @@ def run(
     restore = install(Once())
     try:
         return command(options, typed[end + 1 :] or list(default))
-    except (CommandError, EnvironmentFailure, VisitFailure) as error:
+    except (CommandError, VersionFailure) as error:
         trouble, status = str(error), 2
     except OSError as error:
-        trouble, status = unwritten(error, options) + ("; --resume goes on" if "resume" in options else ""), 2
+        trouble, status = unwritten(error, options), 2
     except KeyboardInterrupt:
         trouble, status = "interrupted before there was anything to compare", STOPPED
     finally:

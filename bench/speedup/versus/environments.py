@@ -33,8 +33,8 @@ from ..show.encodings import say
 WORK_TREE = "."
 
 
-class EnvironmentFailure(Exception):
-    """A version that cannot be had; the message says why."""
+class VersionFailure(Exception):
+    """A version that cannot be had, or measures nothing; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Version:
 
     @classmethod
     def parse(cls, text: str, root: Path) -> Version:
-        """Return the version that somebody asks for, or raise `EnvironmentFailure`.
+        """Return the version that somebody asks for, or raise `VersionFailure`.
 
         It is ``.`` for the work tree, one or more requirements with an operator (``scipy==1.15.0,numpy<2``), else a
         commit, branch or tag.
@@ -70,12 +70,12 @@ class Version:
                 parts = re.split(r",(?=\s*[A-Za-z])(?![^\[]*\])", text)
                 return cls(text, tuple(Requirement(part.strip()) for part in parts))
             except InvalidRequirement as error:
-                raise EnvironmentFailure(f"{text}: {str(error).splitlines()[0]}") from None
+                raise VersionFailure(f"{text}: {str(error).splitlines()[0]}") from None
         asked = git_run(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{text}^{{commit}}")
         if asked.returncode and asked.stderr.strip():
-            raise EnvironmentFailure(git.no_repository(root, asked.stderr))
+            raise VersionFailure(git.no_repository(root, asked.stderr))
         if asked.returncode:
-            raise EnvironmentFailure(f"{text!r} is no commit here, and no requirement such as scipy==1.15.0")
+            raise VersionFailure(f"{text!r} is no commit here, and no requirement such as scipy==1.15.0")
         return cls(text, commit=asked.stdout.decode().strip())
 
 
@@ -97,28 +97,28 @@ class Environment:
 
 
 def git_run(root: Path, *command: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[bytes]:
-    """Run git in a folder, whatever its status; raise `EnvironmentFailure` if there is none."""
+    """Run git in a folder, whatever its status; raise `VersionFailure` if there is none."""
     try:
         return git.run(root, *command, env=env)
     except git.GitError as error:
-        raise EnvironmentFailure(str(error)) from None
+        raise VersionFailure(str(error)) from None
 
 
 def git_says(root: Path, *command: str, otherwise: str | None = None) -> str:
-    """Return what git says; where it fails, `otherwise`, or raise `EnvironmentFailure` if there is no such text."""
+    """Return what git says; where it fails, `otherwise`, or raise `VersionFailure` if there is no such text."""
     done = git_run(root, *command)
     if not done.returncode:
         return done.stdout.decode(errors="replace").strip()
     if otherwise is None:
         lines = done.stderr.decode(errors="replace").strip().splitlines()
-        raise EnvironmentFailure(lines[-1] if lines else f"git {command[0]} failed")
+        raise VersionFailure(lines[-1] if lines else f"git {command[0]} failed")
     return otherwise
 
 
 def prepare(version: Version, root: Path, folder: Path) -> Environment:
     """Make the environment of a version of the project in `root`, or take the one that was made before.
 
-    A copy of a commit is put into `folder`. Raises `EnvironmentFailure` if the commit or the packages cannot be had.
+    A copy of a commit is put into `folder`. Raises `VersionFailure` if the commit or the packages cannot be had.
     """
     code = _checkout(version, root, folder) if version.commit else root
     path = _importable(code, root)
@@ -179,10 +179,10 @@ def _checkout(version: Version, root: Path, folder: Path) -> Path:
         for command in (["read-tree", version.commit], ["checkout-index", "--all", f"--prefix={whole}/"]):
             done = git_run(Path(top), *command, env=index)
             if done.returncode:
-                raise EnvironmentFailure(f"{version.name}: {done.stderr.decode(errors='replace').strip()}")
+                raise VersionFailure(f"{version.name}: {done.stderr.decode(errors='replace').strip()}")
     code = whole / prefix
     if not code.is_dir():
-        raise EnvironmentFailure(f"{version.name}: it has no folder {prefix}")
+        raise VersionFailure(f"{version.name}: it has no folder {prefix}")
     made = ["ls-files", "--others", "--ignored", "--exclude-standard", "-z", "--", "*_version.py", "*/version.py"]
     for name in filter(None, git_run(root, *made).stdout.decode(errors="surrogateescape").split("\0")):
         # What a build wrote beside the modules, which they import.
@@ -237,7 +237,7 @@ def _overlay(version: Version) -> Path:
                 wanted |= unmet
             complete.write_text(recipe, encoding="utf-8")
     except OSError as error:
-        raise EnvironmentFailure(f"{error.filename or home}: {error.strerror}") from None
+        raise VersionFailure(f"{error.filename or home}: {error.strerror}") from None
     return home
 
 
@@ -264,28 +264,28 @@ def _unmet(home: Path, asked: Iterable[Requirement]) -> set[str]:
 def _install(name: str, home: Path, wanted: Sequence[str]) -> None:
     """Install packages, without what they need, into a folder: by uv where it is there and can, else by pip."""
     told, uv = ["there is neither uv nor pip"], shutil.which("uv")
-    installers = [[*pip, "install", "--disable-pip-version-check"] for pip in pips()]
-    for installer in ([[uv, "pip", "install", "--python", sys.executable]] if uv else []) + installers:
+    installers = [[uv, "pip", "install", "--python", sys.executable]] if uv else []
+    if found := pip():
+        installers.append([*found, "install", "--disable-pip-version-check"])
+    for installer in installers:
         command = [*installer, "--quiet", "--no-deps", "--target", str(home), "--", *wanted]
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
         if not done.returncode:
             return
         told = [f"{installer[0]} ended with status {done.returncode}"]
         told += [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-    raise EnvironmentFailure(f"{name}: {([line for line in told if line.startswith('ERROR')] or told)[-1]}")
+    raise VersionFailure(f"{name}: {([line for line in told if line.startswith('ERROR')] or told)[-1]}")
 
 
-def pips() -> list[list[str]]:
+def pip() -> list[str]:
     """Return how to call pip: the one that is installed, else the one that Python itself has; nothing without both."""
     if importlib.util.find_spec("pip"):
-        return [[sys.executable, "-m", "pip"]]
+        return [sys.executable, "-m", "pip"]
     bundled = importlib.util.find_spec("ensurepip")
-    if not (bundled and bundled.origin):
-        return []
     # Debian and Fedora keep it elsewhere.
-    folders = Path(bundled.origin).with_name("_bundled"), sysconfig.get_config_var("WHEEL_PKG_DIR")
-    wheels = [wheel for folder in folders if folder for wheel in Path(folder).glob("pip-*.whl")]
-    return [[sys.executable, str(wheel / "pip")] for wheel in wheels]
+    folders = [Path(bundled.origin).with_name("_bundled")] if bundled and bundled.origin else []
+    folders += [Path(elsewhere)] if (elsewhere := sysconfig.get_config_var("WHEEL_PKG_DIR")) else []
+    return next(([sys.executable, str(wheel / "pip")] for one in folders for wheel in one.glob("pip-*.whl")), [])
 
 
 def _name(distribution: Distribution) -> str:

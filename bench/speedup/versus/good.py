@@ -25,7 +25,7 @@ from ..keep.runs import Record
 from ..keep.sync import BRANCH
 from ..measure.cell import Fingerprint, blocks_of
 from ..show.encodings import say
-from .environments import EnvironmentFailure, Version, from_elsewhere, git_run, git_says, installed
+from .environments import VersionFailure, Version, from_elsewhere, git_run, git_says, installed
 
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
@@ -64,7 +64,7 @@ def nodes(record: Record) -> set[str]:
 def version_of(good: Record, root: Path) -> Version:
     """Return the version that a run was measured with, and say which of its packages take no part.
 
-    Its commit is empty where it is that of the work tree. Raises `EnvironmentFailure` if it cannot be had, or the store
+    Its commit is empty where it is that of the work tree. Raises `VersionFailure` if it cannot be had, or the store
     asks for what it may not.
     """
     commits = _commits(good.commit, root)
@@ -90,11 +90,11 @@ def _head(root: Path) -> str:
 def _commits(commit: str, root: Path) -> list[str]:
     """Return what lies between a commit and the work tree, in words; nothing if they are the same."""
     if not _COMMIT.fullmatch(commit):
-        raise EnvironmentFailure("no full id of a commit is kept with it")
+        raise VersionFailure("no full id of a commit is kept with it")
     if not _is_ours(commit, root):
         shallow = git_says(root, "rev-parse", "--is-shallow-repository", otherwise="") == "true"
         hint = "; this clone is shallow: fetch more of it" if shallow else ""
-        raise EnvironmentFailure(f"its commit {commit[:10]} is on no branch and no tag of this repository{hint}")
+        raise VersionFailure(f"its commit {commit[:10]} is on no branch and no tag of this repository{hint}")
     head = _head(root)
     is_changed = git_says(root, "status", "--porcelain", "--untracked-files=no", otherwise="")
     made = [] if head == commit else commits_between(root, commit, head) or [f"{commit[:10]} → {head[:10]}"]
@@ -113,7 +113,7 @@ def _is_ours(commit: str, root: Path) -> bool:
 def _packages(versions: Mapping[str, str], root: Path) -> tuple[list[Requirement], list[str]]:
     """Return the packages that were other ones than today's, and those that take no part, which is said.
 
-    Raises `EnvironmentFailure` if one is no name or no version of a package, or the Python was another one.
+    Raises `VersionFailure` if one is no name or no version of a package, or the Python was another one.
     """
     here, elsewhere, found, others = installed(), from_elsewhere(root), list[Requirement](), dict[str, str]()
     mine = platform.python_version()
@@ -122,13 +122,13 @@ def _packages(versions: Mapping[str, str], root: Path) -> tuple[list[Requirement
             known, wanted = canonicalize_name(name, validate=True), Pep440(version)
             today = Pep440(mine if name == "python" else here[known]) if name == "python" or known in here else None
         except (InvalidName, InvalidVersion):
-            raise EnvironmentFailure(
+            raise VersionFailure(
                 f"the store asks for {name[:80]!r} {version[:80]!r}, no version of a package; nothing is installed"
             ) from None
         if today is None:
             others[f"{known} {wanted}"] = "it is not installed today"
         elif name == "python" and today.release[:2] != wanted.release[:2]:
-            raise EnvironmentFailure(f"it was measured with Python {version}, and this is {mine}")
+            raise VersionFailure(f"it was measured with Python {version}, and this is {mine}")
         elif today != wanted and name == "python":
             others[f"{known} {wanted}"] = f"this is {mine}"
         elif today != wanted and known in elsewhere:

@@ -28,9 +28,9 @@ from ..show.figures import plural
 from . import bisect
 from .candidates import DATE
 from .command import STOPPED, parser, run, unwritten, write
-from .environments import WORK_TREE, EnvironmentFailure, Version, prepare
+from .environments import WORK_TREE, Version, VersionFailure, prepare
 from .good import last_good, moved_on, nodes, version_of
-from .visits import HINT, Busy, Comparable, NoTime, VisitFailure, countdown, in_turn, measure, reason
+from .visits import HINT, Busy, Comparable, NoTime, countdown, in_turn, measure, reason
 
 MINUTES = 20
 LEAST_TO_GO_ON = 5.0
@@ -154,7 +154,7 @@ def settle(
         comparable = Comparable({one.name: one.series.fingerprint for one in group})
         quantities = [one.quantity for one in group]
         done = in_turn(visits, decided, limits, minutes=left(), comparable=comparable, quantities=quantities)
-    except (EnvironmentFailure, VisitFailure) as error:
+    except VersionFailure as error:
         outcome, why = UNDECIDED if isinstance(error, (NoTime, Busy)) else CANNOT, _why(str(error))
         yield from (replace(one, outcome=outcome, why=why, minutes=minutes - left()) for one in group)
         return
@@ -241,12 +241,12 @@ def _each(chosen: Sequence[Series], cells: Sequence[str], minutes: float, root: 
         case = Case(one, last_good(one, one.verdict.leading.since or low.date))
         try:
             if case.good is None:
-                raise EnvironmentFailure("there is no earlier run on the old level")
+                raise VersionFailure("there is no earlier run on the old level")
             version = version_of(case.good, root)
             if version.others and not version.changes:
-                raise EnvironmentFailure(f"nothing differs but {show.several(version.others)}, which take no part")
+                raise VersionFailure(f"nothing differs but {show.several(version.others)}, which take no part")
             groups.setdefault(version, []).append(replace(case, version=version))
-        except EnvironmentFailure as error:
+        except VersionFailure as error:
             yield replace(case, outcome=CANNOT, why=str(error))
     with tempfile.TemporaryDirectory(prefix="bench-settle-") as folder:
         for number, (version, group) in enumerate(groups.items()):

@@ -40,7 +40,7 @@ from ..measure.cell import OF_A_FAILED_TEST, Fingerprint
 from ..measure.factors import STEADY
 from ..show.encodings import say
 from ..show.figures import duration, plural
-from .environments import Environment
+from .environments import Environment, VersionFailure
 
 PAIRS = 4
 """Pairs in the first visit, which tells how long they take."""
@@ -62,15 +62,11 @@ CHOSEN = Path(__file__).with_name("chosen.py")
 Clock = Callable[[], float]
 
 
-class VisitFailure(Exception):
-    """A visit measured nothing; the message has the end of what it printed."""
-
-
-class NoTime(VisitFailure):
+class NoTime(VersionFailure):
     """There is no time for what is asked; the message says how much it takes."""
 
 
-class Busy(VisitFailure):
+class Busy(VersionFailure):
     """Other programs kept the machine busy, so nothing of a visit counts."""
 
 
@@ -131,7 +127,7 @@ def measure(
 ) -> tuple[Record, ...]:
     """Measure cells once in an environment, with so many pairs each; `cells` are arguments for pytest.
 
-    If there are any ids of tests in `only`, no others run of what pytest collects. Raises `VisitFailure` if pytest
+    If there are any ids of tests in `only`, no others run of what pytest collects. Raises `VersionFailure` if pytest
     fails or measures no cell, `Busy` if the machine was.
     """
     with tempfile.TemporaryDirectory(prefix="bench-visit-") as name:
@@ -151,9 +147,9 @@ def measure(
             if not status and any(OF_A_FAILED_TEST in file.read_text(encoding="utf-8") for file in files):
                 raise Busy("the machine was busy, or another suite measured on it")
             if only and status == NO_TESTS:
-                raise VisitFailure(f"pytest collects none of the cells in {environment.code}; {HINT}")
+                raise VersionFailure(f"pytest collects none of the cells in {environment.code}; {HINT}")
             tail = "\n".join(printed.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL:])
-            raise VisitFailure(f"{environment.code}: pytest ended with status {status}:\n{tail}")
+            raise VersionFailure(f"{environment.code}: pytest ended with status {status}:\n{tail}")
         return tuple(history.records)
 
 
@@ -244,7 +240,7 @@ def in_turn(
 
     The `sides` measure A and B with so many pairs: if not `pairs`, those that tell most of the `quantities` in the
     time that there is. On a busy machine a visit is made again, while there is time. After each round from the second
-    on, `enough` is asked with the differences, the rounds and the seconds so far. Raises `VisitFailure` if a visit of
+    on, `enough` is asked with the differences, the rounds and the seconds so far. Raises `VersionFailure` if a visit of
     the first two rounds measures nothing.
     """
     began, known = time.monotonic(), comparable or Comparable()
@@ -273,12 +269,12 @@ def in_turn(
         for _ in turns(minutes, LEAST):
             seen = {which: visit(which) for which in ((0, 1) if len(rounds) % 2 == 0 else (1, 0))}
             if not seen[0].keys() & seen[1].keys():
-                raise VisitFailure(f"A and B have no cell in common: {', '.join(sorted({*seen[0], *seen[1]}))}")
+                raise VersionFailure(f"A and B have no cell in common: {', '.join(sorted({*seen[0], *seen[1]}))}")
             rounds.append((seen[0], seen[1]))
             if len(rounds) >= LEAST and enough(compare(rounds, limits, known.within), rounds, spent()):
                 stopped = NARROW
                 break
-    except (KeyboardInterrupt, VisitFailure, OSError) as error:
+    except (KeyboardInterrupt, VersionFailure, OSError) as error:
         if len(rounds) < LEAST:
             raise
         stopped, failure = (INTERRUPTED, "") if isinstance(error, KeyboardInterrupt) else (FAILED, str(error))
