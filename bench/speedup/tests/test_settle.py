@@ -351,11 +351,9 @@ def test_ctrl_c_costs_no_cell_that_is_settled(project: Project, played: Visits) 
 
 
 def test_a_late_visit_that_fails_is_said(lost: Project, played: Visits, capsys: Out) -> None:
-    printed = "pytest ended with status 2:\nE   ImportError: gone\n1 error in 0.08s"
-    played.noise, played.fails = 0.2, {4: VersionFailure(printed)}
+    played.noise, played.fails = 0.2, {4: VersionFailure("ImportError: gone")}
     assert settle() == 0
     said = capsys.readouterr().out.splitlines()
-    assert said[-4:-1] == printed.splitlines()
     assert said[-1].startswith("train-cell: undecided: engine ")
     assert said[-1].endswith("; ImportError: gone")
 

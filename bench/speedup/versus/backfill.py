@@ -39,7 +39,7 @@ from ..show.versions import Measured, closing, markdown, plot, tables
 from .candidates import between, exact_version, last_patches, releases_of
 from .command import parser, run, write
 from .environments import Version, VersionFailure, git_says, prepare
-from .visits import PAIRS, Busy, Clock, Comparable, measure, reason, turns
+from .visits import PAIRS, Busy, Clock, Comparable, measure, turns
 
 ROUNDS = 3
 ROUND, MEASURED = "round", "measured"
@@ -129,10 +129,10 @@ def in_turn(
         try:
             visit(one, number)
         except Busy as error:  # it is not the version
-            say(f"{one.name} in round {number + 1}: {reason(str(error))}; --resume tries it again")
+            say(f"{one.name} in round {number + 1}: {error}; --resume tries it again")
         except VersionFailure as error:
-            left_out[one.name] = reason(str(error))
-            say(f"{one.name} is left out: {reason(str(error))}")
+            left_out[one.name] = str(error)
+            say(f"{one.name} is left out: {error}")
         else:
             made += 1
             say(f"round {number + 1} of {rounds}: {one.name}, {duration((clock() - began) / made)} a visit")

@@ -27,7 +27,7 @@ from .candidates import between, exact_version, releases_of
 from .command import STOPPED, parser, run, write
 from .environments import Environment, Version, VersionFailure, prepare
 from .posterior import SURE, Posterior, Step, posterior
-from .visits import PAIRS, Busy, Clock, Comparable, countdown, measure, reason, turns
+from .visits import PAIRS, Busy, Clock, Comparable, countdown, measure, turns
 
 MINUTES = 30
 FILE = "bisect.jsonl"
@@ -162,7 +162,7 @@ def search(
                 continue
             if which in (0, task.count):
                 raise
-            say(f"{task.names[which]} is passed over: {reason(str(error))}")
+            say(f"{task.names[which]} is passed over: {error}")
             task = replace(task, unusable={**task.unusable, which: str(error)})
         failed = 0
     return replace(task, stopped=task.ended)
@@ -190,7 +190,7 @@ def _bisect(prog: str, typed: Sequence[str], options: argparse.Namespace, cells:
     except VersionFailure as error:
         if not told:
             raise
-        say(f"{reason(str(error))}; to go on: {again}")
+        say(f"{error}; to go on: {again}")
         say(lines[-1])  # that much is known
     write(options, told, as_markdown("Where the loss began", lines))
     return {INTERRUPTED: STOPPED, FAILED: 2, KNOWN: 0}.get(task.stopped, 1)
@@ -295,9 +295,9 @@ def progress(task: Search) -> str:
 
 def closing(task: Search, again: str) -> list[str]:
     """Return what is to be said at the end; the last line says it all. `again` is what to type to go on."""
-    lines = [f"passed over: {task.names[version]}: {reason(why)}" for version, why in task.unusable.items()]
+    lines = [f"passed over: {task.names[version]}: {why}" for version, why in task.unusable.items()]
     if task.failure:
-        lines.append(reason(task.failure))
+        lines.append(task.failure)
     spent = f"{plural(len(task.visits), 'visit')}, {duration(sum(one.seconds for one in task.visits))}"
     if not task.is_begun:
         return [*lines, f"no culprit yet: {task.stopped}; {spent}; to go on: {again}"]

@@ -20,7 +20,6 @@ from ..keep.index import read_store
 from ..show.encodings import harmless
 from .environments import Version, VersionFailure, git_run, git_says, installed, pip
 from .good import is_dirty, version_of
-from .visits import reason
 
 SECONDS = 120
 """Time limit for one question to the package index."""
@@ -135,7 +134,7 @@ def releases_of(name: str) -> list[str]:
             done = subprocess.run(
                 command, capture_output=True, text=True, errors="replace", timeout=SECONDS, check=False
             )
-            said, why = done.stdout, reason(done.stderr)
+            said, why = done.stdout, done.stderr.strip().rpartition("\n")[2]
         except subprocess.TimeoutExpired:
             why = f"pip took more than {SECONDS} s"
     listed = re.search(r"^Available versions: (.*)$", said, re.MULTILINE)

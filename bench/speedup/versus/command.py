@@ -84,6 +84,5 @@ def run(
         trouble, status = "interrupted before there was anything to compare", STOPPED
     finally:
         restore()
-    for line in f"{known.prog}: {trouble}".splitlines():
-        say(line, sys.stderr)
+    say(f"{known.prog}: {trouble}", sys.stderr)
     return status

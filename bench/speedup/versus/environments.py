@@ -104,9 +104,9 @@ def git_run(root: Path, *command: str, env: Mapping[str, str] | None = None) -> 
         raise VersionFailure(str(error)) from None
 
 
-def git_says(root: Path, *command: str, otherwise: str | None = None) -> str:
+def git_says(root: Path, *command: str, otherwise: str | None = None, env: Mapping[str, str] | None = None) -> str:
     """Return what git says; where it fails, `otherwise`, or raise `VersionFailure` if there is no such text."""
-    done = git_run(root, *command)
+    done = git_run(root, *command, env=env)
     if not done.returncode:
         return done.stdout.decode(errors="replace").strip()
     if otherwise is None:
@@ -177,9 +177,7 @@ def _checkout(version: Version, root: Path, folder: Path) -> Path:
     if not whole.exists():
         index = {"GIT_INDEX_FILE": str(folder / f"{version.commit[:12]}.index")}
         for command in (["read-tree", version.commit], ["checkout-index", "--all", f"--prefix={whole}/"]):
-            done = git_run(Path(top), *command, env=index)
-            if done.returncode:
-                raise VersionFailure(f"{version.name}: {done.stderr.decode(errors='replace').strip()}")
+            git_says(Path(top), *command, env=index)
     code = whole / prefix
     if not code.is_dir():
         raise VersionFailure(f"{version.name}: it has no folder {prefix}")

@@ -25,7 +25,7 @@ from ..keep.runs import Record
 from ..keep.sync import BRANCH
 from ..measure.cell import Fingerprint, blocks_of
 from ..show.encodings import say
-from .environments import VersionFailure, Version, from_elsewhere, git_run, git_says, installed
+from .environments import Version, VersionFailure, from_elsewhere, git_run, git_says, installed
 
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from ..commands.store import find_series, load
 from ..judge.store import Series, Suite, suites
 from ..judge.verdict import REGRESSED, SUSPECT
-from ..judge.versus import INTERRUPTED, UNDECIDED, Comparison, Difference, Finding, Limits, Rounds, find
+from ..judge.versus import INTERRUPTED, UNDECIDED, Difference, Finding, Limits, Rounds, find
 from ..keep import settled as kept
 from ..keep.runs import Record
 from ..keep.settled import CANNOT, MACHINE, Settled, Settlements
@@ -30,7 +30,7 @@ from .candidates import DATE
 from .command import STOPPED, parser, run, unwritten, write
 from .environments import WORK_TREE, Version, VersionFailure, prepare
 from .good import last_good, moved_on, nodes, version_of
-from .visits import HINT, Busy, Comparable, NoTime, countdown, in_turn, measure, reason
+from .visits import HINT, Busy, Comparable, NoTime, countdown, in_turn, measure
 
 MINUTES = 20
 LEAST_TO_GO_ON = 5.0
@@ -42,19 +42,13 @@ NOTHING = Finding("", math.nan, math.nan, math.nan)
 
 @dataclass(frozen=True)
 class Case:
-    """A cell that is low, what it is compared with, and what came of that."""
+    """A cell that is low, and what it is compared with."""
 
     series: Series
-    good: Record | None
+    good: Record | None = None
     """The latest run on the old level."""
     version: Version = TODAY
     """The one that `good` was measured with."""
-    outcome: str = ""
-    """Empty until it is known."""
-    why: str = ""
-    """What else there is to say."""
-    finding: Finding = NOTHING
-    minutes: float = 0.0
 
     @property
     def name(self) -> str:
@@ -71,14 +65,15 @@ class Case:
         """The latest run."""
         return self.series.records[-1]
 
-    @property
-    def settled(self) -> Settled:
-        """What is kept of it."""
-        one, changes = self.finding, self.version.changes if self.outcome == REGRESSED else ()
-        only = changes[0] if len(changes) == 1 else ""
-        good = self.good.date if self.good else ""
-        about = (self.series.fingerprint.id, self.low.date, good, self.outcome, self.quantity)
-        return Settled(*about, one.change, one.low, one.high, self.low.machine, round(self.minutes, 2), only)
+    def came(self, outcome: str, why: str = "", minutes: float = 0.0, finding: Finding = NOTHING) -> Came:
+        """Return what came of it, as it is kept, and what else there is to say."""
+        changes = self.version.changes if outcome == REGRESSED else ()
+        about = self.series.fingerprint.id, self.low.date, self.good.date if self.good else "", outcome, self.quantity
+        figures = finding.change, finding.low, finding.high, self.low.machine, round(minutes, 2)
+        return self, Settled(*about, *figures, changes[0] if len(changes) == 1 else ""), why
+
+
+Came = tuple[Case, Settled, str]
 
 
 def is_settled(series: Series, settlements: Settlements) -> str:
@@ -98,9 +93,9 @@ def open_cells(judged: Sequence[Series], settlements: Settlements, wanted: Seque
     return [one for one in current if one in chosen]
 
 
-def still_red(suite: Suite, found: Sequence[Case], settlements: Settlements) -> Iterator[str]:
+def still_red(suite: Suite, found: Sequence[Came], settlements: Settlements) -> Iterator[str]:
     """Yield what is red in the latest run beside what came of it now."""
-    outcomes = {one.series.fingerprint: one.outcome for one in found}
+    outcomes = {case.series.fingerprint: settled.outcome for case, settled, _ in found}
     for one in suite.series:
         if not one.is_current or one.side_by_side or not _is_low(one):
             continue
@@ -119,7 +114,7 @@ def _is_low(one: Series) -> bool:
 
 def settle(
     group: Sequence[Case], cells: Sequence[str], minutes: float, root: Path, folder: Path, limits: Limits, count: int
-) -> Iterator[Case]:
+) -> Iterator[Came]:
     """Measure the cells that have one last good version; yield what came of each.
 
     `cells` are arguments for pytest, and `count` is how many cells share the false alarms. KeyboardInterrupt is raised
@@ -128,7 +123,7 @@ def settle(
     good, left = group[0].version, countdown(minutes)
     if not good.changes:
         why = "there is nothing of theirs that differs: it is the same commit, and the same packages"
-        yield from (replace(one, outcome=MACHINE, why=why, finding=Finding(MACHINE, 0.0, 0.0, 0.0)) for one in group)
+        yield from (one.came(MACHINE, why, finding=Finding(MACHINE, 0.0, 0.0, 0.0)) for one in group)
         return
     only = set().union(*(nodes(record) for one in group for record in (one.low, one.good) if record))
     found: dict[str, Finding] = {}
@@ -155,36 +150,22 @@ def settle(
         quantities = [one.quantity for one in group]
         done = in_turn(visits, decided, limits, minutes=left(), comparable=comparable, quantities=quantities)
     except VersionFailure as error:
-        outcome, why = UNDECIDED if isinstance(error, (NoTime, Busy)) else CANNOT, _why(str(error))
-        yield from (replace(one, outcome=outcome, why=why, minutes=minutes - left()) for one in group)
+        outcome = UNDECIDED if isinstance(error, (NoTime, Busy)) else CANNOT
+        yield from (one.came(outcome, str(error), minutes - left()) for one in group)
         return
-    failure = _why(done.failure)
     for one in group:
-        if one.name in found:
-            yield _settled(one, found[one.name], done, failure)
+        if finding := found.get(one.name):
+            more = math.ceil(finding.rounds * done.minutes / done.rounds)
+            longer = f"about {plural(more, 'minute')} more would settle it: --minutes {math.ceil(done.minutes) + more}"
+            told = {REGRESSED: f"what differs: {show.several(good.changes)}", UNDECIDED: done.failure or longer}
+            yield one.came(finding.outcome, told.get(finding.outcome, ""), done.minutes, finding)
         elif one.name in seen:
-            why = failure or "the machine was too busy: fewer than two rounds have it"
-            yield replace(one, outcome=UNDECIDED, why=why, minutes=done.minutes)
+            busy = "the machine was too busy: fewer than two rounds have it"
+            yield one.came(UNDECIDED, done.failure or busy, done.minutes)
         else:
-            yield replace(one, outcome=CANNOT, why=f"it is not among what was measured; {HINT}", minutes=done.minutes)
+            yield one.came(CANNOT, f"it is not among what was measured; {HINT}", done.minutes)
     if done.stopped == INTERRUPTED:
         raise KeyboardInterrupt
-
-
-def _why(failure: str) -> str:
-    """Return a failure in one line; if it has several, all of them are said."""
-    lines = failure.splitlines()
-    for line in lines if len(lines) > 1 else ():
-        say(line)
-    return reason(failure)
-
-
-def _settled(case: Case, finding: Finding, done: Comparison, failure: str) -> Case:
-    more = math.ceil(finding.rounds * done.minutes / done.rounds)
-    longer = f"about {plural(more, 'minute')} more would settle it: --minutes {math.ceil(done.minutes) + more}"
-    why = {REGRESSED: f"what differs: {show.several(case.version.changes)}", UNDECIDED: failure or longer}
-    outcome = finding.outcome
-    return replace(case, outcome=outcome, why=why.get(outcome, ""), finding=finding, minutes=done.minutes)
 
 
 def main(arguments: Sequence[str], prog: str, default: Sequence[str] = ()) -> int:
@@ -203,7 +184,7 @@ def _settle(bisecting: str, options: argparse.Namespace, cells: Sequence[str]) -
     (history, decisions, settlements), rule = load(options)
     latest = suites(history, decisions, rule, options.storage, settlements)[-1]
     chosen = open_cells(latest.series, settlements, options.cells)
-    found: list[Case] = []
+    found: list[Came] = []
     try:
         for one in _each(chosen, cells, options.minutes, Path.cwd(), Limits(smallest=rule.smallest)):
             found.append(one)  # noqa: PERF402 -- what came before an interruption counts
@@ -212,27 +193,27 @@ def _settle(bisecting: str, options: argparse.Namespace, cells: Sequence[str]) -
             raise
         stopped = STOPPED
     red = [] if options.cells else list(still_red(latest, found, settlements))
-    lines = [*(show.settled(one.name, one.settled, one.why) for one in found), *red]
+    lines = [*(show.settled(case.name, settled, why) for case, settled, why in found), *red]
     for line in lines or ["nothing to settle: the latest run left nothing open"]:
         say(line)
-    outcomes = {one.outcome for one in found}
+    outcomes = {settled.outcome for _, settled, _ in found}
     status = 1 if REGRESSED in outcomes or red else stopped or (2 if CANNOT in outcomes else 0)
-    told = [{"name": one.name, "why": one.why, **one.settled.plain} for one in found]
+    told = [{"name": case.name, "why": why, **settled.plain} for case, settled, why in found]
     try:
-        kept.append(options.storage, [one.settled for one in found])
+        kept.append(options.storage, [settled for _, settled, _ in found])
         write(options, {"settled": told, "red": red}, show.settled_markdown(lines) if lines else "")
     except OSError as error:
         if not status:
             raise
         say(unwritten(error, options))  # what is red stays red
-    lost = [(one.settled, nodes(one.low)) for one in found if one.outcome == REGRESSED]
+    lost = [(settled, nodes(case.low)) for case, settled, _ in found if settled.outcome == REGRESSED]
     if not stopped:
         same = ["--storage", str(options.storage), SMALLEST[0], f"{rule.smallest:g}"]
         go_on(lost, left(), same, cells, bisecting)
     return status
 
 
-def _each(chosen: Sequence[Series], cells: Sequence[str], minutes: float, root: Path, limits: Limits) -> Iterator[Case]:
+def _each(chosen: Sequence[Series], cells: Sequence[str], minutes: float, root: Path, limits: Limits) -> Iterator[Came]:
     """Yield what comes of each cell: those that have one last good version share its visits."""
     left, groups = countdown(minutes), dict[Version, list[Case]]()
     for one in chosen:
@@ -247,7 +228,7 @@ def _each(chosen: Sequence[Series], cells: Sequence[str], minutes: float, root: 
                 raise VersionFailure(f"nothing differs but {show.several(version.others)}, which take no part")
             groups.setdefault(version, []).append(replace(case, version=version))
         except VersionFailure as error:
-            yield replace(case, outcome=CANNOT, why=str(error))
+            yield case.came(CANNOT, str(error))
     with tempfile.TemporaryDirectory(prefix="bench-settle-") as folder:
         for number, (version, group) in enumerate(groups.items()):
             changes = show.several(version.changes) or "nothing"

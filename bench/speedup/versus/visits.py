@@ -70,12 +70,6 @@ class Busy(VersionFailure):
     """Other programs kept the machine busy, so nothing of a visit counts."""
 
 
-def reason(failure: str) -> str:
-    """Return the line of a failure that says why: what was raised, where pytest shows it, else the last one."""
-    raised: list[str] = re.findall(r"^E   (\S.*)", failure, re.MULTILINE)
-    return ["", *failure.strip().splitlines(), *raised][-1]
-
-
 class Comparable:
     """Takes what is measured as what the first visit measured; other data or another protocol are another cell.
 
@@ -128,7 +122,7 @@ def measure(
     """Measure cells once in an environment, with so many pairs each; `cells` are arguments for pytest.
 
     If there are any ids of tests in `only`, no others run of what pytest collects. Raises `VersionFailure` if pytest
-    fails or measures no cell, `Busy` if the machine was.
+    fails, whose last lines are said, or measures no cell; `Busy` if the machine was.
     """
     with tempfile.TemporaryDirectory(prefix="bench-visit-") as name:
         folder, variables = Path(name), environment.variables
@@ -148,8 +142,12 @@ def measure(
                 raise Busy("the machine was busy, or another suite measured on it")
             if only and status == NO_TESTS:
                 raise VersionFailure(f"pytest collects none of the cells in {environment.code}; {HINT}")
-            tail = "\n".join(printed.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL:])
-            raise VersionFailure(f"{environment.code}: pytest ended with status {status}:\n{tail}")
+            tail = printed.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL:]
+            for line in tail:
+                say(line)
+            # What was raised, where pytest shows it, else the last line.
+            why = [*tail, *(line[4:] for line in tail if re.match(r"E   \S", line))][-1:]
+            raise VersionFailure(": ".join([f"pytest ended with status {status}", *why]))
         return tuple(history.records)
 
 
