@@ -28,6 +28,7 @@ from ..measure.estimate import half_width
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
 Booleans = npt.NDArray[np.bool_]
+Fit = tuple[Floats, Floats, Floats, Floats]
 
 SURE = 0.95
 """What is known with this chance is said to be known."""
@@ -47,6 +48,8 @@ SMALLEST = -math.log1p(-0.01)
 BESIDE, PROBABLY = 2, 0.8
 """After so many visits in a row that were on one side of the loss, with this chance, one on the other side is due."""
 LEAST_VISITS = 3
+BOTH = 2
+"""Beside the first step (0) and the second (1): their sum."""
 TINY = 1e-300
 
 
@@ -107,17 +110,14 @@ def posterior(
     if len(seen) < LEAST_VISITS or not {0, count} <= set(versions.tolist()):
         raise ValueError(f"{LEAST_VISITS} visits are needed, and one of each end among them")
     places = np.array([version for version in range(count + 1) if version not in unusable])
-    groups = [tuple(range(before + 1, now + 1)) for before, now in itertools.pairwise(places.tolist())]
-    cases = _Cases.of([len(group) for group in groups])
-    logs = np.array([log for _, log in seen], dtype=np.float64)
-    known = _Known(cases, groups, logs, _after(versions, places[1:]))
-    steps, few = known.steps(), known.few()
+    known = _Known(versions, np.array([log for _, log in seen], dtype=np.float64), places)
+    steps = known.steps()
     return Posterior(
         steps,
-        few,
+        known.few(),
         all(step.share >= SURE for step in steps),
         loss=known.loss(smallest),
-        total=known.step(1.0, tuple(range(1, count + 1)), known.sizes.sum(axis=0), known.errors[2]),
+        total=known.step(1.0, tuple(range(1, count + 1)), BOTH),
         evidence=known.evidence,
         next=known.next(versions, places),
     )
@@ -128,30 +128,18 @@ def _after(versions: Indices, begins: Indices) -> Floats:
     return np.column_stack([versions[:, None] >= begins, np.zeros(len(versions))]).astype(np.float64)
 
 
-@dataclass(frozen=True)
-class _Cases:
-    """What may be the case: no step, one at each place, two at each pair of places."""
+def _cases(sizes: Sequence[int]) -> tuple[Indices, Indices, Floats]:
+    """Return what may be the case, and its chance beforehand: no step, one at each place, two at each pair of places.
 
-    first: Indices
-    """Place of the first step; the number of places if there is none."""
-    second: Indices
-    chance: Floats
-    """Beforehand."""
-    places: int
-
-    @classmethod
-    def of(cls, sizes: Sequence[int]) -> _Cases:
-        places, weights = len(sizes), np.array(sizes, dtype=np.float64)
-        low, high = np.triu_indices(places, 1)
-        both = weights[low] * weights[high]
-        chance = [[NO_STEP], ONE_STEP * weights / weights.sum(), TWO_STEPS * both / max(float(both.sum()), 1.0)]
-        once = np.arange(places)
-        first, second = np.concatenate([[places], once, low]), np.concatenate([[places], 0 * once + places, high])
-        return cls(first, second, np.concatenate(chance), places)
-
-    @property
-    def is_two(self) -> Booleans:
-        return self.second < self.places
+    It is given by the places of the first step and of the second, which is the number of places where there is none.
+    """
+    places, weights = len(sizes), np.array(sizes, dtype=np.float64)
+    low, high = np.triu_indices(places, 1)
+    both = weights[low] * weights[high]
+    chance = [[NO_STEP], ONE_STEP * weights / weights.sum(), TWO_STEPS * both / max(float(both.sum()), 1.0)]
+    once = np.arange(places)
+    first, second = np.concatenate([[places], once, low]), np.concatenate([[places], 0 * once + places, high])
+    return first, second, np.concatenate(chance)
 
 
 def _whitened(columns: Floats, drift: float) -> tuple[Floats, Floats, float]:
@@ -174,10 +162,10 @@ def _whitened(columns: Floats, drift: float) -> tuple[Floats, Floats, float]:
     return white, walked, log_determinant
 
 
-def _fit(logs: Floats, after: Floats, cases: _Cases, drift: float, step_sd: float) -> tuple[Floats, ...]:
+def _fit(logs: Floats, after: Floats, first: Indices, second: Indices, drift: float, step_sd: float) -> Fit:
     """Return what is known of every case at one drift and one SD of steps beforehand.
 
-    It is the log likelihood; the sizes of both steps; the standard errors of both, and of their sum; and what the next
+    It is the log likelihood; the sizes of both steps, and their sum; the standard errors of these; and what the next
     visit will show of a version without a step.
     """
     columns = np.column_stack([np.ones(len(logs)), logs, after])
@@ -188,7 +176,6 @@ def _fit(logs: Floats, after: Floats, cases: _Cases, drift: float, step_sd: floa
     y, x = y - one * y_level, x - np.outer(one, x_level)
     # Least squares of two steps with a prior on each: that of a step which never begins stays as it was.
     along, gram, own = x.T @ y, x.T @ x, step_sd**-2
-    first, second = cases.first, cases.second
     a, b, c = gram[first, first] + own, gram[second, second] + own, gram[first, second]
     determinant = a * b - c * c
     steps = np.array([b * along[first] - c * along[second], a * along[second] - c * along[first]]) / determinant
@@ -197,43 +184,44 @@ def _fit(logs: Floats, after: Floats, cases: _Cases, drift: float, step_sd: floa
     squares = DEGREES * ERROR**2 + rest
     evidence = log_determinant - 0.5 * (math.log(information) + np.log(determinant / own**2))
     evidence -= 0.5 * degrees * np.log(squares)
+    is_one, is_two = (np.where(place < after.shape[1] - 1, 1.0, 0.0) for place in (first, second))
     if step_sd < max(STEP_SDS):
-        evidence[cases.is_two] = -np.inf
-    is_one, is_two = (np.where(place < cases.places, 1.0, 0.0) for place in (first, second))
+        evidence[is_two > 0] = -np.inf
     variances = np.array([is_one * b, is_two * a, is_one * b + is_two * a - 2 * c]) / determinant
     level = walked[1] + (1 - walked[0]) * y_level
     for k, step in zip((first, second), steps, strict=True):
         level = level - (walked[2:] + (1 - walked[0]) * x_level)[k] * step
-    return evidence, steps, np.sqrt(squares / (degrees - 1) * variances), level
+    return evidence, np.array([*steps, steps.sum(axis=0)]), np.sqrt(squares / (degrees - 1) * variances), level
 
 
 class _Known:
     """What all fits tell together; the last two axes of all arrays are fits and cases."""
 
-    def __init__(self, cases: _Cases, groups: Sequence[tuple[int, ...]], logs: Floats, after: Floats) -> None:
-        self._cases, self._groups = cases, groups
-        fits = [_fit(logs, after, cases, drift, sd) for drift, sd in itertools.product(DRIFTS, STEP_SDS)]
-        evidence, self.sizes, self.errors, self._level = (np.stack(each, axis=-2) for each in zip(*fits, strict=True))
+    def __init__(self, versions: Indices, logs: Floats, places: Indices) -> None:
+        self._groups = [tuple(range(before + 1, now + 1)) for before, now in itertools.pairwise(places.tolist())]
+        self._first, self._second, beforehand = _cases([len(group) for group in self._groups])
+        cases, after = (self._first, self._second), _after(versions, places[1:])
+        fits = [_fit(logs, after, *cases, drift, sd) for drift, sd in itertools.product(DRIFTS, STEP_SDS)]
+        evidence, self._sizes, self._errors, self._level = (np.stack(each, axis=-2) for each in zip(*fits, strict=True))
         # A step is estimated, so its error has a degree less than the likelihood, which knows the step beforehand.
         self._degrees = DEGREES + len(logs) - 2
-        weights = np.exp(evidence - evidence.max()) * cases.chance
+        weights = np.exp(evidence - evidence.max()) * beforehand
         some, none = weights[:, 1:].sum() / (1 - NO_STEP), weights[:, 0].sum() / NO_STEP
         self.evidence = math.log(max(some, TINY)) - math.log(max(none, TINY))
-        self.chance = weights / weights.sum()
+        self._chance = weights / weights.sum()
         # The chance of each place that the only step, the first of two, or the second begins there; and any of them.
-        each, places = self.chance.sum(axis=0), cases.places
-        pairs = [cases.first[1 + places :], cases.second[1 + places :]]
-        self._one = each[1 : 1 + places]
-        self._two = [np.bincount(which, each[1 + places :], places).astype(np.float64) for which in pairs]
+        each, count = self._chance.sum(axis=0), len(self._groups)
+        self._one, two = each[1 : 1 + count], each[1 + count :]
+        self._two = [np.bincount(which[1 + count :], two, count).astype(np.float64) for which in cases]
         self._any = self._one + self._two[0] + self._two[1]
 
     def loss(self, smallest: float) -> float:
-        apart = (-smallest - self.sizes.sum(axis=0)) / np.maximum(self.errors[2], TINY)
-        return float((self.chance * special.stdtr(self._degrees, apart))[:, 1:].sum())
+        apart = (-smallest - self._sizes[BOTH]) / np.maximum(self._errors[BOTH], TINY)
+        return float((self._chance * special.stdtr(self._degrees, apart))[:, 1:].sum())
 
     def steps(self) -> tuple[Step, ...]:
         """Return the most likely step, or two of them if that is more likely."""
-        is_two = self._cases.is_two
+        is_two = self._second < len(self._groups)
         if self._two[0].sum() > self._one.sum():
             return tuple(self._at(int(share.argmax()), share, which, is_two) for which, share in enumerate(self._two))
         shares = self._any if self._any.max() >= SURE_OF_A_STEP else self._one
@@ -242,21 +230,18 @@ class _Known:
     def few(self) -> tuple[Step, ...]:
         """Return the candidates that hold `SURE` together."""
         begins, shares = self._one + self._two[0], self._any
-        order = np.argsort(-shares, kind="stable")
+        order = np.argsort(-shares.round(12), kind="stable")  # those that nothing tells apart in their order
         needed = int(np.searchsorted(np.cumsum(shares[order]), SURE * shares.sum())) + 1
         return tuple(self._at(k, shares, int(begins[k] < self._two[1][k])) for k in order[:needed].tolist())
 
-    def _at(self, place: int, shares: Floats, which: int, among: Booleans | None = None) -> Step:
+    def _at(self, place: int, shares: Floats, which: int, among: Booleans | bool = True) -> Step:
         """Return the first or second step where it begins at a place, in those cases that are asked about."""
-        chosen = (self._cases.first, self._cases.second)[which] == place
-        chosen = chosen if among is None else chosen & among
-        return self.step(float(shares[place]), self._groups[place], self.sizes[which], self.errors[which], chosen)
+        chosen = ((self._first, self._second)[which] == place) & among
+        return self.step(float(shares[place]), self._groups[place], which, chosen)
 
-    def step(
-        self, share: float, group: tuple[int, ...], sizes: Floats, errors: Floats, chosen: Booleans | None = None
-    ) -> Step:
+    def step(self, share: float, group: tuple[int, ...], which: int, chosen: Booleans | slice = slice(None)) -> Step:
         """Return a step, with the mean of a mixture of Student's distributions and the ends of its 95 % interval."""
-        sizes, errors, weights = (one if chosen is None else one[:, chosen] for one in (sizes, errors, self.chance))
+        sizes, errors, weights = (one[:, chosen] for one in (self._sizes[which], self._errors[which], self._chance))
         whole = float(weights.sum())
         if whole < TINY:
             return Step(group, share, 0.0, -math.inf, math.inf)
@@ -273,12 +258,12 @@ class _Known:
         answer tells of where the step is, as an expected fall of entropy, grows with p (1 - p) as long as its error is
         the same everywhere: the largest variance is the greedy choice.
         """
-        after, first, second = _after(places, places[1:]), self._cases.first, self._cases.second
-        shown = self._level + after[:, None, first] * self.sizes[0] + after[:, None, second] * self.sizes[1]
-        mean = (self.chance * shown).sum(axis=(1, 2))
-        tells = (self.chance * (shown - mean[:, None, None]) ** 2).sum(axis=(1, 2))
+        after, first, second = _after(places, places[1:]), self._first, self._second
+        shown = self._level + after[:, None, first] * self._sizes[0] + after[:, None, second] * self._sizes[1]
+        mean = (self._chance * shown).sum(axis=(1, 2))
+        tells = (self._chance * (shown - mean[:, None, None]) ** 2).sum(axis=(1, 2))
         # The chance that each has the loss, or the first step of it, if there is one.
-        weights = self.chance[:, 1:].sum(axis=0)
+        weights = self._chance[:, 1:].sum(axis=0)
         has_loss = after[:, first[1:]] @ weights / max(float(weights.sum()), TINY)
         last = has_loss[np.searchsorted(places, versions[-BESIDE:]).clip(max=len(places) - 1)]
         allowed = np.ones(len(places), dtype=bool)
