@@ -20,7 +20,7 @@ from bench.speedup.judge.versus import STEADY, Limits
 from bench.speedup.keep.index import read_store
 from bench.speedup.keep.runs import BACKFILLED, Record
 from bench.speedup.measure.cell import BLOCK, Fingerprint
-from bench.speedup.show.versions import Measured, closing, markdown, plot, tables
+from bench.speedup.show.versions import Measured, closing, markdown, tables
 from bench.speedup.versus import backfill
 from bench.speedup.versus.backfill import in_turn, measured
 from bench.speedup.versus.environments import Environment, Version, VersionFailure
@@ -40,14 +40,12 @@ def versions(count: int) -> list[Version]:
 class Turns:
     """Remembers who was visited when; a visit takes a minute of its clock."""
 
-    def __init__(self, broken: Sequence[str] = (), ends_after: int | None = None) -> None:
-        self.broken, self.ends_after = broken, ends_after
+    def __init__(self) -> None:
+        self.broken: Sequence[str] = ()
         self.now = 0.0
         self.visited: list[tuple[str, int]] = []
 
     def visit(self, version: Version, number: int) -> None:
-        if len(self.visited) == self.ends_after:
-            raise KeyboardInterrupt
         if version.name in self.broken:
             raise VersionFailure(f"{version.name}: no such release")
         self.now += 60
@@ -56,24 +54,24 @@ class Turns:
     def run(
         self, count: int, rounds: int, minutes: float = math.inf, done: Sequence[tuple[str, int]] = ()
     ) -> dict[str, str]:
-        return in_turn(
-            versions(count),
-            self.visit,
-            done,
-            rounds=rounds,
-            minutes=minutes,
-            clock=lambda: self.now,
-        )
+        return in_turn(versions(count), self.visit, done, rounds=rounds, minutes=minutes)
 
 
-def test_every_second_round_goes_the_other_way_round() -> None:
-    turns = Turns()
+@pytest.fixture
+def turns(monkeypatch: pytest.MonkeyPatch) -> Turns:
+    """Yield what is visited, on its clock."""
+    made = Turns()
+    monkeypatch.setattr("time.monotonic", lambda: made.now)
+    return made
+
+
+def test_every_second_round_goes_the_other_way_round(turns: Turns) -> None:
     assert turns.run(3, 2) == {}
     assert turns.visited == [("0", 0), ("1", 0), ("2", 0), ("2", 1), ("1", 1), ("0", 1)]
 
 
-def test_a_version_that_cannot_be_had_costs_no_other() -> None:
-    turns = Turns(broken=["1"])
+def test_a_version_that_cannot_be_had_costs_no_other(turns: Turns) -> None:
+    turns.broken = ["1"]
     assert turns.run(3, 2) == {"1": "1: no such release"}
     assert turns.visited == [("0", 0), ("2", 0), ("2", 1), ("0", 1)]
 
@@ -86,15 +84,13 @@ def test_a_busy_machine_leaves_no_version_out(capsys: pytest.CaptureFixture[str]
     assert len(capsys.readouterr().out.splitlines()) == 2
 
 
-def test_no_visit_begins_that_would_not_end_in_time(capsys: pytest.CaptureFixture[str]) -> None:
-    turns = Turns()
+def test_no_visit_begins_that_would_not_end_in_time(turns: Turns, capsys: pytest.CaptureFixture[str]) -> None:
     turns.run(3, 3, minutes=4.5)
     assert len(turns.visited) == 4
     assert capsys.readouterr().out.splitlines()[-1] == "the time is up in round 2 of 3; --resume goes on"
 
 
-def test_what_was_measured_before_is_not_measured_again() -> None:
-    turns = Turns()
+def test_what_was_measured_before_is_not_measured_again(turns: Turns) -> None:
     turns.run(2, 2, done=[("0", 0), ("1", 1)])
     assert turns.visited == [("1", 0), ("0", 1)]
 
@@ -179,13 +175,10 @@ def test_a_cell_with_another_name_than_before_is_in_the_table_of_the_first() -> 
     assert [(cell, len(one.rows)) for cell, one in tables(made)] == [("forests", 2), ("start", 2)]
 
 
-def test_a_version_without_a_visit_is_named(tmp_path: Path) -> None:
+def test_a_version_without_a_visit_is_named() -> None:
     made = measured(versions(3), visited(2, {"0": 0.0, "2": 0.0}), {"1": "no such release"}, Limits())
     assert next(closing(made, 0.01)) == "1 is left out: no such release"
     assert [len(one.rows) for _, one in tables(made)] == [2, 2]
-    pytest.importorskip("matplotlib")
-    plot(tmp_path / "x.png", made)
-    assert (tmp_path / "x.png").stat().st_size > 1000
 
 
 # The command
@@ -267,12 +260,11 @@ def test_releases_come_before_all_runs_and_one_that_does_not_install_costs_no_ot
     old = run("2026-01-02T02:17:00", 1.8)  # without a time zone, as it was written once
     Path("store", "0000_old.json").write_text(json.dumps(old))
     asked = ("--packages", "numpy==1.0", "broken==2.0", "numpy==1.1", "--rounds", "2")
-    assert main(*asked, "--json", "x.json", "--summary", "x.md", "--plot", "x.nonsense") == 0
+    assert main(*asked, "--json", "x.json", "--summary", "x.md") == 0
     assert [run[BLOCK][BACKFILLED]["of"] for run in kept()] == ["numpy==1.0"] * 2 + ["numpy==1.1"] * 2
     assert kept()[-1]["datetime"] < "2026-01-02" < first
     out = capsys.readouterr().out
     assert "broken==2.0 is left out: broken==2.0: no such release" in out
-    assert "x.nonsense: Format 'nonsense' is not supported" in out or "--plot needs matplotlib" in out
     assert [one["visits"] for one in json.loads(Path("x.json").read_text())] == [2, 0, 2]
     assert Path("x.md").read_text().startswith("### Versions against the first\n\n**2 versions against the first")
 
@@ -330,7 +322,7 @@ def test_a_store_that_cannot_be_written_is_said(project: pytest.Pytester, capsys
 
 def test_a_visit_that_saves_nothing_is_left_out(project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backfill, "measure", lambda *_: ())
-    assert main("--packages", "numpy==1.0", "--rounds", "1", "--plot", "x.png") == 2
+    assert main("--packages", "numpy==1.0", "--rounds", "1") == 2
     with pytest.raises(VersionFailure, match="saved no run"):
         backfill.Backfill(Path("store"), "x").keep(Path("nothing.json"), Version("x"), DAY, 0)
 

@@ -12,7 +12,6 @@ import json
 import math
 import re
 import tempfile
-import time
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -34,12 +33,12 @@ from ..measure.pairs import SPEEDUP
 from ..session.options import positive
 from ..show.columns import drawn
 from ..show.encodings import say
-from ..show.figures import duration, plural
-from ..show.versions import Measured, closing, markdown, plot, tables
+from ..show.figures import plural
+from ..show.versions import Measured, closing, markdown, tables
 from .candidates import between, exact_version, last_patches, releases_of
-from .command import parser, run, write
+from .command import STOPPED, parser, run, write
 from .environments import Version, VersionFailure, git_says, prepare
-from .visits import PAIRS, Busy, Clock, Comparable, measure, turns
+from .visits import PAIRS, Busy, Comparable, measure, turns
 
 ROUNDS = 3
 ROUND, MEASURED = "round", "measured"
@@ -112,30 +111,27 @@ def in_turn(
     *,
     rounds: int,
     minutes: float,
-    clock: Clock = time.monotonic,
 ) -> dict[str, str]:
     """Visit all versions, in order, and in the next round the other way round; return why some are left out.
 
     The versions and rounds in `done` were measured before.
     """
-    known, left_out, began, made = set(done), dict[str, str](), clock(), 0
-    time_left = turns(minutes, clock=clock)
+    known, left_out, time_left = set(done), dict[str, str](), turns(minutes)
     for number, one in [(n, one) for n in range(rounds) for one in (versions if n % 2 == 0 else versions[::-1])]:
         if one.name in left_out or (one.name, number) in known:
             continue
         if next(time_left, None) is None:
             say(f"the time is up in round {number + 1} of {rounds}; --resume goes on")
             break
+        told = f"round {number + 1} of {rounds}: {one.name}"
         try:
             visit(one, number)
         except Busy as error:  # it is not the version
-            say(f"{one.name} in round {number + 1}: {error}; --resume tries it again")
+            told += f": {error}; --resume tries it again"
         except VersionFailure as error:
             left_out[one.name] = str(error)
-            say(f"{one.name} is left out: {error}")
-        else:
-            made += 1
-            say(f"round {number + 1} of {rounds}: {one.name}, {duration((clock() - began) / made)} a visit")
+            told += f" is left out: {error}"
+        say(told)
     return left_out
 
 
@@ -148,30 +144,32 @@ def measured(
     """Return each version against the first one that was measured, from the rounds that both have."""
     comparable = Comparable()
     visits: dict[str, dict[int, Visit]] = defaultdict(dict)
-    levels: dict[str, dict[str, list[tuple[float, str]]]] = defaultdict(lambda: defaultdict(list))
-    for name, number, records in runs:
-        accepted = comparable.accepted(records)
+    records: dict[str, dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
+    for name, number, all_cells in runs:
+        accepted = comparable.accepted(all_cells)
         visits[name][number] = {cell: one.logs for cell, one in accepted.items()}
         for cell, one in accepted.items():
-            level = (math.log(one.parallel_s), one.unit) if one.is_cost else (one.logs[SPEEDUP], "")
-            levels[name][cell].append(level)
+            records[name][cell].append(one)
     found: list[Measured] = []
     first: dict[int, Visit] = {}
     for name in [one.name for one in versions]:
         own = visits[name]
-        means = {
-            cell: (math.exp(math.fsum(log for log, _ in logs) / len(logs)), logs[0][1])
-            for cell, logs in levels[name].items()
-        }
         both = [(first[number], own[number]) for number in sorted(first.keys() & own.keys())]
         differences = tuple(compare(both, limits, comparable.within)) if len(both) > 1 else ()
+        levels = {cell: _level(several) for cell, several in records[name].items()}
         why = "" if own else left_out.get(name, "it was not visited")
-        found.append(Measured(name, len(own), means, differences, why))
+        found.append(Measured(name, len(own), levels, differences, why))
         first = first or own
     for step in steps([visits[one.name] for one in found], limits):
         begins = found[step.since]
         found[step.since] = replace(begins, steps=(*begins.steps, step))
     return found
+
+
+def _level(visits: Sequence[Record]) -> tuple[float, str]:
+    """Return the speedup of a cell; or its cost, and the unit of that."""
+    logs = [math.log(one.parallel_s) if one.is_cost else one.logs[SPEEDUP] for one in visits]
+    return math.exp(math.fsum(logs) / len(logs)), visits[0].unit if visits[0].is_cost else ""
 
 
 def dated(options: argparse.Namespace, root: Path) -> dict[Version, datetime]:
@@ -241,14 +239,7 @@ def _backfill(options: argparse.Namespace, cells: Sequence[str]) -> int:
     for line in closing(found, options.smallest):
         say(line)
     write(options, [asdict(one) for one in found], markdown(found, options.smallest))
-    if options.plot:
-        try:
-            plot(options.plot, found)
-        except ImportError:
-            say("--plot needs matplotlib")
-        except ValueError as error:
-            say(f"{options.plot}: {error}")
-    return 130 if interrupted else 0 if any(one.visits for one in found) else 2
+    return STOPPED if interrupted else 0 if any(one.visits for one in found) else 2
 
 
 def _parser(prog: str, default: Sequence[str]) -> argparse.ArgumentParser:
@@ -264,5 +255,4 @@ def _parser(prog: str, default: Sequence[str]) -> argparse.ArgumentParser:
     made.add_argument("--every", type=positive, default=1, metavar="N", help="only every Nth commit, the last included")
     made.add_argument("--paths", nargs="+", default=[], metavar="PATH", help="only commits that touch one of them")
     made.add_argument("--rounds", type=positive, default=ROUNDS, help="visits to each (default: %(default)s)")
-    made.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the versions (needs matplotlib)")
     return made
