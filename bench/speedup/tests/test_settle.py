@@ -268,7 +268,8 @@ def test_a_cell_that_is_asked_for_need_not_be_low(project: Project, played: Visi
 
 def test_a_loss_of_all_cells_together_is_red_too() -> None:
     fine = SimpleNamespace(is_current=True, side_by_side=False, verdict=SimpleNamespace(state="ok"))
-    suite = SimpleNamespace(series=(fine,), together=SimpleNamespace(state="regressed"))
+    earlier = SimpleNamespace(is_current=False, side_by_side=False, verdict=SimpleNamespace(state="regressed"))
+    suite = SimpleNamespace(series=(fine, earlier), together=SimpleNamespace(state="regressed"))
     (line,) = still_red(suite, [], Settlements())  # type: ignore[arg-type]
     assert line.startswith("all cells together: regressed")
 

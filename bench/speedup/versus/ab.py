@@ -33,7 +33,18 @@ def narrow(limits: Limits, found: Sequence[Difference], rounds: Rounds, took: fl
 
 def main(arguments: Sequence[str], prog: str, default: Sequence[str] = ()) -> int:
     """Run the command ``ab`` in the folder of a project; return the exit status: 1 if B has regressed."""
-    return run(_ab, _parser(prog, default), arguments, default)
+    versions = "A version is a commit, branch or tag; '.', the work tree; or the work tree with other packages: "
+    versions += "scipy==1.15.0 or scipy==1.15.0,numpy==2.1.0. "
+    what = "Measure two versions in turn, and say whether B is slower than A: exit status 1 if it is."
+    made = parser(prog, default, what, versions, "smallest", minutes=MINUTES)
+    made.add_argument("--a", required=True, metavar="VERSION", help="what B is compared with")
+    made.add_argument("--b", default=WORK_TREE, metavar="VERSION", help="default: the work tree")
+    made.add_argument("--pairs", type=positive, help="per cell and visit (default: chosen by the time)")
+    known = f"stop when {STEADY} of every cell is known to ± this (default: 1%%)"
+    made.add_argument("--precision", type=share, default=Limits().precision, help=known)
+    often = "how often A against A may find a difference (default: 1/100)"
+    made.add_argument("--false-alarms", type=chance, default=Limits().false_alarms, metavar="N/RUNS", help=often)
+    return run(_ab, made, arguments, default)
 
 
 def _ab(options: argparse.Namespace, cells: Sequence[str]) -> int:
@@ -63,18 +74,3 @@ def _named(version: Version) -> str:
     if version.name == WORK_TREE:
         return "the work tree"
     return f"{version.name} ({version.commit[:10]})" if version.commit else f"the work tree with {version.name}"
-
-
-def _parser(prog: str, default: Sequence[str]) -> argparse.ArgumentParser:
-    versions = "A version is a commit, branch or tag; '.', the work tree; or the work tree with other packages: "
-    versions += "scipy==1.15.0 or scipy==1.15.0,numpy==2.1.0. "
-    what = "Measure two versions in turn, and say whether B is slower than A: exit status 1 if it is."
-    made = parser(prog, default, what, versions, "smallest", minutes=MINUTES)
-    made.add_argument("--a", required=True, metavar="VERSION", help="what B is compared with")
-    made.add_argument("--b", default=WORK_TREE, metavar="VERSION", help="default: the work tree")
-    made.add_argument("--pairs", type=positive, help="per cell and visit (default: chosen by the time)")
-    known = f"stop when {STEADY} of every cell is known to ± this (default: 1%%)"
-    made.add_argument("--precision", type=share, default=Limits().precision, help=known)
-    often = "how often A against A may find a difference (default: 1/100)"
-    made.add_argument("--false-alarms", type=chance, default=Limits().false_alarms, metavar="N/RUNS", help=often)
-    return made

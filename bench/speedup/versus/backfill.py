@@ -205,7 +205,19 @@ def main(arguments: Sequence[str], prog: str, default: Sequence[str] = ()) -> in
 
     Returns 0; 2 if nothing was measured, or what was cannot be kept; 130 after Ctrl-C.
     """
-    return run(_backfill, _parser(prog, default), arguments, default)
+    what = "Measure many versions in turn, and keep each visit as a run of the history, under the date of its commit; "
+    what += "versions of packages come before all runs, a day apart."
+    made = parser(prog, default, what, "", "smallest", "storage", "resume", pairs=PAIRS, minutes=math.inf)
+    which = made.add_mutually_exclusive_group(required=True)
+    which.add_argument("--commits", metavar="A..B", help="commits on the way from A to B, first parents, both included")
+    which.add_argument("--packages", nargs="+", metavar="NAME==VERSION", help="versions of packages, in this order")
+    which.add_argument(
+        "--releases", nargs=3, metavar=("NAME", "FIRST", "LAST"), help="minor releases of a package, their last patches"
+    )
+    made.add_argument("--every", type=positive, default=1, metavar="N", help="only every Nth commit, the last included")
+    made.add_argument("--paths", nargs="+", default=[], metavar="PATH", help="only commits that touch one of them")
+    made.add_argument("--rounds", type=positive, default=ROUNDS, help="visits to each (default: %(default)s)")
+    return run(_backfill, made, arguments, default)
 
 
 def _backfill(options: argparse.Namespace, cells: Sequence[str]) -> int:
@@ -240,19 +252,3 @@ def _backfill(options: argparse.Namespace, cells: Sequence[str]) -> int:
         say(line)
     write(options, [asdict(one) for one in found], markdown(found, options.smallest))
     return STOPPED if interrupted else 0 if any(one.visits for one in found) else 2
-
-
-def _parser(prog: str, default: Sequence[str]) -> argparse.ArgumentParser:
-    what = "Measure many versions in turn, and keep each visit as a run of the history, under the date of its commit; "
-    what += "versions of packages come before all runs, a day apart."
-    made = parser(prog, default, what, "", "smallest", "storage", "resume", pairs=PAIRS, minutes=math.inf)
-    which = made.add_mutually_exclusive_group(required=True)
-    which.add_argument("--commits", metavar="A..B", help="commits on the way from A to B, first parents, both included")
-    which.add_argument("--packages", nargs="+", metavar="NAME==VERSION", help="versions of packages, in this order")
-    which.add_argument(
-        "--releases", nargs=3, metavar=("NAME", "FIRST", "LAST"), help="minor releases of a package, their last patches"
-    )
-    made.add_argument("--every", type=positive, default=1, metavar="N", help="only every Nth commit, the last included")
-    made.add_argument("--paths", nargs="+", default=[], metavar="PATH", help="only commits that touch one of them")
-    made.add_argument("--rounds", type=positive, default=ROUNDS, help="visits to each (default: %(default)s)")
-    return made

@@ -9,7 +9,7 @@ import math
 import shlex
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache, cached_property, partial
 from pathlib import Path
@@ -174,47 +174,51 @@ def main(arguments: Sequence[str], prog: str, default: Sequence[str] = ()) -> in
     Returns 0 if the culprit is known, 1 if it is not (yet), or good and bad do not differ, 2 if it cannot be looked
     for.
     """
-    return run(partial(_bisect, prog, list(arguments)), _parser(prog, default), arguments, default)
+    versions = "A version is a commit, branch or tag; '.', the work tree; packages, scipy==1.15.0; or a run of the "
+    versions += "history by its date, 2026-11-20: what differs between two runs is found. "
+    what = "Find the commit, release or package with which a loss began, by measuring versions in turn."
+    made = parser(prog, default, what, versions, "smallest", "storage", "resume", pairs=PAIRS, minutes=MINUTES)
+    made.add_argument("--good", required=True, metavar="VERSION", help="before the loss")
+    made.add_argument("--bad", default=".", metavar="VERSION", help="with the loss (default: the work tree)")
+    made.add_argument("--paths", nargs="+", default=[], metavar="PATH", help="only commits that touch one of them")
+    made.add_argument("--only", action="append", default=[], metavar="TEST", help="id of a test: no others run")
+    made.add_argument("--quantity", choices=(*QUANTITIES, COST), default="", help="default: what shows it best")
+    return run(partial(_bisect, prog, list(arguments)), made, arguments, default)
 
 
 def _bisect(prog: str, typed: Sequence[str], options: argparse.Namespace, cells: Sequence[str]) -> int:
-    told: list[dict[str, Any]] = []
-    lines: list[str] = []
-    again = f"{prog}{'' if options.resume else ' --resume'} {shlex.join(typed)}"
-    try:
-        for task in _searches(options, cells):
-            lines = closing(task, again)
-            told.append(as_json(task))
-            for line in lines:
-                say(line)
-    except VersionFailure as error:
-        if not told:
-            raise
-        say(f"{error}; to go on: {again}")
-        say(lines[-1])  # that much is known
-    write(options, told, as_markdown("Where the loss began", lines))
-    return {INTERRUPTED: STOPPED, FAILED: 2, KNOWN: 0}.get(task.stopped, 1)
-
-
-def _searches(options: argparse.Namespace, cells: Sequence[str]) -> Iterator[Search]:
-    """Yield what came of a search; then of one among what lies within its culprit."""
+    """Search among versions, and then among what lies within the culprit."""
     root, left = Path.cwd(), countdown(options.minutes)
+    again = f"{prog}{'' if options.resume else ' --resume'} {shlex.join(typed)}"
     good, bad = (exact_version(text, root, options.storage) for text in (options.good, options.bad))
     versions = between(good, bad, root, options.paths, releases_of)
+    told: list[dict[str, Any]] = []
+    lines: list[str] = []
     with tempfile.TemporaryDirectory(prefix="bench-bisect-") as folder:
         ready = cache(partial(prepare, root=root, folder=Path(folder)))
-        while True:
-            task = _searched(versions, ready, options, cells, left())
-            yield task
-            steps = task.known[1].steps if task.stopped == KNOWN else ()
-            if len(steps) != 1 or len(steps[0].candidates) > 1:
-                return
-            (at,) = steps[0].candidates
-            versions = between(versions[at - 1], versions[at], root, options.paths, releases_of)
-            if len(versions) == 2:  # nothing lies between: it is that one
-                return
-            if left() <= 0:
-                raise VersionFailure(TIME_UP)
+        try:
+            while True:
+                task = _searched(versions, ready, options, cells, left())
+                lines = closing(task, again)
+                told.append(as_json(task))
+                for line in lines:
+                    say(line)
+                steps = task.known[1].steps if task.stopped == KNOWN else ()
+                if len(steps) != 1 or len(steps[0].candidates) > 1:
+                    break
+                (at,) = steps[0].candidates
+                versions = between(versions[at - 1], versions[at], root, options.paths, releases_of)
+                if len(versions) == 2:  # nothing lies between: it is that one
+                    break
+                if left() <= 0:
+                    raise VersionFailure(TIME_UP)
+        except VersionFailure as error:
+            if not told:
+                raise
+            say(f"{error}; to go on: {again}")
+            say(lines[-1])  # that much is known
+    write(options, told, as_markdown("Where the loss began", lines))
+    return {INTERRUPTED: STOPPED, FAILED: 2, KNOWN: 0}.get(task.stopped, 1)
 
 
 def _searched(
@@ -346,16 +350,3 @@ def as_json(task: Search) -> dict[str, Any]:
         (cell, quantity), known = task.known
         told |= {"cell": cell, "quantity": quantity, "posterior": asdict(known)}
     return told
-
-
-def _parser(prog: str, default: Sequence[str]) -> argparse.ArgumentParser:
-    versions = "A version is a commit, branch or tag; '.', the work tree; packages, scipy==1.15.0; or a run of the "
-    versions += "history by its date, 2026-11-20: what differs between two runs is found. "
-    what = "Find the commit, release or package with which a loss began, by measuring versions in turn."
-    made = parser(prog, default, what, versions, "smallest", "storage", "resume", pairs=PAIRS, minutes=MINUTES)
-    made.add_argument("--good", required=True, metavar="VERSION", help="before the loss")
-    made.add_argument("--bad", default=".", metavar="VERSION", help="with the loss (default: the work tree)")
-    made.add_argument("--paths", nargs="+", default=[], metavar="PATH", help="only commits that touch one of them")
-    made.add_argument("--only", action="append", default=[], metavar="TEST", help="id of a test: no others run")
-    made.add_argument("--quantity", choices=(*QUANTITIES, COST), default="", help="default: what shows it best")
-    return made

@@ -16,9 +16,10 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion
 from packaging.version import Version as Pep440
 
+from ..keep import git
 from ..keep.index import read_store
 from ..show.encodings import harmless
-from .environments import Version, VersionFailure, git_run, git_says, installed, pip
+from .environments import Version, VersionFailure, git_says, installed, pip
 from .good import is_dirty, version_of
 
 SECONDS = 120
@@ -108,7 +109,7 @@ def _commits(good: Version, bad: Version, root: Path, paths: Sequence[str]) -> I
     if not good.commit:
         raise VersionFailure("the work tree cannot be the good version: it comes after all commits")
     last = bad.commit or git_says(root, "rev-parse", "--verify", "HEAD^{commit}")
-    if git_run(root, "merge-base", "--is-ancestor", good.commit, last).returncode:
+    if git.run(root, "merge-base", "--is-ancestor", good.commit, last).returncode:
         raise VersionFailure(f"{good.name} is no ancestor of {bad.name}: nothing lies between them")
     command = ("log", "--first-parent", "--reverse", "--format=%H %h %s", f"{good.commit}..{last}", "--", *paths)
     lines = git_says(root, *command).splitlines()

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..commands.store import CommandError
 from ..judge.versus import Limits
+from ..keep.git import GitError
 from ..session.options import SMALLEST, duration, folder, positive, share
 from ..session.signals import Once, install
 from ..show import summary
@@ -76,7 +77,7 @@ def run(
     restore = install(Once())
     try:
         return command(options, typed[end + 1 :] or list(default))
-    except (CommandError, VersionFailure) as error:
+    except (CommandError, VersionFailure, GitError) as error:
         trouble, status = str(error), 2
     except OSError as error:
         trouble, status = unwritten(error, options), 2

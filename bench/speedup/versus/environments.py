@@ -71,7 +71,7 @@ class Version:
                 return cls(text, tuple(Requirement(part.strip()) for part in parts))
             except InvalidRequirement as error:
                 raise VersionFailure(f"{text}: {str(error).splitlines()[0]}") from None
-        asked = git_run(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{text}^{{commit}}")
+        asked = git.run(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{text}^{{commit}}")
         if asked.returncode and asked.stderr.strip():
             raise VersionFailure(git.no_repository(root, asked.stderr))
         if asked.returncode:
@@ -96,17 +96,9 @@ class Environment:
         return {**cleared_environ(), "PYTHONPATH": os.pathsep.join(map(str, self.path or (self.code,)))}
 
 
-def git_run(root: Path, *command: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[bytes]:
-    """Run git in a folder, whatever its status; raise `VersionFailure` if there is none."""
-    try:
-        return git.run(root, *command, env=env)
-    except git.GitError as error:
-        raise VersionFailure(str(error)) from None
-
-
 def git_says(root: Path, *command: str, otherwise: str | None = None, env: Mapping[str, str] | None = None) -> str:
     """Return what git says; where it fails, `otherwise`, or raise `VersionFailure` if there is no such text."""
-    done = git_run(root, *command, env=env)
+    done = git.run(root, *command, env=env)
     if not done.returncode:
         return done.stdout.decode(errors="replace").strip()
     if otherwise is None:
@@ -156,12 +148,8 @@ def from_elsewhere(root: Path) -> set[str]:
 
 def differences(a: Environment, b: Environment) -> list[str]:
     """Return in words which packages differ."""
-    names = sorted(a.packages.keys() | b.packages.keys())
-    return [
-        f"{name} {a.packages.get(name, 'none')} → {b.packages.get(name, 'none')}"
-        for name in names
-        if a.packages.get(name) != b.packages.get(name)
-    ]
+    names = {name for name, _ in a.packages.items() ^ b.packages.items()}
+    return [f"{name} {a.packages.get(name, 'none')} → {b.packages.get(name, 'none')}" for name in sorted(names)]
 
 
 def cleared_environ() -> dict[str, str]:
@@ -171,7 +159,7 @@ def cleared_environ() -> dict[str, str]:
 
 def _checkout(version: Version, root: Path, folder: Path) -> Path:
     """Return the project's folder in a copy of the whole commit: not ``git archive``, which may leave tests out."""
-    at = git_run(root, "rev-parse", "--show-toplevel", "--show-prefix")
+    at = git.run(root, "rev-parse", "--show-toplevel", "--show-prefix")
     top, _, prefix = at.stdout.decode().removesuffix("\n").partition("\n")
     whole = folder / version.commit[:12]
     if not whole.exists():
@@ -182,7 +170,7 @@ def _checkout(version: Version, root: Path, folder: Path) -> Path:
     if not code.is_dir():
         raise VersionFailure(f"{version.name}: it has no folder {prefix}")
     made = ["ls-files", "--others", "--ignored", "--exclude-standard", "-z", "--", "*_version.py", "*/version.py"]
-    for name in filter(None, git_run(root, *made).stdout.decode(errors="surrogateescape").split("\0")):
+    for name in filter(None, git.run(root, *made).stdout.decode(errors="surrogateescape").split("\0")):
         # What a build wrote beside the modules, which they import.
         if (code / name).parent.is_dir() and not (code / name).exists():
             shutil.copy(root / name, code / name)

@@ -19,13 +19,13 @@ from packaging.version import Version as Pep440
 
 from ..judge.store import Series
 from ..judge.verdict import REGRESSED, SUSPECT
+from ..keep import git
 from ..keep.files import read_json
-from ..keep.git import commits_between
 from ..keep.runs import Record
 from ..keep.sync import BRANCH
 from ..measure.cell import Fingerprint, blocks_of
 from ..show.encodings import say
-from .environments import Version, VersionFailure, from_elsewhere, git_run, git_says, installed
+from .environments import Version, VersionFailure, from_elsewhere, git_says, installed
 
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
@@ -97,7 +97,7 @@ def _commits(commit: str, root: Path) -> list[str]:
         raise VersionFailure(f"its commit {commit[:10]} is on no branch and no tag of this repository{hint}")
     head = _head(root)
     is_changed = git_says(root, "status", "--porcelain", "--untracked-files=no", otherwise="")
-    made = [] if head == commit else commits_between(root, commit, head) or [f"{commit[:10]} → {head[:10]}"]
+    made = [] if head == commit else git.commits_between(root, commit, head) or [f"{commit[:10]} → {head[:10]}"]
     return [*made, *(["uncommitted changes"] if is_changed else [])]
 
 
@@ -107,7 +107,7 @@ def _is_ours(commit: str, root: Path) -> bool:
     # The branch of the history has commits of whoever may write to it.
     if any(name != f"refs/heads/{BRANCH}" for name in git_says(root, *command, otherwise="").splitlines()):
         return True
-    return git_run(root, "merge-base", "--is-ancestor", commit, "HEAD").returncode == 0
+    return git.run(root, "merge-base", "--is-ancestor", commit, "HEAD").returncode == 0
 
 
 def _packages(versions: Mapping[str, str], root: Path) -> tuple[list[Requirement], list[str]]:

@@ -86,9 +86,9 @@ def is_settled(series: Series, settlements: Settlements) -> str:
 
 def open_cells(judged: Sequence[Series], settlements: Settlements, wanted: Sequence[str]) -> list[Series]:
     """Return the cells that the latest run left open; or those that are asked for, whatever is known of them."""
-    current = [one for one in judged if one.is_current and not one.side_by_side]
     if not wanted:
-        return [one for one in current if _is_low(one) and not is_settled(one, settlements)]
+        return [one for one in judged if _is_low(one) and not is_settled(one, settlements)]
+    current = [one for one in judged if one.is_current and not one.side_by_side]
     chosen = [one for text in wanted for one in find_series(current, text)]
     return [one for one in current if one in chosen]
 
@@ -96,20 +96,19 @@ def open_cells(judged: Sequence[Series], settlements: Settlements, wanted: Seque
 def still_red(suite: Suite, found: Sequence[Came], settlements: Settlements) -> Iterator[str]:
     """Yield what is red in the latest run beside what came of it now."""
     outcomes = {case.series.fingerprint: settled.outcome for case, settled, _ in found}
-    for one in suite.series:
-        if not one.is_current or one.side_by_side or not _is_low(one):
-            continue
+    low = [one for one in suite.series if _is_low(one)]
+    for one in low:
         before, now = is_settled(one, settlements), outcomes.get(one.fingerprint, "")
         if before == REGRESSED and not now:
             yield f"{one.name}: regressed, as was settled before"
         elif one.verdict.state == REGRESSED and (now or before) not in (REGRESSED, MACHINE):
             yield f"{one.name}: regressed since {(one.verdict.leading.since or one.records[-1].date)[:10]}"
-    if suite.together and suite.together.state == REGRESSED and not any(map(_is_low, suite.series)):
+    if suite.together and suite.together.state == REGRESSED and not low:
         yield "all cells together: regressed, and none of them by itself; name those to settle"
 
 
 def _is_low(one: Series) -> bool:
-    return one.verdict.state in (SUSPECT, REGRESSED)
+    return one.is_current and not one.side_by_side and one.verdict.state in (SUSPECT, REGRESSED)
 
 
 def settle(
@@ -174,9 +173,15 @@ def main(arguments: Sequence[str], prog: str, default: Sequence[str] = ()) -> in
     Returns 1 if a loss is one of the code or the packages, or the latest run is red and nothing is to be settled of it;
     else 130 after Ctrl-C; else 2 if a cell cannot be settled, or there is no such cell; else 0.
     """
-    return run(
-        partial(_settle, f"{prog.rpartition(' ')[0]} bisect".strip()), _parser(prog, default), arguments, default
-    )
+    what = "Measure the last good version again beside today's, for each cell that the latest run left open: is it a "
+    what += "loss (exit status 1), or the machine (0)? 2: it cannot be settled."
+    made = parser(prog, default, what, "", "storage", minutes=MINUTES)
+    made.add_argument("cells", nargs="*", metavar="CELL", help="name of a cell, part of it, or its id; default: all")
+    rule = "default: as in the latest run, or "
+    made.add_argument(*SMALLEST, dest="smallest", type=share, metavar="PERCENT", help=f"{rule}1%%")
+    made.add_argument(*FALSE_ALARMS, dest="false_alarms", type=chance, metavar="N/RUNS", help=f"{rule}1/1000")
+    bisecting = f"{prog.rpartition(' ')[0]} bisect".strip()
+    return run(partial(_settle, bisecting), made, arguments, default)
 
 
 def _settle(bisecting: str, options: argparse.Namespace, cells: Sequence[str]) -> int:
@@ -260,14 +265,3 @@ def go_on(
             say(f"which of them did it? {bisecting} {shlex.join(command)}")
         elif bisect.main(["--minutes", f"{part:.1f}", *command], bisecting) == STOPPED:
             break
-
-
-def _parser(prog: str, default: Sequence[str]) -> argparse.ArgumentParser:
-    what = "Measure the last good version again beside today's, for each cell that the latest run left open: is it a "
-    what += "loss (exit status 1), or the machine (0)? 2: it cannot be settled."
-    made = parser(prog, default, what, "", "storage", minutes=MINUTES)
-    made.add_argument("cells", nargs="*", metavar="CELL", help="name of a cell, part of it, or its id; default: all")
-    rule = "default: as in the latest run, or "
-    made.add_argument(*SMALLEST, dest="smallest", type=share, metavar="PERCENT", help=f"{rule}1%%")
-    made.add_argument(*FALSE_ALARMS, dest="false_alarms", type=chance, metavar="N/RUNS", help=f"{rule}1/1000")
-    return made
