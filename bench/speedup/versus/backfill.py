@@ -194,7 +194,7 @@ def dated(options: argparse.Namespace, root: Path) -> dict[Version, datetime]:
         texts = options.packages
     versions = [exact_version(text, root, options.storage) for text in texts]
     # When they were released is not known: one a day, before all that was measured here.
-    stored = [run.date for run in read_store(options.storage).records.runs] if options.storage.is_dir() else []
+    stored = (run.date for run in read_store(options.storage).records.runs)
     earliest = datetime.fromisoformat(min(stored, default=stamp()))
     before = earliest.replace(microsecond=0, tzinfo=earliest.tzinfo or UTC).astimezone(UTC)
     return {one: before - timedelta(days=len(versions) - n) for n, one in enumerate(versions)}

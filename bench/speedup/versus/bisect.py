@@ -143,7 +143,7 @@ def search(
     After each visit `keep` is called with what is known. The first `START` are made in any case, and a candidate that
     cannot be visited is passed over. Raises what `visit` raises if the good or the bad version cannot be visited.
     """
-    failed, time_left = 0, turns(minutes, START - len(task.visits), clock)
+    time_left = turns(minutes, START - len(task.visits), clock)
     while not task.ended:
         if next(time_left, None) is None:
             return replace(task, stopped=TIME_UP)
@@ -153,18 +153,15 @@ def search(
             keep(task)
         except KeyboardInterrupt:
             return replace(task, stopped=INTERRUPTED)
+        except Busy as error:
+            say(f"{error}: once more, while there is time")
         except VersionFailure as error:
-            before = any(one.version == which for one in task.visits)
-            if before or isinstance(error, Busy):  # it is not the version
-                failed += 1
-                if failed == 2:
-                    return replace(task, stopped=FAILED, failure=str(error))
-                continue
+            if any(one.version == which for one in task.visits):  # it is not the version
+                return replace(task, stopped=FAILED, failure=str(error))
             if which in (0, task.count):
                 raise
             say(f"{task.names[which]} is passed over: {error}")
             task = replace(task, unusable={**task.unusable, which: str(error)})
-        failed = 0
     return replace(task, stopped=task.ended)
 
 
@@ -292,9 +289,7 @@ def progress(task: Search) -> str:
     if not task.is_begun:
         return number
     (_, quantity), known = task.known
-    if known.loss < SURE:
-        return f"{number}; {quantity} of bad against good {_size(known.total, quantity)}"
-    return f"{number}; {quantity}: {_likely(task, 1)}"
+    return f"{number}; {quantity} of bad against good {_size(known.total, quantity)}; {_likely(task, 1)}"
 
 
 def closing(task: Search, again: str) -> list[str]:

@@ -41,14 +41,12 @@ def exact_version(text: str, root: Path, store: Path) -> Version:
 
 
 def _version_of_run(text: str, root: Path, store: Path) -> Version:
-    if not store.is_dir():
-        raise VersionFailure(f"{text}: {store} is not a folder; --storage names the history")
     wanted = text.replace(" ", "T")
     known = {one.file: one for one in read_store(store).records if one.date.startswith(wanted)}
     found = {file: one for file, one in known.items() if one.date == wanted} or known
     if len(found) != 1:
         runs = ", ".join(sorted(one.date[:19] for one in found.values()))
-        raise VersionFailure(f"{text}: {'several runs: ' + runs if found else 'no run of the history'}")
+        raise VersionFailure(f"{text}: {'several runs: ' + runs if found else f'no run of the history in {store}'}")
     (record,) = found.values()
     if is_dirty(record):
         raise VersionFailure(f"{text}: it was measured with uncommitted changes, which nobody has any more")
