@@ -202,7 +202,7 @@ def project(session: pytest.Pytester, saved: Kept, monkeypatch: pytest.MonkeyPat
     def prepare(version: Version, root: Path, folder: Path) -> Environment:
         if version.name.startswith("broken"):
             raise VersionFailure(f"{version.name}: no such release")
-        return Environment(root, {})
+        return Environment(root)
 
     def measure(environment: Environment, cells: Sequence[str], pairs: int, **_: object) -> tuple[Record, ...]:
         (file,) = (one.partition("=")[2] for one in cells if one.startswith("--benchmark-json="))

@@ -221,6 +221,6 @@ def test_what_a_build_wrote_beside_the_modules_is_there_too(
 def test_variables_meant_for_this_session_are_not_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTEST_ADDOPTS", "-x")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", "x")
-    variables = Environment(tmp_path, {}, (tmp_path, tmp_path / "b")).variables
+    variables = Environment(tmp_path, (tmp_path, tmp_path / "b")).variables
     assert not {"PYTEST_ADDOPTS", "GITHUB_STEP_SUMMARY"} & variables.keys()
     assert variables["PYTHONPATH"] == f"{tmp_path}{os.pathsep}{tmp_path / 'b'}"

@@ -247,7 +247,7 @@ def test_a_visit_that_measures_nothing_says_why_in_a_line(
     (tmp_path / "test_x.py").write_text(code)
     (tmp_path / "bench").symlink_to(Path(__file__).parents[2])
     with pytest.raises(VersionFailure, match=rf"^pytest ended with status \d: {why}"):
-        measure(Environment(tmp_path, {}), ["test_x.py", "-p", "bench.speedup.plugin"], 1)
+        measure(Environment(tmp_path), ["test_x.py", "-p", "bench.speedup.plugin"], 1)
     assert why in capsys.readouterr().out  # with what else it printed last
 
 

@@ -27,7 +27,7 @@ from .candidates import between, exact_version, releases_of
 from .command import STOPPED, parser, run, write
 from .environments import Environment, Version, VersionFailure, prepare
 from .posterior import SURE, Posterior, Step, posterior
-from .visits import PAIRS, Busy, Clock, Comparable, countdown, measure, turns
+from .visits import PAIRS, Busy, Comparable, countdown, measure, turns
 
 MINUTES = 30
 FILE = "bisect.jsonl"
@@ -41,9 +41,6 @@ NO_LOSS = 0.01
 KNOWN, NONE = "known", "no difference"
 TOLD = 5
 """Candidates that are named, of those that hold 95 %."""
-
-Quantity = tuple[str, str]
-"""Cell, and quantity of it."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +86,8 @@ class Search:
         return self.known[1].next if self.is_begun else (0, self.count, self.count, 0)[len(self.visits)]
 
     @cached_property
-    def quantities(self) -> list[Quantity]:
-        """What all visits have measured, and is looked at."""
+    def quantities(self) -> list[tuple[str, str]]:
+        """What all visits have measured, and is looked at: cells, and quantities of them."""
         first, *others = [one.visit for one in self.visits] or [{}]
         cells = [cell for cell in first if all(cell in visit for visit in others)]
         each = [(cell, name) for cell in cells for name in quantities_of(first[cell]) if name != STEADY]
@@ -102,14 +99,14 @@ class Search:
         return len(self.visits) >= START
 
     @property
-    def known(self) -> tuple[Quantity, Posterior]:
+    def known(self) -> tuple[tuple[str, str], Posterior]:
         """What the quantity tells that shows a loss most clearly."""
         losses = {name: one for name, one in self._each.items() if one.total.change < 0} or self._each
         best = max(losses, key=lambda name: losses[name].evidence)
         return best, losses[best]
 
     @cached_property
-    def _each(self) -> dict[Quantity, Posterior]:
+    def _each(self) -> dict[tuple[str, str], Posterior]:
         smallest, found = -math.log1p(-self.smallest), {}
         for cell, name in self.quantities:
             seen = [(one.version, one.visit[cell][name]) for one in self.visits]
@@ -136,7 +133,7 @@ def search(
     *,
     minutes: float,
     keep: Callable[[Search], object],
-    clock: Clock = time.monotonic,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Search:
     """Visit versions by their numbers until it is known where the loss began, or the time is up; return what is known.
 
@@ -312,8 +309,8 @@ def closing(task: Search, again: str) -> list[str]:
         ]
         what = "culprits: the loss came in two steps" if len(parts) > 1 else "culprit"
         return [*lines, f"{what}: {' and '.join(parts)}; {spent}"]
-    lines.append(f"{whole}; it is a loss with {known.loss:.0%}")
-    return [*lines, f"no culprit yet: {task.stopped}; {_likely(task, TOLD)}; {spent}; to go on: {again}"]
+    size = f"{whole}, a loss with {known.loss:.0%}"
+    return [*lines, f"no culprit yet: {task.stopped}; {size}; {_likely(task, TOLD)}; {spent}; to go on: {again}"]
 
 
 def _likely(task: Search, most: int) -> str:

@@ -85,8 +85,6 @@ class Environment:
 
     code: Path
     """The project's folder."""
-    packages: dict[str, str]
-    """Versions of all packages by name."""
     path: tuple[Path, ...] = ()
     """What stands first on the path, before what is installed."""
 
@@ -119,8 +117,7 @@ def prepare(version: Version, root: Path, folder: Path) -> Environment:
         built = folder / f"{version.commit[:12]}-built"
         _install(version.name, built, [str(code)])
         shutil.copytree(built, path[0], dirs_exist_ok=True)
-    overlay = (_overlay(version),) if version.requirements else ()
-    return Environment(code, installed(overlay), (*overlay, *path))
+    return Environment(code, (_overlay(version), *path) if version.requirements else path)
 
 
 def installed(before: Sequence[Path] = ()) -> dict[str, str]:
@@ -148,8 +145,9 @@ def from_elsewhere(root: Path) -> set[str]:
 
 def differences(a: Environment, b: Environment) -> list[str]:
     """Return in words which packages differ."""
-    names = {name for name, _ in a.packages.items() ^ b.packages.items()}
-    return [f"{name} {a.packages.get(name, 'none')} → {b.packages.get(name, 'none')}" for name in sorted(names)]
+    here, there = installed(a.path), installed(b.path)
+    names = {name for name, _ in here.items() ^ there.items()}
+    return [f"{name} {here.get(name, 'none')} → {there.get(name, 'none')}" for name in sorted(names)]
 
 
 def cleared_environ() -> dict[str, str]:

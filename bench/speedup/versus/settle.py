@@ -38,6 +38,7 @@ LEAST_TO_GO_ON = 5.0
 TODAY = Version(WORK_TREE)
 NOTHING = Finding("", math.nan, math.nan, math.nan)
 """Where nothing was measured."""
+SAME = "there is nothing of theirs that differs: it is the same commit, and the same packages"
 
 
 @dataclass(frozen=True)
@@ -120,10 +121,6 @@ def settle(
     after what is known when somebody interrupts it.
     """
     good, left = group[0].version, countdown(minutes)
-    if not good.changes:
-        why = "there is nothing of theirs that differs: it is the same commit, and the same packages"
-        yield from (one.came(MACHINE, why, finding=Finding(MACHINE, 0.0, 0.0, 0.0)) for one in group)
-        return
     only = set().union(*(nodes(record) for one in group for record in (one.low, one.good) if record))
     found: dict[str, Finding] = {}
     seen: set[str] = set()
@@ -229,15 +226,18 @@ def _each(chosen: Sequence[Series], cells: Sequence[str], minutes: float, root: 
             if case.good is None:
                 raise VersionFailure("there is no earlier run on the old level")
             version = version_of(case.good, root)
-            if version.others and not version.changes:
+            if version.changes:
+                groups.setdefault(version, []).append(replace(case, version=version))
+            elif version.others:
                 raise VersionFailure(f"nothing differs but {show.several(version.others)}, which take no part")
-            groups.setdefault(version, []).append(replace(case, version=version))
+            else:
+                yield case.came(MACHINE, SAME, finding=Finding(MACHINE, 0.0, 0.0, 0.0))
         except VersionFailure as error:
             yield case.came(CANNOT, str(error))
     with tempfile.TemporaryDirectory(prefix="bench-settle-") as folder:
         for number, (version, group) in enumerate(groups.items()):
-            changes = show.several(version.changes) or "nothing"
-            say(f"{', '.join(one.name for one in group)}: {version.name} against today's; what differs: {changes}")
+            names, changes = ", ".join(one.name for one in group), show.several(version.changes)
+            say(f"{names}: {version.name} against today's; what differs: {changes}")
             yield from settle(group, cells, left() / (len(groups) - number), root, Path(folder), limits, len(chosen))
 
 

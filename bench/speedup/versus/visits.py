@@ -59,8 +59,6 @@ HINT = "what came after `pytest` in its run comes after -- here"
 CHOSEN = Path(__file__).with_name("chosen.py")
 """The plugin of the visiting pytest that chooses among its cells; not imported here."""
 
-Clock = Callable[[], float]
-
 
 class NoTime(VersionFailure):
     """There is no time for what is asked; the message says how much it takes."""
@@ -212,7 +210,7 @@ def countdown(minutes: float) -> Callable[[], float]:
     return lambda: minutes - (time.monotonic() - began) / 60
 
 
-def turns(minutes: float, least: int = 0, clock: Clock | None = None) -> Iterator[float]:
+def turns(minutes: float, least: int = 0, clock: Callable[[], float] | None = None) -> Iterator[float]:
     """Yield the seconds so far before each turn, as long as one more of those before would end in time.
 
     The first `least` turns are there in any case.
