@@ -270,13 +270,10 @@ class Log:
     def _visited(self, parts: Mapping[str, Any]) -> Visited | None:
         if parts["search"] != self._key or parts.get("cannot"):  # as was once kept of what was passed over
             return None
-        visit = {
-            str(cell): {str(name): float(log) for name, log in logs.items()} for cell, logs in parts["visit"].items()
-        }
-        seconds = float(parts["seconds"])
-        if not all(map(math.isfinite, [seconds, *(log for logs in visit.values() for log in logs.values())])):
+        logs = [log for one in parts["visit"].values() for log in one.values()]
+        if not all(map(math.isfinite, [parts["seconds"], *logs])):
             raise ValueError("a figure is not finite")
-        return Visited(self._names.index(parts["name"]), visit, seconds)
+        return Visited(self._names.index(parts["name"]), parts["visit"], parts["seconds"])
 
 
 def progress(task: Search) -> str:
