@@ -7,6 +7,7 @@ import json
 import math
 import os
 import subprocess
+import tracemalloc
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -126,6 +127,15 @@ def test_two_candidates_between_which_nothing_can_be_visited_are_told_as_one() -
     known = posterior(seen, 8, unusable={5, 6})
     assert known.steps[0].candidates == (5, 6, 7)
     assert known.next not in (5, 6)
+
+
+def test_many_candidates_fit_into_memory() -> None:
+    tracemalloc.start()
+    known = posterior([(version, -0.05 * (version >= 120)) for version in (0, 150, 150, 0, 75)], 150)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 2**26
+    assert 75 < known.next < 150
 
 
 @pytest.mark.parametrize("versions", [(0, 4), (0, 1, 2), (1, 4, 4)])

@@ -123,11 +123,6 @@ def posterior(
     )
 
 
-def _after(versions: Indices, begins: Indices) -> Floats:
-    """Return which versions have a step that begins there, by version and beginning; the last one never begins."""
-    return np.column_stack([versions[:, None] >= begins, np.zeros(len(versions))]).astype(np.float64)
-
-
 def _cases(sizes: Sequence[int]) -> tuple[Indices, Indices, Floats]:
     """Return what may be the case, and its chance beforehand: no step, one at each place, two at each pair of places.
 
@@ -200,7 +195,9 @@ class _Known:
     def __init__(self, versions: Indices, logs: Floats, places: Indices) -> None:
         self._groups = [tuple(range(before + 1, now + 1)) for before, now in itertools.pairwise(places.tolist())]
         self._first, self._second, beforehand = _cases([len(group) for group in self._groups])
-        cases, after = (self._first, self._second), _after(versions, places[1:])
+        cases = self._first, self._second
+        # Which visits have a step that begins at a place; one that never begins is at the last.
+        after = np.column_stack([versions[:, None] >= places[1:], np.zeros(len(versions))]).astype(np.float64)
         fits = [_fit(logs, after, *cases, drift, sd) for drift, sd in itertools.product(DRIFTS, STEP_SDS)]
         evidence, self._sizes, self._errors, self._level = (np.stack(each, axis=-2) for each in zip(*fits, strict=True))
         # A step is estimated, so its error has a degree less than the likelihood, which knows the step beforehand.
@@ -250,6 +247,11 @@ class _Known:
         margin = half_width(error, self._degrees)
         return Step(group, share, mean, mean - margin, mean + margin)
 
+    def _begun(self, begins: Indices, values: Floats) -> Floats:
+        """Return by place the mean of what each case adds from where it begins on."""
+        adds = np.bincount(begins, (self._chance * values).sum(axis=0), len(self._groups) + 1)
+        return np.concatenate([[0.0], adds[:-1].cumsum()])
+
     def next(self, versions: Indices, places: Indices) -> int:
         """Return the version that tells most; on the other side of the loss, if the last visits were all on one.
 
@@ -258,13 +260,14 @@ class _Known:
         answer tells of where the step is, as an expected fall of entropy, grows with p (1 - p) as long as its error is
         the same everywhere: the largest variance is the greedy choice.
         """
-        after, first, second = _after(places, places[1:]), self._first, self._second
-        shown = self._level + after[:, None, first] * self._sizes[0] + after[:, None, second] * self._sizes[1]
-        mean = (self._chance * shown).sum(axis=(1, 2))
-        tells = (self._chance * (shown - mean[:, None, None]) ** 2).sum(axis=(1, 2))
+        level = self._level - (self._chance * self._level).sum()
+        first, second, _ = self._sizes
+        shown = self._begun(self._first, first) + self._begun(self._second, second)
+        squared = self._begun(self._first, first * (2 * level + first))
+        squared += self._begun(self._second, second * (2 * level + second + 2 * first))
+        tells = (self._chance * level**2).sum() + squared - shown**2
         # The chance that each has the loss, or the first step of it, if there is one.
-        weights = self._chance[:, 1:].sum(axis=0)
-        has_loss = after[:, first[1:]] @ weights / max(float(weights.sum()), TINY)
+        has_loss = self._begun(self._first, np.ones_like(first)) / max(float(self._chance[:, 1:].sum()), TINY)
         last = has_loss[np.searchsorted(places, versions[-BESIDE:]).clip(max=len(places) - 1)]
         allowed = np.ones(len(places), dtype=bool)
         if last.min() > PROBABLY:
