@@ -30,7 +30,7 @@ from bench.speedup.versus.bisect import (
     progress,
     search,
 )
-from bench.speedup.versus.candidates import between, exact_version, last_patches, releases_of
+from bench.speedup.versus.candidates import between, exact_version, last_patches
 from bench.speedup.versus.environments import Version, VersionFailure, installed, prepare
 from bench.speedup.versus.posterior import Posterior, Seen, posterior
 from bench.speedup.versus.visits import Busy
@@ -357,14 +357,15 @@ Bisected = Callable[..., tuple[int, list[str]]]
 
 
 @pytest.fixture
-def ask(project: Project, tmp_path: Path) -> Ask:
+def ask(project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ask:
     """Yield a function that lists what lies between two versions as they are typed."""
 
     def listed(
         good: str, bad: str, *, paths: Sequence[str] = (), releases: Callable[[str], Sequence[str]] = never
     ) -> list[Version]:
+        monkeypatch.setattr(candidates, "releases_of", releases)
         older, newer = (exact_version(text, project.root, tmp_path / "store") for text in (good, bad))
-        return between(older, newer, project.root, paths, releases)
+        return between(older, newer, project.root, paths)
 
     return listed
 
@@ -479,7 +480,7 @@ def test_the_slow_one_of_twelve_releases_is_found(project: Project, wheels: Path
         wheel(wheels, version, f"SECONDS = {1.05 if n >= 7 else 1.0}\n")
     wheel(wheels, "1.12rc1", "SECONDS = 9.0\n")
     good, bad = (exact_version(f"widget=={one}", project.root, tmp_path) for one in ("1.0", "1.11"))
-    states = between(good, bad, project.root, (), releases_of)
+    states = between(good, bad, project.root, ())
     assert [one.name for one in states] == [f"widget {one}" for one in versions]
     rng = np.random.default_rng(2)
     visited: set[int] = set()
@@ -650,7 +651,7 @@ def test_what_is_known_is_said_where_nobody_knows_the_releases(
     def silent(name: str) -> list[str]:
         raise VersionFailure(f"nobody knows {name}")
 
-    monkeypatch.setattr(bisect, "releases_of", silent)
+    monkeypatch.setattr(candidates, "releases_of", silent)
     result, (*_, why, known) = bisected(visits, "--json", "x.json")
     assert result == 0
     assert why.startswith("nobody knows numpy; to go on: bisect --resume --good 2026-11-20 ")
@@ -663,7 +664,7 @@ def test_what_was_measured_before_has_to_have_what_is_asked_for(
 ) -> None:
     project.commit("Next")
     good, bad = (Version.parse(one, project.root) for one in ("v1", "HEAD"))
-    names = [one.name for one in between(good, bad, project.root, (), never)]
+    names = [one.name for one in between(good, bad, project.root, ())]
     log = Log(tmp_path / "bisect.jsonl", names, [])
     log.keep(Visited(0, {"cell": {"speedup": 0.5}}, 1.0))
     monkeypatch.chdir(project.root)

@@ -181,7 +181,7 @@ def dated(options: argparse.Namespace, root: Path) -> dict[Version, datetime]:
         good, bad = (exact_version(text, root, options.storage) for text in (older, newer or "HEAD"))
         dates: dict[Version, datetime] = {}
         latest = datetime.min.replace(tzinfo=UTC)
-        for one in between(good, bad, root, options.paths, releases_of)[:: -options.every][::-1]:
+        for one in between(good, bad, root, options.paths)[:: -options.every][::-1]:
             date = datetime.fromisoformat(git_says(root, "log", "-1", "--format=%cI", one.commit)).astimezone(UTC)
             # They go up, whatever the clocks of those who committed said, with room for the rounds between two.
             dates[one] = max(date, latest)

@@ -23,7 +23,7 @@ from ..measure.factors import STEADY as STEADY_FACTORS
 from ..show.differences import as_markdown, with_interval
 from ..show.encodings import say
 from ..show.figures import duration, plural
-from .candidates import between, exact_version, releases_of
+from .candidates import between, exact_version
 from .command import STOPPED, parser, run, write
 from .environments import Environment, Version, VersionFailure, prepare
 from .posterior import SURE, Posterior, Step, posterior
@@ -185,7 +185,7 @@ def _bisect(prog: str, typed: Sequence[str], options: argparse.Namespace, cells:
     root, left = Path.cwd(), countdown(options.minutes)
     again = f"{prog}{'' if options.resume else ' --resume'} {shlex.join(typed)}"
     good, bad = (exact_version(text, root, options.storage) for text in (options.good, options.bad))
-    versions = between(good, bad, root, options.paths, releases_of)
+    versions = between(good, bad, root, options.paths)
     told: list[dict[str, Any]] = []
     lines: list[str] = []
     with tempfile.TemporaryDirectory(prefix="bench-bisect-") as folder:
@@ -201,7 +201,7 @@ def _bisect(prog: str, typed: Sequence[str], options: argparse.Namespace, cells:
                 if len(steps) != 1 or len(steps[0].candidates) > 1:
                     break
                 (at,) = steps[0].candidates
-                versions = between(versions[at - 1], versions[at], root, options.paths, releases_of)
+                versions = between(versions[at - 1], versions[at], root, options.paths)
                 if len(versions) == 2:  # nothing lies between: it is that one
                     break
                 if left() <= 0:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,8 +25,6 @@ from .good import is_dirty, version_of
 SECONDS = 120
 """Time limit for one question to the package index."""
 DATE = re.compile(r"\d{4}-\d\d-\d\d")
-
-Releases = Callable[[str], Sequence[str]]
 
 
 def exact_version(text: str, root: Path, store: Path) -> Version:
@@ -63,13 +61,13 @@ def _exactly(one: Requirement) -> Requirement:
         raise VersionFailure(f"{one}: {only.version} is no exact version") from None
 
 
-def between(good: Version, bad: Version, root: Path, paths: Sequence[str], releases: Releases) -> list[Version]:
+def between(good: Version, bad: Version, root: Path, paths: Sequence[str]) -> list[Version]:
     """Return the versions from good to bad, both included; each after the first is a candidate.
 
     Where both the code and packages differ, the code comes first and is one candidate, and so are the packages: which
-    commit or package it was is asked again between the two, and of a package which release, which `releases` knows. A
-    package that only one of the two names is today's in the other. Commits that touch none of `paths` are no
-    candidates, if there are any. Raises `VersionFailure` if nothing differs, or what lies between cannot be had.
+    commit or package it was is asked again between the two, and of a package which release. A package that only one
+    of the two names is today's in the other. Commits that touch none of `paths` are no candidates, if there are any.
+    Raises `VersionFailure` if nothing differs, or what lies between cannot be had.
     """
     here = installed()
     older, newer = ({one.name: str(one.specifier)[2:] for one in side.requirements} for side in (good, bad))
@@ -95,7 +93,7 @@ def between(good: Version, bad: Version, root: Path, paths: Sequence[str], relea
     if len(differ) == 1:
         (name,) = differ
         ends = Pep440(older[name]), Pep440(newer[name])
-        inner = [one for one in _final(releases(name)) if min(ends) < one < max(ends)]
+        inner = [one for one in _final(releases_of(name)) if min(ends) < one < max(ends)]
         way = [ends[0], *(inner if ends[0] < ends[1] else inner[::-1]), ends[1]]
         return [version(f"{name} {one}", {**older, name: str(one)}) for one in way]
     changed = [{name: newer[name] for name in differ[: n + 1]} for n in range(len(differ))]
