@@ -11,18 +11,11 @@ import pytest
 
 from ..measure.costs import Costs
 from ..measure.pairs import Measurement
-from .columns import Style
 from .encodings import harmless
 from .figures import duration, plural, with_interval, with_unit
 
 QUIET_SECONDS = 60.0
 """Where no line can move, one is written at least as often."""
-
-
-def one_row(label: str, said: str, width: int) -> str:
-    """Return a line that is to move on a terminal of so many columns: one that is wrapped cannot; its label is cut."""
-    room = max(0, width - 1 - len(said))
-    return ((label if len(label) <= room else f"{label[: max(0, room - 2)]}..") + said)[: width - 1]
 
 
 class Progress:
@@ -97,7 +90,7 @@ class Progress:
         if not self._shown:
             return
         self._written = self._clock()
-        label, said, reporter = harmless(self._label), harmless(said), self._reporter
+        line, reporter = harmless(self._label + said), self._reporter
         with self._capture.global_and_fixture_disabled() if self._capture else contextlib.nullcontext():
             file = reporter.currentfspath
             if file is not None:
@@ -106,10 +99,10 @@ class Progress:
                     reporter.currentfspath = None
             reporter.ensure_newline()
             if self._moving:
-                width = reporter._tw.fullwidth
                 reporter.rewrite("", erase=True)
-                reporter.rewrite(one_row(label, said, width) if moves else Style(width, False).wrapped(label + said))
+                # One that is wrapped could not move.
+                reporter.rewrite(line[: reporter._tw.fullwidth - 1] if moves else line)
             if not moves:
-                reporter.write_line("" if self._moving else label + said)
+                reporter.write_line("" if self._moving else line)
                 reporter.currentfspath = self._file  # it need not be named again for the next cell
             reporter.flush()  # a log that is piped would be minutes behind

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from types import SimpleNamespace
+
 import pytest
 
 from bench.speedup.show.figures import duration
-from bench.speedup.show.progress import Progress, one_row
+from bench.speedup.show.progress import Progress
 
 
 class Reporter:
     """Takes what is written; it is there for others once it is flushed."""
 
-    isatty = False
     currentfspath = None
 
-    def __init__(self) -> None:
+    def __init__(self, width: int = 0) -> None:
+        self.isatty = width > 0
+        self._tw = SimpleNamespace(fullwidth=width)
         self.lines: list[str] = []
         self._buffer: list[str] = []
+
+    def rewrite(self, line: str, erase: bool = False) -> None:
+        self._buffer.append("erased" if erase else line)
 
     def ensure_newline(self) -> None: ...
 
@@ -28,15 +35,35 @@ class Reporter:
         self._buffer = []
 
 
-def test_a_log_gets_a_line_a_minute_at_least(pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def told(pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Progress]:
+    """Return what makes the progress that a reporter writes."""
+
+    def made(reporter: Reporter, clock: Callable[[], float]) -> Progress:
+        monkeypatch.setattr(pytestconfig.pluginmanager, "getplugin", {"terminalreporter": reporter}.get)
+        monkeypatch.setattr(pytestconfig.option, "verbose", 0)
+        return Progress(pytestconfig, lambda: 100.0, clock)
+
+    return made
+
+
+def test_a_log_gets_a_line_a_minute_at_least(told: Callable[..., Progress]) -> None:
     reporter, now = Reporter(), 0.0
-    monkeypatch.setattr(pytestconfig.pluginmanager, "getplugin", {"terminalreporter": reporter}.get)
-    monkeypatch.setattr(pytestconfig.option, "verbose", 0)
-    progress = Progress(pytestconfig, lambda: 100.0, lambda: now)
+    progress = told(reporter, lambda: now)
     progress.begin("test", "cell")
     for now in (10.0, 59.0, 60.0, 100.0, 121.0):
         progress.note(f"pair {now:g}")
     assert reporter.lines == ["[1/1] cell: pair 60; 1 min 40 s left", "[1/1] cell: pair 121; 1 min 40 s left"]
+
+
+def test_a_line_that_moves_is_one_row(told: Callable[..., Progress]) -> None:
+    reporter = Reporter(width=30)
+    progress = told(reporter, lambda: 0.0)
+    for name in ("cell", "cell-with-a-long-name"):
+        progress.begin("test", name)
+        progress.note("pair 2")
+    # The last column makes some terminals wrap.
+    assert reporter.lines == ["erased", "[1/1] cell: pair 2; 1 min 40 ", "erased", "[1/1] cell-with-a-long-name: "]
 
 
 @pytest.mark.parametrize(
@@ -45,11 +72,3 @@ def test_a_log_gets_a_line_a_minute_at_least(pytestconfig: pytest.Config, monkey
 )
 def test_durations_are_for_people(seconds: float, text: str) -> None:
     assert duration(seconds) == text
-
-
-def test_a_line_that_moves_is_one_row() -> None:
-    label, said = "[11/24] forests-red-100-models-2-cpus", ": pair 2 of 5; 12 min left"
-    assert one_row(label, said, 80) == label + said
-    assert one_row(label, said, len(label + said)) == f"{label[:-3]}..{said}"  # the last column makes some wrap
-    assert one_row(label, said, 60) == f"[11/24] forests-red-100-models-..{said}"
-    assert len(one_row(label, said, 20)) == 19
