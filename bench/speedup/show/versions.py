@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+
+import numpy as np
 
 from ..judge.steps import Step
 from ..judge.verdict import IMPROVED, REGRESSED
@@ -17,9 +20,6 @@ from .columns import Column, Table
 from .differences import as_markdown, with_interval
 from .encodings import plain
 from .figures import amount, plural
-
-FIRST = "-"
-"""In the place of a change: it is what the others are compared with."""
 
 
 @dataclass(frozen=True)
@@ -45,25 +45,30 @@ class Measured:
 def tables(versions: Sequence[Measured]) -> Iterator[tuple[str, Table[Measured]]]:
     """Yield a table for each cell, with its name."""
     for cell in dict.fromkeys(cell for one in versions for cell in one.levels):
-        yield cell, _table([one for one in versions if cell in one.levels], cell)
+        rows = [one for one in versions if cell in one.levels]
+        columns: list[Column[Measured]] = [
+            Column("version", lambda one: one.name, right=False),
+            Column(COST if any(one.levels[cell][1] for one in rows) else SPEEDUP, partial(_level, cell=cell)),
+            *(
+                Column(f"{name}\nagainst the first", partial(_against_the_first, cell=cell, quantity=name))
+                for name in quantities_of(rows, cell)
+            ),
+        ]
+        yield cell, Table(columns, rows)
 
 
-def _table(versions: Sequence[Measured], cell: str) -> Table[Measured]:
-    def level(one: Measured) -> str:
-        value, unit = one.levels[cell]
-        return amount(value, unit) if unit else f"{value:.2f}"
-
-    def against_the_first(quantity: str) -> Callable[[Measured], str]:
-        return lambda one: _change(one.of(cell, quantity))
-
-    name: Column[Measured] = Column("version", lambda one: one.name, right=False, folds=True)
-    is_cost = any(one.levels[cell][1] for one in versions)
-    changes = [Column(f"{one}\nagainst the first", against_the_first(one)) for one in quantities_of(versions, cell)]
-    return Table([name, Column(COST if is_cost else SPEEDUP, level), *changes], versions)
+def _level(one: Measured, cell: str) -> str:
+    value, unit = one.levels[cell]
+    return amount(value, unit) if unit else f"{value:.2f}"
 
 
-def _change(one: Difference | Step | None) -> str:
-    return with_interval(one.quantity, one.change, one.low, one.high) if one else FIRST
+def _against_the_first(one: Measured, cell: str, quantity: str) -> str:
+    difference = one.of(cell, quantity)
+    return _change(difference) if difference else "-"
+
+
+def _change(one: Difference | Step) -> str:
+    return with_interval(one.quantity, one.change, one.low, one.high)
 
 
 def quantities_of(versions: Sequence[Measured], cell: str) -> list[str]:
@@ -74,29 +79,19 @@ def quantities_of(versions: Sequence[Measured], cell: str) -> list[str]:
 
 def closing(versions: Sequence[Measured], smallest: float) -> Iterator[str]:
     """Yield what is to be said under the tables; the last line says it all. `smallest` is the smallest change told."""
-    for one in versions:
-        if one.why:
-            yield f"{one.name} is left out: {one.why}"
-    told = [
-        f"{one.name}: {each.cell}, {each.quantity} {_change(each)}"
-        for one in versions
-        for each in one.differences
-        if each.is_judged and each.state in (REGRESSED, IMPROVED)
-    ]
-    yield from told
-    steps = [
-        f"since {one.name}: {each.cell}, {each.quantity} {_change(each)}, "
-        f"{plural(each.after, 'version')} against {each.before}"
-        for one in versions
-        for each in one.steps
-    ]
-    yield from steps
-    widths = [each.half_width for one in versions for each in one.differences if each.quantity == STEADY]
+    yield from (f"{one.name} is left out: {one.why}" for one in versions if one.why)
+    differences = [(one.name, each) for one in versions for each in one.differences]
+    told = [(name, each) for name, each in differences if each.is_judged and each.state in (REGRESSED, IMPROVED)]
+    yield from (f"{name}: {each.cell}, {each.quantity} {_change(each)}" for name, each in told)
+    steps = [(one.name, each) for one in versions for each in one.steps]
+    for name, step in steps:
+        against = f"{plural(step.after, 'version')} against {step.before}"
+        yield f"since {name}: {step.cell}, {step.quantity} {_change(step)}, {against}"
+    widths = [each.half_width for _, each in differences if each.quantity == STEADY]
     seen = f"; a loss of {math.expm1(max(widths)):.1%} in {STEADY} would have been seen" if widths else ""
-    count = sum(not one.why for one in versions)
-    found = f"{plural(len(told), 'difference')} found" if told else "no difference found"
-    shared = f", {'and' if told else 'but'} {plural(len(steps), 'step')} that several versions share" if steps else ""
-    yield f"{plural(count, 'version')} against the first, from {100 * smallest:g}% on: {found}{shared}{seen}"
+    count = plural(sum(not one.why for one in versions), "version")
+    found = f"{plural(len(told), 'difference')} and {plural(len(steps), 'step')} that several versions share"
+    yield f"{count} against the first, from {100 * smallest:g}% on: {found}{seen}"
 
 
 def markdown(versions: Sequence[Measured], smallest: float) -> str:
@@ -109,19 +104,17 @@ def plot(file: Path, versions: Sequence[Measured]) -> None:
     """Draw how each cell changes from version to version, with intervals; raise `ImportError` without matplotlib."""
     from matplotlib.figure import Figure
 
-    shown = [(cell, quantities_of(versions, cell)) for cell, _ in tables(versions)]
-    figure = Figure(figsize=(max(6.0, 0.5 * len(versions)), 2.6 * len(shown)), layout="constrained")
-    for number, (cell, quantities) in enumerate(shown, start=1):
-        axes = figure.add_subplot(len(shown), 1, number)
+    cells = [cell for cell, _ in tables(versions)]
+    figure = Figure(figsize=(max(6.0, 0.5 * len(versions)), 2.6 * len(cells)), layout="constrained")
+    for number, cell in enumerate(cells, start=1):
+        axes = figure.add_subplot(len(cells), 1, number)
         axes.axhline(0.0, color="0.7", linewidth=1)
-        for n, quantity in enumerate(quantities):
-            sign = -1 if quantity == COST else 1
+        for n, quantity in enumerate(quantities_of(versions, cell)):
             found = [(place + 0.12 * n, each) for place, one in enumerate(versions) if (each := one.of(cell, quantity))]
-            centre = [100 * math.expm1(sign * each.change) for _, each in found]
-            ends = [sorted(100 * math.expm1(sign * end) for end in (each.low, each.high)) for _, each in found]
-            errors = [[y - low for y, (low, _) in zip(centre, ends, strict=True)]]
-            errors += [[high - y for y, (_, high) in zip(centre, ends, strict=True)]]
-            axes.errorbar([place for place, _ in found], centre, yerr=errors, fmt="o", ms=4, label=quantity)
+            logs = np.array([(each.low, each.change, each.high) for _, each in found]).T
+            low, middle, high = 100 * np.expm1(-logs[::-1] if quantity == COST else logs)
+            errors = [middle - low, high - middle]
+            axes.errorbar([place for place, _ in found], middle, yerr=errors, fmt="o", ms=4, label=quantity)
         axes.set_xticks(range(len(versions)), [one.name for one in versions], rotation=45, ha="right", fontsize=8)
         axes.set_ylabel(f"% against {versions[0].name}", fontsize=8)
         axes.set_title(cell, fontsize=9)

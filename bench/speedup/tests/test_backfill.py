@@ -145,7 +145,9 @@ def test_the_table_says_changes_with_intervals_and_costs_as_costs() -> None:
     assert (costs.columns[2].cell(first), str(costs.columns[2].cell(slow))[:2]) == ("-", "+3")
     assert str(speedups.columns[4].cell(slow)).startswith("−3.0 % [−3.5, −")
     *_, last = closing(made, 0.01)
-    assert last.startswith("2 versions against the first, from 1% on: 2 differences found; a loss of ")
+    assert last.startswith(
+        "2 versions against the first, from 1% on: 2 differences and 0 steps that several versions share; a loss of "
+    )
     assert "from 0.5% on: " in list(closing(made, 0.005))[-1]
     assert "| --- | --: | --: | --: | --: |" in markdown(made, 0.01)
 
@@ -156,7 +158,7 @@ def test_what_several_versions_share_is_told_of_the_first_of_them() -> None:
     *_, start, last = closing(made, 0.5)
     assert start.startswith("since 4: start, cost +9.5 % [")
     assert start.endswith("], 5 versions against 4")
-    assert "no difference found, but 1 step that several versions share; a loss of " in last
+    assert "0 differences and 1 step that several versions share; a loss of " in last
     assert json.loads(json.dumps([asdict(one) for one in made]))[4]["steps"][0]["before"] == 4
 
 
