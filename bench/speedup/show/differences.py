@@ -13,20 +13,12 @@ from ..judge.versus import INTERRUPTED, UNDECIDED, Comparison, Difference
 from ..keep.settled import CANNOT, MACHINE, Settled
 from ..measure.costs import COST
 from .columns import Column, Table
+from .encodings import as_markdown as as_markdown
 from .encodings import plain
+from .figures import short
+from .sentences import several as several
 from .sentences import share_of
 from .tables import STYLES
-
-SHOWN = 3
-"""Changes that are told one by one."""
-
-
-def as_markdown(title: str, lines: Sequence[str], *tables: str) -> str:
-    """Return lines as Markdown, the last one first, which says it all; and tables, or what else is Markdown."""
-    *rest, last = lines
-    told = ["", *(f"- {plain(line)}" for line in rest)] if rest else []
-    return "\n".join([f"### {plain(title)}", "", f"**{plain(last)}**", *told, "", *tables]).rstrip() + "\n\n"
-
 
 Row = str | Difference
 """A line of the table: the name of a cell, and below it what differs."""
@@ -42,9 +34,9 @@ def table(done: Comparison) -> Table[Row]:
         return Text(row, "bold") if isinstance(row, str) else f"  {row.quantity}"
 
     columns = [
-        Column("", name, right=False, folds=True),
-        figure("A", lambda one: f"{one.a:.3f}"),
-        figure("B", lambda one: f"{one.b:.3f}"),
+        Column("", name, right=False),
+        figure("A", lambda one: _level(one.a, one.quantity)),
+        figure("B", lambda one: _level(one.b, one.quantity)),
         figure("B against A [95 %]", _interval),
         figure("verdict", lambda one: Text(one.state, STYLES.get(one.state, "")) if one.is_judged else "", right=False),
     ]
@@ -70,9 +62,12 @@ def closing(done: Comparison) -> Iterator[str]:
     yield "nothing found" + (f"; undecided, the intervals are too wide: {', '.join(undecided)}" if undecided else "")
 
 
+def _level(level: float, quantity: str) -> str:
+    return short(1 / level) if quantity == COST else f"{level:.3f}"
+
+
 def _interval(one: Difference) -> str:
-    low, change, high = (f"{math.expm1(log):+.2%}".replace("-", "−") for log in (one.low, one.change, one.high))
-    return f"{change} [{low}, {high}]"
+    return with_interval(one.quantity, one.change, one.low, one.high, digits=2)
 
 
 def markdown(done: Comparison, a: str, b: str, packages: Sequence[str]) -> str:
@@ -82,10 +77,11 @@ def markdown(done: Comparison, a: str, b: str, packages: Sequence[str]) -> str:
     return as_markdown("A against B", lines, *table(done).markdown())
 
 
-def with_interval(quantity: str, change: float, low: float, high: float) -> str:
+def with_interval(quantity: str, change: float, low: float, high: float, digits: int = 1) -> str:
     """Return a change with its interval, such as ``−6.1 % [−7.9, −4.2]``; of a cost it is that of the cost."""
     ends = (high, low) if quantity == COST else (low, high)
-    return f"{share_of(change, quantity)} [{', '.join(share_of(end, quantity).removesuffix(' %') for end in ends)}]"
+    low_end, high_end = (share_of(end, quantity, digits).removesuffix(" %") for end in ends)
+    return f"{share_of(change, quantity, digits)} [{low_end}, {high_end}]"
 
 
 SAID = {
@@ -103,12 +99,6 @@ def settled(name: str, one: Settled, why: str) -> str:
         return f"{name}: {said}{'; ' if why else ''}{why}"
     outcome = {CANNOT: "cannot be settled", MACHINE: f"the machine, against last good ({one.good[:10]})"}
     return f"{name}: {outcome.get(one.outcome, one.outcome)}: {why}"
-
-
-def several(changes: Sequence[str]) -> str:
-    """Return some changes in words, the first of them if there are many."""
-    more = len(changes) - SHOWN
-    return ", ".join(changes[:SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def settled_markdown(lines: Sequence[str]) -> str:

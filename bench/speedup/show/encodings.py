@@ -1,4 +1,4 @@
-"""Text as it may be written: harmless, as Markdown, and for ``LC_ALL=C`` in ASCII."""
+"""Text as it may be written: harmless, as Markdown, and where a locale has no more than ASCII."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import codecs
 import contextlib
 import re
 import unicodedata
+from collections.abc import Sequence
 from typing import TextIO
 
 IN_ITS_PLACE = "speedup: another character in its place"
 """How Python is to handle what cannot be encoded: by one character for another, so that tables stay aligned."""
-ASCII = str.maketrans({"×": "x", "±": "~", "−": "-", "▼": "!", "…": "."})
+ASCII = {"×": "x", "±": "~", "−": "-", "▼": "!", "…": ".", "─": "-"}
 
 
-def _in_its_place(error: UnicodeError) -> tuple[bytes, int]:
+def _in_its_place(error: UnicodeError) -> tuple[str, int]:
     assert isinstance(error, UnicodeEncodeError)
-    return error.object[error.start].translate(ASCII).encode("ascii", "replace"), error.start + 1
+    return ASCII.get(error.object[error.start], "?"), error.start + 1
 
 
 codecs.register_error(IN_ITS_PLACE, _in_its_place)
@@ -52,11 +53,16 @@ def plain(text: str) -> str:
     return _MARKUP.sub(r"\\\1", harmless(" ".join(text.split())))
 
 
+def as_markdown(title: str, lines: Sequence[str], *tables: str) -> str:
+    """Return lines as Markdown, the last one first, which says it all; and tables, or what else is Markdown.
+
+    A line that begins with spaces belongs to the one above it.
+    """
+    *rest, last = lines
+    told = ["", *(f"{'  ' * line.startswith(' ')}- {plain(line)}" for line in rest)] if rest else []
+    return "\n".join([f"### {plain(title)}", "", f"**{plain(last)}**", *told, "", *tables]).rstrip() + "\n\n"
+
+
 def say(line: str, file: TextIO | None = None) -> None:
     """Print a line with what it would do made visible, at once: somebody may wait for it for minutes."""
     print(harmless(line), file=file, flush=True)
-
-
-def ascii_of(text: str) -> str:
-    """Return a text in ASCII, as long as before."""
-    return text.encode("ascii", IN_ITS_PLACE).decode("ascii")

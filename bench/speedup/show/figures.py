@@ -24,12 +24,11 @@ def duration(value: float) -> str:
     return f"{whole // 60} min {whole % 60:02} s" if whole < 600 else f"{round(value / 60)} min"
 
 
-def with_interval(estimate: Estimate, digits: int) -> str:
+def with_interval(estimate: Estimate) -> str:
     """Return the value with its interval in brackets, or that there is none."""
-    value = f"{estimate.value:.{digits}f}"
     if estimate.low is None or estimate.high is None:
-        return value + UNKNOWN
-    return f"{value} [{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]"
+        return f"{estimate.value:.2f}{UNKNOWN}"
+    return f"{estimate.value:.2f} [{estimate.low:.2f}, {estimate.high:.2f}]"
 
 
 def with_margin(estimate: Estimate) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,29 +16,24 @@ from ..keep.runs import Record
 from ..measure.pairs import SPEEDUP
 from .columns import Column, Table, drawn
 from .figures import amount
-from .sentences import change_of, date_of, machines_of, sentence, what_else
+from .sentences import change_of, date_of, decided, machines_of, sentence, what_else
 
 WIDTH = 140
 """Columns where standard output is no terminal."""
 
-CELL: Column[Series] = Column("cell", lambda one: one.name, right=False)
-RUNS: Column[Series] = Column("runs", lambda one: str(len(one.records)))
-CHANGE: Column[Series] = Column("change", lambda one: change_of(one.verdict.leading, one.verdict.quantity))
-LATEST_RUN: Column[Series] = Column("latest run", lambda one: date_of(one.records[-1].date), right=False)
-
 
 def series(judged: Sequence[Series]) -> str:
     """Return a table with a line for each series."""
-    columns = [
-        Column[Series]("id", lambda one: one.fingerprint.id, right=False),
-        CELL,
-        RUNS,
-        LATEST_RUN,
-        Column[Series]("latest", lambda one: figure_of(one.records[-1], one.records[-1].quantities[0])),
-        CHANGE,
-        Column[Series]("state", _state, right=False),
+    columns: list[Column[Series]] = [
+        Column("id", lambda one: one.fingerprint.id, right=False),
+        Column("cell", lambda one: one.name, right=False),
+        Column("runs", lambda one: str(len(one.records))),
+        Column("latest run", lambda one: date_of(one.records[-1].date), right=False),
+        Column("latest", lambda one: figure_of(one.records[-1], one.records[-1].quantities[0])),
+        Column("change", lambda one: change_of(one.verdict)),
+        Column("state", _state, right=False),
     ]
-    return drawn(Table(columns, judged), WIDTH, ruled=False)
+    return drawn(Table(columns, judged), WIDTH)
 
 
 def _state(one: Series) -> str:
@@ -52,8 +48,8 @@ def runs(one: Series, decisions: Decisions) -> Iterator[str]:
     fingerprint, quantities = one.fingerprint, one.records[-1].quantities
     yield f"{one.name} ({fingerprint.id}): {fingerprint.data_name}; {one.records[-1].machine}"
 
-    def figure(name: str) -> Callable[[int], str]:
-        return lambda place: figure_of(one.records[place], name)
+    def figure(place: int, name: str) -> str:
+        return figure_of(one.records[place], name)
 
     def state(place: int) -> str:
         said = {name: one.verdicts[name].states[one.verdicts[name].at(place)] for name in quantities}
@@ -62,15 +58,15 @@ def runs(one: Series, decisions: Decisions) -> Iterator[str]:
 
     columns = [
         Column("run", lambda place: one.records[place].date[:16].replace("T", " "), right=False),
-        *(Column(name, figure(name)) for name in quantities),
+        *(Column(name, partial(figure, name=name)) for name in quantities),
         Column("state", state, right=False),
     ]
-    yield from drawn(Table(columns, range(len(one.records))), WIDTH, ruled=False).splitlines()
+    yield from drawn(Table(columns, range(len(one.records))), WIDTH).splitlines()
     yield from machines_of(one)
     if one.verdict.leading.since:
         yield sentence(one.verdict)
         yield from (f"  {line}" for line in what_else(one, Path.cwd()))
-    yield from (f"{made.kind}ed, since {made.since}: {made.reason}" for made in decisions.of(fingerprint))
+    yield from map(decided, decisions.of(fingerprint))
 
 
 def figure_of(record: Record, quantity: str) -> str:
@@ -94,20 +90,15 @@ def as_json(one: Series, decisions: Decisions) -> dict[str, Any]:
             {name: getattr(made, name) for name in ("kind", "since", "reason")}
             for made in decisions.of(one.fingerprint)
         ],
-        "nights": {
-            name: [
-                {"value": _value(record.logs[name]), **verdict_as_json(said[said.at(n)])}
-                for said in [one.verdicts[name]]
-                for n, record in enumerate(one.records)
-            ]
-            for name in one.records[-1].quantities
-        },
+        "nights": {name: list(_runs_as_json(one, name)) for name in one.records[-1].quantities},
     }
 
 
-def _value(log: float) -> float | None:
-    """Return a figure as JSON can say it: ``None`` for one that an older run does not know."""
-    return None if math.isnan(log) else math.exp(log)
+def _runs_as_json(one: Series, quantity: str) -> Iterator[dict[str, Any]]:
+    said = one.verdicts[quantity]
+    for n, record in enumerate(one.records):
+        log = record.logs[quantity]  # an older run may not know it
+        yield {"value": None if math.isnan(log) else math.exp(log), **verdict_as_json(said[said.at(n)])}
 
 
 def verdict_as_json(verdict: Verdict) -> dict[str, Any]:

@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ..judge.suite import URGENCY, CellVerdict
 from ..judge.verdict import INCOMPARABLE, LEARNING, OK, REGRESSED, SUSPECT
-from ..measure.cell import PARALLEL, TEST_FAILED, Cell
+from ..measure.cell import PARALLEL, Cell
 from ..measure.contest import Showing
 from ..measure.costs import Costs
-from ..measure.estimate import Estimate
 from ..measure.factors import FACTORS
 from ..measure.pairs import Measurement
 from .figures import plural, with_interval
 from .gates import FAIL, NEW, OFF
-from .sentences import TOLD, change_of, noted, sentence, when, with_percent
+from .sentences import TOLD, change_of, noted, sentence, several, when, with_percent
 
 TOLD_LOSS, TOLD_GAIN = 0.005, 0.02
 """Smallest share of a loss that is told, and of a gain: what is less is mostly noise."""
 FIRST = "first run: the next one shows how much each cell changed, and whether that is suspect; ten give a verdict"
-FEW_NAMES = 3
-"""More cells are counted, not named."""
 TOGETHER = "all cells together"
-SETTLE = f"python -m {__name__.partition('.')[0]} settle"
-"""What measures the last good version beside today's."""
 
 
 class Shown:
@@ -36,25 +31,23 @@ class Shown:
         self.cell, self.verdict, self.circumstances = cell, verdict, circumstances
         self.name, self.engine = cell.name, cell.fingerprint.engine
         self.state = verdict.state if verdict else ""
-        self.change = sentence(verdict) if verdict and self.state in TOLD else ""
-        """What is said of a change of level; empty if there is none."""
-        self.moved = change_of(verdict.leading, verdict.quantity) if verdict else ""
+        self.moved = change_of(verdict) if verdict else ""
         """The change of its level, or of this run, for a table."""
         self.measurement = cell.measurement
         """What counts, for the verdict too: the second one alone, if it cleared the first of suspicion; else both."""
         if cell.again is not None and isinstance(cell.measurement, Measurement):
             both = replace(cell.measurement, pairs=(*cell.measurement.pairs, *cell.again.pairs))
             self.measurement = both if self.state in (REGRESSED, SUSPECT) else cell.again
-        self.remarks = tuple(self._remarks())
-        """What else is to be said of it, a line each."""
 
-    def _remarks(self) -> Iterator[str]:
+    @property
+    def remarks(self) -> Iterator[str]:
+        """What else is to be said of it, a line each."""
         name, cell = self.name, self.cell
         if self.verdict is not None:
             if self.state == INCOMPARABLE:
                 yield f"{name}: {self.verdict.reason}"
-            if self.change:
-                yield f"{name}: {self.change}"
+            if self.state in TOLD:
+                yield f"{name}: {sentence(self.verdict)}"
                 yield from (f"  {line}" for line in self.circumstances)
             yield from (f"{name}: {line}" for line in noted(self.verdict))
         if cell.again is not None and isinstance(cell.measurement, Measurement):
@@ -91,6 +84,8 @@ class Outcome:
         self.verdicts += [(TOGETHER, self.together)] if self.together else []
         self.state = min((said.state for _, said in self.verdicts), key=URGENCY.index, default="")
         """The most urgent state; empty if nothing was compared."""
+        self.has_earlier_runs = any(said.state != LEARNING or said.leading.compared for _, said in self.verdicts)
+        """Whether there is anything to say of earlier runs."""
         self.newly_regressed = [name for name, said in self.verdicts if said.is_new]
         """Names of the cells in which a loss was found in this run."""
         self.fails = self.state == REGRESSED and self.gate in (FAIL, *([NEW] if self.newly_regressed else []))
@@ -103,37 +98,43 @@ class Outcome:
     @property
     def remarks(self) -> list[str]:
         """All remarks, a line each."""
-        apart: dict[str, list[str]] = defaultdict(list)
-        for one in self.cells:
-            if one.cell.apart:
-                apart[one.cell.apart].append(one.name)
         lines = []
-        for why, names in apart.items():
-            which = ", ".join(names) if len(names) <= FEW_NAMES else plural(len(names), "cell")
-            lines.append(f"{which} left out of the history: {why}")
+        for why in dict.fromkeys(one.cell.apart for one in self.cells if one.cell.apart):
+            names = [one.name for one in self.cells if one.cell.apart == why]
+            lines.append(f"{several(names)} left out of the history: {why}")
         lines += [line for one in self.by_urgency for line in one.remarks]
         if self.together and self.together.state in TOLD:
             lines.append(f"{TOGETHER}: {sentence(self.together)}")
-        beside = [seen.measurement for contest in self.contests.values() for seen in contest.values()]
-        measured = [*(one.measurement for one in self.cells), *beside]
-        several = [one for one in measured if not (isinstance(one, Costs) and one.once)]
-        if any((one.own if isinstance(one, Costs) else one.speedup).low is None for one in several):
+        estimates = [one.speedup for _, one in self.speedups] + [one.own for _, one in self.costs if not one.once]
+        estimates += [seen.measurement.speedup for contest in self.contests.values() for seen in contest.values()]
+        if any(one.low is None for one in estimates):
             lines.append("±?: too few pairs for an interval, or too far apart; more --rounds or --minutes give one")
-        judged = [one.verdict for one in self.cells if one.verdict]
-        if judged and all(said.state == LEARNING and not said.leading.compared for said in judged):
+        if self.verdicts and not self.has_earlier_runs:
             lines.append(FIRST)
         return [*lines, *self.notes]
 
     @property
     def answer(self) -> str:
-        """The first cell in a sentence: how much faster it is, and where the rest went; empty for a cost."""
-        first = self.cells[0] if self.cells else None
-        if first is None or isinstance(first.measurement, Costs):
+        """The first cell in a sentence: how much faster than the loop, and where the rest went; empty for a cost."""
+        if not self.cells or isinstance(self.cells[0].measurement, Costs):
             return ""
-        busy = first.measurement.busy
-        if busy:
-            return f"{busy[0].upper()}{busy[1:]}, so these figures are not of {first.engine} alone"
-        return _answer(first.engine, first.measurement)
+        engine, measured = self.cells[0].engine, self.cells[0].measurement
+        if measured.busy:
+            return f"{measured.busy[0].upper()}{measured.busy[1:]}, so these figures are not of {engine} alone"
+        start, culprit = ("In parallel", "the parallel run") if engine == PARALLEL else (f"With {engine}", engine)
+        factors = measured.factors
+        lost = sorted(((1 - one.value, FACTORS[name].loss) for name, one in factors.items()), reverse=True)
+        told = [f"{share:.0%} {to.format(engine=culprit)}" for share, to in lost if share >= TOLD_LOSS]
+        gained = [f"{one.value - 1:.0%} in {name}" for name, one in factors.items() if one.value > 1 + TOLD_GAIN]
+        own, known = measured.steady, ""
+        if own.low and own.high:
+            known = f"; what {culprit} itself costs is known to ±{math.sqrt(own.high / own.low) - 1:.1%}"
+        return (
+            f"{start}, {plural(measured.models, 'model')} train {with_interval(measured.speedup)} times as fast as "
+            f"in a loop, on {plural(measured.pairs[0].cpus, 'CPU')} (ideal {measured.ideal:.2f})"
+            f"{': lost ' * bool(told)}{', '.join(told)}{'; gained ' * bool(gained)}{', '.join(gained)}"
+            f"{known}"
+        )
 
     @property
     def alarm(self) -> str:
@@ -144,7 +145,7 @@ class Outcome:
             which = f"new: {', '.join(new)}" if new else "nothing new in this run"
             return f"{word}: the speedup has regressed: {', '.join(regressed)} ({which}){consequence} (--speedup-gate)"
         if suspect and self.gate != OFF:
-            decides = f"the next run decides, or at once: {SETTLE}"
+            decides = f"the next run decides, or at once: python -m {__name__.partition('.')[0]} settle"
             return f"WARNING: possible regression, not confirmed yet: {', '.join(suspect)}; {decides}"
         if self.cells and all(one.state == INCOMPARABLE for one in self.cells):
             return "WARNING: nothing could be compared, see above"
@@ -156,57 +157,29 @@ class Outcome:
         beside = sum(map(len, self.contests.values()))
         count = plural(len(self.cells) + beside, "cell")
         counted = Counter(one.state for one in self.cells if one.verdict)
-        failed = [one.cell.apart == TEST_FAILED for one in self.cells if one.cell.apart]
-        reasons = {"whose test failed": sum(failed), "left out of the history": len(failed) - sum(failed)}
-        apart = [f"{number} {reason}" for reason, number in reasons.items() if number]
+        apart = sum(bool(one.cell.apart) for one in self.cells)
+        left_out = [f"{apart} left out of the history"] if apart else []
         if not counted:
-            compare = " To compare with earlier runs: --benchmark-compare" if len(self.cells) > len(failed) else ""
-            return f"{', '.join([f'{count} measured', *apart])}.{compare}"
+            compare = " To compare with earlier runs: --benchmark-compare" if len(self.cells) > apart else ""
+            return f"{', '.join([f'{count} measured', *left_out])}.{compare}"
         parts = [f"{counted[state]} {state}{self._detail(state)}" for state in URGENCY if counted[state]]
         if self.together and self.together.state in (REGRESSED, SUSPECT) and not counted[self.together.state]:
             parts.insert(0, f"all together {self.together.state} {_event(self.together)}")
         parts += [f"{beside} compared only"] if beside else []
-        return f"{self._headline}. {count}: {', '.join([*parts, *apart])}"
-
-    @property
-    def _headline(self) -> str:
+        headline = {SUSPECT: "Possible regression", REGRESSED: "REGRESSED"}.get(self.state, "OK, nothing regressed")
         if self.state in (LEARNING, INCOMPARABLE) and not self.named(OK):
-            return "No verdict yet"
-        return {SUSPECT: "Possible regression", REGRESSED: "REGRESSED"}.get(self.state, "OK, nothing regressed")
+            headline = "No verdict yet"
+        return f"{headline}. {count}: {', '.join([*parts, *left_out])}"
 
     def _detail(self, state: str) -> str:
         these = [(one.name, one.verdict) for one in self.cells if one.verdict and one.state == state]
         if state == LEARNING:
-            return f" ({min((said for _, said in these), key=lambda said: said.leading.compared).reason})"
+            return f" ({min(these, key=lambda one: one[1].leading.compared)[1].reason})"
         if state not in TOLD:
             return ""
-        sign = 1.0 if state in (REGRESSED, SUSPECT) else -1.0
-        worst, said = min(these, key=lambda one: sign * (one[1].leading.change or 0.0))
-        return f" {_event(said, '' if len(these) == 1 else f'most: {worst}, ')}"
+        name, said = max(these, key=lambda one: abs(one[1].leading.change or 0.0))
+        return f" {_event(said, '' if len(these) == 1 else f'most: {name}, ')}"
 
 
 def _event(said: CellVerdict, of: str = "") -> str:
     return f"{when(said.leading)} ({of}{with_percent(said.leading, said.quantity)}, {said.quantity})"
-
-
-def _answer(engine: str, measured: Measurement) -> str:
-    """Return how much faster an engine is than the loop, and where the rest went, in a sentence."""
-    start, culprit = ("In parallel", "the parallel run") if engine == PARALLEL else (f"With {engine}", engine)
-    factors = measured.factors
-    lost = sorted(((1 - one.value, FACTORS[name].loss) for name, one in factors.items()), reverse=True)
-    told = [f"{share:.0%} {to.format(engine=culprit)}" for share, to in lost if share >= TOLD_LOSS]
-    gained = [f"{one.value - 1:.0%} in {name}" for name, one in factors.items() if one.value > 1 + TOLD_GAIN]
-    whole, own = _margin(measured.speedup), _margin(measured.steady)
-    return (
-        f"{start}, {plural(measured.models, 'model')} train {with_interval(measured.speedup, 2)} times as fast as "
-        f"in a loop, on {plural(measured.pairs[0].cpus, 'CPU')} (ideal {measured.ideal:.2f})"
-        f"{': lost ' * bool(told)}{', '.join(told)}{'; gained ' * bool(gained)}{', '.join(gained)}"
-        + (f"; what {culprit} itself costs is known to ±{own:.1%}" if own < whole / 2 else "")
-    )
-
-
-def _margin(estimate: Estimate) -> float:
-    """Return half the width of an interval, as a share; infinite where there is none."""
-    if estimate.low is None or estimate.high is None:
-        return math.inf
-    return math.sqrt(estimate.high / estimate.low) - 1

@@ -77,7 +77,7 @@ class Progress:
 
     def end(self, measured: Measurement | Costs, *, again: bool = False) -> None:
         """Say that a cell is measured, and what came out."""
-        result = with_unit(measured) if isinstance(measured, Costs) else with_interval(measured.speedup, 2)
+        result = with_unit(measured) if isinstance(measured, Costs) else with_interval(measured.speedup)
         took = f"{plural(len(measured.pairs), 'pair')} in {duration(self._clock() - self._began)}"
         self._write(f": {'again ' * again}{result}, {took}{self._left()}")
 

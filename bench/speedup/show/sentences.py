@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import textwrap
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..judge.changes import Change, what_changed
 from ..judge.store import Series
 from ..judge.suite import CellVerdict
 from ..judge.verdict import IMPROVED, RECOVERED, REGRESSED, SUSPECT, Verdict
+from ..keep.decisions import Decision
 from ..keep.git import commits_between
 from ..measure.costs import COST
 from ..measure.pairs import SPEEDUP
@@ -18,31 +20,31 @@ from .figures import plural
 
 TOLD = (REGRESSED, SUSPECT, IMPROVED, RECOVERED)
 """States of which more is said than the word."""
-SUBJECTS = 3
-"""Commits that are shown by their subject."""
+FEW = 3
+"""More things are not told one by one."""
 SUBJECT_COLUMNS = 72
 
 
-def change_of(verdict: Verdict, quantity: str) -> str:
+def change_of(verdict: CellVerdict) -> str:
     """Return the change of a level, or of this run, for a table: ``−1.3±0.2%``."""
-    if verdict.change is None:
+    leading, quantity = verdict.leading, verdict.quantity
+    if leading.change is None:
         return "-"
-    change, margin = share_of(verdict.change, quantity).removesuffix(" %"), _margin(verdict, quantity)
-    return change + ("" if margin is None else f"±{margin:.1f}" if margin < 100 else "±>100") + "%"
+    return f"{share_of(leading.change, quantity).removesuffix(' %')}{_margin(leading, quantity, '±')}%"
 
 
 def with_percent(verdict: Verdict, quantity: str) -> str:
     """Return a change with its margin, such as ``−1.3 % ± 0.2``."""
-    margin = _margin(verdict, quantity)
-    return share_of(verdict.change or 0.0, quantity) + ("" if margin is None else f" ± {margin:.1f}")
+    return share_of(verdict.change or 0.0, quantity) + _margin(verdict, quantity, " ± ")
 
 
-def _margin(verdict: Verdict, quantity: str) -> float | None:
-    """Return half the width of the 95 % interval of a change, in percent; ``None`` where there is none."""
+def _margin(verdict: Verdict, quantity: str, sign: str) -> str:
+    """Return half the width of the 95 % interval of a change, in percent; empty where there is none."""
     if verdict.interval is None:
-        return None
+        return ""
     one, other = (_share(end, quantity) for end in verdict.interval)
-    return 50 * abs(one - other)
+    margin = 50 * abs(one - other)
+    return sign + (f"{margin:.1f}" if margin < 100 else ">100")
 
 
 def _share(log: float, quantity: str) -> float:
@@ -50,10 +52,10 @@ def _share(log: float, quantity: str) -> float:
     return math.expm1(-log if quantity == COST else log)
 
 
-def share_of(log: float, quantity: str) -> str:
+def share_of(log: float, quantity: str, digits: int = 1) -> str:
     """Return a change in percent, such as ``−1.3 %``."""
-    share = round(_share(log, quantity), 3) + 0.0  # no minus before 0.0
-    return f"{100 * share:+.1f} %".replace("-", "−")
+    share = round(_share(log, quantity), 2 + digits) + 0.0  # no minus before 0.0
+    return f"{100 * share:+.{digits}f} %".replace("-", "−")
 
 
 def machines_of(one: Series) -> list[str]:
@@ -68,6 +70,12 @@ def machines_of(one: Series) -> list[str]:
         + (f", {quantity} {share_of(offsets[machine], quantity)}" if machine in offsets else "")
         for machine, count in counts.items()
     ]
+
+
+def several(things: Sequence[str], separator: str = ", ") -> str:
+    """Return some things in words, the first of them if there are many."""
+    more = len(things) - FEW
+    return separator.join(things[:FEW]) + (f" and {more} more" if more > 0 else "")
 
 
 def when(verdict: Verdict) -> str:
@@ -110,6 +118,11 @@ def _events(verdict: Verdict, quantity: str) -> str:
     return text
 
 
+def decided(made: Decision) -> str:
+    """Return what a person made of a change, and why."""
+    return f"{made.kind}ed, since {date_of(made.since)}: {made.reason} ({made.by}, {date_of(made.at)})"
+
+
 def noted(verdict: CellVerdict) -> list[str]:
     """Return a sentence for each loss that is sure, but too small for a failure."""
     return [
@@ -135,7 +148,6 @@ def circumstances(change: Change, engine: str, root: Path) -> list[str]:
     if change.commits:
         older, newer = change.commits
         commits = commits_between(root, older, newer)
-        shown = "; ".join(textwrap.shorten(commit, SUBJECT_COLUMNS, placeholder=" …") for commit in commits[:SUBJECTS])
-        more = f"; and {len(commits) - SUBJECTS} more" if len(commits) > SUBJECTS else ""
-        lines.append(f"commits {older[:8]}..{newer[:8]}" + (f": {shown}{more}" if commits else ""))
+        shown = several([textwrap.shorten(one, SUBJECT_COLUMNS, placeholder=" …") for one in commits], "; ")
+        lines.append(f"commits {older[:8]}..{newer[:8]}{': ' * bool(commits)}{shown}")
     return lines

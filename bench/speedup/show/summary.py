@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ..judge.verdict import IMPROVED, OK, RECOVERED, REGRESSED, SUSPECT
-from .encodings import harmless, plain
-from .outcome import TOGETHER, Outcome
+from .encodings import as_markdown, harmless, plain
+from .outcome import Outcome
+from .sentences import sentence
 from .tables import compared_with, contest_table, cost_table, factor_table, speedup_table
 
 MARKS = {REGRESSED: "🔴", SUSPECT: "🟡", RECOVERED: "🟢", IMPROVED: "🟢", OK: "🟢"}
@@ -20,13 +21,6 @@ MOST_VERSIONS = 10
 """Versions that are told in one line, at most; all are in the saved run."""
 
 
-def about(facts: Mapping[str, Any]) -> dict[str, str]:
-    """Return what to say of machine and versions in one line, from our block at the top of a run."""
-    machine, versions = facts["machine"], facts["versions"]
-    told = {"CPU": str(machine["cpu_model"]), "usable CPUs:": str(machine["usable_cpus"])}
-    return told | (versions if len(versions) <= MOST_VERSIONS else {"python": versions["python"]})
-
-
 def commands(outcome: Outcome, trouble: str = "") -> Iterator[str]:
     """Yield a workflow command for trouble and each regressed or suspect cell, as GitHub reads it from the output.
 
@@ -34,14 +28,12 @@ def commands(outcome: Outcome, trouble: str = "") -> Iterator[str]:
     """
     if trouble:
         yield _command("error", trouble, title="not saved")
-    for one in outcome.by_urgency:
-        if one.state in LEVELS:
-            file, line = one.cell.location
+    places = {one.name: one.cell.location for one in outcome.cells}
+    for name, said in outcome.verdicts:
+        if said.state in LEVELS:
+            file, line = places.get(name, ("", 0))
             place = {"file": file, "line": str(line)} if file and line else {}
-            yield _command(LEVELS[one.state], one.change, **place, title=f"{one.name}: speedup {one.state}")
-    said = outcome.together
-    if said and said.state in LEVELS:
-        yield _command(LEVELS[said.state], said.reason, title=f"{TOGETHER}: {said.state}")
+            yield _command(LEVELS[said.state], sentence(said), **place, title=f"{name}: speedup {said.state}")
 
 
 def files(wanted: Path | None) -> list[Path]:
@@ -57,22 +49,16 @@ def append(file: Path, text: str) -> None:
         lines.write(text)
 
 
-def markdown(outcome: Outcome, facts: Mapping[str, str]) -> str:
-    """Return the summary of a run: what needs attention first, then all figures, then machine and versions."""
-    return "\n".join(_lines(outcome, facts)) + "\n"
+def markdown(outcome: Outcome, facts: Mapping[str, Any]) -> str:
+    """Return the summary of a run: what needs attention first, then all figures, then machine and versions.
+
+    `facts` are our block at the top of the run.
+    """
+    title = f"{MARKS.get(outcome.state, '⚪')} Speedup"
+    return as_markdown(title, [*outcome.remarks, outcome.closing], *_figures(outcome, facts))
 
 
-def _lines(outcome: Outcome, facts: Mapping[str, str]) -> Iterator[str]:
-    yield from (f"### {MARKS.get(outcome.state, '⚪')} Speedup", "", f"**{plain(outcome.closing)}**")
-    told = [(MARKS[one.state], line) for one in outcome.by_urgency if one.change for line in one.remarks]
-    if told:
-        yield ""
-        yield from (f"  - {plain(line)}" if line[0] == " " else f"- {mark} {plain(line)}" for mark, line in told)
-    others = [line for line in outcome.remarks if line not in {line for _, line in told}]
-    if others:
-        yield ""
-        yield from (f"- {plain(line)}" for line in others)
-    yield ""
+def _figures(outcome: Outcome, facts: Mapping[str, Any]) -> Iterator[str]:
     if outcome.answer:
         yield from (plain(outcome.answer), "")
     if outcome.speedups:
@@ -82,8 +68,10 @@ def _lines(outcome: Outcome, facts: Mapping[str, str]) -> Iterator[str]:
         yield from _folded("Overhead", [*cost_table(outcome).markdown(), "", *map(plain, compared_with(outcome))])
     for group, contest in outcome.contests.items():
         yield from _folded(f"Engines side by side: {plain(group)}", contest_table(contest).markdown())
-    if facts:
-        yield ", ".join(f"{plain(name)} {plain(value)}" for name, value in facts.items())
+    machine, versions = facts["machine"], facts["versions"]
+    told = {"CPU": str(machine["cpu_model"]), "usable CPUs:": str(machine["usable_cpus"])}
+    told |= versions if len(versions) <= MOST_VERSIONS else {"python": versions["python"]}
+    yield ", ".join(f"{plain(name)} {plain(value)}" for name, value in told.items())
 
 
 def _folded(title: str, lines: Iterable[str]) -> Iterator[str]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ..judge.verdict import IMPROVED, INCOMPARABLE, OK, RECOVERED, REGRESSED, SUSPECT
-from . import summary, tables
+from . import summary
+from .columns import NARROWEST, WIDTH, wrapped
+from .encodings import IN_ITS_PLACE, harmless
 from .outcome import Outcome
+from .tables import STYLES, render
 
 if TYPE_CHECKING:
     from .report import Content
@@ -33,36 +37,31 @@ def tell(
     config = reporter.config
     reporter.section("speedup")
     writer = reporter._tw
-    style = tables.Style(
-        width=max(tables.NARROWEST, writer.fullwidth) if reporter.isatty else tables.WIDTH,
-        color=writer.hasmarkup,
-        unicode=(writer._file.encoding or "").lower().replace("-", "") == "utf8",
-    )
+    if isinstance(writer._file, io.TextIOWrapper):
+        writer._file.reconfigure(errors=IN_ITS_PLACE)
+    width = max(NARROWEST, writer.fullwidth) if reporter.isatty else WIDTH
     if outcome.answer and config.get_verbosity() >= 0:
-        reporter.write_line(style.wrapped(outcome.answer))
-    for table in tables.render(outcome, style, config.get_verbosity()):
+        reporter.write_line(wrapped(outcome.answer, width))
+    for table in render(outcome, width, writer.hasmarkup, config.get_verbosity()):
         reporter.write_line(table)
 
     if is_folded and config.get_verbosity() >= 0:
         reporter.write_line("pytest-benchmark's own table: --benchmark-columns=mean,rounds")
-
-    def write(line: str, **markup: bool) -> None:
-        reporter.write_line(style.wrapped(line) if reporter.isatty else style.text(line), **markup)
-
+    shown = partial(wrapped, width=width) if reporter.isatty else harmless
     for line in outcome.remarks:
-        write(line)
-    color = {"red": outcome.state == REGRESSED, "yellow": outcome.state in (SUSPECT, INCOMPARABLE)}
+        reporter.write_line(shown(line))
+    # pytest has the same words for them as rich.
+    markup = dict.fromkeys(["bold", *STYLES.get(outcome.state, "").split()], True)
     if trouble:
-        write(f"ERROR: {trouble}", bold=True, red=True)
+        reporter.write_line(shown(f"ERROR: {trouble}"), bold=True, red=True)
     if outcome.alarm:
-        write(outcome.alarm, bold=True, **color)
-    color["green"] = outcome.state in (OK, IMPROVED, RECOVERED)
+        reporter.write_line(shown(outcome.alarm), **markup)
     if os.environ.get("GITHUB_ACTIONS") == "true":
         for command in summary.commands(outcome, trouble):
-            reporter.write_line(style.encoded(command))  # it is read by a program
+            reporter.write_line(command)  # it is read by a program
     for line in _written(config, outcome, facts, report):
-        reporter.write_line(style.text(line))
-    write(outcome.closing, bold=True, **color)
+        reporter.write_line(harmless(line))
+    reporter.write_line(shown(outcome.closing), **markup)
 
 
 def _written(
@@ -71,7 +70,7 @@ def _written(
     """Write what is wanted beside the tables; yield what to say of it."""
     for file in summary.files(config.getoption("speedup_summary")):
         try:
-            summary.append(file, summary.markdown(outcome, summary.about(facts)))
+            summary.append(file, summary.markdown(outcome, facts))
         except OSError as error:
             yield f"no summary: {file} cannot be written: {error.strerror}"
     wanted = config.getoption("speedup_report")

@@ -339,7 +339,7 @@ def test_the_cell_of_a_failed_test_is_shown_and_kept_apart(session: pytest.Pytes
         [
             "cell * 1.60±[?] *",
             "cell left out of the history: its test failed",
-            "1 cell measured, 1 whose test failed.",
+            "1 cell measured, 1 left out of the history.",
         ]
     )
     assert "pedantic" not in result.stdout.str().partition("= speedup =")[2]
@@ -368,7 +368,7 @@ def test_a_locale_without_umlauts_keeps_them_and_the_tables(
     session.runpytest_subprocess()
     options = ["--benchmark-compare", "--speedup-report=Bericht-ä.html", "--speedup-summary=Über-ä.md"]
     result = session.runpytest_subprocess(*options)
-    result.stdout.fnmatch_lines(["cell *|loop s |F[?]den s |*", "cell *~.000 |*", "report: Bericht-[?].html"])
+    result.stdout.fnmatch_lines(["cell * loop s  F[?]den s  *", "cell *~.000 *", "report: Bericht-[?].html"])
     assert "Fäden" in (session.path / "Bericht-ä.html").read_text("utf-8")
     assert "Fäden" in (session.path / "Über-ä.md").read_text("utf-8")
     result = session.run(sys.executable, "-m", "bench", "history", "cell")

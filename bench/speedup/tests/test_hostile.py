@@ -20,7 +20,7 @@ from bench.speedup.keep import files
 from bench.speedup.keep.decisions import read_decisions
 from bench.speedup.keep.index import read_store
 from bench.speedup.session.options import chance
-from bench.speedup.show.columns import Column, Style, Table
+from bench.speedup.show.columns import Column, Table, draw
 from bench.speedup.show.encodings import harmless, plain
 from bench.speedup.show.outcome import Outcome
 from bench.speedup.show.summary import commands
@@ -174,12 +174,11 @@ def test_nothing_that_is_stored_is_a_command_for_ci(
     assert AT_ALL.search(said.out + said.err) is None
 
 
-@pytest.mark.parametrize("ruled", [False, True])
-def test_no_part_of_a_folded_name_is_a_command(ruled: bool) -> None:
-    column = Column[str]("name", lambda name: name, right=False, folds=True)
+def test_no_part_of_a_folded_name_is_a_command() -> None:
+    column = Column[str]("name", lambda name: name, right=False)
     for length in range(70):
         table = Table([column], [f"{'x' * length}::error::x", f"{'x' * length} ::error::x"])
-        drawn = Style(60, color=False, ruled=ruled).draw(table)
+        drawn = draw(table, 60)
         assert not [line for line in drawn.split("\n") if is_command(line)]
 
 

@@ -11,15 +11,17 @@ import pytest
 
 from bench.speedup.judge.suite import CellVerdict
 from bench.speedup.judge.verdict import INCOMPARABLE, LEARNING, OK, REGRESSED, SUSPECT, Verdict
+from bench.speedup.judge.versus import Comparison, Difference
 from bench.speedup.measure.cell import Cell, Fingerprint, Subject
 from bench.speedup.measure.costs import CostPair, Costs
 from bench.speedup.measure.fits import FitSeconds
 from bench.speedup.measure.pairs import Measurement, Pair
-from bench.speedup.show.encodings import plain
+from bench.speedup.show import differences
+from bench.speedup.show.encodings import IN_ITS_PLACE, plain
 from bench.speedup.show.gates import OFF, WARN
 from bench.speedup.show.outcome import Outcome, Shown
 from bench.speedup.show.summary import append, commands, markdown
-from bench.speedup.show.tables import Style, render
+from bench.speedup.show.tables import render
 
 CHANGE, MARGIN = math.log(0.987), 0.002
 
@@ -109,9 +111,8 @@ def test_the_gate_decides_what_is_said(night: Outcome) -> None:
     assert replace(night, gate=OFF).alarm == ""
 
 
-def lines(outcome: Outcome, width: int, verbosity: int = 0, **style: bool) -> list[str]:
-    color = style.pop("color", False)
-    return "\n".join(render(outcome, Style(width, color, **style), verbosity)).splitlines()
+def lines(outcome: Outcome, width: int, verbosity: int = 0, color: bool = False) -> list[str]:
+    return "\n".join(render(outcome, width, color, verbosity)).splitlines()
 
 
 def test_what_needs_attention_comes_first(night: Outcome) -> None:
@@ -152,6 +153,15 @@ def test_sixty_columns_are_enough(night: Outcome) -> None:
         assert max(map(len, lines(outcome, 60, verbosity))) <= 60
 
 
+def test_peak_memory_is_shown_where_there_is_room(night: Outcome) -> None:
+    looked_at = Shown(cell("red-2-cpus", replace(measurement(), memory=(120.0, 233.0))), verdict(OK))
+    outcome = replace(night, cells=(*night.cells, looked_at))
+    for width in (80, 110, 130):
+        head, _, first, *_ = lines(outcome, width, -1)
+        assert ("parallel MiB" in head, "efficiency" in head) == (width >= 110, width >= 130)
+        assert re.fullmatch(r"red-100-models-2-cpus .* −1\.3±0\.2%  regressed", first)
+
+
 def test_figures_are_aligned(night: Outcome) -> None:
     text = lines(night, 80)[2:14]
     assert len({line.index("[1.76, 1.76]") for line in text}) == 1
@@ -166,7 +176,10 @@ def test_the_factor_that_lost_is_marked_without_colour(night: Outcome) -> None:
 
 
 def test_ascii_is_enough(night: Outcome) -> None:
-    assert all(line.isascii() for line in lines(night, 110, 1, unicode=False))
+    for line in lines(night, 110, 1):
+        written = line.encode("ascii", IN_ITS_PLACE).decode()
+        assert len(written) == len(line)
+        assert "?" not in written
 
 
 def test_verbosity_takes_tables_away_and_adds_pairs(night: Outcome) -> None:
@@ -184,17 +197,28 @@ def test_a_large_cost_has_all_its_digits() -> None:
     assert row.split() == ["memory", "1234", "[1234,", "1234]", "MiB", "1234"]
 
 
+def test_a_cost_of_two_versions_is_the_cost_and_not_its_inverse() -> None:
+    change = math.log(200 / 250)
+    one = Difference("memory", "cost", 1 / 200, 1 / 250, change, change - 0.01, change + 0.02, REGRESSED, 0.01, 3)
+    done = Comparison((one,), 2, "the time is up")
+    _, row = differences.table(done).texts()
+    assert row == ["  cost", "200", "250", "+25.00 % [+22.52, +26.26]", REGRESSED]
+    *_, last = differences.closing(done)
+    assert last == "B has regressed: 1 of 1 cells; most: memory, cost +25.00 % [+22.52, +26.26]"
+
+
 def test_costs_say_what_they_are_compared_with() -> None:
     text = lines(Outcome((COST, cost("put-red-4-cpus"))), 110)
-    assert text[-1] == "bare, for 2-cpus, 4-cpus: two spoons"
+    assert text[-1] == "bare, for put-red-2-cpus, put-red-4-cpus: two spoons"
 
 
 def test_the_summary_is_a_table_that_says_the_worst_first(night: Outcome) -> None:
-    text = markdown(replace(night, cells=(*night.cells, COST), notes=("a <b>note</b> | 1",)), {"ray": "2.60.0"})
+    facts = {"machine": {"cpu_model": "Abacus", "usable_cpus": 2}, "versions": {"ray": "2.60.0"}}
+    text = markdown(replace(night, cells=(*night.cells, COST), notes=("a <b>note</b> | 1",)), facts)
     told = text.splitlines()
     assert told[0] == "### 🔴 Speedup"
     assert told[2].startswith("**REGRESSED. 13 cells: 1 regressed since 2026\\-11\\-20")
-    assert told[4].startswith("- 🔴 red\\-100\\-models\\-2\\-cpus: regressed")
+    assert told[4].startswith("- red\\-100\\-models\\-2\\-cpus: regressed")
     assert told[5] == "  - ray 2.60.0 → 2.61.0"
     assert "- a \\<b\\>note\\</b\\> \\| 1" in told
     rows = [line for line in told if line.startswith("| red")]
@@ -202,7 +226,7 @@ def test_the_summary_is_a_table_that_says_the_worst_first(night: Outcome) -> Non
     assert rows[0].endswith("| regressed |")
     head = next(line for line in told if line.startswith("| cell"))
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in (*rows, head)} == {len(re.findall(r"(?<!\\)\|", head))}
-    assert text.endswith("ray 2.60.0\n")
+    assert text.endswith("CPU Abacus, usable CPUs: 2, ray 2.60.0\n\n")
 
 
 def test_a_summary_is_added_to_what_is_there(tmp_path: Path) -> None:

@@ -696,7 +696,7 @@ def test_costs_are_measured_once_for_all_their_steps(session: pytest.Pytester, s
             r"cost-start +4 \[4, 4\] s +2",
             r"cost-stop +1 \[1, 1\] s +0\.5",
             r"cost-enough +40 \[40, 40\] models +-",
-            r"bare, for start, stop: two spoons",
+            r"bare, for cost-start, cost-stop: two spoons",
             r"No verdict yet\. 3 cells: 3 learning \(0 of 10 earlier runs\)",
         ]
     )

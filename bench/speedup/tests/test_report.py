@@ -213,7 +213,7 @@ def test_decisions_are_told_with_their_reasons() -> None:
     )
     said = Content(history(cell), Decisions((entry,)), SuiteRule(), root=Path.cwd())
     assert said.parts[0].cells[0].decisions == [
-        "Accepted as the new level, since 2025-02-03: larger <b>test</b> (ann, 2026)",
+        "accepted, since 2025-02-03: larger <b>test</b> (ann, 2026)",
     ]
     assert said.parts[0].cells[0].runs["event"][30] == "accepted: larger <b>test</b>"
     text = page(said)

@@ -19,15 +19,11 @@ from typing import Any
 
 from ...keep.files import whole
 from ..encodings import harmless
-from .content import OVERVIEW, SPARKS, Content, counted
-from .plots import SPARK
+from .content import SPARK_RUNS, Content, counted
 
 __all__ = ["Content", "ReportError", "page", "write"]
 
-SNIPPET = "window.vegaEmbed = vegaEmbed;"
-"""How the page's own script gets at the library."""
 HERE = Path(__file__).parent
-NEEDS = "the report needs jinja2 and vl-convert-python (pip install jinja2 vl-convert-python)"
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src"
 """What the page may load: nothing. Of scripts it runs those that it was made with, and none that is made of text."""
 DIGITS = 5
@@ -65,7 +61,8 @@ def page(contents: Content) -> str:
 
         scripts = [_library(), *((HERE / name).read_text(encoding="utf-8") for name in ("charts.js", "page.js"))]
     except ImportError:
-        raise ReportError(NEEDS) from None
+        needs = "the report needs jinja2 and vl-convert-python (pip install jinja2 vl-convert-python)"
+        raise ReportError(needs) from None
     environment = Environment(
         loader=FileSystemLoader(HERE),
         autoescape=True,
@@ -85,9 +82,7 @@ def page(contents: Content) -> str:
         scripts=scripts,
         policy=" ".join([POLICY, *(f"'sha256-{one}'" for one in hashes)]),
         counts=counted,
-        overview=OVERVIEW,
-        sparks=SPARKS,
-        spark=SPARK,
+        spark_runs=SPARK_RUNS,
     )
 
 
@@ -96,7 +91,7 @@ def _library() -> str:
     """Return the script of Vega and Vega-Lite."""
     import vl_convert
 
-    script: str = vl_convert.javascript_bundle(SNIPPET)
+    script: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
     return f"(() => {{{script}\n}})();".replace("</script", "<\\/script")
 
 

@@ -5,25 +5,23 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from ...judge.store import NOTHING_SETTLED, Series, Suite, suites
-from ...judge.suite import URGENCY, CellVerdict, SuiteRule
+from ...judge.suite import URGENCY, SuiteRule
 from ...judge.verdict import LEARNING, OK, REGRESSED, SUSPECT
 from ...keep.curves import Curve
-from ...keep.decisions import ACCEPT, DISMISS, Decisions
+from ...keep.decisions import Decisions
 from ...keep.records import Record
 from ...keep.runs import History
 from ...keep.settled import Settlements
 from ...measure.costs import COST
 from ...measure.pairs import SPEEDUP
-from ..columns import PAGE, Column, Table
-from ..figures import amount, plural
-from ..histories import CELL, CHANGE, LATEST_RUN, RUNS, figure_of
+from ..figures import plural
+from ..histories import figure_of
 from ..outcome import TOGETHER
-from ..sentences import TOLD, date_of, machines_of, noted, sentence, what_else
+from ..sentences import TOLD, change_of, date_of, decided, machines_of, noted, sentence, what_else
 from ..tables import pair_table
 from .plots import Block, Blocks, Plot, drawn, engines, runs, scaling, spark, waterfall
 from .plots import curves as curves_of
@@ -32,29 +30,6 @@ SPARK_RUNS = 60
 """Runs in a small plot of the table."""
 GLYPHS = "●■◆▲✚▶–➤"
 """The shapes of the machines in a plot, in text."""
-DECIDED = {ACCEPT: "Accepted as the new level", DISMISS: "Dismissed as noise"}
-
-SPARKS: Column[Series] = Column(f"last {SPARK_RUNS} runs", partial(spark, count=SPARK_RUNS), right=False)
-OVERVIEW: list[Column[Series]] = [
-    Column("state", lambda one: one.verdict.state, right=False),
-    CELL,
-    Column("latest [95 %]", lambda one: _value(one.records[-1])),
-    CHANGE,
-    SPARKS,
-    RUNS,
-    LATEST_RUN,
-]
-"""What the table of all series says of each."""
-
-
-class Matter(NamedTuple):
-    """Something that matters now."""
-
-    state: str
-    name: str
-    anchor: str
-    text: str
-    lines: Sequence[str] = ()
 
 
 class Cell:
@@ -67,8 +42,10 @@ class Cell:
         self.name, self.state = one.name, verdict.state
         self.is_current = one.is_current
         """Whether the latest run measured it; if not, it has no part in what is said of that run."""
-        self.row = [(column, str(column.cell(one))) for column in OVERVIEW]
         self.count, self.value = len(one.records), _value(last)
+        self.change, self.latest_run = change_of(verdict), date_of(last.date)
+        self.spark = spark(one, SPARK_RUNS)
+        """Points of a small plot."""
         about = {
             "data": one.fingerprint.data_name,
             "models": one.fingerprint.models,
@@ -80,22 +57,18 @@ class Cell:
         }
         self.about = {name: str(value) for name, value in about.items() if value}
         self.text = _text(one)
-        self.lines = what_else(one, root) if verdict.state in TOLD else []
-        self.noted = noted(verdict)
+        self.lines = [*(what_else(one, root) if verdict.state in TOLD else []), *noted(verdict)]
         self.machines = [f"{glyph} {text}" for glyph, text in zip(itertools.cycle(GLYPHS), machines_of(one))]
         """What its runs were on, where there are several kinds, in the order in which the page numbers them."""
-        self.decisions = [
-            f"{DECIDED[one.kind]}, since {date_of(one.since)}: {one.reason} ({one.by}, {date_of(one.at)})"
-            for one in made
-        ]
+        self.decisions = list(map(decided, made))
         self.quantities, self.shown = last.quantities, verdict.quantity
         """What can be shown, and what is at first: what changed."""
         self.runs = runs(one, made)
         """Columns of all quantities, for the page's script."""
         self.plots = [] if one.is_cost else [waterfall(last, block)]
-        pairs = _pairs(block, one.fingerprint.engine)
-        self.pairs = pairs and (pairs.within(PAGE), list(pairs.texts(PAGE)))
-        """Columns and texts of the pairs of the latest run."""
+        pairs = pair_table(block["pairs"], one.fingerprint.engine) if block.get("pairs") else None
+        self.pairs = pairs and (pairs.within(), list(pairs.texts()))
+        """Columns and texts of the pairs of the latest run, if they are known."""
 
 
 class Part:
@@ -115,19 +88,21 @@ class Part:
             with reader.guarded(f"{one.name} in the report"):
                 cell = Cell(one, decisions, reader, root)
                 (self.beside if one.side_by_side else self.cells).append(cell)
-        self.matters = _matters(self.cells, suite.together)
-        states = [cell.state for cell in self.cells if cell.is_current]
-        states += [suite.together.state] if suite.together else []
+        self.matters = [cell for cell in self.cells if cell.state in TOLD or (cell.is_current and cell.lines)]
+        """Those of which something is to be said first."""
+        together = [suite.together] if suite.together else []
+        self.together = [(one.state, TOGETHER, sentence(one)) for one in together if one.state in TOLD]
+        """State, name and change of all cells taken as one, if that is to be said."""
+        states = [one.state for one in together] + [cell.state for cell in self.cells if cell.is_current]
         self.state = min(states, key=URGENCY.index, default=LEARNING)
-        self.headline = _headline(self.cells, self.matters)
+        lost = {REGRESSED, SUSPECT} & {*states, *(cell.state for cell in self.cells)}
+        self.headline = _headline(self.cells) + ("" if lost or not self.cells else ". Nothing has regressed.")
         self.plots: list[Plot] = []
         """Of the latest runs: scaling, engines, curves."""
         for make in (scaling, engines, curves_of):
             with reader.guarded("a plot of the latest runs"):
                 self.plots += make(suite, reader)
-        self.facts: dict[str, str] = {}
-        with reader.guarded("facts of the latest run"):
-            self.facts = _facts(latest, reader)
+        self.facts = _facts(latest)
 
 
 class Content:
@@ -160,53 +135,28 @@ class Content:
         self.problems = [*problems, *(problem for one in read for problem in one.problems)]
 
 
-def _matters(cells: Sequence[Cell], together: CellVerdict | None) -> list[Matter]:
-    found = [Matter(one.state, one.name, one.anchor, one.text, one.lines) for one in cells if one.state in TOLD]
-    quiet = [one for one in cells if one.is_current and one.state not in (REGRESSED, SUSPECT)]
-    found += [Matter(OK, one.name, one.anchor, small) for one in quiet for small in one.noted]
-    if together and together.state in TOLD:
-        said = Matter(together.state, TOGETHER, "", sentence(together))
-        found.insert(0 if together.state == REGRESSED else len(found), said)
-    return found
-
-
 def counted(cells: Sequence[Cell]) -> list[tuple[str, int]]:
     """Return how many cells are in each state, those that need attention first."""
     return sorted(Counter(cell.state for cell in cells).items(), key=lambda one: URGENCY.index(one[0]))
 
 
-def _headline(cells: Sequence[Cell], matters: Sequence[Matter]) -> str:
+def _headline(cells: Sequence[Cell]) -> str:
     if not cells:
         return "Engines side by side only; nothing is judged"
     current, others = ([cell for cell in cells if cell.is_current is this] for this in (True, False))
     text = f"{plural(len(current), 'cell')}: {_counts(current)}"
-    if others:
-        text += f". Not in the latest run: {_counts(others)}"
-    if not any(one.state in (REGRESSED, SUSPECT) for one in matters):
-        text += ". Nothing has regressed."
-    return text
+    return f"{text}. Not in the latest run: {_counts(others)}" if others else text
 
 
 def _counts(cells: Sequence[Cell]) -> str:
     return ", ".join(f"{n} {state}" for state, n in counted(cells))
 
 
-def _facts(latest: Record, reader: Blocks) -> dict[str, str]:
-    run, setting = reader.saved(latest.file), dict(latest.setting)
-    about, memory = run.get("machine_info") or {}, setting.pop("memory_bytes", "")
-    for said_otherwise in ("cpu_model", "usable_cpus"):
-        setting.pop(said_otherwise, None)
-    facts = {
-        "commit": latest.commit,
-        "branch": (run.get("commit_info") or {}).get("branch"),
-        "node": about.get("node"),
-        "system": f"{about.get('system', '')} {about.get('release', '')}".strip(),
-        "CPU": latest.fingerprint.cpu_model,
-        "usable CPUs": latest.fingerprint.usable_cpus,
-        **setting,
-        "memory": f"{int(memory) / 2**30:.1f} GiB" if memory.isdigit() else memory,
-    }
-    return {name: str(value) for name, value in facts.items() if value}
+def _facts(latest: Record) -> dict[str, str]:
+    facts = {"commit": latest.commit, **latest.setting}
+    memory = facts.pop("memory_bytes", "")
+    facts["memory"] = f"{float(memory) / 2**30:.1f} GiB" if memory.isdecimal() else memory
+    return {name.replace("_", " "): value for name, value in facts.items() if value}
 
 
 def _text(one: Series) -> str:
@@ -223,15 +173,3 @@ def _value(record: Record) -> str:
     interval = None if record.is_cost else record.interval(SPEEDUP)
     ends = f" [{interval[0]:.2f}, {interval[1]:.2f}]" if interval else ""
     return figure_of(record, record.quantities[0]) + ends
-
-
-def _pairs(block: Block, engine: str) -> Table[Any] | None:
-    """Return the raw pairs of the latest run, if they are known."""
-    if COST in block:
-        cost = block[COST]
-        columns: list[Column[tuple[float, float]]] = [
-            Column("cost", lambda row: amount(row[0], cost["unit"])),
-            Column("bare means", lambda row: amount(row[1], cost["unit"]) if cost["against"] else "-"),
-        ]
-        return Table(columns, list(zip(cost["own"], cost["bare"], strict=True)))
-    return pair_table(block["pairs"], engine) if block.get("pairs") else None

@@ -8,7 +8,7 @@ import math
 import re
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -29,17 +29,14 @@ from ..sentences import share_of
 
 LATEST, OLDER = 300, 200
 """Runs of a series that are drawn: the latest, some of all that were before, and half as many at the latest changes."""
-TOLD_OFFSET = 5e-4
-"""Smallest log of an offset that is told."""
-SPARK = 120, 24
-"""Width and height of a small plot."""
 
 INTERVAL = {"low": "from", "high": "to (95 %)"}
 """Headings of the ends of an interval."""
+DRAWN_OF_AN_ENGINE = {"share": "engine efficiency", **INTERVAL}
+"""Headings of what is drawn of an engine; all else has its heading for a name."""
 NOTHING: tuple[float | None, float | None] = (None, None)
 """In the place of the ends of one that is not known."""
 
-Columns = dict[str, list[Any]]
 Block = Mapping[str, Any]
 
 
@@ -50,7 +47,7 @@ class Blocks:
         self._known = known
         self.problems: list[str] = []
         """What of them could not be shown, a line each."""
-        self.saved = functools.cache(_saved)
+        self._saved = functools.cache(_saved)
 
     @contextlib.contextmanager
     def guarded(self, what: str) -> Iterator[None]:
@@ -62,20 +59,16 @@ class Blocks:
 
     def of(self, record: Record) -> Block:
         known = self._known.get((record.date, record.fingerprint.key))
-        if known is not None:
-            return known
-        for bench in self.saved(record.file).get("benchmarks", ()):
-            for block in blocks_of(bench):
-                if isinstance(block, dict) and block.get("fingerprint") == record.fingerprint.as_json():
-                    return block
-        return {}
+        blocks = (block for bench in self._saved(record.file) for block in blocks_of(bench) if isinstance(block, dict))
+        same = (block for block in blocks if block.get("fingerprint") == record.fingerprint.as_json())
+        return next(same, {}) if known is None else known
 
 
 def _saved(file: str) -> Any:
     try:
-        return read_json(Path(file))
+        return read_json(Path(file)).get("benchmarks", ())
     except (OSError, ValueError):
-        return {}
+        return ()
 
 
 Plot = dict[str, Any]
@@ -101,16 +94,15 @@ def drawn(curve: Curve) -> Plot:
 
 
 def spark(one: Series, count: int) -> str:
-    """Return points of a small plot of the latest runs for SVG; empty with a single run."""
+    """Return points of a small plot of the latest runs for SVG, in a square of 1; empty with a single run."""
     quantity = one.verdict.quantity
     offsets = one.verdicts[quantity].offsets
     # What people see, a cost and not its inverse; y goes downwards.
     sign = 1.0 if quantity == COST else -1.0
     values = [sign * (run.logs[quantity] - offsets.get(run.machine, 0.0)) for run in one.records[-count:]]
-    (width, height), low, high = SPARK, min(values), max(values)
-    scale, step = (height - 6) / max(high - low, 0.02), (width - 6) / max(1, len(values) - 1)
-    points = [(3 + n * step, height / 2 + (value - (high + low) / 2) * scale) for n, value in enumerate(values)]
-    return " ".join(f"{x:.1f},{y:.1f}" for x, y in points) if len(points) > 1 else ""
+    low, high, last = min(values), max(values), len(values) - 1
+    heights = [0.5 + (value - (high + low) / 2) / max(high - low, 0.02) for value in values]
+    return " ".join(f"{n / last:.3f},{y:.3f}" for n, y in enumerate(heights)) if last else ""
 
 
 def runs(one: Series, made: Sequence[Decision]) -> dict[str, Any]:
@@ -170,31 +162,29 @@ def _new_versions(before: Record, after: Record) -> str:
     return ", ".join(f"{name} {version}" for name, version in new.items() if version != before.versions[name])
 
 
-def _quantity(one: Series, name: str, shown: Sequence[int]) -> Columns:
+def _quantity(one: Series, name: str, shown: Sequence[int]) -> dict[str, list[Any]]:
     """Return what is drawn of a quantity: figures, their intervals, and the band in which a run is nothing new."""
     said = one.verdicts[name]
-    columns: Columns = {key: [] for key in ("value", "low", "high", "band_low", "band_high", "state", "offset")}
-    band, segment = NOTHING, 0
+    rows, band, segment = [], NOTHING, 0
     for n in shown:
         record, verdict = one.records[n], said[said.at(n)]
         offset = said.offsets.get(record.machine, 0.0)
         log = record.logs[name] - offset
+        if verdict.segment != segment:  # the last band that was known counts on the same level only
+            band, segment = NOTHING, verdict.segment
         change = None if verdict.state == LEARNING or verdict.since else verdict.change
         if change is not None and verdict.interval is not None and all(map(math.isfinite, verdict.interval)):
             half = (verdict.interval[1] - verdict.interval[0]) / 2
             band = math.exp(log - change - half), math.exp(log - change + half)
-        elif verdict.segment != segment:
-            band = NOTHING  # the last one that was known counts on the same level only
-        segment = verdict.segment
         ends = [end / math.exp(offset) for end in record.interval(name) or ()] or NOTHING
         levels = [math.exp(log), *ends, *band]
         if name == COST:  # turned round, the lower end is the upper one
             value, low, high, band_low, band_high = (None if level is None else 1 / level for level in levels)
             levels = [value, high, low, band_high, band_low]
-        told = share_of(offset, name) if abs(offset) >= TOLD_OFFSET else ""
-        for key, figure in zip(columns, (*levels, STATES.index(verdict.state), told), strict=True):
-            columns[key].append(figure)
-    return columns
+        told = share_of(offset, name) if round(offset, 3) else ""
+        rows.append((*levels, STATES.index(verdict.state), told))
+    names = ("value", "low", "high", "band_low", "band_high", "state", "offset")
+    return {name: list(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
 
 
 def waterfall(record: Record, block: Block) -> Plot:
@@ -223,13 +213,7 @@ def scaling(suite: Suite, reader: Blocks) -> Iterator[Plot]:
             sweep = re.sub(r"-\d+-cpus?\b", "", one.name)
             sweeps[sweep, of.models, of.data, of.engine][of.cpus] = one.records[-1]
     rows = [
-        (
-            sweep,
-            cpus,
-            math.exp(run.logs[SPEEDUP]),
-            *(run.interval(SPEEDUP) or NOTHING),
-            reader.of(run).get("ideal"),
-        )
+        (sweep, cpus, math.exp(run.logs[SPEEDUP]), *(run.interval(SPEEDUP) or NOTHING), reader.of(run).get("ideal"))
         for (sweep, *_), by_cpus in sweeps.items()
         for cpus, run in sorted(by_cpus.items())
         if len(by_cpus) > 1
@@ -243,52 +227,42 @@ def curves(suite: Suite, reader: Blocks) -> Iterator[Plot]:
     """Yield what else was kept of the latest runs; of several of one title and note, the one with most points."""
     found: dict[tuple[str, str], Plot] = {}
     for one in suite.series:
-        with reader.guarded(f"curves of {one.name}"):
-            for parts in reader.of(one.records[-1]).get(CURVES, ()):
-                plot = drawn(Curve.from_json(parts))
-                known = found.setdefault((plot["title"], plot["note"]), plot)
-                if len(plot["columns"]["x"]) > len(known["columns"]["x"]):
-                    found[plot["title"], plot["note"]] = plot
+        for parts in reader.of(one.records[-1]).get(CURVES, ()):
+            plot = drawn(Curve.from_json(parts))
+            known = found.get((plot["title"], plot["note"]), plot)
+            found[plot["title"], plot["note"]] = max(known, plot, key=lambda one: len(one["columns"]["x"]))
     yield from found.values()
 
 
 def engines(suite: Suite, reader: Blocks) -> Iterator[Plot]:
     """Yield a plot of each group of engines side by side."""
-    groups: dict[str, list[tuple[Record, Mapping[str, Any]]]] = defaultdict(list)
+    groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for one in suite.series:
         record, block = one.records[-1], reader.of(one.records[-1]) if one.side_by_side else {}
         if SIDE_BY_SIDE in block and block.get("pairs"):
-            groups[str(block[SIDE_BY_SIDE]["group"])].append((record, block))
-    headings = {
-        "engine": "engine",
-        "share": "engine efficiency",
-        **INTERVAL,
-        "speedup": "speedup",
-        "model": "ms per model",
-        "start": "start, s",
-        "first": "first result, s",
-        "memory": "memory, MiB",
-    }
+            groups[str(block[SIDE_BY_SIDE]["group"])].append(_engine(record, block))
     note = "Latest runs. Engine efficiency is wait × balance × engine; the floor is the best that the machine gives."
-    for group, seen in sorted(groups.items()):
-        said = {f"said {name}": name for _, block in seen for name in block[SIDE_BY_SIDE].get("said", ())}
-        rows = [_engine(record, block, said.values()) for record, block in seen]
-        rows.sort(key=lambda row: (row[0] == FLOOR, -row[1]))
-        yield _plot("engines", f"Engines side by side: {group}", headings | said, rows, note)
+    for group, found in sorted(groups.items()):
+        found.sort(key=lambda row: (row["engine"] == FLOOR, -row["share"]))
+        names = dict.fromkeys(name for row in found for name in row)
+        headings = {name: DRAWN_OF_AN_ENGINE.get(name, name) for name in names}
+        rows = [[row.get(name) for name in names] for row in found]
+        yield _plot("engines", f"Engines side by side: {group}", headings, rows, note)
 
 
-def _engine(record: Record, block: Block, said: Iterable[str]) -> tuple[Any, ...]:
+def _engine(record: Record, block: Block) -> dict[str, Any]:
+    """Return what is drawn of an engine, by the names that ``charts.js`` has for it, and what its table says, too."""
     share = geometric_mean([steady_part(pair["factors"]) for pair in block["pairs"]], record.known.get(STEADY_PART))
     seen = block[SIDE_BY_SIDE]
-    return (
-        record.fingerprint.engine,
-        share.value,
-        share.low,
-        share.high,
-        math.exp(record.logs[SPEEDUP]),
-        1e3 * record.parallel_s / record.fingerprint.models,
-        seen.get("start_s"),
-        seen.get("first_result_s"),
-        round(seen.get("memory_bytes", 0.0) / 2**20),
-        *map(seen.get("said", {}).get, said),
-    )
+    own = {
+        "engine": record.fingerprint.engine,
+        "share": share.value,
+        "low": share.low,
+        "high": share.high,
+        "speedup": math.exp(record.logs[SPEEDUP]),
+        "ms per model": 1e3 * record.parallel_s / record.fingerprint.models,
+        "start, s": seen.get("start_s"),
+        "first result, s": seen.get("first_result_s"),
+        "memory, MiB": round(seen.get("memory_bytes", 0.0) / 2**20),
+    }
+    return {**own, **seen.get("said", {}), **own}  # its own stay first, and as they are
