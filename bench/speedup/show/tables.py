@@ -111,11 +111,10 @@ def factor_table(outcome: Outcome, width: int = WIDTH) -> Table[Speedup]:
     has_margins = width >= WIDTH
 
     def factor(row: Speedup, name: str) -> Text:
-        (shown, measured), said = row, row[0].verdict
-        one = measured.factors[name]
+        said, one = row[0].verdict, row[1].factors[name]
         text = with_margin(one) if has_margins else f"{one.value:.3f}"
         lost = said is not None and said.state in (REGRESSED, SUSPECT) and said.culprit == name
-        return Text(f"▼{text}", STYLES[shown.state]) if lost else Text(text)
+        return Text(f"▼{text}", STYLES[row[0].state]) if lost else Text(text)
 
     columns: list[Column[Speedup]] = [
         _name("factors ±95 %" if has_margins else "factors", lambda row: row[0].name),

@@ -61,8 +61,7 @@ def page(contents: Content) -> str:
 
         scripts = [_library(), *((HERE / name).read_text(encoding="utf-8") for name in ("charts.js", "page.js"))]
     except ImportError:
-        needs = "the report needs jinja2 and vl-convert-python (pip install jinja2 vl-convert-python)"
-        raise ReportError(needs) from None
+        raise ReportError("the report needs two packages: pip install jinja2 vl-convert-python") from None
     environment = Environment(
         loader=FileSystemLoader(HERE),
         autoescape=True,
