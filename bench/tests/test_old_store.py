@@ -139,7 +139,7 @@ def test_a_run_before_and_a_run_after_are_one_series(
     told = capsys.readouterr().out.splitlines()
     assert told[0].startswith(f"renamed-red-2-models-2-cpus ({series.id}): red, twin; Intel")
     assert len([line for line in told if line.startswith("2026-")]) == 3
-    assert told[-1].endswith("the host was being moved")
+    assert told[-1].endswith("the host was being moved (somebody, 2026-11-27)")
     # A run of the old code after that is of the same series too.
     older = sorted(store.glob("*/*.json"))[0]
     late = older.with_name("0009_late.json")
