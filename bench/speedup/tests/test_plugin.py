@@ -19,7 +19,7 @@ from bench.speedup.judge.suite import judge_suite
 from bench.speedup.keep.index import read_store
 from bench.speedup.measure.machine import usable_cpus
 from bench.speedup.session.signals import Once
-from bench.speedup.tests.conftest import cell
+from bench.speedup.tests.conftest import NO_VEGA, cell
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest_benchmark.logger.PytestBenchmarkWarning")
 
@@ -752,7 +752,7 @@ def test_race(speedup, engine):
 
 
 def test_engines_side_by_side_are_shown_and_stored_and_not_judged(session: pytest.Pytester, saved: Saved) -> None:
-    session.makepyfile(CONTEST)
+    session.makepyfile(CONTEST, vl_convert=NO_VEGA)
     for _ in range(2):
         result = session.runpytest("--benchmark-compare")
         result.assert_outcomes(passed=2)
