@@ -119,7 +119,7 @@ def prune(options: Namespace) -> None:
     ours = {run.file: run for run in read.records.runs if not run.problems}
     gone = ours.keys() - kept
     # With their copies: a run would come back from a shorter one.
-    unwanted = {file for name in gone for file in (name, *ours[name].copies)}
+    unwanted = {file for name in gone for file in ours[name].files}
     for file in stored_files(options.storage):
         if str(file) in unwanted:
             try:

@@ -35,7 +35,7 @@ def what_changed(records: Sequence[Record], since: str, runs: int) -> Change | N
     """Compare the runs of a series from `since` on with so many before; ``None`` if there is nothing on one side."""
     series = Records.of(records)
     cut, machines = bisect_left(series.dates, since), series.machines
-    logs = (np.log(series.column(seconds)).tolist() for seconds in ("sequential_s", "parallel_s"))
+    logs = (np.log(series.cells[seconds]).tolist() for seconds in ("sequential_s", "parallel_s"))
     sequential, parallel = (moved(machines, one, cut, runs) for one in logs)
     if sequential is None or parallel is None:
         return None

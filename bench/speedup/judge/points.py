@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..keep.records import FIGURES, Record, Records
+from ..keep.records import Record, Records
 from .changepoint import Floats, Indices
 
 
@@ -72,13 +72,13 @@ class Columns:
         A run that has the cell twice is one run, of which each figure is the mean.
         """
         series = Records.of(records)
-        _, first, run = np.unique(series.run_of, return_index=True, return_inverse=True)
+        _, first, run = np.unique(series.cells["run"], return_index=True, return_inverse=True)
         order = np.argsort(first)
         of_row = np.argsort(order)[run]
         names, machines = (np.array(one, dtype=object)[first[order]] for one in (series.dates, series.machines))
         found = {}
         for n, name in enumerate(series[-1].quantities):
-            values, ses, again, again_ses = (series.column(field, n) for field in FIGURES)
+            values, ses, again, again_ses = series.cells["figures"][:, :, n].T
             means = (_mean(one, of_row) for one in (values, ses**2, again, again_ses**2))
             figures = [mean if k % 2 == 0 else np.sqrt(mean) for k, mean in enumerate(means)]
             found[name] = cls(names.tolist(), machines.tolist(), figures, of_row)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from ..measure.cell import BLOCK, TOOK, Fingerprint
 from ..measure.costs import COST, Costs
 from ..measure.estimate import Spread, Spreads, pooled_by_name, spread_of
-from ..measure.factors import FACTORS, STEADY, steady_part
+from ..measure.factors import STEADY, steady_part
 from ..measure.pairs import SPEEDUP, STEADY_PART
 from .files import BROKEN, read_json
 from .runs import History
@@ -69,30 +69,24 @@ def read_earlier(history: History) -> Earlier:
             for bench in run["benchmarks"]:
                 with contextlib.suppress(*BROKEN):
                     block = bench["extra_info"][BLOCK]
-                    fingerprint = Fingerprint.from_json(block["fingerprint"])
                     name = str(block["name"])
-                    spreads.append((name, fingerprint, _spreads(block)))
+                    apart = {quantity: spread_of(figures) for quantity, figures in _quantities(block).items()}
+                    spreads.append((name, Fingerprint.from_json(block["fingerprint"]), apart))
                     pair_s = block[TOOK]["seconds"] / block[TOOK]["pairs"]
                     took[name] = Took(float(pair_s), None if unit_s is None else float(unit_s))
     return Earlier(took, tuple(spreads))
 
 
-def _spreads(block: Mapping[str, Any]) -> Spreads:
-    """Return how far the pairs lie apart, as `ByQuantity.spreads` does; raise one of `BROKEN` if they cannot be."""
-    quantities = _quantities(block)
-    if not all(0 < figure < math.inf for figures in quantities.values() for figure in figures):
-        raise ValueError("a figure that nobody measured")
-    return {quantity: spread_of(figures) for quantity, figures in quantities.items()}
-
-
-def _quantities(block: Mapping[str, Any]) -> dict[str, list[float]]:
-    """Return the figures of each pair by quantity, as `Measurement.quantities` and `Costs.quantities` have them."""
+def _quantities(block: Mapping[str, Any]) -> Mapping[str, Sequence[float]]:
+    """Return the figures of each pair by quantity; raise one of `BROKEN` if they are none."""
     if COST in block:
-        return Costs.from_json(block).quantities
-    pairs = block["pairs"]
-    known = [name for name in FACTORS if all(name in pair["factors"] for pair in pairs)]  # an older run may know fewer
-    return {
-        SPEEDUP: [float(pair["speedup"]) for pair in pairs],
-        **({STEADY_PART: [steady_part(pair["factors"]) for pair in pairs]} if set(STEADY) <= set(known) else {}),
-        **{name: [pair["factors"][name] for pair in pairs] for name in known},
-    }
+        found = Costs.from_json(block).quantities
+    else:
+        pairs = [{SPEEDUP: pair["speedup"], **pair["factors"]} for pair in block["pairs"]]
+        known = set.intersection(*map(set, pairs))  # an older run may know fewer
+        found = {name: [float(pair[name]) for pair in pairs] for name in known}
+        if known.issuperset(STEADY):
+            found[STEADY_PART] = [steady_part(pair) for pair in pairs]
+    if not all(0 < figure < math.inf for figures in found.values() for figure in figures):
+        raise ValueError("a figure that nobody measured")
+    return found

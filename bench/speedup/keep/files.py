@@ -133,11 +133,12 @@ def read_regular(file: Path) -> bytes:
 
 
 def read_json(file: Path) -> Any:
-    """Return what a JSON file says; raise `OSError` as `regular` does, and ValueError or RecursionError if it is none.
+    """Return what a JSON file says; raise `OSError` as `regular` does, and one of `BROKEN` if it is none."""
+    return parsed(read_regular(file))
 
-    NaN, infinity and half a surrogate pair are no JSON, and read as Python writes them.
-    """
-    written = read_regular(file)
+
+def parsed(written: bytes) -> Any:
+    """Return what JSON says; NaN, infinity and half a surrogate pair are none, and read as Python writes them."""
     try:
         return orjson.loads(written)
     except orjson.JSONDecodeError:

@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 from platformdirs import user_cache_path
 
-from .files import read_json, read_regular, regular, whole
-from .records import CELL, KINDS, Run, kind_of, parts_of
+from ..measure.cell import Fingerprint
+from .files import parsed, read_json, read_regular, regular, whole
+from .records import CELL, KINDS, Kind, Run
 from .runs import History, read_history, read_run, stored_files
 
 FILE = "runs"
@@ -35,8 +36,7 @@ def read_store(store: Path, *, without: Path | None = None) -> History:
     closed = [folder for folder in sorted(store.glob("*/")) if not os.access(folder, os.R_OK | os.X_OK)]
     index = Index(store)
     history = read_history((file for file in stored_files(store) if file != without), index.read)
-    if not index.seen.keys() <= index.known.keys():
-        _write(store, index.seen)
+    index.write()
     problems = *history.problems, *(f"{folder.name} left out: Permission denied" for folder in closed)
     said = json.dumps([_version(), *index.seen, problems])
     return replace(history, problems=problems, digest=hashlib.sha256(said.encode()).hexdigest())
@@ -60,6 +60,17 @@ class Index:
         self.seen[key] = run._replace(file=str(file)) if run else read_run(file)
         return self.seen[key]
 
+    def write(self) -> None:
+        """Let what was read be known from now on."""
+        if self.seen.keys() <= self.known.keys():
+            return
+        cells = b"".join(run.cells for run in self.seen.values())
+        numbers = np.unique(np.frombuffer(cells, CELL)["kind"]).tolist()
+        kinds = [(number, KINDS[number].fingerprint.as_json(), *KINDS[number][1:]) for number in numbers]
+        files = [[*key, len(run.cells), *run[:-1]] for key, run in self.seen.items()]
+        content = json.dumps([kinds, files]).encode() + b"\n" + cells
+        _put(self.store, FILE, _digest(content) + b"\n" + content)
+
 
 def _known(store: Path) -> dict[tuple[str, str], Run]:
     """Return what each file said, by its path and stamp."""
@@ -70,22 +81,13 @@ def _known(store: Path) -> dict[tuple[str, str], Run]:
     if digest != _digest(content):
         return {}
     plain, _, cells = content.partition(b"\n")
-    kinds, files = json.loads(plain)
-    KINDS.update((number, kind_of(parts)) for number, parts in kinds if number not in KINDS)
+    kinds, files = parsed(plain)
+    KINDS.update((number, Kind(Fingerprint.from_json(first), *others)) for number, first, *others in kinds)
     found, start = {}, 0
     for path, stamp, size, *run in files:
         found[path, stamp] = Run._make([*run, cells[start : start + size]])
         start += size
     return found
-
-
-def _write(store: Path, seen: dict[tuple[str, str], Run]) -> None:
-    cells = b"".join(run.cells for run in seen.values())
-    numbers = np.unique(np.frombuffer(cells, CELL)["kind"]).tolist()
-    kinds = [(number, parts_of(KINDS[number])) for number in numbers]
-    files = [[*key, len(run.cells), *run[:-1]] for key, run in seen.items()]
-    content = json.dumps([kinds, files]).encode() + b"\n" + cells
-    _put(store, FILE, _digest(content) + b"\n" + content)
 
 
 def recall(store: Path, key: str) -> Any:

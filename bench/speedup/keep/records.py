@@ -8,9 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import struct
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, overload
 
 import numpy as np
@@ -28,7 +27,6 @@ MOST_LOG = 700.0
 """Largest log of the end of an interval: beyond, there is no such number."""
 
 Indices = npt.NDArray[np.int64]
-Figures = Sequence[float | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,72 +95,61 @@ class Record:
         return COST in self.logs
 
 
-KINDS: dict[int, Record] = {}
-"""All kinds of cells that this process has seen, by the numbers that stand for them in rows: records without figures.
+class Kind(NamedTuple):
+    """What a cell of one run has in common with that of the next."""
 
-They have what a cell of one run has in common with that of the next, as long as no version changes. The setting is that
-of the run: what belongs to the cell alone may be another one every time.
-"""
+    fingerprint: Fingerprint
+    is_cost: bool
+    name: str
+    side_by_side: bool
+    unit: str
 
-
-_SHARED = ("name", "setting", "versions", "side_by_side", "unit")
-
-
-def kind_of(parts: Sequence[Any]) -> Record:
-    """Return the kind of which `parts_of` made these; raise ValueError, TypeError or AttributeError if it did not."""
-    fingerprint, is_cost, *others = parts
-    logs = dict.fromkeys((COST,) if is_cost else QUANTITIES, math.nan)
-    shared = dict(zip(_SHARED, others, strict=True))
-    return Record("", "", Fingerprint.from_json(fingerprint), logs, {}, math.nan, math.nan, **shared)
+    @property
+    def quantities(self) -> tuple[str, ...]:
+        """What is judged of it."""
+        return (COST,) if self.is_cost else QUANTITIES
 
 
-def parts_of(one: Record) -> list[Any]:
-    """Return what makes the kind of a record, as plain values."""
-    return [one.fingerprint.as_json(), one.is_cost, *(getattr(one, name) for name in _SHARED)]
+KINDS: dict[int, Kind] = {}
+"""All kinds of cells that this process has seen, by the numbers that stand for them in rows."""
 
 
-def number_of(parts: Sequence[Any]) -> int:
-    """Return what stands for the kind of these parts in a row, whoever writes it."""
-    text = json.dumps(parts)
+def _number_of(kind: Kind) -> int:
+    """Return what stands for a kind in a row, whoever writes it."""
+    text = json.dumps([kind.fingerprint.as_json(), *kind[1:]])
     number = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big", signed=True)
-    if number not in KINDS:
-        KINDS[number] = kind_of(parts)
+    KINDS[number] = kind
     return number
 
 
-FIGURES = ("logs", "log_ses", "again_logs", "again_ses")
-"""Of the speedup and each factor, in the order of `QUANTITIES`; or of the cost alone."""
-SPREADS = (*QUANTITIES, STEADY_PART)
-"""Quantities of which a run may have known before how far pairs lie apart; or of the cost alone."""
 CELL = np.dtype(
     [
-        ("kind", "<i8"),
-        ("number", "<i8"),
-        ("pairs", "<i8"),
-        ("sequential_s", "<f8"),
-        ("parallel_s", "<f8"),
-        *((name, "<f8", len(QUANTITIES)) for name in FIGURES),
-        ("known", "<f8", (len(SPREADS), 2)),
+        *((name, "<i8") for name in ("run", "number", "kind", "pairs")),
+        *((name, "<f8") for name in ("sequential_s", "parallel_s")),
+        ("figures", "<f8", (4, len(QUANTITIES))),
+        ("known", "<f8", (len(QUANTITIES) + 1, 2)),
     ]
 )
-"""A row: number of the kind, and of the cell in its run; then as in `Record`, with NaN for what is not there."""
-_NUMBERS = CELL.itemsize // 8 - 3
-_ROW = struct.Struct(f"<3q{_NUMBERS}d")
-_NONE = (math.nan,) * len(QUANTITIES)
+"""A row: numbers of the run among those of its `Records`, of the cell in that run, and of the kind; then as in
+`Record`, with NaN for what is not there.
+
+The figures are the logs and their errors, and those of the second measurement: of the speedup and each factor, in the
+order of `QUANTITIES`, or of the cost alone. The spreads that are known have that of the steady part at the end.
+"""
 
 
-def row(
-    kind: int, number: int, pairs: int, seconds: Iterable[float], figures: Iterable[Figures], known: Spreads
-) -> bytes:
-    """Return a row; `figures` are those of `FIGURES`, without any for a second measurement that there is not."""
-    numbers = [*seconds]
-    for one in figures:
-        numbers += (*(math.nan if figure is None else figure for figure in one), *_NONE[len(one) :])
-    for name in (COST,) if KINDS[kind].is_cost else SPREADS:
-        spread = known.get(name)
-        numbers += (spread.variance, min(spread.degrees, MOST_KNOWN)) if spread else _NONE[:2]
-    numbers += (math.nan,) * (_NUMBERS - len(numbers))
-    return _ROW.pack(kind, number, pairs, *numbers)
+def row(one: Record) -> bytes:
+    """Return a record as a row, without what its run says of it."""
+    kind = Kind(one.fingerprint, one.is_cost, one.name, one.side_by_side, one.unit)
+    cell = np.full(CELL.itemsize // 8, math.nan).view(CELL)[0]
+    cell["kind"], cell["pairs"] = _number_of(kind), one.pairs
+    cell["sequential_s"], cell["parallel_s"] = one.sequential_s, one.parallel_s
+    for n, side in enumerate((one.logs, one.log_ses, one.again_logs or {}, one.again_ses or {})):
+        cell["figures"][n, : len(kind.quantities)] = [side.get(quantity) for quantity in kind.quantities]
+    for n, quantity in enumerate((*kind.quantities, STEADY_PART)):
+        if spread := one.known.get(quantity):
+            cell["known"][n] = spread.variance, min(spread.degrees, MOST_KNOWN)
+    return bytes(cell)
 
 
 class Run(NamedTuple):
@@ -172,10 +159,12 @@ class Run(NamedTuple):
     """When it began, unless that cannot be."""
     file: str
     commit: str = ""
-    facts: str = "[{}]"
-    """What is in the setting of each of its cells beside that of their kinds, as JSON: often the same text."""
-    copies: Sequence[str] = ()
-    """Paths of other files of the same run."""
+    versions: Mapping[str, str] = {}
+    machine: Mapping[str, str] = {}
+    facts: Sequence[Mapping[str, str]] = ()
+    """What is in the setting of each of its cells beside its versions and its machine."""
+    files: Sequence[str] = ()
+    """Paths of all files of the same run, once that is known."""
     problems: Sequence[str] = ()
     """One line for each cell that was left out, or one for the whole file."""
     id: str = ""
@@ -198,30 +187,35 @@ class Run(NamedTuple):
 
 
 class Records(Sequence[Record]):
-    """Some cells, as rows of `CELL`, and which of the saved runs each is of; a `Record` when it is asked for."""
+    """Some cells of saved runs, as rows of `CELL`; a `Record` when it is asked for.
 
-    def __init__(self, cells: npt.NDArray[Any], run_of: Indices, saved: Sequence[Run]) -> None:
-        self.cells, self.run_of, self.saved = cells, run_of, saved
+    Without `cells`, they are all cells of the runs, in their order.
+    """
+
+    def __init__(self, saved: Sequence[Run], cells: npt.NDArray[Any] | None = None) -> None:
+        if cells is None:
+            cells = np.frombuffer(bytearray(b"".join(run.cells for run in saved)), CELL)
+            counts = [len(run.cells) // CELL.itemsize for run in saved]
+            cells["run"] = np.repeat(np.arange(len(saved)), counts)
+            cells["number"] = [number for count in counts for number in range(count)]
+            saved = [run._replace(cells=b"") for run in saved]
+        self.saved, self.cells = saved, cells
 
     @classmethod
     def of(cls, records: Iterable[Record]) -> Records:
-        """Return these records, in this order."""
+        """Return these records, in this order, each as if it were a run of its own."""
         if isinstance(records, Records):
             return records
-        runs, cells = [], bytearray()
-        for one in records:
-            kind = number_of(parts_of(one))
-            runs.append(Run(one.date, one.file, one.commit))
-            sides = [one.logs, one.log_ses, one.again_logs or {}, one.again_ses or {}]
-            figures = [[side[name] for name in one.quantities if name in side] for side in sides]
-            cells += row(kind, 0, one.pairs, (one.sequential_s, one.parallel_s), figures, one.known)
-        return cls(np.frombuffer(cells, CELL), np.arange(len(runs)), runs)
+        return cls(
+            [Run(one.date, one.file, one.commit, one.versions, one.setting, [{}], cells=row(one)) for one in records]
+        )
 
     def followed_by(self, others: Iterable[Record]) -> Records:
         """Return these and others after them."""
         after = Records.of(others)
-        run_of = np.concatenate([self.run_of, after.run_of + len(self.saved)])
-        return Records(np.concatenate([self.cells, after.cells]), run_of, [*self.saved, *after.saved])
+        cells = np.concatenate([self.cells, after.cells])
+        cells["run"][len(self) :] += len(self.saved)
+        return Records([*self.saved, *after.saved], cells)
 
     def __len__(self) -> int:
         return len(self.cells)
@@ -232,47 +226,40 @@ class Records(Sequence[Record]):
     def __getitem__(self, index: slice | Indices) -> Records: ...
     def __getitem__(self, index: int | slice | Indices) -> Record | Records:
         if isinstance(index, slice | np.ndarray):
-            return Records(self.cells[index], self.run_of[index], self.saved)
-        cell, run = self.cells[index], self.saved[self.run_of[index]]
-        kind = KINDS[int(cell["kind"])]
-        logs, ses, again, again_ses = (
-            dict(zip(kind.quantities, cell[name].tolist(), strict=False)) for name in FIGURES
-        )
+            return Records(self.saved, self.cells[index])
+        cell = self.cells[index]
+        run, kind = self.saved[cell["run"]], KINDS[int(cell["kind"])]
+        sides = (dict(zip(kind.quantities, side, strict=False)) for side in cell["figures"].tolist())
+        logs, ses, again, again_ses = sides
         has_again = not math.isnan(again[kind.quantities[0]])
-        spreads = zip((COST,) if kind.is_cost else SPREADS, cell["known"].tolist(), strict=False)
-        return replace(
-            kind,
+        spreads = zip((*kind.quantities, STEADY_PART), cell["known"].tolist(), strict=False)
+        return Record(
             date=run.date,
             file=run.file,
+            fingerprint=kind.fingerprint,
             logs=logs,
             log_ses=_known(ses),
             sequential_s=float(cell["sequential_s"]),
             parallel_s=float(cell["parallel_s"]),
             again_logs=again if has_again else None,
             again_ses=_known(again_ses) if has_again else None,
-            setting={**kind.setting, **json.loads(run.facts)[cell["number"]]},
+            setting={**run.versions, **run.machine, **run.facts[cell["number"]]},
+            versions=run.versions,
             commit=run.commit,
             pairs=int(cell["pairs"]),
             known={name: Spread(one[0], int(one[1])) for name, one in spreads if not math.isnan(one[0])},
+            side_by_side=kind.side_by_side,
+            name=kind.name,
+            unit=kind.unit,
         )
-
-    def __iter__(self) -> Iterator[Record]:
-        return (self[n] for n in range(len(self)))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Records) and list(self) == list(other)
 
-    __hash__ = None  # type: ignore[assignment]
-
-    def column(self, name: str, n: int | None = None) -> npt.NDArray[Any]:
-        """Return a field of all rows (see `CELL`), or its n-th part."""
-        found: npt.NDArray[Any] = self.cells[name]
-        return found if n is None else found[:, n]
-
     @property
     def runs(self) -> list[Run]:
         """The run of each."""
-        return [self.saved[n] for n in self.run_of.tolist()]
+        return [self.saved[n] for n in self.cells["run"].tolist()]
 
     @property
     def dates(self) -> list[str]:
@@ -285,18 +272,9 @@ class Records(Sequence[Record]):
         return [KINDS[number].fingerprint.machine for number in self.cells["kind"].tolist()]
 
     @property
-    def kinds(self) -> list[Record]:
+    def kinds(self) -> list[Kind]:
         """All kinds, in the order in which they appear."""
         return [KINDS[number] for number in dict.fromkeys(self.cells["kind"].tolist())]
-
-    def grouped(self, key: Callable[[Record], Hashable]) -> list[Records]:
-        """Return the records of each key, in their order; the key that comes last at the end."""
-        numbers, which = np.unique(self.cells["kind"], return_inverse=True)
-        codes: dict[Hashable, int] = {}
-        of_each = [codes.setdefault(key(KINDS[number]), len(codes)) for number in numbers.tolist()]
-        code = np.array(of_each, dtype=np.int64)[which]
-        places = [np.flatnonzero(code == one) for one in range(len(codes))]
-        return [self[one] for one in sorted(places, key=lambda one: int(one[-1]))]
 
 
 def _known(ses: Mapping[str, float]) -> dict[str, float | None]:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from itertools import accumulate, groupby
+from itertools import groupby
 from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any
@@ -24,7 +22,7 @@ from ..measure.estimate import KNOWN, from_json, log_mean
 from ..measure.factors import FACTORS
 from ..measure.pairs import SCHEMA, SPEEDUP
 from .files import BROKEN, known_schema, read_json
-from .records import CELL, Records, Run, number_of, row
+from .records import KINDS, Indices, Records, Run, row
 from .records import QUANTITIES as QUANTITIES
 from .records import Record as Record
 
@@ -48,7 +46,6 @@ CLOCKS_DIFFER = timedelta(days=1)
 FIRST = "2018"
 """No run is older than this program: what is dated before was saved without a clock, in 1970 or 2000."""
 _NUMBER = re.compile(r"\d+(?=_)")
-_UNKNOWN = {"value": None, "log_se": None}
 
 
 @dataclass(frozen=True)
@@ -65,28 +62,24 @@ class History:
     """Another one whenever a file, or what was left out, is another; empty where that is not known."""
 
     @cached_property
-    def _series(self) -> list[tuple[Fingerprint, Records]]:
-        """The records of each series with its latest fingerprint; the series that was measured last at the end.
+    def _series(self) -> list[tuple[Fingerprint, Indices]]:
+        """The latest fingerprint of each series, and which records are its; the one that was measured last at the end.
 
         What was stored under an earlier name of the workload belongs to the series that knows this name.
         """
-        known: list[set[tuple[Any, ...]]] = []
-        for keys in {frozenset(kind.fingerprint.keys) for kind in self.records.kinds}:
-            joined = [one for one in known if one & keys]
-            known = [one for one in known if not one & keys] + [set(keys).union(*joined)]
-        of_key = {key: number for number, keys in enumerate(known) for key in keys}
-        groups = self.records.grouped(lambda kind: of_key[kind.fingerprint.key])
-        return [(_latest(records), records) for records in groups]
+        numbers, kind = np.unique(self.records.cells["kind"], return_inverse=True)
+        series = np.arange(len(numbers))  # of each kind
+        first: dict[tuple[Any, ...], int] = {}
+        for n, number in enumerate(numbers.tolist()):
+            for key in KINDS[number].fingerprint.keys:
+                series[series == series[first.setdefault(key, n)]] = series[n]
+        places = [np.flatnonzero(series[kind] == one) for one in np.unique(series)]
+        return [(_latest(self.records[one]), one) for one in sorted(places, key=lambda one: int(one[-1]))]
 
     def of(self, fingerprint: Fingerprint) -> Records:
         """Return the records of a series, the oldest first, those under earlier names of the workload included."""
-        known = [records for latest, records in self._series if latest.keys & fingerprint.keys]
-        if not known:
-            return Records.of(())
-        if len(known) == 1:
-            return known[0]
-        cells, run_of = (np.concatenate([getattr(one, part) for one in known]) for part in ("cells", "run_of"))
-        return Records(cells, run_of, self.records.saved)[np.argsort(run_of, kind="stable")]
+        known = [places for latest, places in self._series if latest.keys & fingerprint.keys]
+        return self.records[np.sort(np.concatenate([np.array([], dtype=np.int64), *known]))]
 
     def after(self, date: str) -> str:
         """Return the date of a run that comes after all of these: its own, unless a wrong clock says otherwise."""
@@ -105,8 +98,7 @@ class History:
     def nearest(self, fingerprint: Fingerprint) -> Fingerprint | None:
         """Return the latest fingerprint of the same cell with the fewest differences, or ``None``."""
         cells = {one.cell for one in fingerprint.under_all_names}
-        latest_first = [kind.fingerprint for kind in self.records[::-1].kinds]
-        same_cell = [other for other in latest_first if other.cell in cells]
+        same_cell = [other for other in reversed(self.fingerprints) if other.cell in cells]
         return min(same_cell, key=lambda other: len(fingerprint.differences(other)), default=None)
 
 
@@ -135,7 +127,7 @@ def read_run(file: Path) -> Run:
     facts: list[dict[str, str]] = []
     for block in blocks:
         try:
-            measured = _row(block, len(facts), versions | machine, versions)
+            measured = row(_record(block))
             datetime.fromisoformat(run["datetime"])  # what is no date would be the latest for ever
             facts.append({name: str(block[name]) for name in block.get("facts", ()) if name in block})
             rows += measured
@@ -146,7 +138,9 @@ def read_run(file: Path) -> Run:
         date,
         str(file),
         commit,
-        json.dumps(facts),
+        versions,
+        machine,
+        facts,
         problems=problems,
         id=str(top.get(RUN) or ""),
         is_foreign=not any(BLOCK in extra or OF_A_FAILED_TEST in extra for extra in extras),
@@ -157,46 +151,50 @@ def read_run(file: Path) -> Run:
     )
 
 
-def _row(block: Mapping[str, Any], number: int, setting: Mapping[str, str], versions: Mapping[str, str]) -> bytes:
-    """Return a cell as a row; raise one of `BROKEN` if its block is broken, or newer than this program."""
+def _record(block: Mapping[str, Any]) -> Record:
+    """Return a cell without what its run says of it; raise one of `BROKEN` if its block is, or a newer one."""
     known_schema(block["schema"], SCHEMA)
     costs = Costs.from_json(block) if COST in block else None
-    figures = _figures(block)
+    logs, ses = _figures(block)
+    again_logs, again_ses = _figures(block[AGAIN]) if AGAIN in block else (None, None)
     seconds = costs.levels if costs else (float(block["sequential_s"]), float(block["parallel_s"]))
     if not all(0 < second < math.inf for second in seconds):
         raise ValueError(f"its seconds are {seconds[0]:g} and {seconds[1]:g}")
-    figures += _figures(block[AGAIN]) if AGAIN in block else [[], []]
-    side_by_side = SIDE_BY_SIDE in block and not block[SIDE_BY_SIDE].get(JUDGED)
-    unit = costs.unit if costs else SECONDS
-    name = str(block.get("name") or Fingerprint.from_json(block["fingerprint"]).label)
-    kind = number_of([block["fingerprint"], bool(costs), name, setting, versions, side_by_side, unit])
-    pairs = len(costs.pairs if costs else block.get("pairs", ()))
-    return row(kind, number, pairs, seconds, figures, from_json(block.get(KNOWN) or {}))
+    fingerprint = Fingerprint.from_json(block["fingerprint"])
+    return Record(
+        "",
+        "",
+        fingerprint,
+        logs,
+        ses,
+        *seconds,
+        again_logs,
+        again_ses,
+        pairs=len(costs.pairs if costs else block.get("pairs", ())),
+        known=from_json(block.get(KNOWN) or {}),
+        side_by_side=SIDE_BY_SIDE in block and not block[SIDE_BY_SIDE].get(JUDGED),
+        name=str(block.get("name") or fingerprint.label),
+        unit=costs.unit if costs else SECONDS,
+    )
 
 
-def _figures(block: Mapping[str, Any]) -> list[list[float | None]]:
-    """Return the logs of a measurement and their standard errors, ``None`` for those that it does not have."""
+def _figures(block: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, float | None]]:
+    """Return the log of each quantity of a measurement, and its standard error."""
     if COST in block:
         mean, log_se = log_mean(Costs.from_json(block).quantities[COST])
-        found = [(COST, math.exp(mean), log_se)]
+        found = {COST: (math.exp(mean), log_se)}
     else:
-        found = [(SPEEDUP, block["speedup"], block["log_se"])]
-    for name in FACTORS if COST not in block else ():
-        factor = block["factors"].get(name, _UNKNOWN)  # an older run may know fewer
-        found.append((name, factor["value"], factor["log_se"]))
-    logs: list[float | None] = []
-    ses: list[float | None] = []
-    for name, value, se in found:
-        if value is None and name in FACTORS:
-            logs.append(None)
-            ses.append(None)
-            continue
-        log = math.log(value) if 0 < value < math.inf else math.inf
-        if not (abs(log) < MOST and (se is None or 0 <= float(se) < MOST)):
+        known = block["factors"]  # an older run may know fewer
+        factors = {name: (known[name]["value"], known[name]["log_se"]) for name in FACTORS if name in known}
+        found = {SPEEDUP: (block["speedup"], block["log_se"]), **factors}
+    logs: dict[str, float] = {}
+    ses: dict[str, float | None] = {}
+    for name, (value, se) in found.items():
+        logs[name] = math.log(value) if 0 < value < math.inf else math.inf
+        ses[name] = None if se is None else float(se)
+        if not (abs(logs[name]) < MOST and 0 <= (ses[name] or 0.0) < MOST):
             raise ValueError(f"its {name} is {value:g} with a standard error of {se}")
-        logs.append(log)
-        ses.append(se)
-    return [logs, ses]
+    return logs, ses
 
 
 def _rule(stored: object) -> dict[str, float]:
@@ -220,7 +218,6 @@ def read_history(files: Iterable[Path], read: Callable[[Path], Run] = read_run) 
             problems.append(f"{_called(file)} left out: {error.strerror}")
     saved, copies = _once(saved)
     saved, dates = _in_order(saved)
-    saved, numbers = _of_one_hour(saved)
     problems += copies + dates
     if saved and saved[-1].is_unfinished:
         name = _called(saved[-1].file)
@@ -228,11 +225,8 @@ def read_history(files: Iterable[Path], read: Callable[[Path], Run] = read_run) 
     foreign = [_called(one.file) for one in saved if one.is_foreign]
     if foreign:
         problems.append(f"{_and_more(foreign)} left out: measured without pairs")
-    cells = np.frombuffer(b"".join(one.cells for one in saved), CELL)
-    counts = [len(one.cells) // CELL.itemsize for one in saved]
-    run_of = np.repeat(np.array(numbers, dtype=np.int64), counts)
     rule = next((one.rule for one in reversed(saved) if one.rule), {})
-    return History(Records(cells, run_of, [one._replace(cells=b"") for one in saved]), tuple(problems), rule)
+    return History(Records(_of_one_hour(saved)), tuple(problems), rule)
 
 
 def _once(saved: Iterable[Run]) -> tuple[list[Run], list[str]]:
@@ -249,20 +243,8 @@ def _once(saved: Iterable[Run]) -> tuple[list[Run], list[str]]:
         others = [one.file for one in several if one is not best]
         name = _called(best.file)
         problems += [f"{_called(other)} left out: the same run as {name}" for other in others if best.cells]
-        found.append(best._replace(facts=sys.intern(best.facts), copies=others))
+        found.append(best._replace(files=[best.file, *others]))
     return found, problems
-
-
-def _of_one_hour(saved: Sequence[Run]) -> tuple[list[Run], list[int]]:
-    """Return the runs without all but the last version of each backfill, and the number of the run that each is.
-
-    A backfill is one hour on one machine: it tells nothing of how far runs of other days differ, so that it counts for
-    one run, however many rounds it had.
-    """
-    last = {one.backfill[0]: one.backfill for one in saved if one.backfill}
-    found = [one for one in saved if not one.backfill or last[one.backfill[0]] == one.backfill]
-    first: dict[str, int] = {}
-    return found, [first.setdefault(one.backfill[0], n) if one.backfill else n for n, one in enumerate(found)]
 
 
 def _in_order(saved: Sequence[Run]) -> tuple[list[Run], list[str]]:
@@ -274,20 +256,23 @@ def _in_order(saved: Sequence[Run]) -> tuple[list[Run], list[str]]:
     date.
     """
     problems, ahead = [], []
-    newest = max((one.date for one in saved if one.cells and not _is_in_future(one.date)), default="")
+    future = (datetime.now(UTC) + CLOCKS_DIFFER).isoformat()
+    newest = max((one.date for one in saved if one.cells and one.date <= future), default="")
     placed: list[tuple[str, int, str, Run]] = []
-    by_place = sorted(((*_place(one.file), one.file, one) for one in saved), key=itemgetter(0, 1, 2))
-    for _, folder in groupby(by_place, key=itemgetter(0)):
+    for _, folder in groupby(sorted((*_place(one.file), one.file, one) for one in saved), key=itemgetter(0)):
         several, before = list(folder), ""
-        earliest = list(accumulate((one.date for *_, one in reversed(several)), _earliest, initial=""))
-        for (_, number, file, one), after in zip(several, earliest[-2::-1], strict=True):
-            date, is_future = one.date, bool(one.cells) and _is_in_future(one.date)
-            if one.cells and (date < FIRST or (is_future and "" < after < date)):
-                impossible = "in the future" if is_future else f"before {FIRST}"
-                problems.append(f"{_called(file)} is dated {date}, {impossible}: its number decides where it belongs")
-                date = before or after or newest or date
-            elif is_future:
-                ahead.append(_called(file))
+        for n, (_, number, file, one) in enumerate(several, start=1):
+            date = one.date
+            if one.cells and not FIRST <= date <= future:
+                after = min((other.date for *_, other in several[n:] if other.date >= FIRST), default="")
+                if date < FIRST or "" < after < date:
+                    impossible = f"before {FIRST}" if date < FIRST else "in the future"
+                    problems.append(
+                        f"{_called(file)} is dated {date}, {impossible}: its number decides where it belongs"
+                    )
+                    date = before or after or newest or date
+                else:
+                    ahead.append(_called(file))
             before = max(before, date)
             placed.append((date, number, file, one))
     if ahead:
@@ -299,9 +284,26 @@ def _in_order(saved: Sequence[Run]) -> tuple[list[Run], list[str]]:
     return found, problems
 
 
-def _earliest(*dates: str) -> str:
-    """Return the earliest date that can be."""
-    return min((date for date in dates if date >= FIRST), default="")
+def _of_one_hour(saved: Sequence[Run]) -> list[Run]:
+    """Return the runs, but one run for each backfill: all that was measured of its last version.
+
+    A backfill is one hour on one machine: it tells nothing of how far runs of other days differ.
+    """
+    last = {one.backfill[0]: one.backfill for one in saved if one.backfill}
+    found: dict[str, Run] = {}
+    for one in saved:
+        if one.backfill and one.backfill != last[one.backfill[0]]:
+            continue
+        key = one.backfill[0] if one.backfill else one.file
+        first = found.setdefault(key, one)
+        if first is not one:
+            found[key] = first._replace(
+                facts=[*first.facts, *one.facts],
+                files=[*first.files, *one.files],
+                problems=[*first.problems, *one.problems],
+                cells=first.cells + one.cells,
+            )
+    return list(found.values())
 
 
 def _place(file: str) -> tuple[str, int]:
@@ -309,15 +311,6 @@ def _place(file: str) -> tuple[str, int]:
     folder, name = os.path.split(file)
     number = _NUMBER.match(name)
     return folder, int(number[0]) if number else 0
-
-
-def _is_in_future(date: str) -> bool:
-    """Return whether a date cannot be, by the clock of this machine; what is no date is judged elsewhere."""
-    try:
-        when = datetime.fromisoformat(date)
-    except ValueError:
-        return False
-    return when.replace(tzinfo=when.tzinfo or UTC) > datetime.now(UTC) + CLOCKS_DIFFER
 
 
 def _a_moment_after(date: str) -> str:

@@ -8,13 +8,14 @@ run, because it was still being measured when the first was sent, the later one 
 from __future__ import annotations
 
 import contextlib
+import errno
 import filecmp
 import hashlib
 import json
 import random
 import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
 from pathlib import Path
@@ -34,8 +35,6 @@ PRUNED = "pruned.jsonl"
 LINE_FILES = (decisions.FILE, settled.FILE, curves.FILE, PRUNED)
 """Files of lines: those of both sides are put together."""
 LOCK = ".sync.lock"
-TRIES = 40
-"""How often to fetch, merge and push before giving up; with ten writers at once, five or six were needed."""
 SAME_TIP = 4
 """How often to try again while the branch does not move: then it is not others who are in the way."""
 _RUN_PATH = re.compile(r"(?:\w[\w.+-]*/)?[^./\\:\0-\x1f][^/\\:\0-\x1f]*\.json")
@@ -90,12 +89,12 @@ def sync(
 
 
 def _sync(store: Path, branch: Branch, pause: Callable[[float], object], *, push: bool) -> Synced:
-    fetched = same = 0
-    for number in range(1, TRIES + 1):
+    fetched = tries = same = 0
+    while True:
         tip = branch.fetch()
         done = merge(store, branch.folder)
-        fetched += done.fetched
-        done = replace(done, fetched=fetched, tries=number)
+        fetched, tries = fetched + done.fetched, tries + 1
+        done = replace(done, fetched=fetched, tries=tries)
         if not push:
             return replace(done, sent=0)
         runs = f"Add {done.sent} run{'s' * (done.sent != 1)}" if done.sent else "Bring the history together"
@@ -106,8 +105,7 @@ def _sync(store: Path, branch: Branch, pause: Callable[[float], object], *, push
         same = same + 1 if branch.tip() == tip else 0
         if same == SAME_TIP:
             raise SyncError(f"{branch.where} does not take the history: {refused}")
-        pause(random.uniform(0.0, min(2.0, 0.1 * 2 ** min(number, 6))))
-    raise SyncError(f"{branch.where}: others were faster {TRIES} times in a row; the history is fetched, but not sent")
+        pause(random.uniform(0.0, min(2.0, 0.1 * 2 ** min(tries, 6))))
 
 
 def merge(store: Path, branch: Path) -> Synced:
@@ -115,24 +113,22 @@ def merge(store: Path, branch: Path) -> Synced:
 
     Files that are no runs stay where they are.
     """
-    is_new = False
     for name in LINE_FILES:
         mine, others = _lines(store / name), _lines(branch / name)
         add_lines(store / name, [line for line in others if line not in mine])
         add_lines(branch / name, [line for line in mine if line not in others])
-        is_new = is_new or mine.keys() != others.keys()
     pruned, problems = read_lines(store / PRUNED, lambda parts: str(parts["run"]))
-    paths = [{file.relative_to(folder).as_posix() for file in stored_files(folder)} for folder in (store, branch)]
+    index = Index(store)
     filecmp.clear_cache()  # it goes by size and time
-    alike = set(filecmp.cmpfiles(store, branch, paths[0] & paths[1], shallow=False)[0])
-    here, there = _runs(store, paths[0] - alike, read_run), _runs(branch, paths[1] - alike, read_run)
-    behind = len(paths[0] - alike) - sum(map(len, here.values()))
-    if not (is_new or here or there):  # what is alike need not be read
-        return Synced(0, 0, len(alike), behind, problems=tuple(problems))
-    for key, runs in _runs(store, alike, Index(store).read).items():
-        here[key] = [*runs, *here.get(key, ())]
-        copies = (run._replace(file=str(branch / Path(run.file).relative_to(store))) for run in runs)
-        there[key] = [*copies, *there.get(key, ())]
+
+    def read_theirs(file: Path) -> Run:
+        mine = store / file.relative_to(branch)
+        is_known = mine.is_file() and filecmp.cmp(mine, file, shallow=False)
+        return index.read(mine)._replace(file=str(file)) if is_known else read_run(file)
+
+    here, there = _runs(store, index.read), _runs(branch, read_theirs)
+    index.write()
+    behind = len(stored_files(store)) - sum(map(len, here.values()))
     for key in (here.keys() | there.keys()) & set(pruned):
         for run in (*here.pop(key, ()), *there.pop(key, ())):
             Path(run.file).unlink(missing_ok=True)
@@ -152,14 +148,15 @@ def forget(store: Path, file: Path) -> None:
     file.unlink(missing_ok=True)
 
 
-def _runs(folder: Path, paths: Iterable[str], read: Callable[[Path], Run]) -> dict[str, list[Run]]:
-    """Return the runs at these paths of a folder by their keys, without what is broken or none of ours."""
+def _runs(folder: Path, read: Callable[[Path], Run]) -> dict[str, list[Run]]:
+    """Return the runs of a folder by their keys, without what is broken or none of ours."""
     found: dict[str, list[Run]] = {}
-    for path in filter(_RUN_PATH.fullmatch, sorted(paths)):
-        with contextlib.suppress(OSError):
-            run = read(folder / path)
-            if run.date and not run.is_foreign:
-                found.setdefault(_key(run), []).append(run)
+    for file in stored_files(folder):
+        if _RUN_PATH.fullmatch(file.relative_to(folder).as_posix()):
+            with contextlib.suppress(OSError):
+                run = read(file)
+                if run.date and not run.is_foreign:
+                    found.setdefault(_key(run), []).append(run)
     return found
 
 
@@ -179,21 +176,17 @@ def _bring(key: str, best: Run, origin: Path, known: Sequence[Run], folder: Path
         Path(copy.file).unlink(missing_ok=True)
     if known and known[0].rank >= best.rank:
         return False
-    content = read_regular(Path(best.file))
     target = Path(known[0].file) if known else folder / Path(best.file).relative_to(origin)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with whole(target.parent, content, lasting=lasting) as partial:
+    with whole(target.parent, read_regular(Path(best.file)), lasting=lasting) as partial:
         if known:
             partial.replace(target)
             return True
-        stem = target.stem
-        for digits in range(0, 65, 8):  # another run may have that path, with a part of the key or without
-            try:
-                put_new(partial, target.with_stem(f"{stem}_{key[:digits]}" if digits else stem))
-            except FileExistsError:
-                continue
-            return True
-    raise FileExistsError(17, "there are too many runs of that name", str(target))
+        for part in ("", f"_{key[:8]}", f"_{key}"):
+            with contextlib.suppress(FileExistsError):  # of another run
+                put_new(partial, target.with_stem(target.stem + part))
+                return True
+    raise FileExistsError(errno.EEXIST, "there are too many runs of that name", str(target))
 
 
 def _lines(file: Path) -> dict[str, None]:

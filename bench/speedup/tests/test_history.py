@@ -221,6 +221,28 @@ def test_a_broken_cell_costs_no_other(tmp_path: Path) -> None:
     )
 
 
+def test_a_figure_that_is_stored_as_text_is_read_as_the_number_that_it_is(tmp_path: Path) -> None:
+    odd = run("2026-01-01")
+    odd["benchmarks"][0]["extra_info"]["speedup"]["log_se"] = "0.5"
+    read = history(tmp_path, odd)
+    assert read.problems == ()
+    assert read.records[0].log_ses["speedup"] == 0.5
+
+
+def test_the_rounds_of_a_backfill_are_one_run_also_if_a_cell_failed_in_some(tmp_path: Path) -> None:
+    rounds = [run(f"2026-01-0{n}", 1 + n / 10) for n in (1, 2)]
+    rounds[1]["benchmarks"] += run("2026-01-02", 1.7, replace(HERE, models=100))["benchmarks"]
+    for n, content in enumerate(rounds):
+        content["speedup"] = {"backfilled": {"id": "a", "of": "v1"}}
+        for bench in content["benchmarks"]:
+            bench["extra_info"]["speedup"] |= {"facts": ["round"], "round": n}
+    read = history(tmp_path, *rounds)
+    assert [record.setting for record in read.records] == [{"round": "0"}, {"round": "1"}, {"round": "1"}]
+    assert [record.date for record in read.records] == ["2026-01-01"] * 3
+    assert [one.files for one in read.records.saved] == [[str(file) for file in stored_files(tmp_path)]]
+    assert Columns.of(read.of(HERE))["speedup"].names == ["2026-01-01"]
+
+
 @pytest.mark.parametrize("part", ["workload", "cpus", "data"])
 def test_a_fingerprint_needs_all_its_parts(part: str) -> None:
     parts = HERE.as_json()

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from bench.speedup.judge.changes import what_changed
@@ -16,9 +15,10 @@ from bench.speedup.judge.points import Columns
 from bench.speedup.judge.rule import SuiteRule
 from bench.speedup.judge.store import suites
 from bench.speedup.keep import index, records
+from bench.speedup.keep import runs as keep_runs
 from bench.speedup.keep.decisions import Decisions
 from bench.speedup.keep.index import read_store
-from bench.speedup.keep.records import Record, Records, Run
+from bench.speedup.keep.records import Kind, Record, Records, Run
 from bench.speedup.keep.runs import read_run
 from bench.speedup.measure.costs import COST
 from bench.speedup.measure.estimate import Spread
@@ -49,7 +49,7 @@ def test_what_is_put_in_comes_out() -> None:
     assert list(found[1:].followed_by(found[:1])) == [OF_A_COST, several[2], WHOLE]
     assert (len(found), len(found.kinds), list(Records.of([]))) == (3, 2, [])
     assert Records.of(found) is found
-    assert found.column("sequential_s").tolist() == [one.sequential_s for one in several]
+    assert found.cells["sequential_s"].tolist() == [one.sequential_s for one in several]
 
 
 def test_two_runs_of_one_date_are_two_runs() -> None:
@@ -63,7 +63,8 @@ def test_two_runs_of_one_date_are_two_runs() -> None:
 def test_a_run_that_has_a_cell_twice_is_one_run() -> None:
     first, other = WHOLE, replace(WHOLE, logs={name: log + 0.1 for name, log in WHOLE.logs.items()}, again_logs=None)
     several = Records.of([first, other, first])
-    runs = Columns.of(Records(several.cells, np.array([0, 0, 1]), several.saved))["engine"]
+    several.cells["run"] = [0, 0, 1]
+    runs = Columns.of(several)["engine"]
     assert runs.values.tolist() == [pytest.approx(first.logs["engine"] + 0.05), first.logs["engine"]]
     assert runs.again.tolist() == [0.5, 0.5]  # what is known of it
     assert (len(runs.names), runs.of_row.tolist()) == (2, [0, 0, 1])
@@ -74,22 +75,23 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """Return how many records were made, how many kinds of cell were parsed, and how many files."""
     counts = {"records": 0, "kinds": 0, "files": 0}
 
-    def record(kind: Record, **others: Any) -> Record:
+    def record(*parts: Any, **others: Any) -> Record:
         counts["records"] += 1
-        return replace(kind, **others)
+        return Record(*parts, **others)
 
-    def kind(parts: Any) -> Record:
+    def kind(*parts: Any) -> Kind:
         counts["kinds"] += 1
-        return records.kind_of(parts)
+        return Kind(*parts)
 
     def file(path: Path) -> Run:
         counts["files"] += 1
         return read_run(path)
 
-    monkeypatch.setattr(records, "replace", record)
+    monkeypatch.setattr(records, "Record", record)
     monkeypatch.setattr(records, "KINDS", {})
-    monkeypatch.setattr(index, "KINDS", records.KINDS)
-    monkeypatch.setattr(index, "kind_of", kind)
+    for module in (index, keep_runs):
+        monkeypatch.setattr(module, "KINDS", records.KINDS)
+    monkeypatch.setattr(index, "Kind", kind)
     monkeypatch.setattr(index, "read_run", file)
     return counts
 
