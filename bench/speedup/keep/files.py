@@ -7,7 +7,6 @@ import errno
 import json
 import os
 import stat
-import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
@@ -24,8 +23,6 @@ PARTIAL = ".partial"
 """End of the name of a file that is being written."""
 BROKEN = (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError)
 """What a file or a line that says something else than ours leads to."""
-ABANDONED_S = 3600.0
-"""Seconds after which nobody is writing such a file any more."""
 
 
 class NewerSchema(ValueError):
@@ -59,16 +56,6 @@ def whole(folder: Path, content: bytes, *, lasting: bool = True) -> Iterator[Pat
         yield partial
     finally:
         partial.unlink(missing_ok=True)
-
-
-def sweep(folder: Path) -> None:
-    """Delete what killed saves left: unfinished files of our own that nobody has written to for `ABANDONED_S`."""
-    for file in folder.glob(f".*{PARTIAL}"):
-        with contextlib.suppress(OSError):
-            found = file.lstat()
-            is_ours = stat.S_ISREG(found.st_mode) and found.st_uid == (os.getuid() if hasattr(os, "getuid") else 0)
-            if is_ours and time.time() - found.st_mtime > ABANDONED_S:
-                file.unlink()
 
 
 def put_new(partial: Path, path: Path) -> Path:

@@ -85,10 +85,9 @@ class Branch:
             return ""
         return self._call("commit-tree", *(["-p", parent] if parent else []), "-m", message, tree, env=self._identity())
 
-    def push(self, commit: str, tip: str) -> str:
-        """Set the branch to `commit` if it still is at `tip`; return why it could not be, or an empty string."""
-        lease = f"--force-with-lease={self._branch}:{tip}"
-        pushed = self._run("push", "--quiet", "--no-verify", lease, self._remote, f"{commit}:{self._branch}")
+    def push(self, commit: str) -> str:
+        """Set the branch to `commit` if it still is at its parent; return why it could not be, or an empty string."""
+        pushed = self._run("push", "--quiet", "--no-verify", self._remote, f"{commit}:{self._branch}")
         return _reason(pushed.stderr) if pushed.returncode else ""
 
     def _identity(self) -> dict[str, str]:

@@ -13,22 +13,20 @@ import functools
 import hashlib
 import json
 import os
+from base64 import b64decode, b64encode
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from platformdirs import user_cache_path
 
 from ..measure.cell import Fingerprint
-from .files import parsed, read_json, read_regular, regular, whole
-from .records import CELL, KINDS, Kind, Run
+from .files import parsed, read_regular, regular, whole
+from .records import KINDS, Kind, Run
 from .runs import History, read_history, read_run, stored_files
 
-FILE = "runs"
-"""In the folder of the index of a store: a digest of the rest; then, as JSON, kinds and files; then all cells."""
-KEPT = 20
-"""How much of what was made of a store is kept, each in a file of its own."""
+RUNS = "runs"
+"""Key of what each file said, by its path and stamp, and of the kinds of cells there."""
 
 
 def read_store(store: Path, *, without: Path | None = None) -> History:
@@ -46,7 +44,10 @@ class Index:
     """Reads the files of a store; what is known of one is not read again."""
 
     def __init__(self, store: Path) -> None:
-        self.store, self.known = store, _known(store)
+        kinds, files = recall(store, RUNS) or ((), ())
+        KINDS.update((number, Kind(Fingerprint.from_json(first), *others)) for number, first, *others in kinds)
+        self.store = store
+        self.known = {(path, stamp): Run._make([*run, b64decode(cells)]) for path, stamp, *run, cells in files}
         self.seen: dict[tuple[str, str], Run] = {}
         """What it read, by path in the store and stamp."""
 
@@ -64,53 +65,28 @@ class Index:
         """Let what was read be known from now on."""
         if self.seen.keys() <= self.known.keys():
             return
-        cells = b"".join(run.cells for run in self.seen.values())
-        numbers = np.unique(np.frombuffer(cells, CELL)["kind"]).tolist()
-        kinds = [(number, KINDS[number].fingerprint.as_json(), *KINDS[number][1:]) for number in numbers]
-        files = [[*key, len(run.cells), *run[:-1]] for key, run in self.seen.items()]
-        content = json.dumps([kinds, files]).encode() + b"\n" + cells
-        _put(self.store, FILE, _digest(content) + b"\n" + content)
-
-
-def _known(store: Path) -> dict[tuple[str, str], Run]:
-    """Return what each file said, by its path and stamp."""
-    try:
-        digest, _, content = read_regular(_folder(store) / FILE).partition(b"\n")
-    except OSError:
-        return {}
-    if digest != _digest(content):
-        return {}
-    plain, _, cells = content.partition(b"\n")
-    kinds, files = parsed(plain)
-    KINDS.update((number, Kind(Fingerprint.from_json(first), *others)) for number, first, *others in kinds)
-    found, start = {}, 0
-    for path, stamp, size, *run in files:
-        found[path, stamp] = Run._make([*run, cells[start : start + size]])
-        start += size
-    return found
+        kinds = [(number, kind.fingerprint.as_json(), *kind[1:]) for number, kind in KINDS.items()]
+        files = [(*key, *run[:-1], b64encode(run.cells).decode()) for key, run in self.seen.items()]
+        keep(self.store, RUNS, (kinds, files))
 
 
 def recall(store: Path, key: str) -> Any:
-    """Return what was kept by this key, ``None`` if nothing was."""
-    with contextlib.suppress(OSError, ValueError, RecursionError):
-        return read_json(_folder(store) / f"{key}.json")
+    """Return what was kept by this key, ``None`` if nothing was, or if it is damaged or of another version."""
+    with contextlib.suppress(OSError):
+        digest, _, content = read_regular(_folder(store) / key[0]).partition(b"\n")
+        if digest == _digest(content):
+            known_as, made = parsed(content)
+            return made if known_as == key else None
     return None
 
 
 def keep(store: Path, key: str, made: Any) -> None:
-    """Keep something that was made of all runs, and forget what has not been made for the longest time."""
-    _put(store, f"{key}.json", json.dumps(made).encode())
-    with contextlib.suppress(OSError):
-        oldest_first = sorted(_folder(store).glob("*.json"), key=lambda file: file.stat().st_mtime_ns)
-        for file in oldest_first[:-KEPT]:
-            file.unlink()
-
-
-def _put(store: Path, name: str, content: bytes) -> None:
+    """Keep something that was made of a store, in the place of what was kept by another key that begins alike."""
+    content, folder = json.dumps([key, made]).encode(), _folder(store)
     with contextlib.suppress(OSError):  # no place for it
-        _folder(store).mkdir(parents=True, exist_ok=True)
-        with whole(_folder(store), content, lasting=False) as partial:
-            partial.replace(_folder(store) / name)
+        folder.mkdir(parents=True, exist_ok=True)
+        with whole(folder, _digest(content) + b"\n" + content, lasting=False) as partial:
+            partial.replace(folder / key[0])
 
 
 def _folder(store: Path) -> Path:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from itertools import groupby
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -229,22 +229,26 @@ def read_history(files: Iterable[Path], read: Callable[[Path], Run] = read_run) 
     return History(Records(_of_one_hour(saved)), tuple(problems), rule)
 
 
-def _once(saved: Iterable[Run]) -> tuple[list[Run], list[str]]:
-    """Return the runs without the copies of each, of which the most complete one counts; and which were left out.
+def versions_of(saved: Iterable[Run]) -> dict[str, list[Run]]:
+    """Return what there is of each run, by its id, or its file if it has none: the most complete version first.
 
-    A run has copies if somebody made them, or if it was sent elsewhere before all its cells were measured.
+    There are several if somebody made copies, or if it was sent elsewhere before all its cells were measured.
     """
-    of_id: dict[str, list[Run]] = {}
-    for one in saved:
-        of_id.setdefault(one.id or one.file, []).append(one)
+    found: dict[str, list[Run]] = {}
+    for one in sorted(saved, key=attrgetter("rank"), reverse=True):
+        found.setdefault(one.id or one.file, []).append(one)
+    return found
+
+
+def _once(saved: Iterable[Run]) -> tuple[list[Run], list[str]]:
+    """Return the most complete version of each run, and which others were left out."""
     found, problems = [], []
-    for several in of_id.values():
-        best = max(several, key=attrgetter("rank"))
-        others = [one.file for one in several if one is not best]
-        name = _called(best.file)
-        problems += [f"{_called(other)} left out: the same run as {name}" for other in others if best.cells]
-        found.append(best._replace(files=[best.file, *others]))
-    return found, problems
+    for best, *others in versions_of(saved).values():
+        found.append(best._replace(files=[one.file for one in (best, *others)]))
+        if best.cells:
+            name = _called(best.file)
+            problems += [f"{_called(other.file)} left out: the same run as {name}" for other in others]
+    return found, sorted(problems)
 
 
 def _in_order(saved: Sequence[Run]) -> tuple[list[Run], list[str]]:
@@ -255,31 +259,29 @@ def _in_order(saved: Sequence[Run]) -> tuple[list[Run], list[str]]:
     then the run gets its place from its number, and a moment after the run before it for a date. No two runs have one
     date.
     """
-    problems, ahead = [], []
+    problems, ahead, placed = [], [], []
     future = (datetime.now(UTC) + CLOCKS_DIFFER).isoformat()
     newest = max((one.date for one in saved if one.cells and one.date <= future), default="")
-    placed: list[tuple[str, int, str, Run]] = []
-    for _, folder in groupby(sorted((*_place(one.file), one.file, one) for one in saved), key=itemgetter(0)):
+    by_number = sorted(saved, key=lambda one: (_place(one.file), one.file))
+    for _, folder in groupby(by_number, key=lambda one: _place(one.file)[0]):
         several, before = list(folder), ""
-        for n, (_, number, file, one) in enumerate(several, start=1):
-            date = one.date
+        for n, one in enumerate(several, start=1):
+            date, name = one.date, _called(one.file)
             if one.cells and not FIRST <= date <= future:
-                after = min((other.date for *_, other in several[n:] if other.date >= FIRST), default="")
+                after = min((other.date for other in several[n:] if other.date >= FIRST), default="")
                 if date < FIRST or "" < after < date:
-                    impossible = f"before {FIRST}" if date < FIRST else "in the future"
-                    problems.append(
-                        f"{_called(file)} is dated {date}, {impossible}: its number decides where it belongs"
-                    )
+                    why = f"before {FIRST}" if date < FIRST else "in the future"
+                    problems.append(f"{name} is dated {date}, {why}: its number decides where it belongs")
                     date = before or after or newest or date
                 else:
-                    ahead.append(_called(file))
+                    ahead.append(name)
             before = max(before, date)
-            placed.append((date, number, file, one))
+            placed.append(one._replace(date=date))
     if ahead:
         problems.append(f"{_and_more(ahead)}: dated in the future; is the clock of this machine wrong?")
     found, last = [], ""
-    for date, _, _, one in sorted(placed, key=itemgetter(0, 1, 2)):
-        last = date if date > last else _a_moment_after(last)
+    for one in sorted(placed, key=attrgetter("date")):
+        last = one.date if one.date > last else _a_moment_after(last)
         found.append(one._replace(date=last))
     return found, problems
 
@@ -290,20 +292,19 @@ def _of_one_hour(saved: Sequence[Run]) -> list[Run]:
     A backfill is one hour on one machine: it tells nothing of how far runs of other days differ.
     """
     last = {one.backfill[0]: one.backfill for one in saved if one.backfill}
-    found: dict[str, Run] = {}
+    rounds: dict[str, list[Run]] = {}
     for one in saved:
-        if one.backfill and one.backfill != last[one.backfill[0]]:
-            continue
-        key = one.backfill[0] if one.backfill else one.file
-        first = found.setdefault(key, one)
-        if first is not one:
-            found[key] = first._replace(
-                facts=[*first.facts, *one.facts],
-                files=[*first.files, *one.files],
-                problems=[*first.problems, *one.problems],
-                cells=first.cells + one.cells,
-            )
-    return list(found.values())
+        if not one.backfill or one.backfill == last[one.backfill[0]]:
+            rounds.setdefault(one.backfill[0] if one.backfill else one.file, []).append(one)
+    return [
+        several[0]._replace(
+            facts=[fact for one in several for fact in one.facts],
+            files=[file for one in several for file in one.files],
+            problems=[problem for one in several for problem in one.problems],
+            cells=b"".join(one.cells for one in several),
+        )
+        for several in rounds.values()
+    ]
 
 
 def _place(file: str) -> tuple[str, int]:

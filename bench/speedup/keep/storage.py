@@ -13,7 +13,7 @@ from typing import Any
 from pytest_benchmark.storage.file import FileStorage
 from pytest_benchmark.utils import safe_dumps
 
-from .files import put_new, regular, sweep, whole
+from .files import put_new, regular, whole
 
 _NUMBER = re.compile(r"(\d+)_.*\.json")
 
@@ -47,20 +47,18 @@ class WholeFileStorage(FileStorage):
     def latest(self) -> Path | None:
         """Return the newest saved run that can be read."""
         newest_first = reversed(self.numbered())
-        return next((path for path in newest_first if self._is_regular(path) and any(self.load(str(path)))), None)
+        return next((path for path in newest_first if path.is_file() and any(self.load(str(path)))), None)
 
     def query(self, *globs_or_files: Any) -> list[Path]:
         """Return the files that are meant, but for those that nobody could read: a pipe would be waited for."""
-        found = super().query(*globs_or_files)  # type: ignore[no-untyped-call]
-        return [file for file in found if self._is_regular(file)]
-
-    def _is_regular(self, file: Path) -> bool:
-        try:
-            regular(file)
-        except OSError as error:
-            self.logger.warning(f"{str(file)!r} left out: {error.strerror}")
-            return False
-        return True
+        found = []
+        for file in super().query(*globs_or_files):  # type: ignore[no-untyped-call]
+            try:
+                regular(file)
+                found.append(file)
+            except OSError as error:
+                self.logger.warning(f"{str(file)!r} left out: {error.strerror}")
+        return found
 
     def load(self, *globs_or_files: str) -> Iterator[tuple[Path, dict[str, Any]]]:
         """Yield the saved runs; files that are none are named in a warning and left out."""
@@ -85,14 +83,14 @@ class WholeFileStorage(FileStorage):
         Whatever ends the process, what was kept stays. Return whether it could be saved; if not, it is put into a
         temporary folder.
         """
-        text = safe_dumps(output_json, ensure_ascii=True)
+        content = safe_dumps(output_json, ensure_ascii=True).encode("ascii")
         try:
-            self.written = _write_whole(self.written or self._folder(), save, text)
+            self.written = _write_whole(self.written or self._folder(), save, content)
         except OSError as error:
             self.trouble = error.strerror or type(error).__name__
             with contextlib.suppress(OSError):
-                folder = self.rescued.parent if self.rescued else Path(tempfile.mkdtemp(prefix="speedup-not-saved-"))
-                self.rescued = _write_whole(self.rescued or folder, save, text)
+                place = self.rescued or Path(tempfile.mkdtemp(prefix="speedup-not-saved-"))
+                self.rescued = _write_whole(place, save, content)
             return False
         self.trouble = ""
         if self.rescued is not None:
@@ -105,16 +103,14 @@ def _numbers(folder: Path) -> dict[Path, int]:
     return {path: int(match[1]) for path in folder.glob("*.json") if (match := _NUMBER.fullmatch(path.name))}
 
 
-def _write_whole(target: Path, name: str, text: str) -> Path:
-    """Write `text` into a new file of the folder `target`, or over the file `target`; complete at once.
+def _write_whole(target: Path, name: str, content: bytes) -> Path:
+    """Write a new file into the folder `target`, or over the file `target`; complete at once.
 
     A new file never takes the place of another run's.
     """
     folder = target if target.suffix != ".json" else target.parent
     folder.mkdir(parents=True, exist_ok=True)  # somebody may have deleted it meanwhile
-    if folder == target:
-        sweep(folder)
-    with whole(folder, text.encode("ascii")) as partial:
+    with whole(folder, content) as partial:
         if folder != target:
             return partial.replace(target)
         number = 1 + max(_numbers(folder).values(), default=0)

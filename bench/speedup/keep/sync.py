@@ -27,7 +27,7 @@ from .files import add_lines, put_new, read_lines, read_regular, whole
 from .git import Branch, GitError
 from .index import Index
 from .records import Run
-from .runs import read_run, stored_files
+from .runs import read_run, stored_files, versions_of
 
 BRANCH = "bench-history"
 PRUNED = "pruned.jsonl"
@@ -55,8 +55,6 @@ class Synced:
     """Runs that went to the branch."""
     runs: int
     """Runs that both have now."""
-    behind: int = 0
-    """Files of the store that are no runs of ours, and so stay where they are."""
     tries: int = 0
     problems: tuple[str, ...] = ()
     """One line for each line that could not be read."""
@@ -99,7 +97,7 @@ def _sync(store: Path, branch: Branch, pause: Callable[[float], object], *, push
             return replace(done, sent=0)
         runs = f"Add {done.sent} run{'s' * (done.sent != 1)}" if done.sent else "Bring the history together"
         commit = branch.commit(tip, runs)
-        refused = branch.push(commit, tip) if commit != tip else ""
+        refused = branch.push(commit) if commit != tip else ""
         if not refused:
             return done
         same = same + 1 if branch.tip() == tip else 0
@@ -128,17 +126,16 @@ def merge(store: Path, branch: Path) -> Synced:
 
     here, there = _runs(store, index.read), _runs(branch, read_theirs)
     index.write()
-    behind = len(stored_files(store)) - sum(map(len, here.values()))
     for key in (here.keys() | there.keys()) & set(pruned):
         for run in (*here.pop(key, ()), *there.pop(key, ())):
             Path(run.file).unlink(missing_ok=True)
     fetched = sent = 0
     for key in sorted(here.keys() | there.keys()):
-        ours, theirs = (sorted(side.get(key, ()), key=attrgetter("rank"), reverse=True) for side in (here, there))
+        ours, theirs = here.get(key, []), there.get(key, [])
         best = max([*theirs[:1], *ours[:1]], key=attrgetter("rank"))
         fetched += _bring(key, best, branch, ours, store, lasting=True)
         sent += _bring(key, best, store, theirs, branch, lasting=False)
-    return Synced(fetched, sent, len(here.keys() | there.keys()), behind, problems=tuple(problems))
+    return Synced(fetched, sent, len(here.keys() | there.keys()), problems=tuple(problems))
 
 
 def forget(store: Path, file: Path) -> None:
@@ -149,15 +146,15 @@ def forget(store: Path, file: Path) -> None:
 
 
 def _runs(folder: Path, read: Callable[[Path], Run]) -> dict[str, list[Run]]:
-    """Return the runs of a folder by their keys, without what is broken or none of ours."""
-    found: dict[str, list[Run]] = {}
+    """Return the versions of each run of a folder by its key, without what is broken or none of ours."""
+    found = []
     for file in stored_files(folder):
         if _RUN_PATH.fullmatch(file.relative_to(folder).as_posix()):
             with contextlib.suppress(OSError):
                 run = read(file)
                 if run.date and not run.is_foreign:
-                    found.setdefault(_key(run), []).append(run)
-    return found
+                    found.append(run._replace(id=_key(run)))
+    return versions_of(found)
 
 
 def _key(run: Run) -> str:

@@ -157,28 +157,6 @@ def test_the_latest_run_is_the_latest_that_can_be_read(tmp_path: Path) -> None:
     assert latest.name == "0001_x.json"
 
 
-def test_what_killed_saves_left_is_deleted_by_a_later_one(tmp_path: Path) -> None:
-    folder = tmp_path / "here"
-    folder.mkdir()
-    for name in (".old.partial", ".new.partial", ".other.json", "partial"):
-        (folder / name).touch()
-    (folder / ".link.partial").symlink_to(folder / "partial")
-    for name in (".old.partial", ".other.json", "partial"):
-        os.utime(folder / name, (0, 0))
-    store(tmp_path).save(RUN, "x")
-    assert names(tmp_path) == [".link.partial", ".new.partial", ".other.json", "0001_x.json", "partial"]
-
-
-def test_partial_files_of_others_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "here").mkdir()
-    (tmp_path / "here" / ".old.partial").touch()
-    os.utime(tmp_path / "here" / ".old.partial", (0, 0))
-    me = os.getuid()
-    monkeypatch.setattr(os, "getuid", lambda: me + 1)
-    store(tmp_path).save(RUN, "x")
-    assert names(tmp_path) == [".old.partial", "0001_x.json"]
-
-
 def test_lines_are_added_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "x.jsonl"
     add_lines(file, ["one", "two"])
