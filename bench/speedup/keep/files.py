@@ -19,8 +19,6 @@ T = TypeVar("T")
 
 LARGEST = 2**28
 """Bytes of the largest file that is read: what is larger was not written by this program."""
-PARTIAL = ".partial"
-"""End of the name of a file that is being written."""
 BROKEN = (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError)
 """What a file or a line that says something else than ours leads to."""
 
@@ -46,7 +44,7 @@ def whole(folder: Path, content: bytes, *, lasting: bool = True) -> Iterator[Pat
 
     It is on the disk then, unless it need not last; OSError is raised if it cannot be written.
     """
-    partial = folder / f".{uuid.uuid4().hex}{PARTIAL}"
+    partial = folder / f".{uuid.uuid4().hex}.partial"
     try:
         with partial.open("xb") as file:
             file.write(content)

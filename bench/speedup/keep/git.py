@@ -126,8 +126,6 @@ def run(
         return subprocess.run(
             whole, stdin=subprocess.DEVNULL, capture_output=True, env=settings, timeout=seconds, check=False
         )
-    except FileNotFoundError:
-        raise GitError("git is not installed") from None
     except OSError as error:
         raise GitError(f"git cannot be run: {error.strerror}") from None
     except subprocess.TimeoutExpired:

@@ -218,6 +218,7 @@ def read_history(files: Iterable[Path], read: Callable[[Path], Run] = read_run) 
             problems.append(f"{_called(file)} left out: {error.strerror}")
     saved, copies = _once(saved)
     saved, dates = _in_order(saved)
+    saved = _of_one_hour(saved)
     problems += copies + dates
     if saved and saved[-1].is_unfinished:
         name = _called(saved[-1].file)
@@ -226,7 +227,7 @@ def read_history(files: Iterable[Path], read: Callable[[Path], Run] = read_run) 
     if foreign:
         problems.append(f"{_and_more(foreign)} left out: measured without pairs")
     rule = next((one.rule for one in reversed(saved) if one.rule), {})
-    return History(Records(_of_one_hour(saved)), tuple(problems), rule)
+    return History(Records(saved), tuple(problems), rule)
 
 
 def versions_of(saved: Iterable[Run]) -> dict[str, list[Run]]:
@@ -280,7 +281,7 @@ def _in_order(saved: Sequence[Run]) -> tuple[list[Run], list[str]]:
     if ahead:
         problems.append(f"{_and_more(ahead)}: dated in the future; is the clock of this machine wrong?")
     found, last = [], ""
-    for one in sorted(placed, key=attrgetter("date")):
+    for one in sorted(placed, key=lambda one: (one.date, _place(one.file)[1], one.file)):
         last = one.date if one.date > last else _a_moment_after(last)
         found.append(one._replace(date=last))
     return found, problems
