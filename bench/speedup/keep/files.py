@@ -8,7 +8,7 @@ import json
 import os
 import stat
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -38,36 +38,31 @@ def stamp() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-@contextlib.contextmanager
-def whole(folder: Path, content: bytes, *, lasting: bool = True) -> Iterator[Path]:
-    """Yield a finished file in `folder`, to be linked or moved to where it belongs; delete what is left of it.
+def put(path: Path, content: bytes, *, new: bool = False, lasting: bool = True) -> Path:
+    """Write a file that is whole or not there; return where it is.
 
-    It is on the disk then, unless it need not last; OSError is raised if it cannot be written.
+    It takes the place of what was there. If it must be `new`, FileExistsError is raised if something is there, and on a
+    file system without hard links it gets another name. It is on the disk then, unless it need not last; OSError is
+    raised if it cannot be written.
     """
-    partial = folder / f".{uuid.uuid4().hex}.partial"
+    partial = path.with_name(f".{uuid.uuid4().hex}.partial")
     try:
         with partial.open("xb") as file:
             file.write(content)
             file.flush()
             if lasting:
                 os.fsync(file.fileno())
-        yield partial
+        if not new:
+            return partial.replace(path)
+        try:
+            os.link(partial, path)  # fails if the file is there, unlike a rename
+        except FileExistsError:
+            raise
+        except OSError:  # no hard links: with a part in its name that no other has
+            return partial.replace(path.with_stem(f"{path.stem}_{uuid.uuid4().hex[:8]}"))
+        return path
     finally:
         partial.unlink(missing_ok=True)
-
-
-def put_new(partial: Path, path: Path) -> Path:
-    """Move a finished file to where nothing is yet; return where it is, by another name if there are no hard links.
-
-    FileExistsError is raised if something is there, and OSError if it cannot be moved.
-    """
-    try:
-        os.link(partial, path)  # fails if the file is there, unlike a rename
-    except FileExistsError:
-        raise
-    except OSError:  # no hard links on this file system: with a part in its name that no other has
-        return partial.replace(path.with_stem(f"{path.stem}_{uuid.uuid4().hex[:8]}"))
-    return path
 
 
 def add_lines(file: Path, lines: Iterable[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
@@ -9,12 +10,9 @@ import tempfile
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
 
 SECONDS = 300.0
 """Time limit of one call of git."""
-LOG_SECONDS = 10.0
-"""Time limit for the subjects of commits, which are a courtesy."""
 PLAIN = ("core.symlinks", "core.autocrlf", "core.sparseCheckout", "core.fsmonitor")
 """Settings that are off in the folder: its files are what is on the branch, and no link leads out of it."""
 
@@ -26,7 +24,7 @@ class GitError(Exception):
     """Git does not do what is wanted; the message says why, in one line."""
 
 
-class Branch:
+class Branch(contextlib.ExitStack):
     """A branch of a remote as a temporary folder: fetch it, change the files in `folder`, commit and push.
 
     The repository lends its objects, its remotes and its way to log in. Its work tree, its index and its branches are
@@ -34,6 +32,7 @@ class Branch:
     """
 
     def __init__(self, repository: Path, remote: str, branch: str) -> None:
+        super().__init__()
         self._repository = repository
         self._remote = remote
         self._branch = f"refs/heads/{branch}"
@@ -45,21 +44,14 @@ class Branch:
         known = self._run("rev-parse", "--absolute-git-dir")
         if known.returncode:
             raise GitError(no_repository(repository, known.stderr))
-        self._temporary = tempfile.TemporaryDirectory()
-        self.folder = Path(self._temporary.name) / "files"
+        self.folder = Path(self.enter_context(tempfile.TemporaryDirectory())) / "files"
         self.folder.mkdir()
+        self.callback(self._run, "update-ref", "-d", self._fetched)
         self._env = {
             "GIT_DIR": os.fsdecode(known.stdout.rstrip(b"\n")),
             "GIT_WORK_TREE": str(self.folder),
             "GIT_INDEX_FILE": str(self.folder.with_name("index")),
         }
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._run("update-ref", "-d", self._fetched)
-        self._temporary.cleanup()
 
     def tip(self) -> str:
         """Return the commit that the branch is at; empty if there is no such branch."""
@@ -85,7 +77,7 @@ class Branch:
             return ""
         return self._call("commit-tree", *(["-p", parent] if parent else []), "-m", message, tree, env=self._identity())
 
-    def push(self, commit: str) -> str:
+    def send(self, commit: str) -> str:
         """Set the branch to `commit` if it still is at its parent; return why it could not be, or an empty string."""
         pushed = self._run("push", "--quiet", "--no-verify", self._remote, f"{commit}:{self._branch}")
         return _reason(pushed.stderr) if pushed.returncode else ""
@@ -113,9 +105,7 @@ class Branch:
         return run(self._repository, *command, env=env)
 
 
-def run(
-    repository: Path, *command: str, env: Mapping[str, str] | None = None, seconds: float = SECONDS
-) -> subprocess.CompletedProcess[bytes]:
+def run(repository: Path, *command: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[bytes]:
     """Run a command of git in a folder, whatever its status; raise `GitError` if git is not there or takes too long.
 
     It asks for no password, and speaks English.
@@ -124,12 +114,12 @@ def run(
     whole = ["git", "-C", str(repository), "-c", "log.showSignature=false", *command]
     try:
         return subprocess.run(
-            whole, stdin=subprocess.DEVNULL, capture_output=True, env=settings, timeout=seconds, check=False
+            whole, stdin=subprocess.DEVNULL, capture_output=True, env=settings, timeout=SECONDS, check=False
         )
     except OSError as error:
         raise GitError(f"git cannot be run: {error.strerror}") from None
     except subprocess.TimeoutExpired:
-        raise GitError(f"git {command[0]} took more than {seconds:.0f} s") from None
+        raise GitError(f"git {command[0]} took more than {SECONDS:.0f} s") from None
 
 
 def commits_between(root: Path, older: str, newer: str) -> list[str]:
@@ -141,7 +131,7 @@ def commits_between(root: Path, older: str, newer: str) -> list[str]:
         return []  # from a file that anybody may have written: an option of git, perhaps
     command = ("log", "--no-decorate", "--format=%h %s", f"{older}..{newer}", "--")
     try:
-        asked = run(root, *command, seconds=LOG_SECONDS)
+        asked = run(root, *command)
     except GitError:
         return []
     return asked.stdout.decode(errors="replace").splitlines() if asked.returncode == 0 else []

@@ -21,7 +21,7 @@ from typing import Any
 from platformdirs import user_cache_path
 
 from ..measure.cell import Fingerprint
-from .files import parsed, read_regular, regular, whole
+from .files import parsed, put, read_regular, regular
 from .records import KINDS, Kind, Run
 from .runs import History, read_history, read_run, stored_files
 
@@ -36,8 +36,8 @@ def read_store(store: Path, *, without: Path | None = None) -> History:
     history = read_history((file for file in stored_files(store) if file != without), index.read)
     index.write()
     problems = *history.problems, *(f"{folder.name} left out: Permission denied" for folder in closed)
-    said = json.dumps([_version(), *index.seen, problems])
-    return replace(history, problems=problems, digest=hashlib.sha256(said.encode()).hexdigest())
+    said = json.dumps([*index.seen, problems])
+    return replace(history, problems=problems, digest=_digest(said.encode()).decode())
 
 
 class Index:
@@ -85,8 +85,7 @@ def keep(store: Path, key: str, made: Any) -> None:
     content, folder = json.dumps([key, made]).encode(), _folder(store)
     with contextlib.suppress(OSError):  # no place for it
         folder.mkdir(parents=True, exist_ok=True)
-        with whole(folder, _digest(content) + b"\n" + content, lasting=False) as partial:
-            partial.replace(folder / key[0])
+        put(folder / key[0], _digest(content) + b"\n" + content, lasting=False)
 
 
 def _folder(store: Path) -> Path:

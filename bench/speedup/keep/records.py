@@ -229,8 +229,9 @@ class Records(Sequence[Record]):
             return Records(self.saved, self.cells[index])
         cell = self.cells[index]
         run, kind = self.saved[cell["run"]], KINDS[int(cell["kind"])]
-        sides = (dict(zip(kind.quantities, side, strict=False)) for side in cell["figures"].tolist())
-        logs, ses, again, again_ses = sides
+        sides = [dict(zip(kind.quantities, side, strict=False)) for side in cell["figures"].tolist()]
+        logs, again = sides[::2]
+        ses, again_ses = ({name: None if math.isnan(se) else se for name, se in side.items()} for side in sides[1::2])
         has_again = not math.isnan(again[kind.quantities[0]])
         spreads = zip((*kind.quantities, STEADY_PART), cell["known"].tolist(), strict=False)
         return Record(
@@ -238,11 +239,11 @@ class Records(Sequence[Record]):
             file=run.file,
             fingerprint=kind.fingerprint,
             logs=logs,
-            log_ses=_known(ses),
+            log_ses=ses,
             sequential_s=float(cell["sequential_s"]),
             parallel_s=float(cell["parallel_s"]),
             again_logs=again if has_again else None,
-            again_ses=_known(again_ses) if has_again else None,
+            again_ses=again_ses if has_again else None,
             setting={**run.versions, **run.machine, **run.facts[cell["number"]]},
             versions=run.versions,
             commit=run.commit,
@@ -275,7 +276,3 @@ class Records(Sequence[Record]):
     def kinds(self) -> list[Kind]:
         """All kinds, in the order in which they appear."""
         return [KINDS[number] for number in dict.fromkeys(self.cells["kind"].tolist())]
-
-
-def _known(ses: Mapping[str, float]) -> dict[str, float | None]:
-    return {name: None if math.isnan(se) else se for name, se in ses.items()}

@@ -184,9 +184,9 @@ def _figures(block: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, floa
         mean, log_se = log_mean(Costs.from_json(block).quantities[COST])
         found = {COST: (math.exp(mean), log_se)}
     else:
+        found = {SPEEDUP: (block["speedup"], block["log_se"])}
         known = block["factors"]  # an older run may know fewer
-        factors = {name: (known[name]["value"], known[name]["log_se"]) for name in FACTORS if name in known}
-        found = {SPEEDUP: (block["speedup"], block["log_se"]), **factors}
+        found |= {name: (known[name]["value"], known[name]["log_se"]) for name in FACTORS if name in known}
     logs: dict[str, float] = {}
     ses: dict[str, float | None] = {}
     for name, (value, se) in found.items():

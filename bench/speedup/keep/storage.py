@@ -13,7 +13,7 @@ from typing import Any
 from pytest_benchmark.storage.file import FileStorage
 from pytest_benchmark.utils import safe_dumps
 
-from .files import put_new, regular, whole
+from .files import put, regular
 
 _NUMBER = re.compile(r"(\d+)_.*\.json")
 
@@ -85,12 +85,12 @@ class WholeFileStorage(FileStorage):
         """
         content = safe_dumps(output_json, ensure_ascii=True).encode("ascii")
         try:
-            self.written = _write_whole(self.written or self._folder(), save, content)
+            self.written = _write(self.written or self._folder(), save, content)
         except OSError as error:
             self.trouble = error.strerror or type(error).__name__
             with contextlib.suppress(OSError):
                 place = self.rescued or Path(tempfile.mkdtemp(prefix="speedup-not-saved-"))
-                self.rescued = _write_whole(place, save, content)
+                self.rescued = _write(place, save, content)
             return False
         self.trouble = ""
         if self.rescued is not None:
@@ -103,19 +103,16 @@ def _numbers(folder: Path) -> dict[Path, int]:
     return {path: int(match[1]) for path in folder.glob("*.json") if (match := _NUMBER.fullmatch(path.name))}
 
 
-def _write_whole(target: Path, name: str, content: bytes) -> Path:
-    """Write a new file into the folder `target`, or over the file `target`; complete at once.
-
-    A new file never takes the place of another run's.
-    """
-    folder = target if target.suffix != ".json" else target.parent
+def _write(target: Path, name: str, content: bytes) -> Path:
+    """Write over the file `target`, or a new file into the folder `target`, never in the place of another run's."""
+    is_file = target.suffix == ".json"
+    folder = target.parent if is_file else target
     folder.mkdir(parents=True, exist_ok=True)  # somebody may have deleted it meanwhile
-    with whole(folder, content) as partial:
-        if folder != target:
-            return partial.replace(target)
-        number = 1 + max(_numbers(folder).values(), default=0)
-        while True:
-            try:
-                return put_new(partial, folder / f"{number:04}_{name}.json")
-            except FileExistsError:
-                number += 1
+    if is_file:
+        return put(target, content)
+    number = 1 + max(_numbers(folder).values(), default=0)
+    while True:
+        try:
+            return put(folder / f"{number:04}_{name}.json", content, new=True)
+        except FileExistsError:
+            number += 1

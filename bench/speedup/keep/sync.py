@@ -23,7 +23,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from . import curves, decisions, settled
-from .files import add_lines, put_new, read_lines, read_regular, whole
+from .files import add_lines, put, read_lines, read_regular
 from .git import Branch, GitError
 from .index import Index
 from .records import Run
@@ -97,7 +97,7 @@ def _sync(store: Path, branch: Branch, pause: Callable[[float], object], *, push
             return replace(done, sent=0)
         runs = f"Add {done.sent} run{'s' * (done.sent != 1)}" if done.sent else "Bring the history together"
         commit = branch.commit(tip, runs)
-        refused = branch.push(commit) if commit != tip else ""
+        refused = branch.send(commit) if commit != tip else ""
         if not refused:
             return done
         same = same + 1 if branch.tip() == tip else 0
@@ -175,14 +175,11 @@ def _bring(key: str, best: Run, origin: Path, known: Sequence[Run], folder: Path
         return False
     target = Path(known[0].file) if known else folder / Path(best.file).relative_to(origin)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with whole(target.parent, read_regular(Path(best.file)), lasting=lasting) as partial:
-        if known:
-            partial.replace(target)
+    content = read_regular(Path(best.file))
+    for part in ("", f"_{key[:8]}", f"_{key}"):
+        with contextlib.suppress(FileExistsError):  # of another run
+            put(target.with_stem(target.stem + part), content, new=not known, lasting=lasting)
             return True
-        for part in ("", f"_{key[:8]}", f"_{key}"):
-            with contextlib.suppress(FileExistsError):  # of another run
-                put_new(partial, target.with_stem(target.stem + part))
-                return True
     raise FileExistsError(errno.EEXIST, "there are too many runs of that name", str(target))
 
 

@@ -25,7 +25,7 @@ from pytest_benchmark.utils import safe_dumps
 
 from ..judge.steps import steps
 from ..judge.versus import Limits, Visit, compare
-from ..keep.files import put_new, read_json, stamp, whole
+from ..keep.files import put, read_json, stamp
 from ..keep.index import read_store
 from ..keep.runs import BACKFILLED, ID, OF, Record, read_history
 from ..measure.cell import BLOCK
@@ -83,8 +83,7 @@ class Backfill:
         folder.mkdir(parents=True, exist_ok=True)
         slug = re.sub(r"[^\w.+]+", "-", version.name, flags=re.ASCII)[:40].strip("-.") or "version"
         name = f"{in_order:%Y%m%dT%H%M%S}-{slug}-{uuid.uuid4().hex[:8]}.json"
-        with whole(folder, safe_dumps(run, ensure_ascii=True).encode()) as partial:
-            return put_new(partial, folder / name)
+        return put(folder / name, safe_dumps(run, ensure_ascii=True).encode())
 
     def runs(self) -> Iterator[tuple[str, int, list[Record]]]:
         """Yield version, round and cells of each visit that is kept."""

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ...keep.files import whole
+from ...keep.files import put
 from ..encodings import harmless
 from .content import SPARK_RUNS, Content, counted
 
@@ -48,8 +48,7 @@ def write(file: Path, contents: Content) -> None:
         if file.exists() and not file.is_file():
             raise ReportError(f"{file} is no regular file")
         file.parent.mkdir(parents=True, exist_ok=True)
-        with whole(file.parent, text.encode()) as partial:
-            partial.replace(file)
+        put(file, text.encode())
     except OSError as error:
         raise ReportError(f"{file} cannot be written: {error.strerror}") from None
 
