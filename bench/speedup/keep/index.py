@@ -57,7 +57,7 @@ class Index:
         # Its path in the store: pytest and the commands call the store itself by different paths.
         path = file.relative_to(self.store).as_posix()
         key = path, f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns} {found.st_ino}"
-        run = self.known.get(key)
+        run = self.seen.get(key) or self.known.get(key)
         self.seen[key] = run._replace(file=str(file)) if run else read_run(file)
         return self.seen[key]
 
@@ -65,7 +65,7 @@ class Index:
         """Let what was read be known from now on."""
         if self.seen.keys() <= self.known.keys():
             return
-        kinds = [(number, kind.fingerprint.as_json(), *kind[1:]) for number, kind in KINDS.items()]
+        kinds = [(number, kind.fingerprint.as_json(), *kind[1:]) for number, kind in list(KINDS.items())]
         files = [(*key, *run[:-1], b64encode(run.cells).decode()) for key, run in self.seen.items()]
         keep(self.store, RUNS, (kinds, files))
 
