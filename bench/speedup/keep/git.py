@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
 import subprocess
@@ -33,7 +34,7 @@ class Branch(contextlib.ExitStack):
 
     def __init__(self, repository: Path, remote: str, branch: str) -> None:
         super().__init__()
-        self._repository = repository
+        self._run = functools.partial(run, repository)
         self._remote = remote
         self._branch = f"refs/heads/{branch}"
         self._fetched = f"refs/bench/{uuid.uuid4().hex}"  # so that it is not collected as garbage meanwhile
@@ -101,9 +102,6 @@ class Branch(contextlib.ExitStack):
             raise GitError(f"{self.where}: git {name}: {_reason(done.stderr)}")
         return done.stdout.decode(errors="replace").strip()
 
-    def _run(self, *command: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[bytes]:
-        return run(self._repository, *command, env=env)
-
 
 def run(repository: Path, *command: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[bytes]:
     """Run a command of git in a folder, whatever its status; raise `GitError` if git is not there or takes too long.
@@ -130,11 +128,11 @@ def commits_between(root: Path, older: str, newer: str) -> list[str]:
     if not (_COMMIT.fullmatch(older) and _COMMIT.fullmatch(newer)):
         return []  # from a file that anybody may have written: an option of git, perhaps
     command = ("log", "--no-decorate", "--format=%h %s", f"{older}..{newer}", "--")
-    try:
+    with contextlib.suppress(GitError):
         asked = run(root, *command)
-    except GitError:
-        return []
-    return asked.stdout.decode(errors="replace").splitlines() if asked.returncode == 0 else []
+        if asked.returncode == 0:
+            return asked.stdout.decode(errors="replace").splitlines()
+    return []
 
 
 def no_repository(folder: Path, stderr: bytes) -> str:

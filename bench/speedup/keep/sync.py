@@ -17,7 +17,6 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from operator import attrgetter
 from pathlib import Path
 
 from filelock import FileLock
@@ -130,12 +129,12 @@ def merge(store: Path, branch: Path) -> Synced:
         for run in (*here.pop(key, ()), *there.pop(key, ())):
             Path(run.file).unlink(missing_ok=True)
     fetched = sent = 0
-    for key in sorted(here.keys() | there.keys()):
+    keys = sorted(here.keys() | there.keys())
+    for key in keys:
         ours, theirs = here.get(key, []), there.get(key, [])
-        best = max([*theirs[:1], *ours[:1]], key=attrgetter("rank"))
-        fetched += _bring(key, best, branch, ours, store, lasting=True)
-        sent += _bring(key, best, store, theirs, branch, lasting=False)
-    return Synced(fetched, sent, len(here.keys() | there.keys()), problems=tuple(problems))
+        fetched += _bring(theirs, branch, ours, store, lasting=True)
+        sent += _bring(ours, store, theirs, branch, lasting=False)
+    return Synced(fetched, sent, len(keys), problems=tuple(problems))
 
 
 def forget(store: Path, file: Path) -> None:
@@ -164,19 +163,20 @@ def _key(run: Run) -> str:
     return hashlib.sha256(read_regular(Path(run.file))).hexdigest()
 
 
-def _bring(key: str, best: Run, origin: Path, known: Sequence[Run], folder: Path, *, lasting: bool) -> bool:
+def _bring(others: Sequence[Run], origin: Path, known: Sequence[Run], folder: Path, *, lasting: bool) -> bool:
     """Let a folder have the best version of a run, and no other; return whether it was written.
 
-    `known` are the versions that it has, the best one first.
+    `known` are the versions that it has, and `others` those of `origin`, the best ones first.
     """
     for copy in known[1:]:
         Path(copy.file).unlink(missing_ok=True)
-    if known and known[0].rank >= best.rank:
+    if not others or (known and known[0].rank >= others[0].rank):
         return False
+    best = others[0]
     target = Path(known[0].file) if known else folder / Path(best.file).relative_to(origin)
     target.parent.mkdir(parents=True, exist_ok=True)
     content = read_regular(Path(best.file))
-    for part in ("", f"_{key[:8]}", f"_{key}"):
+    for part in ("", f"_{best.id[:8]}", f"_{best.id}"):
         with contextlib.suppress(FileExistsError):  # of another run
             put(target.with_stem(target.stem + part), content, new=not known, lasting=lasting)
             return True
