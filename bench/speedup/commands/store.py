@@ -137,6 +137,8 @@ def sync(options: Namespace) -> None:
     for problem in done.problems:
         say(problem, sys.stderr)
     say(f"{options.branch}: {done.fetched} fetched, {done.sent} sent, {done.runs} runs in all")
+    if done.behind:
+        say(f"  {plural(done.behind, 'file')} without a speedup: not sent")
 
 
 def report(options: Namespace) -> None:

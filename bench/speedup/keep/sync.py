@@ -54,6 +54,8 @@ class Synced:
     """Runs that went to the branch."""
     runs: int
     """Runs that both have now."""
+    behind: int = 0
+    """Files of the store that are no runs of ours, and so stay where they are."""
     tries: int = 0
     problems: tuple[str, ...] = ()
     """One line for each line that could not be read."""
@@ -125,6 +127,7 @@ def merge(store: Path, branch: Path) -> Synced:
 
     here, there = _runs(store, index.read), _runs(branch, read_theirs)
     index.write()
+    behind = len(stored_files(store)) - sum(map(len, here.values()))
     for key in (here.keys() | there.keys()) & set(pruned):
         for run in (*here.pop(key, ()), *there.pop(key, ())):
             Path(run.file).unlink(missing_ok=True)
@@ -134,7 +137,7 @@ def merge(store: Path, branch: Path) -> Synced:
         ours, theirs = here.get(key, []), there.get(key, [])
         fetched += _bring(theirs, branch, ours, store, lasting=True)
         sent += _bring(ours, store, theirs, branch, lasting=False)
-    return Synced(fetched, sent, len(keys), problems=tuple(problems))
+    return Synced(fetched, sent, len(keys), behind, problems=tuple(problems))
 
 
 def forget(store: Path, file: Path) -> None:

@@ -242,7 +242,7 @@ def test_broken_and_foreign_files_are_left_where_they_are(clone: Clone, tmp_path
     broken, foreign = store / FOLDER / "0002_x.json", store / FOLDER / "0003_x.json"
     broken.write_text('{"benchmarks": [')
     foreign.write_text(json.dumps({"machine_info": {}, "datetime": "2026", "benchmarks": [{"extra_info": {}}]}))
-    sync(store, project)
+    assert sync(store, project).behind == 2
     assert listed(remote) == [f"{FOLDER}/0001_x.json"]
     assert broken.exists()
     assert foreign.exists()
