@@ -6,7 +6,6 @@ A `Record` is made of them when it is asked for, and what is said of a whole ser
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -116,8 +115,7 @@ KINDS: dict[int, Kind] = {}
 
 def _number_of(kind: Kind) -> int:
     """Return what stands for a kind in a row, whoever writes it."""
-    text = json.dumps([kind.fingerprint.as_json(), *kind[1:]])
-    number = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big", signed=True)
+    number = int.from_bytes(hashlib.blake2b(repr(kind).encode(), digest_size=8).digest(), "big", signed=True)
     KINDS[number] = kind
     return number
 
