@@ -13,6 +13,8 @@ from .points import Point
 RUN, LOG, SPEEDUP, SE, REMEASURED, MACHINE = "run", "log_speedup", "speedup", "se", "remeasured", "machine"
 NIGHT = "night"
 """What the column of the runs was called before."""
+WORDS = {LOG: "log of a speedup", SPEEDUP: "speedup", SE: "standard error of a log"}
+"""What a figure is taken for."""
 
 
 class ReplayError(ValueError):
@@ -58,33 +60,20 @@ def read_csv(file: Path) -> list[Point]:
 
 
 def _run(row: dict[str, Any], run: str, figure: str, where: str) -> Point:
-    def number(name: str) -> float | None:
-        text = (row.get(name) or "").strip()
-        if not text:
-            return None
-        try:
-            value = float(text.replace(",", "."))  # spreadsheets of half the world write it so
-        except ValueError:
-            raise ReplayError(f"{where}: {name} is {text[:40]!r}, and a number is wanted") from None
-        return value if math.isfinite(value) else None
+    texts = {name: (row.get(name) or "").strip() for name in (run, figure, SE, REMEASURED, MACHINE)}
+    if not texts[run]:
+        raise ReplayError(f"{where}: a run without a name")
 
-    def log(name: str) -> float | None:
-        value = number(name)
-        if value is not None and figure == SPEEDUP:
-            if value <= 0:
-                raise ReplayError(f"{where}: {name} is {value:g}, and no speedup is 0 or less")
-            value = math.log(value)
-        if value is not None and abs(value) > MOST:
-            raise ReplayError(f"{where}: {name} is {value:g} as a log, and no log of a speedup is beyond {MOST:.0f}")
+    def number(name: str, kind: str) -> float:
+        try:
+            value = float(texts[name].replace(",", ".") or "nan")  # spreadsheets of half the world write it so
+            value = value if math.isfinite(value) else math.nan
+            value = math.log(value) if kind == SPEEDUP else value
+        except ValueError:
+            value = math.inf
+        if abs(value) > MOST or (kind == SE and value < 0):
+            raise ReplayError(f"{where}: {name} is {texts[name][:40]!r}, which is no {WORDS[kind]}")
         return value
 
-    name = (row[run] or "").strip()
-    if not name:
-        raise ReplayError(f"{where}: a run without a name")
-    se = number(SE)
-    if se is not None and not 0 <= se <= MOST:
-        why = "is negative" if se < 0 else f"of a log is beyond {MOST:.0f}"
-        raise ReplayError(f"{where}: {SE} is {se:g}, and no standard error {why}")
-    value = log(figure)
-    machine = (row.get(MACHINE) or "").strip()
-    return Point(name, math.nan if value is None else value, se, log(REMEASURED), machine=machine)
+    value, se, again = number(figure, figure), number(SE, SE), number(REMEASURED, figure)
+    return Point(texts[run], value, se, again, machine=texts[MACHINE])
