@@ -32,71 +32,58 @@ CLIPPED, RAW = 0, 1
 COUNT, VALUE, SQUARE = 0, 1, 2
 """Sums over the runs on each machine: their number, their values, their squares."""
 
-_ROWS = ("at", "codes", "raw", "residuals", "alternating", "odd", "_by_machine", "_overall", "_within")
-"""Arrays with a row for each run, or for the sum over the runs before it."""
-
 
 class Running:
     """Some runs of a series, and sums over the first of them.
 
-    Row n of each sum is that over the first n runs. Rows beyond the number of runs are of runs that are looked
-    at, and are not added yet.
+    There is a row for each run of the series. Row n of each sum is that over the first n runs; rows beyond the number
+    of runs are of runs that are looked at, and are not added yet.
     """
 
     def __init__(self, runs: Columns) -> None:
-        machines = len(runs.machines)
+        machines, rows = len(runs.machines), len(runs.names) + 1
         self.runs = runs
         self.n = 0
         self.origin = 0.0
         """The first value: sums are of differences from it, for the sake of their last digits."""
         self.offsets_before = np.zeros(machines)
         """Offset of each machine, as earlier segments tell it."""
-        self.at = np.zeros(1, dtype=np.int64)
-        """Index of each run in the series."""
-        self.codes = np.zeros(1, dtype=np.int64)
-        """Machine of each run."""
-        self.raw = np.zeros(1)
-        self.residuals = np.zeros((1, 2))
+        self.at, self.codes = np.zeros((2, rows), dtype=np.int64)
+        """Index of each run in the series, and its machine."""
+        self.raw = np.zeros(rows)
+        self.residuals = np.zeros((rows, 2))
         """Of each run over the origin and its machine, clipped and raw."""
-        self.alternating = np.zeros(1, dtype=np.int64)
+        self.alternating = np.zeros(rows, dtype=np.int64)
         """Until which run they alternate between two levels, as the first runs tell; 0 if they do not."""
-        self.odd = np.zeros(1)
+        self.odd = np.zeros(rows)
         """How many of the first runs were odd."""
-        self._by_machine = np.zeros((1, 2, 3, machines))
+        self._by_machine = np.zeros((rows, 2, 3, machines))
         """By clipped and raw, then `COUNT`, `VALUE` and `SQUARE`."""
-        self._overall = np.zeros((1, 2, 3))
+        self._overall = np.zeros((rows, 2, 3))
         """By clipped and raw: the residuals, their products from one run to the next, and their squares."""
-        self._within = np.zeros((1, 2))
+        self._within = np.zeros((rows, 2))
         """Squared standard errors within a run, and how many are known."""
 
     def until(self, length: int) -> Self:
-        """Return the runs up to a number of them. What is added to them gets a place of its own."""
+        """Return the runs up to a number of them, with rows of their own for what is added."""
         found = copy.copy(self)
-        for name in _ROWS:
-            setattr(found, name, getattr(self, name)[: length + 1])
         found.n = length
+        for name, rows in vars(self).items():
+            if isinstance(rows, np.ndarray):
+                setattr(found, name, rows.copy())
         return found
-
-    def _make_room(self, length: int) -> None:
-        for name in _ROWS:
-            old = getattr(self, name)
-            new = np.zeros((length + 1, *old.shape[1:]), dtype=old.dtype)
-            new[: len(old)] = old
-            setattr(self, name, new)
 
     def place(self, at: Sequence[int] | Indices) -> Indices:
         """Write what is known of the next runs as such; return the number of runs before each."""
         runs = np.asarray(at, dtype=np.int64)
-        n, end = self.n, self.n + len(runs)
-        if end >= len(self.at):
-            self._make_room(max(32, 2 * end))
-        self.at[n:end] = runs
-        self.codes[n:end] = self.runs.codes[runs]
-        self.raw[n:end] = self.runs.values[runs]
+        rows = np.arange(self.n, self.n + len(runs))
+        self.at[rows] = runs
+        self.codes[rows] = self.runs.codes[runs]
+        self.raw[rows] = self.runs.values[runs]
         ses = self.runs.ses[runs]
         known = np.isfinite(ses)
         self._write(self._within, np.stack([np.where(known, ses, 0.0) ** 2, known], axis=1))
-        return np.arange(n, end)
+        return rows
 
     def _write(self, sums: Floats, what: Floats) -> None:
         sums[self.n + 1 : self.n + 1 + len(what)] = sums[self.n] + np.cumsum(what, axis=0)

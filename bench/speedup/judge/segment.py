@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -84,6 +84,18 @@ class Sized:
         return self.change - self.margin, self.change + self.margin
 
 
+class Known(NamedTuple):
+    """What runs on one level say of it."""
+
+    sums: Sums
+    scale: Scales
+    level: Level
+    degrees: Any
+    """Degrees of freedom of `variance`, at least 1."""
+    variance: Any
+    """Of a run around the level."""
+
+
 class Segment(Running):
     """Runs on one level: some of a whole series, of which the first are learnt from.
 
@@ -111,10 +123,10 @@ class Segment(Running):
             lagged, squares = before.products(np.array([before.n]), before.n)
             products = before.carried_products + np.array([lagged[0], squares[0], before.n])
             self.carried_products = products * min(1.0, CARRIED_RUNS / products[2])
-            self.carried = (before.run_variance, min(CARRIED_RUNS, before.degrees))
-            level, known = before.level, before.counts(before.n) > 0
-            self.offsets_before = before.offsets_before + np.where(known, level.offsets, 0.0)
-            self.offset_variances = np.where(known, level.alone * before.run_variance, before.offset_variances)
+            known, seen = before.known(before.n), before.counts(before.n) > 0
+            self.carried = (float(known.variance), min(CARRIED_RUNS, float(known.degrees)))
+            self.offsets_before = before.offsets_before + np.where(seen, known.level.offsets, 0.0)
+            self.offset_variances = np.where(seen, known.level.alone * known.variance, before.offset_variances)
 
     @property
     def is_learning(self) -> bool:
@@ -152,7 +164,7 @@ class Segment(Running):
     def _clip_first(self) -> None:
         """Clip the runs of the learning phase."""
         n = self.n
-        offsets = (self.level.offsets + self.offsets_before)[self.codes[:n]]
+        offsets = (self.known(n).level.offsets + self.offsets_before)[self.codes[:n]]
         off = self.raw[:n] - offsets
         middle, deviation = (float(one[0]) for one in robust(off[None, :]))
         carried = 0.0 if self.is_guess else math.sqrt(self.carried[0])
@@ -180,39 +192,25 @@ class Segment(Running):
         between = (np.maximum(residual, 0.0) + self.carried[1] * self.carried[0]) / np.maximum(degrees, 1)
         return np.maximum(np.where(degrees > 0, between, 0.0), self._floor(rows))
 
-    def _known(self, rows: Any, here: tuple[Any, Any] | None = None) -> tuple[Sums, Scales, Level]:
+    def known(self, rows: Any, here: tuple[Any, Any] | None = None) -> Known:
         """Return what the first runs say; of runs that come next (`here`), each may be the first on its machine."""
         sums = self.sums(rows)
         scale = self.scales_of(sums, rows, 0.0 if here is None else (sums.counts[here] == 0).astype(float))
-        return sums, scale, fleet.level(sums, scale)
-
-    @property
-    def level(self) -> Level:
-        """What all runs say."""
-        return self._known(self.n)[-1]
+        level, degrees = fleet.level(sums, scale), self.degrees_of(sums, 1)
+        return Known(sums, scale, level, np.maximum(1.0, degrees), self.variance_of(level.residual, degrees, rows))
 
     @property
     def machines(self) -> dict[str, float]:
         """Offset of each machine that it was on."""
         if not self.n:
             return {}
-        offsets, counts = self.offsets_before + self.level.offsets, self.counts(self.n)
+        offsets, counts = self.offsets_before + self.known(self.n).level.offsets, self.counts(self.n)
         return {name: float(offsets[code]) for code, name in enumerate(self.runs.machines) if counts[code]}
-
-    @property
-    def degrees(self) -> float:
-        """Degrees of freedom of `run_variance`."""
-        return max(1.0, float(self.degrees_of(self.sums(self.n), 1)))
-
-    @property
-    def run_variance(self) -> float:
-        """Variance of a run around the level."""
-        return float(self.variance_of(self.level.residual, self.degrees_of(self.sums(self.n), 1), self.n))
 
     @property
     def spread(self) -> float | None:
         """Standard deviation of a run; ``None`` while it is learnt."""
-        return None if self.is_learning else math.sqrt(self.run_variance)
+        return None if self.is_learning else math.sqrt(self.known(self.n).variance)
 
     @property
     def correlation(self) -> Floats:
@@ -237,12 +235,9 @@ class Segment(Running):
         spread = self._clip(rows, here)
 
         # The sums of the runs before are not touched by those that come; what is read here was written by `_clip`.
-        sums, scale, known = self._known(rows, here)
-        change = self.raw[rows] - (self.origin + known.mean + self.offsets_before[codes] + known.offsets[here])
-        degrees = self.degrees_of(sums, 1)
-        variance = self.variance_of(known.residual, degrees, rows)
-        degrees = np.maximum(1, degrees)
-        own, unsure = scale.own[here], known.unsure[here]
+        _, scale, level, degrees, variance = self.known(rows, here)
+        change = self.raw[rows] - (self.origin + level.mean + self.offsets_before[codes] + level.offsets[here])
+        own, unsure = scale.own[here], level.unsure[here]
         # Clipping makes the noise of a short series look smaller than it is; its median deviation does not.
         spread = np.where(self.alternating[rows] > 0, 0.0, spread)
         t = -change / np.sqrt(np.maximum(variance, spread**2) * (own + unsure))
@@ -261,7 +256,7 @@ class Segment(Running):
         raw = clipped = self.raw[rows]
         for _ in range(len(rows) + 1):
             self.sum_by_machine(clipped)
-            _, scale, known = self._known(rows, here)
+            _, scale, known, *_ = self.known(rows, here)
             offsets = self.offsets_before + known.offsets
             level = self.origin + known.mean[:, None] + offsets
             middle, spread = self._lately(rows, level, np.sqrt(scale.own))
@@ -289,35 +284,35 @@ class Segment(Running):
         deviation = np.sqrt((runs * deviation**2 + carried * self.carried[0]) / np.maximum(runs + carried, 1))
         return middle, np.maximum(np.maximum(deviation, np.sqrt(self.within(rows))), LEAST_SCALE)
 
-    def _over(self, runs: Indices) -> Floats:
+    def _over(self, runs: Indices, level: Level) -> Floats:
         """Return the log of other runs over what is to be expected of their machines."""
-        level = self.level
         expected = self.origin + level.mean + self.offsets_before + level.offsets
         return np.asarray(self.runs.values[runs] - expected[self.runs.codes[runs]])
 
     def off(self, at: Sequence[int] | Indices) -> Floats:
         """Return by how many standard deviations other runs lie above this level."""
         runs = np.asarray(at, dtype=np.int64)
-        _, scale, level = self._known(self.n)
-        unit = np.sqrt(self.run_variance * (scale.own + level.alone))
-        return np.asarray(self._over(runs) / unit[self.runs.codes[runs]])
+        _, scale, level, _, variance = self.known(self.n)
+        unit = np.sqrt(variance * (scale.own + level.alone))
+        return np.asarray(self._over(runs, level) / unit[self.runs.codes[runs]])
 
     def moved_by(self, at: Sequence[int] | Indices) -> float:
         """Return the log of other runs over this level."""
-        return centre(self._over(np.asarray(at, dtype=np.int64)).tolist())
+        return centre(self._over(np.asarray(at, dtype=np.int64), self.known(self.n).level).tolist())
 
     def change(self, at: Sequence[int] | Indices) -> Sized:
         """Return how far other runs are from this level."""
-        before, codes = self.sums(self.n), self.runs.codes[np.asarray(at, dtype=np.int64)]
-        counts = before.counts + np.bincount(codes, minlength=len(self.runs.machines))
+        known, codes = self.known(self.n), self.runs.codes[np.asarray(at, dtype=np.int64)]
+        counts = known.sums.counts + np.bincount(codes, minlength=len(self.runs.machines))
         both = Sums(counts, np.zeros_like(counts), np.zeros_like(counts))
-        unit = fleet.contrast(before, both, self.scales_of(before, self.n, both.seen - before.seen)).variance
+        scale = self.scales_of(known.sums, self.n, both.seen - known.sums.seen)
+        unit = fleet.contrast(known.sums, both, scale).variance
         runs = np.array([self.n, len(codes)], dtype=float)
         stretch = variance_of_mean(runs, self.correlation).sum() / (1 / runs).sum()
-        error = TRIMMED * math.sqrt(self.run_variance * float(unit) * float(stretch))
-        change = self.moved_by(at)
-        z = float(normal_deviates(np.asarray(-change / error), self.degrees))
-        return Sized(change, half_width(error, self.degrees), z)
+        error = TRIMMED * math.sqrt(known.variance * float(unit) * float(stretch))
+        change, degrees = self.moved_by(at), float(known.degrees)
+        z = float(normal_deviates(np.asarray(-change / error), degrees))
+        return Sized(change, half_width(error, degrees), z)
 
 
 def centre(values: Sequence[float]) -> float:

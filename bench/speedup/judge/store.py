@@ -116,7 +116,7 @@ def suites(
         cells = _Cells(list(group), history, decisions, settlements, rule)
         told, together = cells.recalled(store) if store and history.digest else cells.judge()
         series = (
-            Series(one, cells.records[one], verdict, partial(cells.verdicts, one), cells.is_current(one))
+            Series(one, cells.records[one], verdict, partial(cells.verdicts, one), one in cells.current)
             for one, verdict in zip(cells.fingerprints, told, strict=True)
         )
         found.append(Suite(tuple(series), together))
@@ -148,35 +148,26 @@ class _Cells:
 
     def __post_init__(self) -> None:
         self.records = {one: self.history.of(one) for one in self.fingerprints}
-        self.last = {one: records[-1].date for one, records in self.records.items()}
-        """The latest run of each."""
         self.decisions = {one: self.made.of(one) for one in self.fingerprints}
         self.settled = {one: self.settlements.of(one) for one in self.fingerprints}
-        self.ours = [one for one, records in self.records.items() if not records[-1].side_by_side]
-        """All but engines side by side, which are no part of the suite."""
-
-    def is_current(self, one: Fingerprint) -> bool:
-        """Return whether a series was measured in the latest run: of the suite, or of engines side by side."""
-        return self.last[one] == max(self.last[other] for other in (self.ours if one in self.ours else self.last))
-
-    def _alone(self, one: Fingerprint) -> tuple[CellVerdict, dict[str, Verdicts]]:
-        with_it = [self.records[other] for other in self.ours if self.last[other] == self.last[one]]
-        # Engines side by side are judged as if each were alone.
-        rule = self.rule.for_each_in(with_it) if one in self.ours else self.rule.for_each_of(1)
-        return judge_cell(self.records[one], rule, self.decisions[one], settled=self.settled[one])
+        last = {one: records[-1].date for one, records in self.records.items()}
+        beside = [one for one, records in self.records.items() if records[-1].side_by_side]
+        ours = sorted((one for one in last if one not in beside), key=last.__getitem__)
+        self.runs = [[one] for one in beside] + [list(run) for _, run in groupby(ours, key=last.__getitem__)]
+        """Those that were last measured in the same run, and so share its false alarms, the latest run at the end.
+        Engines side by side, which are no part of the suite, are judged as if each were alone."""
+        latest = max(last.values())
+        self.current = {one for one in beside if last[one] == latest}.union(self.runs[-1] if ours else ())
+        """Those that were measured in the latest run: of the suite, or of engines side by side."""
 
     @cached_property
     def _judged(self) -> tuple[dict[Fingerprint, tuple[CellVerdict, dict[str, Verdicts]]], CellVerdict | None]:
-        judged = {one: self._alone(one) for one in self.fingerprints if one not in self.ours}
-        together = None
-        # Those that were last measured in the same run share its false alarms; the latest at the end.
-        for _, group in groupby(sorted(self.ours, key=self.last.__getitem__), key=self.last.__getitem__):
-            run = list(group)
+        judged: dict[Fingerprint, tuple[CellVerdict, dict[str, Verdicts]]] = {}
+        for run in self.runs:
             made, settled = [self.decisions[one] for one in run], [self.settled[one] for one in run]
             said = judge_suite([self.records[one] for one in run], self.rule, made, settled)
             judged |= zip(run, zip(said.cells, said.verdicts, strict=True), strict=True)
-            together = said.together
-        return judged, together
+        return judged, said.together
 
     def judge(self) -> Told:
         """Judge the latest run of all of them."""
@@ -187,7 +178,9 @@ class _Cells:
         """Return what is said of all runs of a series; of a young one, what the others tell counts."""
         if "_judged" in vars(self) or is_young(self.records[one]):
             return self._judged[0][one][1]
-        return self._alone(one)[1]
+        (run,) = (run for run in self.runs if one in run)
+        rule = self.rule.for_each_in([self.records[other] for other in run])
+        return judge_cell(self.records[one], rule, self.decisions[one], settled=self.settled[one])[1]
 
     def recalled(self, store: Path) -> Told:
         """Return what was said in this state of a store; if nothing was, judge it, and keep that."""
