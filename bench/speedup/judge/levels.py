@@ -100,14 +100,13 @@ class Levels:
 
     def move(self, index: int, found: int) -> bool:
         """Go to the level of the runs from `index` of the present one on; return whether it is an earlier one."""
-        at = self.present.runs_from(index)
+        level, at = self.present.split(index)
         for number, change in enumerate(self.changes):
             if self._is_on(change.before, at):
                 self.present = _with(change.before, at)
                 self.changes = self.changes[:number]
                 self._wait()
                 return True
-        level = self.present.until(index)
         # Levels go down from the one that counts, or up: what has turned is another change from an earlier level.
         is_loss, is_settled = level.moved_by(at) < 0, False
         while self.changes and self.changes[-1].is_loss != is_loss:
@@ -230,8 +229,7 @@ class Levels:
 
 def _with(level: Segment, at: Sequence[int]) -> Segment:
     """Return a level with further runs, none of which begins a change."""
-    found = level.until(level.n)
-    found.extend(at)
+    found = level.plus(at)
     found.floor = level.n
     return found
 

@@ -130,6 +130,10 @@ class Running:
         found: list[int] = (at if machine is None else at[self.codes[index : self.n] == machine]).tolist()
         return found
 
+    def split(self, index: int, machine: int | None = None) -> tuple[Self, list[int]]:
+        """Return the runs before one of them, and where in the series the others are, or those on a machine alone."""
+        return self.until(index), self.runs_from(index, machine)
+
     def cut(self, starts: Indices, ends: Indices) -> Floats:
         """Return how much was clipped off some runs on each machine: nothing where they alternate."""
         values, which = self._by_machine[:, :, VALUE], self._which(ends)

@@ -90,10 +90,10 @@ class Known(NamedTuple):
     sums: Sums
     scale: Scales
     level: Level
-    degrees: Any
-    """Degrees of freedom of `variance`, at least 1."""
     variance: Any
     """Of a run around the level."""
+    degrees: Any
+    """Degrees of freedom of `variance`, at least 1."""
 
 
 class Segment(Running):
@@ -161,6 +161,12 @@ class Segment(Running):
             self.look(at)
             self.n += len(at)
 
+    def plus(self, at: Sequence[int] | Indices) -> Segment:
+        """Return these runs and others after them."""
+        found = self.until(self.n)
+        found.extend(at)
+        return found
+
     def _clip_first(self) -> None:
         """Clip the runs of the learning phase."""
         n = self.n
@@ -183,21 +189,20 @@ class Segment(Running):
         """Return how far machines and runs on them differ, as these runs say; `more` as in `fleet.scales`."""
         return fleet.scales(sums, self._floor(rows), self.carried, self.offset_variances, more)
 
-    def degrees_of(self, sums: Sums, levels: int) -> Any:
-        """Return the degrees of freedom of the variance of these runs around so many levels."""
-        return sums.counts.sum(axis=-1) - levels - np.maximum(sums.seen - 1, 0) + self.carried[1]
-
-    def variance_of(self, residual: Any, degrees: Any, rows: Any) -> Any:
-        """Return the variance of a run, from a sum of squares and what earlier segments tell."""
-        between = (np.maximum(residual, 0.0) + self.carried[1] * self.carried[0]) / np.maximum(degrees, 1)
-        return np.maximum(np.where(degrees > 0, between, 0.0), self._floor(rows))
+    def noise(self, sums: Sums, residual: Any, levels: int, rows: Any) -> tuple[Any, Any]:
+        """Return the variance of a run and its degrees of freedom, by the squares around so many levels and by what
+        earlier segments tell."""
+        degrees = sums.counts.sum(axis=-1) - levels - np.maximum(sums.seen - 1, 0) + self.carried[1]
+        degrees = np.maximum(1.0, degrees)
+        variance = (np.maximum(residual, 0.0) + self.carried[1] * self.carried[0]) / degrees
+        return np.maximum(variance, self._floor(rows)), degrees
 
     def known(self, rows: Any, here: tuple[Any, Any] | None = None) -> Known:
         """Return what the first runs say; of runs that come next (`here`), each may be the first on its machine."""
         sums = self.sums(rows)
         scale = self.scales_of(sums, rows, 0.0 if here is None else (sums.counts[here] == 0).astype(float))
-        level, degrees = fleet.level(sums, scale), self.degrees_of(sums, 1)
-        return Known(sums, scale, level, np.maximum(1.0, degrees), self.variance_of(level.residual, degrees, rows))
+        level = fleet.level(sums, scale)
+        return Known(sums, scale, level, *self.noise(sums, level.residual, 1, rows))
 
     @property
     def machines(self) -> dict[str, float]:
@@ -235,7 +240,7 @@ class Segment(Running):
         spread = self._clip(rows, here)
 
         # The sums of the runs before are not touched by those that come; what is read here was written by `_clip`.
-        _, scale, level, degrees, variance = self.known(rows, here)
+        _, scale, level, variance, degrees = self.known(rows, here)
         change = self.raw[rows] - (self.origin + level.mean + self.offsets_before[codes] + level.offsets[here])
         own, unsure = scale.own[here], level.unsure[here]
         # Clipping makes the noise of a short series look smaller than it is; its median deviation does not.
@@ -292,7 +297,7 @@ class Segment(Running):
     def off(self, at: Sequence[int] | Indices) -> Floats:
         """Return by how many standard deviations other runs lie above this level."""
         runs = np.asarray(at, dtype=np.int64)
-        _, scale, level, _, variance = self.known(self.n)
+        _, scale, level, variance, _ = self.known(self.n)
         unit = np.sqrt(variance * (scale.own + level.alone))
         return np.asarray(self._over(runs, level) / unit[self.runs.codes[runs]])
 

@@ -38,7 +38,7 @@ STRANGER = (
     "{}: no earlier run was on it, so that level and machine cannot be told apart; "
     "A against B on one machine tells (`ab`), or runs on one that was there before"
 )
-FEWEST, MOST = 32, 1024
+AHEAD = 128
 """Runs that are looked at in one go."""
 ALONE = 0.05
 """Share of the false alarms that is for losses on one machine alone, where there are several."""
@@ -118,8 +118,6 @@ class _Stream:
 
     def __post_init__(self) -> None:
         self.runs, self.least = self.said.runs, self.rule.least
-        self.width = FEWEST
-        """How many runs are looked at in one go."""
         self.until = len(self.runs.names)
         """The run with which those on some machines are back on the level of the others, so that this ends."""
         self.low = np.zeros(self.until, dtype=np.int8)
@@ -155,9 +153,7 @@ class _Stream:
         else:
             self._tell_expected(at[:quiet], OK, outlook, found.any_loss.z)
         if quiet < len(at):
-            self.width = max(FEWEST, self.width // 2)
             return False
-        self.width = min(MOST, 2 * self.width)
         self._weigh(int(at[-1]))
         return True
 
@@ -165,7 +161,7 @@ class _Stream:
         """Return the next runs, up to the first that has to be judged by itself, or after which a change is weighed."""
         if self.segment.is_learning or self.levels.risen:
             return self.todo[:0]
-        at = self.todo[: max(1, min(self.width, self.levels.until_weighed))]
+        at = self.todo[: max(1, min(AHEAD, self.levels.until_weighed))]
         special = (n for n, t in enumerate(at.tolist()) if self._is_special(t))
         return at[: next(special, len(at))]
 
@@ -220,9 +216,8 @@ class _Stream:
 
     def _leave_out(self, t: int, reason: str) -> None:
         """Judge a run that counts for nothing: what is open is as it was."""
-        if state := self.levels.state:
-            verdict = replace(self.levels.verdict(t, self.segment), reason=reason)
-            self.said.tell([t], state, self.number, lambda _: verdict)
+        if self.levels.state:
+            self._tell_open([t], reason)
         else:
             self._tell(t, LEARNING if self.segment.is_learning else OK, reason, self.levels.measure.n)
 
@@ -253,8 +248,8 @@ class _Stream:
         outlook, low = self._look(t)
         segment.add(t)
         index, change = early_change(segment, limit_for(self.rule.warnings))
-        at = segment.runs_from(index)
-        if abs(change) > self.least and is_of_several(segment.until(index), at):
+        before, at = segment.split(index)
+        if abs(change) > self.least and is_of_several(before, at):
             if change < 0:
                 self._lose(t, index)
                 return
@@ -365,7 +360,7 @@ class _Stream:
         if not self._is_sure(t, likeliest, machine):
             return None
         index = beginning(self.segment, int(likeliest.start[0]), machine)
-        at, before = self.segment.runs_from(index, machine), self.segment.until(index)
+        before, at = self.segment.split(index, machine)
         is_large = len(at) and before.moved_by(at) * -np.copysign(1.0, likeliest.z[0]) > self.least
         return index if is_large and is_of_several(before, at) else None
 
@@ -382,25 +377,25 @@ class _Stream:
         if length < (ROW_OF_TWICE if of_twice else ROW) or share**length > OF_A_ROW:
             return None
         index = beginning(segment, int(rows[-length]), machine)
-        return index if is_of_several(segment.until(index), self.segment.runs_from(index, machine)) else None
+        return index if is_of_several(*segment.split(index, machine)) else None
 
     def _note(self, t: int, likeliest: Likeliest) -> None:
         """Say that there is a loss too small for a failure."""
         segment, index = self.segment, int(likeliest.start[0])
         if self.noted is not None:  # the same, with the same date, unless another is surer by now
             known = int(np.searchsorted(segment.at[: segment.n], self.noted[0]))
-            new, old = (segment.until(one).change(segment.runs_from(one)) for one in (index, known))
-            if t - self.noted[1] <= SPLITS or old.z >= new.z:
+            new, old = (before.change(at).z for before, at in map(segment.split, (index, known)))
+            if t - self.noted[1] <= SPLITS or old >= new:
                 index = known
-        at = segment.runs_from(index)
+        before, at = segment.split(index)
         self.noted = at[0], t
-        self._tell_change(t, OK, "a loss too small for a failure", segment.until(index), at, noted=True)
+        self._tell_change(t, OK, "a loss too small for a failure", before, at, noted=True)
 
     def _lose(self, t: int, index: int, machine: int | None = None) -> None:
         """Go to a lower level, with the machines that are on it."""
         self._forget()
-        at = self.segment.runs_from(index)
-        some = [machine] if machine is not None else self.levels.whose(at, self.segment.until(index))
+        before, at = self.segment.split(index)
+        some = [machine] if machine is not None else self.levels.whose(at, before)
         if some:
             self._part(t, index, some)
         else:
@@ -437,28 +432,24 @@ class _Stream:
 
     def _part(self, t: int, index: int, machines: Sequence[int], found: int | None = None) -> None:
         """Let machines that have changed be judged apart, until they are back on the level of the others."""
-        before, at = self.segment.until(index), self.segment.runs_from(index)
+        before, at = self.segment.split(index)
         theirs = np.isin(self.runs.codes, machines)
-        levels = Levels(before.until(index), self.least, share=float(theirs[: t + 1].mean()))
-        levels.present.extend([run for run in at if theirs[run]])
-        levels.changes = self.levels.changes
+        own, other = (before.plus([run for run in at if theirs[run] == is_one]) for is_one in (True, False))
+        share = float(theirs[: t + 1].mean())
+        levels = Levels(own, self.least, share, self.levels.changes)
         known = self.said, self.rule, list(self.decisions), self.settled
         part = _Stream(*known, levels, self.todo[:0], self.number, self.wolves)
         part._move(t, index, found)
         part.until, part.todo = len(theirs), self.todo[theirs[self.todo]]  # wherever they have gone to
         part.run()
-        self._show(theirs, slice(t, part.until + 1))
+        runs = np.arange(len(theirs))
+        latest, of_others = (np.maximum.accumulate(np.where(some, runs, 0)) for some in (theirs, ~theirs))
+        is_apart = (runs >= t) & (runs <= part.until)  # what is open on some is open on the others too
+        self.said.apart.append(np.where(is_apart, np.where(theirs, of_others, latest), runs))
         self.todo = self.todo[~theirs[self.todo] | (self.todo > part.until)]
-        before.extend([run for run in at if not theirs[run]])
-        self.levels.present = before
+        self.levels.present = other
         if not theirs[t]:
-            self._tell(t, OK, f"{before.n} runs", before.n)
-
-    def _show(self, theirs: npt.NDArray[np.bool_], when: slice) -> None:
-        """Let what is open on some machines be open on the others, and the other way round."""
-        at = np.arange(len(theirs))
-        latest, of_others = (np.maximum.accumulate(np.where(some, at, 0)) for some in (theirs, ~theirs))
-        self.said.apart.append((when, np.where(theirs, of_others, latest)))
+            self._tell(t, OK, f"{other.n} runs", other.n)
 
     def _weigh(self, t: int) -> bool:
         """Ask, from time to time, whether what is open still is; return whether something else is said now."""
@@ -468,8 +459,7 @@ class _Stream:
         lost, last, at = levels.state, levels.changes[-1], segment.runs_from()
         some = levels.whose(at, last.before) if lost and len(at) <= AMBIGUOUS else ()
         if some:  # the others turn out to be on the old level
-            levels.changes, levels.present = levels.changes[:-1], last.before.until(last.before.n)
-            levels.present.extend(at)
+            levels.changes, levels.present = levels.changes[:-1], last.before.plus(at)
             self._part(t, last.before.n, some, last.found)
             return True
         if (index := levels.regained()) is not None:
@@ -498,12 +488,13 @@ class _Stream:
         more |= {"change": size.change, "interval": size.interval, "z": size.z}
         self._tell(t, state, reason, before.n, since=since, runs=len(at), **more)
 
-    def _tell_open(self, at: Sequence[int] | Indices) -> None:
+    def _tell_open(self, at: Sequence[int] | Indices, reason: str = "") -> None:
         """Say of the latest runs what is open."""
         levels, first = copy.copy(self.levels), self.segment.n - len(at) + 1
 
         def words(t: int) -> Verdict:
-            return levels.verdict(t, levels.present.until(first + int(np.searchsorted(at, t))))
+            verdict = levels.verdict(t, levels.present.until(first + int(np.searchsorted(at, t))))
+            return replace(verdict, reason=reason or verdict.reason)
 
         self.said.tell(at, levels.state or OK, self.number, words)
 

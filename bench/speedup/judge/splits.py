@@ -131,8 +131,8 @@ def _splits(segment: Segment, starts: Indices, ends: Indices, machine: Indices |
     shrunk, fewer = variance_shrinks(rho, n)
     stretch = (variance_of_mean(n, rho) + variance_of_mean(m, rho)) / (1 / n + 1 / m)
     louder, known = _noise_now(segment, starts, ends)
-    degrees = np.maximum(1, segment.degrees_of(whole, 2))
-    variance = segment.variance_of(found.residual, degrees, ends) / shrunk * louder
+    variance, degrees = segment.noise(whole, found.residual, 2, ends)
+    variance = variance / shrunk * louder
     degrees = np.maximum(1.0, np.minimum(degrees, known + segment.carried[1]) * fewer)
 
     z = normal_deviates(-found.change / np.sqrt(variance * found.variance * stretch), degrees)
@@ -179,9 +179,8 @@ def early_change(segment: Segment, limit: float) -> tuple[int, float]:
         return 0, 0.0
     whole = segment.sums(end, raw=True)
     found = fleet.contrast(segment.sums(starts, raw=True), whole, segment.scales_of(whole, end))
-    degrees = np.maximum(1, segment.degrees_of(whole, 2))
-    error = np.sqrt(segment.variance_of(found.residual, degrees, end) * found.variance)
-    ratios = log_likelihood_ratios(normal_deviates(found.change / error, degrees), found.variance)
-    ratios = np.where(found.possible, ratios, -np.inf)
+    variance, degrees = segment.noise(whole, found.residual, 2, end)
+    z = normal_deviates(found.change / np.sqrt(variance * found.variance), degrees)
+    ratios = np.where(found.possible, log_likelihood_ratios(z, found.variance), -np.inf)
     best = int(ratios.argmax())
     return (int(starts[best]), float(found.change[best])) if ratios[best] > limit else (0, 0.0)

@@ -138,41 +138,30 @@ def judge_suite(
             if said.spread:
                 others.setdefault(name, []).append(said.spread)
     verdicts, runs = [told[n][0] for n in range(len(cells))], [told[n][1] for n in range(len(cells))]
-    whole = [not records[-1].is_cost for records in cells]
-    together = None
-    if sum(whole) > 1:
-        engines = {records[-1].fingerprint.engine for records in compress(cells, whole)}
-        engine = engines.pop() if len(engines) == 1 else "the engine"
-        common = _common(list(compress(cells, whole)), list(compress(made, whole)))
-        together = _together(list(compress(runs, whole)), each, common, engine)
+    whole = [one for one in zip(cells, runs, made, strict=True) if not one[0][-1].is_cost]
+    together = _together(whole, each) if len(whole) > 1 else None
     if together and together.state in (REGRESSED, SUSPECT) and all(one.state != together.state for one in verdicts):
-        surer = f"{together.reason}; no cell shows it alone: the mean of {sum(whole)} cells is surer"
+        surer = f"{together.reason}; no cell shows it alone: the mean of {len(whole)} cells is surer"
         together = replace(together, reason=surer)
     widespread = sum(one.culprit == CPU and one.state in (REGRESSED, SUSPECT) for one in verdicts) > 1
-    return SuiteVerdict(
-        tuple(fair(verdict, widespread=widespread) for verdict in verdicts),
-        together and fair(together, widespread=widespread),
-        tuple(runs),
-    )
-
-
-def _common(cells: Sequence[Sequence[Record]], made: Sequence[Sequence[Decision]]) -> list[Decision]:
-    """Return the decisions that were made on all of these cells, or on all that were there by then."""
-    known = [
-        (records[0].date, [replace(one, series={}) for one in decisions])
-        for records, decisions in zip(cells, made, strict=True)
-    ]
-    _, eldest = min(known, key=itemgetter(0))
-    return [one for one in eldest if all(one in others or first > one.until for first, others in known)]
+    fair_ones = tuple(fair(verdict, widespread=widespread) for verdict in verdicts)
+    return SuiteVerdict(fair_ones, together and fair(together, widespread=widespread), tuple(runs))
 
 
 def _together(
-    cells: Sequence[dict[str, Verdicts]], rule: Rule, decisions: Sequence[Decision], engine: str
+    cells: Sequence[tuple[Sequence[Record], dict[str, Verdicts], Sequence[Decision]]], rule: Rule
 ) -> CellVerdict | None:
     """Return what is said of the means over several cells; ``None`` if no two of them have a level yet."""
-    means = {name: pooled([runs[name] for runs in cells]) for name in QUANTITIES}
+    means = {name: pooled([said[name] for _, said, _ in cells]) for name in QUANTITIES}
     known = {name: runs for name, runs in means.items() if runs.names}  # a level may be new in all cells but one
-    return _verdict_on(known, rule, decisions, engine, {})[0] if SPEEDUP in known else None
+    if SPEEDUP not in known:
+        return None
+    # A decision counts that was made on all cells, or on all that were there by then.
+    made = [(records[0].date, [replace(one, series={}) for one in decisions]) for records, _, decisions in cells]
+    eldest = min(made, key=itemgetter(0))[1]
+    common = [one for one in eldest if all(one in others or first > one.until for first, others in made)]
+    engines = {records[-1].fingerprint.engine for records, *_ in cells}
+    return _verdict_on(known, rule, common, engines.pop() if len(engines) == 1 else "the engine", {})[0]
 
 
 def fair(verdict: CellVerdict, *, widespread: bool = False) -> CellVerdict:

@@ -20,6 +20,7 @@ IMPROVED = "improved"
 RECOVERED = "recovered"
 INCOMPARABLE = "incomparable"
 STATES = (LEARNING, OK, SUSPECT, REGRESSED, IMPROVED, RECOVERED, INCOMPARABLE)
+RED = STATES.index(REGRESSED)
 
 
 @dataclass(frozen=True)
@@ -100,8 +101,8 @@ class Verdicts(Sequence[Verdict]):
         """Log of each machine of the present level over it, as learnt at last."""
         self.spread: float | None = None
         """Standard deviation of a run on the present level; ``None`` while that is learnt."""
-        self.apart: list[tuple[slice, Indices]] = []
-        """While some machines were judged apart: those runs, and of each run the latest one on the other side."""
+        self.apart: list[Indices] = []
+        """Of each run the latest one on the other side, while some machines were judged apart; else itself."""
         self._codes = np.zeros(count, dtype=np.int8)
         self._words = np.empty(count, dtype=object)
 
@@ -115,9 +116,9 @@ class Verdicts(Sequence[Verdict]):
     @cached_property
     def states(self) -> list[str]:
         """The state of each run: red while anything is, on whichever machine."""
-        codes, red = self._codes.copy(), STATES.index(REGRESSED)
-        for when, other in self.apart:
-            codes[when][self._codes[other[when]] == red] = red
+        codes = self._codes.copy()
+        for other in self.apart:
+            codes[self._codes[other] == RED] = RED
         return [STATES[code] for code in codes.tolist()]
 
     def at(self, row: int) -> int:
@@ -136,9 +137,8 @@ class Verdicts(Sequence[Verdict]):
             return [self[one] for one in range(*index.indices(len(self)))]
         t = range(len(self))[index]
         verdict: Verdict = self._words[t](t)
-        for when, others in self.apart:
-            other = int(others[t])
-            if when.start <= t < when.stop and self._codes[other] == STATES.index(REGRESSED):
+        for other in (int(others[t]) for others in self.apart):
+            if other != t and self._codes[other] == RED:
                 verdict = _beside(verdict, self._words[other](other))
         return replace(
             verdict,
