@@ -108,38 +108,33 @@ def scales(
 
 def level(sums: Sums, scale: Scales) -> Level:
     """Return what runs say if there was no change among them."""
-    total = scale.own + sums.counts * scale.offset
-    information = (sums.counts / total).sum(axis=-1)
-    weighted = (sums.values / total).sum(axis=-1)
-    mean = weighted / information
-    squares = _squares(sums, scale)
+    total, information, mean, residual = _fitted(sums, scale)
     alone = scale.offset * scale.own / total
     offsets = scale.offset / total * (sums.values - sums.counts * mean[..., None])
-    unsure = alone + (scale.own / total) ** 2 / information[..., None]
-    return Level(mean, squares - mean * weighted, offsets, unsure, alone)
+    return Level(mean, residual, offsets, alone + (scale.own / total) ** 2 / information[..., None], alone)
 
 
 def contrast(before: Sums, whole: Sums, scale: Scales) -> Contrast:
     """Return the change at every split, from the sums of the runs before it (their squares do not count) and of all."""
-    after = whole.counts - before.counts
-    value = whole.values - before.values
-    total = scale.own + whole.counts * scale.offset
-    a11 = (whole.counts / total).sum(axis=-1)
-    a12 = (after / total).sum(axis=-1)
-    a22 = (after * (scale.own + before.counts * scale.offset) / (scale.own * total)).sum(axis=-1)
-    c1 = (whole.values / total).sum(axis=-1)
-    c2 = ((value - scale.offset * after * whole.values / total) / scale.own).sum(axis=-1)
-    squares = _squares(whole, scale)
+    total, information, mean, residual = _fitted(whole, scale)
+    after, value = whole.counts - before.counts, whole.values - before.values
+    both = (after / total).sum(axis=-1)
+    alone = (after * (scale.own + before.counts * scale.offset) / (scale.own * total)).sum(axis=-1)
+    moved = ((value - scale.offset * after * whole.values / total) / scale.own).sum(axis=-1)
+    known = alone - both**2 / information
+    known = np.where(known > 0, known, 1.0)  # one machine, and no run after the split
+    change = (moved - both * mean) / known
     possible = ((after > 0) & (before.counts > 0)).any(axis=-1)
-    determinant = a11 * a22 - a12**2
-    determinant = np.where(determinant > 0, determinant, 1.0)  # one machine, and no run after the split
-    change = (a11 * c2 - a12 * c1) / determinant
-    mean = (a22 * c1 - a12 * c2) / determinant
-    return Contrast(change, a11 / determinant, squares - mean * c1 - change * c2, np.asarray(possible))
+    return Contrast(change, 1 / known, residual - change**2 * known, np.asarray(possible))
 
 
-def _squares(sums: Sums, scale: Scales) -> Floats:
-    """Return the weighted sum of squares of the runs, before any level is taken out."""
+def _fitted(sums: Sums, scale: Scales) -> tuple[Floats, Floats, Floats, Floats]:
+    """Return the variance of each machine's sum over its own, what is known of the level, the level, and the residual.
+
+    The level is that of the machine whose offset is 0; what is known of it is one over its variance.
+    """
     total = scale.own + sums.counts * scale.offset
-    squares: Floats = ((sums.squares - scale.offset * sums.values**2 / total) / scale.own).sum(axis=-1)
-    return squares
+    information, weighted = (sums.counts / total).sum(axis=-1), (sums.values / total).sum(axis=-1)
+    mean = weighted / information
+    squares = ((sums.squares - scale.offset * sums.values**2 / total) / scale.own).sum(axis=-1)
+    return total, information, mean, squares - mean * weighted

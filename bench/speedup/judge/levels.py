@@ -103,9 +103,7 @@ class Levels:
         level, at = self.present.split(index)
         for number, change in enumerate(self.changes):
             if self._is_on(change.before, at):
-                self.present = _with(change.before, at)
-                self.changes = self.changes[:number]
-                self._wait()
+                self._go(_with(change.before, at), self.changes[:number])
                 return True
         # Levels go down from the one that counts, or up: what has turned is another change from an earlier level.
         is_loss, is_settled = level.moved_by(at) < 0, False
@@ -116,18 +114,19 @@ class Levels:
             if last.is_loss == is_loss:
                 found, is_settled = last.found, last.is_settled
                 break
-        self.changes += (Change(level, at[0], found, is_loss, is_settled),)
-        self.present = level.followed_by(at, FEW)
-        self._wait()
+        change = Change(level, at[0], found, is_loss, is_settled)
+        self._go(Segment(level.runs, at, FEW, level), (*self.changes, change))
         return False
+
+    def _go(self, present: Segment, changes: tuple[Change, ...]) -> None:
+        self.present, self.changes = present, changes
+        self._asked = present.n + max(1, present.n // 10)
 
     def fall(self, run: int, settled: Sized) -> None:
         """Go to a lower level that begins with one more run, because an experiment says so."""
-        if self.risen:
-            self.changes = ()  # what was good is the level above
-        self.changes += (Change(self.present, run, run, is_loss=True, is_settled=True, settled=settled),)
-        self.present = self.present.followed_by([run], 1)
-        self._wait()
+        before = () if self.risen else self.changes  # what was good is the level above
+        change = Change(self.present, run, run, is_loss=True, is_settled=True, settled=settled)
+        self._go(Segment(self.present.runs, [run], 1, self.present), (*before, change))
 
     def confirm(self) -> None:
         """Take the losses that are open for sure, because an experiment says so."""
@@ -135,14 +134,13 @@ class Levels:
 
     def accept(self, first: Segment) -> None:
         """Take the level of the runs to come for the one that counts, whatever was lost before."""
-        self.present, self.changes = first, ()
+        self._go(first, ())
 
     def dismiss(self) -> None:
         """Take all that is open for noise."""
         if self.changes:
             further = [run for change in self.changes[1:] for run in change.before.runs_from()]
-            self.present = _with(self.changes[0].before, [*further, *self.present.runs_from()])
-            self.changes = ()
+            self._go(_with(self.changes[0].before, [*further, *self.present.runs_from()]), ())
         self.present.floor = self.present.n
 
     def _is_on(self, level: Segment, at: Sequence[int]) -> bool:
@@ -151,9 +149,6 @@ class Levels:
             return True
         change = abs(self.measure.moved_by(self.present.runs_from()))
         return abs(size.z) < SAME or (abs(size.z) < NEARLY and abs(size.change) < NEAR * change)
-
-    def _wait(self) -> None:
-        self._asked = self.present.n + max(1, self.present.n // 10)
 
     def regained(self) -> int | None:
         """Return from which run of the present level on an earlier one is back, as far as the odds tell."""
@@ -171,12 +166,12 @@ class Levels:
     def weigh(self) -> None:
         """Take back what is no longer a change, by all of its runs."""
         last, at = self.changes[-1], self.present.runs_from()
-        self._wait()
         if len(self.changes) > 1 and self._is_none(last.before.change(at), [last]):
-            self.present, self.changes = _with(last.before, at), self.changes[:-1]
-            self._wait()
+            self._go(_with(last.before, at), self.changes[:-1])
         elif self._is_none(self.measure.change(at), self.changes):
-            self.present, self.changes = _with(self.measure, at), ()
+            self._go(_with(self.measure, at), ())
+        else:
+            self._go(self.present, self.changes)
 
     def _is_none(self, size: Sized, changes: Sequence[Change]) -> bool:
         """Return whether runs say that they are on the level before, against all that experiments say."""

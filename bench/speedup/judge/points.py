@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,14 +48,6 @@ class Columns:
         others = np.flatnonzero(self.codes != self.codes[:1])
         self.several = int(others[0]) if len(others) else len(self.names)
         """First run on another machine than the first one was on."""
-
-    def keys(self) -> Iterator[tuple[str, str, int]]:
-        """Yield what tells each run from all others of the series: two runs may have one date, and are two runs."""
-        seen: Counter[tuple[str, str]] = Counter()
-        for name, code in zip(self.names, self.codes.tolist(), strict=True):
-            key = name, self.machines[code]
-            yield (*key, seen[key])
-            seen[key] += 1
 
     @classmethod
     def from_points(cls, points: Sequence[Point]) -> Columns:

@@ -97,14 +97,19 @@ class Known(NamedTuple):
 
 
 class Segment(Running):
-    """Runs on one level: some of a whole series, of which the first are learnt from.
+    """Runs on one level (`at`): some of a whole series, of which the first are learnt from.
 
     What an earlier segment (`before`) knows of the noise and of the machines is taken along. If there is none, `guess`
     tells the variance of a run and its degrees of freedom until `learn` runs are there.
     """
 
     def __init__(
-        self, runs: Columns, learn: int = LEARN, before: Segment | None = None, guess: tuple[float, float] = (0.0, 0.0)
+        self,
+        runs: Columns,
+        at: Sequence[int] = (),
+        learn: int = LEARN,
+        before: Segment | None = None,
+        guess: tuple[float, float] = (0.0, 0.0),
     ) -> None:
         super().__init__(runs)
         self.learn = learn
@@ -127,19 +132,14 @@ class Segment(Running):
             self.carried = (float(known.variance), min(CARRIED_RUNS, float(known.degrees)))
             self.offsets_before = before.offsets_before + np.where(seen, known.level.offsets, 0.0)
             self.offset_variances = np.where(seen, known.level.alone * known.variance, before.offset_variances)
+        for one in at[:learn]:
+            self.add(one)
+        self.extend(at[learn:])
 
     @property
     def is_learning(self) -> bool:
         """Whether there are too few runs to judge the next one by."""
         return self.n < self.learn
-
-    def followed_by(self, at: Sequence[int], learn: int) -> Segment:
-        """Return a new segment with other runs; of this one it takes along what is known of noise and machines."""
-        new = Segment(self.runs, learn, self)
-        for one in at[:learn]:
-            new.add(one)
-        new.extend(at[learn:])
-        return new
 
     def add(self, run: int) -> None:
         """Add a run of the learning phase."""
@@ -190,8 +190,7 @@ class Segment(Running):
         return fleet.scales(sums, self._floor(rows), self.carried, self.offset_variances, more)
 
     def noise(self, sums: Sums, residual: Any, levels: int, rows: Any) -> tuple[Any, Any]:
-        """Return the variance of a run and its degrees of freedom, by the squares around so many levels and by what
-        earlier segments tell."""
+        """Return the variance of a run, by squares around so many levels and earlier segments, and its degrees."""
         degrees = sums.counts.sum(axis=-1) - levels - np.maximum(sums.seen - 1, 0) + self.carried[1]
         degrees = np.maximum(1.0, degrees)
         variance = (np.maximum(residual, 0.0) + self.carried[1] * self.carried[0]) / degrees

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ..keep.decisions import ACCEPT, Decision
 from ..keep.settled import MACHINE, Settled
@@ -84,12 +83,8 @@ def judge(
 
 def _by_run(runs: Columns, settled: Sequence[Settled]) -> dict[int, Settled]:
     """Return what was decided of runs, by their index; what was said last counts."""
-    found: dict[int, Settled] = {}
-    for one in settled:
-        at = [t for t, name in enumerate(runs.names) if name == one.run] if one.is_decided else []
-        here = [t for t in at if runs.machines[runs.codes[t]] == one.machine]  # two machines may have one date
-        found |= dict.fromkeys(here or at, one)
-    return found
+    places = {name: t for t, name in enumerate(runs.names)}  # no two runs of a store have one date
+    return {places[one.run]: one for one in settled if one.is_decided and one.run in places}
 
 
 @dataclass
@@ -200,19 +195,18 @@ class _Stream:
 
     def _carry_out(self, decision: Decision) -> None:
         self._forget()
-        self.strangers = None
         if decision.kind != ACCEPT:
             self.levels.dismiss()
         elif self.segment.n:  # else the next run is the first on a level as it is
             # It takes effect with the first run of the change. Only one machine may have changed: none is known now.
-            new = self.levels.measure.followed_by([], LEARN)
+            new = Segment(self.runs, before=self.levels.measure)
             new.offset_variances[:] = np.inf
             self.levels.accept(new)
             self.number += 1
 
     def _forget(self) -> None:
-        """Begin to count low runs and notes anew, on another level."""
-        self.low[:], self.noted = NOT_LOW, None
+        """Begin to count low runs, notes and strangers anew, on another level."""
+        self.low[:], self.noted, self.strangers = NOT_LOW, None, None
 
     def _leave_out(self, t: int, reason: str) -> None:
         """Judge a run that counts for nothing: what is open is as it was."""
@@ -253,9 +247,7 @@ class _Stream:
             if change < 0:
                 self._lose(t, index)
                 return
-            self.levels.accept(Segment(self.runs, guess=self.rule.prior))
-            for run in at:
-                self.segment.add(run)
+            self.levels.accept(Segment(self.runs, at, guess=self.rule.prior))
             self.number += 1
         state, more = (SUSPECT, f", {WHY_LOW[low]}") if low else (LEARNING, "")
         self._tell_expected([t], state, outlook, reason=reason + more)
@@ -300,7 +292,7 @@ class _Stream:
         self.strangers = t if self.strangers is None else self.strangers
         before = int(np.searchsorted(segment.at[: segment.n], self.strangers))
         known = segment.counts(before) > 0
-        if known[code] or not before:
+        if known[code]:
             self.strangers = None
             return False
         length = segment.n + 1 - before
@@ -393,7 +385,6 @@ class _Stream:
 
     def _lose(self, t: int, index: int, machine: int | None = None) -> None:
         """Go to a lower level, with the machines that are on it."""
-        self._forget()
         before, at = self.segment.split(index)
         some = [machine] if machine is not None else self.levels.whose(at, before)
         if some:
@@ -432,6 +423,7 @@ class _Stream:
 
     def _part(self, t: int, index: int, machines: Sequence[int], found: int | None = None) -> None:
         """Let machines that have changed be judged apart, until they are back on the level of the others."""
+        self._forget()
         before, at = self.segment.split(index)
         theirs = np.isin(self.runs.codes, machines)
         own, other = (before.plus([run for run in at if theirs[run] == is_one]) for is_one in (True, False))

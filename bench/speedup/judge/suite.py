@@ -187,12 +187,11 @@ def pooled(cells: Sequence[Verdicts]) -> Columns:
     Each cell is taken from its median on the present level (its current segment), and counts with the inverse of
     its variance from run to run. Cells that have no such level yet are left out: without two, there is no run.
     """
-    keys_of = [list(said.runs.keys()) for said in cells]
-    keys = sorted({key for one in keys_of for key in one})
-    number = {key: n for n, key in enumerate(keys)}
-    sums, variances, weights, counts = np.zeros((4, len(keys)))
-    for said, own in zip(cells, keys_of, strict=True):
-        runs = said.runs
+    columns = [said.runs for said in cells]
+    machines = {name: runs.machines[n] for runs in columns for name, n in zip(runs.names, runs.codes, strict=True)}
+    number = {name: n for n, name in enumerate(sorted(machines))}
+    sums, variances, weights, counts = np.zeros((4, len(number)))
+    for said, runs in zip(cells, columns, strict=True):
         is_known = np.isfinite(runs.values) & ~said.of_the_machine
         level = np.flatnonzero((said.segments == said.segments[-1]) & is_known)
         if len(level) <= LEARN:
@@ -201,7 +200,7 @@ def pooled(cells: Sequence[Verdicts]) -> Columns:
         medians = {code: np.median(values[codes == code]) for code in np.unique(codes).tolist()}
         off = values - [medians[code] for code in codes.tolist()]
         weight = max(DEVIATION * float(np.median(np.abs(off))), LEAST_SPREAD) ** -2
-        here = [number[own[t]] for t in level.tolist()]
+        here = [number[runs.names[t]] for t in level.tolist()]
         sums[here] += weight * (values - np.median(values))
         variances[here] += (weight * ses) ** 2
         weights[here] += weight
@@ -209,7 +208,8 @@ def pooled(cells: Sequence[Verdicts]) -> Columns:
     some = np.flatnonzero(counts) if (counts > 1).any() else np.zeros(0, dtype=np.int64)
     unknown = np.full(len(some), np.nan)
     figures = (sums[some] / weights[some], np.sqrt(variances[some]) / weights[some], unknown, unknown)
-    return Columns([keys[n][0] for n in some], [keys[n][1] for n in some], figures)
+    names = [list(number)[n] for n in some]
+    return Columns(names, [machines[name] for name in names], figures)
 
 
 def _verdict_on(

@@ -33,6 +33,11 @@ Rounds = Sequence[tuple[Visit, Visit]]
 Within = Mapping[str, Spreads]
 """How far the pairs of a visit leave its logs open, by cell and quantity: variances of the logs in `Visit`."""
 
+VISITS = {name: spread / (2 if name in STEADY_FACTORS else 1) for name, spread in SPREADS.items()}
+"""How far visits are taken to lie apart before there are any, beside their pairs, as the standard deviation of a log: a
+steady factor no further than runs do in bench/evidence; the factor ``cpu`` as means of 45 s, minutes apart, do."""
+LEAST_ROUNDS = 4
+"""Rounds before they are enough, however little they seem to differ."""
 KNOWN = 3
 """Degrees of freedom of what is known before the first round: less than a round's own soon have."""
 
@@ -47,8 +52,6 @@ class Limits:
     """Chance that a run of A against A calls anything regressed or improved."""
     precision: float = 0.01
     """Half the width of the 95 % interval of `STEADY` at which there are rounds enough, as a share."""
-    least_rounds: int = 4
-    """Rounds before they are enough, however little they seem to differ."""
 
     @property
     def least(self) -> float:
@@ -136,6 +139,7 @@ def compare(rounds: Rounds, limits: Limits = Limits(), within: Within | None = N
     if len(rounds) < 2:
         raise ValueError("two rounds at least are needed for an interval")
     found: list[tuple[str, str, np.ndarray, np.ndarray]] = []
+    known: list[Spread] = []
     for cell in dict.fromkeys(cell for pair in rounds for cell in pair[0]):
         both = [pair for pair in rounds if cell in pair[0] and cell in pair[1]]
         if len(both) < 2:
@@ -144,10 +148,12 @@ def compare(rounds: Rounds, limits: Limits = Limits(), within: Within | None = N
             names = STEADY_FACTORS if quantity == STEADY else (quantity,)
             a, b = (np.array([math.fsum(pair[side][cell][one] for one in names) for pair in both]) for side in (0, 1))
             found.append((cell, quantity, a, b))
+            pairs = (within or {}).get(cell, {})
+            visits = [VISITS[name] ** 2 + (pairs[name].variance if name in pairs else 0.0) for name in names]
+            known.append(Spread(2 * math.fsum(visits), KNOWN))
     if not found:
         return []
     judged = sum(quantity != STEADY for _, quantity, _, _ in found)
-    known = [_known((within or {}).get(cell, {}), quantity) for cell, quantity, _, _ in found]
     own = [Spread(float((b - a).var(ddof=1)), len(a) - 1) for _, _, a, b in found]
     # All of an hour's visits tell whether it is a bad one.
     worse = max(1.0, float(np.mean([one.variance / before.variance for one, before in zip(own, known, strict=True)])))
@@ -157,18 +163,6 @@ def compare(rounds: Rounds, limits: Limits = Limits(), within: Within | None = N
     return [_difference(*one, spread, limits, judged) for one, spread in zip(found, spreads, strict=True) if spread]
 
 
-VISITS = {name: spread / (2 if name in STEADY_FACTORS else 1) for name, spread in SPREADS.items()}
-"""How far visits are taken to lie apart before there are any, beside their pairs, as the standard deviation of a log: a
-steady factor no further than runs do in bench/evidence; the factor ``cpu`` as means of 45 s, minutes apart, do."""
-
-
-def _known(within: Spreads, quantity: str) -> Spread:
-    """Return what is known of the difference of two visits before the first round."""
-    names = STEADY_FACTORS if quantity == STEADY else (quantity,)
-    variances = [VISITS[name] ** 2 + (within[name].variance if name in within else 0.0) for name in names]
-    return Spread(2 * math.fsum(variances), KNOWN)
-
-
 def enough(differences: Sequence[Difference], rounds: int, limits: Limits = Limits()) -> bool:
     """Return whether the intervals are narrow enough to stop.
 
@@ -176,11 +170,9 @@ def enough(differences: Sequence[Difference], rounds: int, limits: Limits = Limi
     where there is none. Even so, to stop when the spread happens to look small makes a 95 % interval miss in 7 to 9 %
     of runs (simulated, A against A); the verdicts, which also ask for the smallest difference, keep their rate.
     """
-    if rounds < limits.least_rounds:
-        return False
     wanted = math.log1p(limits.precision)
     deciding = [one for one in differences if not one.is_judged] or differences
-    return bool(deciding) and all(one.half_width <= wanted for one in deciding)
+    return rounds >= LEAST_ROUNDS and bool(deciding) and all(one.half_width <= wanted for one in deciding)
 
 
 def quantities_of(logs: Mapping[str, float]) -> tuple[str, ...]:

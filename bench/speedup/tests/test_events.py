@@ -193,11 +193,7 @@ def test_a_rise_above_the_old_level_is_no_recovery() -> None:
 
 def level(values: list[float]) -> Segment:
     runs = Columns.from_points([Point(f"{t:04}", value) for t, value in enumerate(values)])
-    found = Segment(runs)
-    for t in range(10):
-        found.add(t)
-    found.extend(range(10, 30))
-    return found
+    return Segment(runs, range(30))
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,6 @@ def test_two_runs_of_one_date_are_two_runs() -> None:
     runs = Columns.of([first, other])["engine"]
     assert runs.values.tolist() == [first.logs["engine"], other.logs["engine"]]
     assert runs.names == [WHOLE.date] * 2
-    assert list(runs.keys()) == [(WHOLE.date, WHOLE.machine, 0), (WHOLE.date, WHOLE.machine, 1)]
 
 
 def test_a_run_that_has_a_cell_twice_is_one_run() -> None:

@@ -138,14 +138,6 @@ def test_what_people_decide_counts_more_than_what_was_settled(kind: str) -> None
     assert REGRESSED not in found.states[18:]
 
 
-def test_of_two_machines_on_one_date_the_one_that_was_measured_counts() -> None:
-    values = np.random.default_rng(1).normal(0.6, SD, 40)
-    values[39] += LOSS
-    points = [Point(f"{t // 2:04}", float(x), machine="ab"[t % 2]) for t, x in enumerate(values)]
-    found = judge(points, settled=[settled(19, MACHINE, machine="b")])
-    assert [one.reason == SLOW_MACHINE for one in found[-2:]] == [False, True]
-
-
 def test_a_new_machine_before_a_settled_loss_says_nothing_of_a_later_level() -> None:
     machines = [*"abac" * 18, "new", *"abac" * 10]
     values = np.random.default_rng(1).normal(0.0, SD, len(machines))

@@ -198,16 +198,6 @@ def test_a_new_cell_is_taken_to_be_as_noisy_as_the_others_of_the_store(place: in
     assert 0.2 < noisy[1] - noisy[0] < 0.5
 
 
-def test_two_runs_of_one_date_are_two_runs_of_the_mean_too() -> None:
-    cells = [records(40, seed=seed, cell=f"cell-{seed}") for seed in (1, 2)]
-    dated = [[replace(one, date=cell[n // 2].date) for n, one in enumerate(cell)] for cell in cells]
-    for dates in (cells, dated):
-        verdict = judge_suite(dates, RULE)
-        assert verdict.together is not None
-        assert verdict.together.leading.compared == 39
-        assert {len(said) for said in verdict.verdicts[0].values()} == {40}
-
-
 def test_a_single_cell_is_no_suite() -> None:
     assert judge_suite([records(30)], RULE).together is None
 
