@@ -114,14 +114,14 @@ def variance_shrinks(autocorrelation: Floats, runs: Floats) -> tuple[Floats, Flo
 
 
 def largest_by_chance(degrees: Floats, chance: float) -> Floats:
-    """Return the variance that so many degrees of freedom pass with this chance, where 1 is true; infinite for none.
+    """Return the variance that so many degrees of freedom, 1 at least, pass with this chance, where 1 is true.
 
     E. B. Wilson and M. M. Hilferty, "The distribution of chi-square", Proceedings of the National Academy of Sciences
     17:684-688, 1931.
     """
-    part = 2 / (9 * np.maximum(degrees, 1))
+    part = 2 / (9 * degrees)
     largest: Floats = (1 - part - NormalDist().inv_cdf(chance) * np.sqrt(part)) ** 3
-    return np.where(degrees > 0, largest, np.inf)
+    return largest
 
 
 def log_likelihood_ratios(z: Floats, variance: Floats) -> Floats:

@@ -195,6 +195,7 @@ class _Stream:
 
     def _carry_out(self, decision: Decision) -> None:
         self._forget()
+        self.strangers = None
         if decision.kind != ACCEPT:
             self.levels.dismiss()
         elif self.segment.n:  # else the next run is the first on a level as it is
@@ -205,8 +206,8 @@ class _Stream:
             self.number += 1
 
     def _forget(self) -> None:
-        """Begin to count low runs, notes and strangers anew, on another level."""
-        self.low[:], self.noted, self.strangers = NOT_LOW, None, None
+        """Begin to count low runs and notes anew, on another level."""
+        self.low[:], self.noted = NOT_LOW, None
 
     def _leave_out(self, t: int, reason: str) -> None:
         """Judge a run that counts for nothing: what is open is as it was."""
@@ -292,7 +293,7 @@ class _Stream:
         self.strangers = t if self.strangers is None else self.strangers
         before = int(np.searchsorted(segment.at[: segment.n], self.strangers))
         known = segment.counts(before) > 0
-        if known[code]:
+        if known[code] or not before:
             self.strangers = None
             return False
         length = segment.n + 1 - before

@@ -162,9 +162,8 @@ def _noise_now(segment: Segment, starts: Indices, ends: Indices) -> tuple[Floats
     for width in RECENTLY:
         recent, few = latest(width)
         chance = largest_by_chance(np.maximum(few, 1), BY_CHANCE)
-        is_louder = (few > 0) & (recent > np.maximum(chance * lately, now))
         is_quieter = (few >= QUIETER) & (recent * chance < lately)
-        other = is_louder | is_quieter
+        other = is_quieter | (recent > np.maximum(chance * lately, now))
         now, degrees = np.where(other, recent, now), np.where(other, few, degrees)
     return np.divide(now, usual, out=np.ones_like(now), where=usual > 0), np.maximum(degrees, 1.0)
 

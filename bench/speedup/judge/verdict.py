@@ -20,7 +20,6 @@ IMPROVED = "improved"
 RECOVERED = "recovered"
 INCOMPARABLE = "incomparable"
 STATES = (LEARNING, OK, SUSPECT, REGRESSED, IMPROVED, RECOVERED, INCOMPARABLE)
-RED = STATES.index(REGRESSED)
 
 
 @dataclass(frozen=True)
@@ -103,30 +102,28 @@ class Verdicts(Sequence[Verdict]):
         """Standard deviation of a run on the present level; ``None`` while that is learnt."""
         self.apart: list[Indices] = []
         """Of each run the latest one on the other side, while some machines were judged apart; else itself."""
-        self._codes = np.zeros(count, dtype=np.int8)
-        self._words = np.empty(count, dtype=object)
+        self._states, self._words = np.empty((2, count), dtype=object)
 
     def tell(self, at: Sequence[int] | Indices, state: str, segment: int, words: Callable[[int], Verdict]) -> None:
         """Say the same of some runs; `words` makes the verdict on each of them when it is asked for."""
-        places = np.asarray(at)
-        self._codes[places] = STATES.index(state)
-        self.segments[places] = segment
-        self._words[places] = words
+        self._states[at] = state
+        self.segments[at] = segment
+        self._words[at] = words
 
     @cached_property
     def states(self) -> list[str]:
         """The state of each run: red while anything is, on whichever machine."""
-        codes = self._codes.copy()
+        states = self._states.copy()
         for other in self.apart:
-            codes[self._codes[other] == RED] = RED
-        return [STATES[code] for code in codes.tolist()]
+            states[self._states[other] == REGRESSED] = REGRESSED
+        return list(states)
 
     def at(self, row: int) -> int:
         """Return which verdict is that on a record of the series: a run may have a cell twice."""
         return int(self.runs.of_row[row])
 
     def __len__(self) -> int:
-        return len(self._codes)
+        return len(self._states)
 
     @overload
     def __getitem__(self, index: int) -> Verdict: ...
@@ -138,7 +135,7 @@ class Verdicts(Sequence[Verdict]):
         t = range(len(self))[index]
         verdict: Verdict = self._words[t](t)
         for other in (int(others[t]) for others in self.apart):
-            if other != t and self._codes[other] == RED:
+            if other != t and self._states[other] == REGRESSED:
                 verdict = _beside(verdict, self._words[other](other))
         return replace(
             verdict,
