@@ -9,10 +9,8 @@ from statistics import NormalDist
 
 from ..keep.records import QUANTITIES, Record
 
-OF_A_SUITE = 1 / 1000
-"""Chance, per run, that a suite on which nothing changed is called regressed (`--speedup-false-alarms`)."""
 OF_ONE_SERIES = 1 / 2000
-"""The same of a series that is judged by itself (`replay`)."""
+"""Chance, per run, that a series on which nothing changed is called regressed, if it is judged by itself (`replay`)."""
 WARNINGS_OF_A_SUITE = 1 / 100
 """Chance, per run, that something in a suite on which nothing changed is suspect."""
 OF_A_ROW = 1 / 2000
@@ -53,8 +51,8 @@ class Rule:
 class SuiteRule:
     """The constants that a user may want to change."""
 
-    false_alarms: float = OF_A_SUITE
-    """Chance, per run, that the suite fails although nothing changed."""
+    false_alarms: float = 1 / 1000
+    """Chance, per run, that the suite fails although nothing changed (`--speedup-false-alarms`)."""
     smallest: float = SMALLEST
     """A loss of a smaller share of the speedup is no failure."""
 

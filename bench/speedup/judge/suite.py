@@ -1,19 +1,9 @@
 """What is said of the cells of one run together: which have regressed, through which factor.
 
-What is judged
-    The speedup of each cell and its five factors, and each of these six again as the mean over all cells: a slower
-    engine lowers the engine factor of every cell at once, and shows there before it shows in any of them.
-
-False alarms
-    ``SuiteRule.false_alarms`` is the chance that a run on which nothing changed fails the suite. It is shared out
-    evenly among all the series, so that it holds however they depend on each other (C. E. Bonferroni's inequality);
-    as they do, the true rate is lower.
-
-What is fair to call regressed
-    A loss in the speedup or in a factor. Only the factor ``cpu`` cannot tell the program from the machine: the same
-    fit takes more CPU time beside the other ones when a neighbour on the host uses the caches, and runs of that
-    come and go. So a loss that is that factor's alone is `suspect` until it has been there for `MACHINE_RUNS`
-    runs, or has been found in two cells.
+Judged are the speedup of each cell and its five factors, and each of these six again as the mean over all cells: a
+slower engine lowers the engine factor of every cell at once, and shows there before it shows in any of them. The chance
+that a run on which nothing changed fails, ``SuiteRule.false_alarms``, is shared out evenly among all these series, so
+that it holds however they depend on each other (C. E. Bonferroni's inequality); as they do, the true rate is lower.
 """
 
 from __future__ import annotations
@@ -167,7 +157,9 @@ def _together(
 def fair(verdict: CellVerdict, *, widespread: bool = False) -> CellVerdict:
     """Return the verdict with a loss that may be the machine's made `suspect`.
 
-    If the factor ``cpu`` was found lower in more than one cell (`widespread`), it is not.
+    Only the factor ``cpu`` cannot tell the program from the machine: the same fit takes more CPU time beside the other
+    ones when a neighbour on the host uses the caches, and runs of that come and go. So a loss that is that factor's
+    alone is `suspect` until it has been there for `MACHINE_RUNS` runs, or was found in two cells (`widespread`).
     """
     failing = {name for name, one in verdict.by_quantity.items() if one.state == REGRESSED}
     if any(event.settled for name in failing for event in verdict.by_quantity[name].events):
