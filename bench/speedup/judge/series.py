@@ -37,8 +37,8 @@ STRANGER = (
     "{}: no earlier run was on it, so that level and machine cannot be told apart; "
     "A against B on one machine tells (`ab`), or runs on one that was there before"
 )
-AHEAD = 128
-"""Runs that are looked at in one go."""
+FEWEST, SHARE = 32, 0.5
+"""Runs that are looked at in one go, at least, and as a share of those that are on the level."""
 ALONE = 0.05
 """Share of the false alarms that is for losses on one machine alone, where there are several."""
 WOLF, WOLF_RUNS = 2.5, 200
@@ -156,7 +156,7 @@ class _Stream:
         """Return the next runs, up to the first that has to be judged by itself, or after which a change is weighed."""
         if self.segment.is_learning or self.levels.risen:
             return self.todo[:0]
-        at = self.todo[: max(1, min(AHEAD, self.levels.until_weighed))]
+        at = self.todo[: max(1, min(max(FEWEST, int(SHARE * self.segment.n)), self.levels.until_weighed))]
         special = (n for n, t in enumerate(at.tolist()) if self._is_special(t))
         return at[: next(special, len(at))]
 

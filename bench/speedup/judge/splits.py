@@ -74,7 +74,7 @@ def changes(segment: Segment, count: int, least: float) -> Changes:
 def _alone(segment: Segment, rows: Indices, least: float) -> Likeliest:
     """Return the likeliest loss that ends with each run on the machine of that run alone."""
     ends, here = rows[:, None] + 1, segment.codes[rows]
-    starts = _latest_on_machine(segment.codes[: rows[-1] + 1], rows, here)
+    starts = _latest_on_machine(segment.codes, rows)
     machine = here[:, None, None]
     before = np.take_along_axis(segment.counts(starts), machine, axis=-1)[..., 0]
     others = np.take_along_axis(segment.counts(ends), machine, axis=-1)[..., 0] < ends
@@ -82,14 +82,10 @@ def _alone(segment: Segment, rows: Indices, least: float) -> Likeliest:
     return found.likeliest((before >= FEWEST_ALONE) & others & (found.z > 0) & (found.loss > least))
 
 
-def _latest_on_machine(codes: Indices, rows: Indices, here: Indices) -> Indices:
+def _latest_on_machine(codes: Indices, rows: Indices) -> Indices:
     """Return the latest runs on the machine of each, that one included; 0 where there are no more."""
-    starts = np.zeros((len(rows), SPLITS), dtype=np.int64)
-    for code in np.unique(here):
-        own, of = np.flatnonzero(codes == code), here == code
-        back = np.searchsorted(own, rows[of])[:, None] - np.arange(SPLITS - 1, -1, -1)
-        starts[of] = np.where(back >= 0, own[np.maximum(back, 0)], 0)
-    return starts
+    latest = [np.flatnonzero(codes[: row + 1] == codes[row])[-SPLITS:].tolist() for row in rows.tolist()]
+    return np.array([[0] * (SPLITS - len(one)) + one for one in latest])
 
 
 @dataclass(frozen=True)

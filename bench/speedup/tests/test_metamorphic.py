@@ -194,13 +194,14 @@ def test_what_is_said_of_a_run_looks_at_no_later_one(made: Made, ends: list[int]
         assert cut[-1].change == pytest.approx(whole[end - 1].change, abs=1e-6, nan_ok=True)
 
 
-@pytest.mark.parametrize("ahead", [1, 7])
+@pytest.mark.parametrize(("fewest", "share"), [(1, 0.0), (7, 0.2)])
 @anything
 @given(made=histories())
-def test_how_many_runs_are_looked_at_in_one_go_changes_nothing(ahead: int, made: Made) -> None:
+def test_how_many_runs_are_looked_at_in_one_go_changes_nothing(fewest: int, share: float, made: Made) -> None:
     usual = judge(made.nights)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(series, "AHEAD", ahead)
+        patch.setattr(series, "FEWEST", fewest)
+        patch.setattr(series, "SHARE", share)
         assert_same(usual, judge(made.nights))
 
 
