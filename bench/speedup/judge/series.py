@@ -178,7 +178,7 @@ class _Stream:
         elif settled is not None and settled.outcome == MACHINE:
             if self.segment.n:
                 self._look(t)
-            self.said.of_the_machine[t] = True  # how slow the machine is the next time is not known
+            self.runs.values[t] = math.nan  # how slow the machine is the next time is not known
             self._leave_out(t, SLOW_MACHINE)
         elif settled is not None and self.segment.n and not self.levels.below:
             self._fall(t, settled)

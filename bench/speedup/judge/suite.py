@@ -181,18 +181,17 @@ def pooled(cells: Sequence[Verdicts]) -> Columns:
     """
     columns = [said.runs for said in cells]
     machines = {name: runs.machines[n] for runs in columns for name, n in zip(runs.names, runs.codes, strict=True)}
-    number = {name: n for n, name in enumerate(sorted(machines))}
-    sums, variances, weights, counts = np.zeros((4, len(number)))
+    names = sorted(machines)
+    sums, variances, weights, counts = np.zeros((4, len(names)))
     for said, runs in zip(cells, columns, strict=True):
-        is_known = np.isfinite(runs.values) & ~said.of_the_machine
-        level = np.flatnonzero((said.segments == said.segments[-1]) & is_known)
+        level = np.flatnonzero((said.segments == said.segments[-1]) & np.isfinite(runs.values))
         if len(level) <= LEARN:
             continue
         values, codes, ses = runs.values[level], runs.codes[level], np.nan_to_num(runs.ses[level])
         medians = {code: np.median(values[codes == code]) for code in np.unique(codes).tolist()}
         off = values - [medians[code] for code in codes.tolist()]
         weight = max(DEVIATION * float(np.median(np.abs(off))), LEAST_SPREAD) ** -2
-        here = [number[runs.names[t]] for t in level.tolist()]
+        here = [bisect_left(names, runs.names[t]) for t in level.tolist()]
         sums[here] += weight * (values - np.median(values))
         variances[here] += (weight * ses) ** 2
         weights[here] += weight
@@ -200,8 +199,8 @@ def pooled(cells: Sequence[Verdicts]) -> Columns:
     some = np.flatnonzero(counts) if (counts > 1).any() else np.zeros(0, dtype=np.int64)
     unknown = np.full(len(some), np.nan)
     figures = (sums[some] / weights[some], np.sqrt(variances[some]) / weights[some], unknown, unknown)
-    names = [list(number)[n] for n in some]
-    return Columns(names, [machines[name] for name in names], figures)
+    kept = [names[n] for n in some]
+    return Columns(kept, [machines[name] for name in kept], figures)
 
 
 def _verdict_on(

@@ -89,13 +89,12 @@ class Verdicts(Sequence[Verdict]):
     def __init__(self, runs: Columns) -> None:
         count = len(runs.names)
         self.runs = runs
-        """The runs; the values are those that counted: the second measurement, where it cleared the first."""
+        """The runs; the values are those that counted: the second measurement, where it cleared the first, and NaN
+        where an experiment showed that the machine was slow."""
         self.segments = np.zeros(count, dtype=np.int32)
         """Number of the segment of each run."""
         self.suspicious, self.remeasured = np.zeros((2, count), dtype=bool)
         """As in `Verdict`, of each run."""
-        self.of_the_machine = np.zeros(count, dtype=bool)
-        """Whether an experiment showed that each run was low because its machine was slow: it counts for nothing."""
         self.offsets: dict[str, float] = {}
         """Log of each machine of the present level over it, as learnt at last."""
         self.spread: float | None = None
