@@ -103,7 +103,7 @@ class Levels:
         level, at = self.present.split(index)
         for number, change in enumerate(self.changes):
             if self._is_on(change.before, at):
-                self._go(_with(change.before, at), self.changes[:number])
+                self.go(_with(change.before, at), self.changes[:number])
                 return True
         # Levels go down from the one that counts, or up: what has turned is another change from an earlier level.
         is_loss, is_settled = level.moved_by(at) < 0, False
@@ -115,10 +115,11 @@ class Levels:
                 found, is_settled = last.found, last.is_settled
                 break
         change = Change(level, at[0], found, is_loss, is_settled)
-        self._go(Segment(level.runs, at, FEW, level), (*self.changes, change))
+        self.go(Segment(level.runs, at, FEW, level), (*self.changes, change))
         return False
 
-    def _go(self, present: Segment, changes: tuple[Change, ...]) -> None:
+    def go(self, present: Segment, changes: tuple[Change, ...] = ()) -> None:
+        """Take a level for the present one: the one that counts, if no change is open."""
         self.present, self.changes = present, changes
         self._asked = present.n + max(1, present.n // 10)
 
@@ -126,21 +127,17 @@ class Levels:
         """Go to a lower level that begins with one more run, because an experiment says so."""
         before = () if self.risen else self.changes  # what was good is the level above
         change = Change(self.present, run, run, is_loss=True, is_settled=True, settled=settled)
-        self._go(Segment(self.present.runs, [run], 1, self.present), (*before, change))
+        self.go(Segment(self.present.runs, [run], 1, self.present), (*before, change))
 
     def confirm(self) -> None:
         """Take the losses that are open for sure, because an experiment says so."""
         self.changes = tuple(replace(change, is_settled=change.is_loss) for change in self.changes)
 
-    def accept(self, first: Segment) -> None:
-        """Take the level of the runs to come for the one that counts, whatever was lost before."""
-        self._go(first, ())
-
     def dismiss(self) -> None:
         """Take all that is open for noise."""
         if self.changes:
             further = [run for change in self.changes[1:] for run in change.before.runs_from()]
-            self._go(_with(self.changes[0].before, [*further, *self.present.runs_from()]), ())
+            self.go(_with(self.changes[0].before, [*further, *self.present.runs_from()]))
         self.present.floor = self.present.n
 
     def _is_on(self, level: Segment, at: Sequence[int]) -> bool:
@@ -167,11 +164,11 @@ class Levels:
         """Take back what is no longer a change, by all of its runs."""
         last, at = self.changes[-1], self.present.runs_from()
         if len(self.changes) > 1 and self._is_none(last.before.change(at), [last]):
-            self._go(_with(last.before, at), self.changes[:-1])
+            self.go(_with(last.before, at), self.changes[:-1])
         elif self._is_none(self.measure.change(at), self.changes):
-            self._go(_with(self.measure, at), ())
+            self.go(_with(self.measure, at))
         else:
-            self._go(self.present, self.changes)
+            self.go(self.present, self.changes)
 
     def _is_none(self, size: Sized, changes: Sequence[Change]) -> bool:
         """Return whether runs say that they are on the level before, against all that experiments say."""

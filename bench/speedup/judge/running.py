@@ -98,8 +98,9 @@ class Running:
         block[np.arange(count), :, :, codes] = np.stack([np.ones_like(values), values, values**2], axis=2)
         self._write(self._by_machine, block)
 
-    def sum_overall(self, clipped: Floats, odd: Floats, offsets: Floats) -> None:
-        """Write the other sums of the next runs; `offsets` are those of their machines."""
+    def sum_up(self, clipped: Floats, odd: Floats, offsets: Floats) -> None:
+        """Write all sums of the next runs; `offsets` are those of their machines."""
+        self.sum_by_machine(clipped)
         n, end = self.n, self.n + len(clipped)
         both = np.stack([clipped, self.raw[n:end]], axis=1) - (self.origin + offsets)[:, None]
         self.residuals[n:end] = both

@@ -147,8 +147,7 @@ class Segment(Running):
         value = self.raw[row]
         if not self.n:
             self.origin = float(value[0])
-        self.sum_by_machine(value)
-        self.sum_overall(value, np.zeros(1), self.offsets_before[self.codes[row]])
+        self.sum_up(value, np.zeros(1), self.offsets_before[self.codes[row]])
         self.n += 1
         if self.n == self.learn:
             self._clip_first()
@@ -178,8 +177,7 @@ class Segment(Running):
         off = (off - middle) / spread
         clipped = middle + offsets + spread * np.clip(off, -FIRST_CLIP, FIRST_CLIP)
         self.n, self.origin = 0, float(clipped[0])
-        self.sum_by_machine(clipped)
-        self.sum_overall(clipped, (np.abs(off) > ODD).astype(float), offsets)
+        self.sum_up(clipped, (np.abs(off) > ODD).astype(float), offsets)
         self.n = n
 
     def _floor(self, rows: Any) -> Any:
@@ -272,8 +270,7 @@ class Segment(Running):
             last, clipped = clipped, level[here] + unit * (middle + spread * np.clip(off, -limit, limit))
             if len(self.runs.machines) == 1 or np.allclose(clipped, last, rtol=0.0, atol=1e-12):
                 break
-        self.sum_by_machine(clipped)
-        self.sum_overall(clipped, odd, offsets[here])
+        self.sum_up(clipped, odd, offsets[here])
         return spread
 
     def _lately(self, rows: Indices, level: Floats, own: Floats) -> tuple[Floats, Floats]:

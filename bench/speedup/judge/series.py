@@ -202,7 +202,7 @@ class _Stream:
             # It takes effect with the first run of the change. Only one machine may have changed: none is known now.
             new = Segment(self.runs, before=self.levels.measure)
             new.offset_variances[:] = np.inf
-            self.levels.accept(new)
+            self.levels.go(new)
             self.number += 1
 
     def _forget(self) -> None:
@@ -248,7 +248,7 @@ class _Stream:
             if change < 0:
                 self._lose(t, index)
                 return
-            self.levels.accept(Segment(self.runs, at, guess=self.rule.prior))
+            self.levels.go(Segment(self.runs, at, guess=self.rule.prior))
             self.number += 1
         state, more = (SUSPECT, f", {WHY_LOW[low]}") if low else (LEARNING, "")
         self._tell_expected([t], state, outlook, reason=reason + more)
@@ -462,7 +462,7 @@ class _Stream:
         if not levels.changes:
             self._back(t, at, lost)
         elif levels.risen and self.segment.n >= LEARN:
-            levels.accept(self.segment)
+            levels.go(self.segment)
             self._count(at)
             reason = f"better since {self.runs.names[last.since]}: that is the level that counts now"
             self._tell(t, OK, reason, self.segment.n)

@@ -118,6 +118,13 @@ def test_the_cpu_factor_alone_is_the_machines_until_nights_or_cells_say_otherwis
     assert {verdict.state for verdict in judge_suite(cells, RULE).cells} == {REGRESSED}
 
 
+def test_what_is_fair_is_fair_for_engines_side_by_side_too() -> None:
+    cell = [replace(record, side_by_side=True) for record in records(33, {"cpu": 0.4})]
+    for runs, state in ((32, SUSPECT), (33, REGRESSED)):
+        (suite,) = suites(History(Records.of(cell[:runs])), Decisions(), RULE)
+        assert suite.series[0].verdict.state == state
+
+
 @pytest.mark.promise("fair and true: the rate of false alarms holds for the whole suite")
 def test_false_alarms_are_shared_out_among_all_series() -> None:
     assert RULE.for_each_of(1).false_alarms == pytest.approx(1 / 6000)
