@@ -65,12 +65,9 @@ class Running:
         """Squared standard errors within a run, and how many are known."""
 
     def until(self, length: int) -> Self:
-        """Return the runs up to a number of them, with rows of their own for what is added."""
+        """Return the runs up to a number of them, to be read only: they share their rows with all."""
         found = copy.copy(self)
         found.n = length
-        for name, rows in vars(self).items():
-            if isinstance(rows, np.ndarray):
-                setattr(found, name, rows.copy())
         return found
 
     def place(self, at: Sequence[int] | Indices) -> Indices:

@@ -6,6 +6,7 @@ together. Names are those of "The model" in bench/evidence/README.md.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -161,8 +162,11 @@ class Segment(Running):
             self.n += len(at)
 
     def plus(self, at: Sequence[int] | Indices) -> Segment:
-        """Return these runs and others after them."""
-        found = self.until(self.n)
+        """Return these runs and others after them, with rows of their own."""
+        found = copy.copy(self)
+        for name, rows in vars(self).items():
+            if isinstance(rows, np.ndarray):
+                setattr(found, name, rows.copy())
         found.extend(at)
         return found
 

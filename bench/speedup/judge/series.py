@@ -255,8 +255,8 @@ class _Stream:
 
     def _look(self, t: int) -> tuple[Outlook, int]:
         """Return what is to be expected of one run, if it comes next, and whether it is low."""
-        # A level that does not count yet is no measure.
-        measure = self.levels.measure if self.levels.risen else self.segment
+        # A level that does not count yet is no measure; looking at a run writes a row.
+        measure = self.levels.measure.plus([]) if self.levels.risen else self.segment
         outlook = measure.look([t])
         is_guess = measure.is_guess and measure.n < LEARN
         # Of a run among the first, its own pairs have to say so too.

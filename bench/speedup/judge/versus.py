@@ -127,7 +127,7 @@ def within(records: Sequence[Record]) -> dict[str, Spread]:
 def compare(rounds: Rounds, limits: Limits = Limits(), within: Within | None = None) -> list[Difference]:
     """Return how B differs from A, for every cell, in the order of the first visit, and its quantities and `STEADY`.
 
-    There are two rounds at least. A cell takes part in those of which both visits have it, if there are two. What the
+    A cell takes part in the rounds of which both visits have it, if there are two: one tells no interval. What the
     pairs of these visits tell of their spread is known from `within`.
 
     The interval is that of the moderated t (see `geometric_mean`), on the differences of the logs, round by round: two
@@ -136,8 +136,6 @@ def compare(rounds: Rounds, limits: Limits = Limits(), within: Within | None = N
     if it is at least ``limits.smallest`` and an interval that holds for all cells and quantities together
     (C. E. Bonferroni's inequality) does not reach zero.
     """
-    if len(rounds) < 2:
-        raise ValueError("two rounds at least are needed for an interval")
     found: list[tuple[str, str, np.ndarray, np.ndarray]] = []
     known: list[Spread] = []
     for cell in dict.fromkeys(cell for pair in rounds for cell in pair[0]):
