@@ -70,7 +70,7 @@ def stored(storage: Path) -> dict[str, list[Record]]:
     """Return the nights that ``run`` stored, by series."""
     found: dict[str, list[Record]] = {}
     records = read_history(stored_files(storage)).records
-    for number, record in zip(records.run_of.tolist(), records, strict=True):
+    for number, record in zip(records.cells["run"].tolist(), records, strict=True):
         series = record.fingerprint.workload.rpartition("-")[0]
         found.setdefault(series, []).append(replace(record, date=f"{number + 1:04}"))
     return found

@@ -138,7 +138,7 @@ def main(arguments: Sequence[str]) -> int:
         ratio = simulated_s(planned(sweep, fits_s[cpus], cpus), cpus, costs) / one.parallel_s
         print(f"check on {plural(cpus, 'CPU')}: modelled over measured time {ratio:.3f} ({plural(one.pairs, 'pair')})")
     points = [model(sweep, alone_s, costs, cpus) for cpus in CPUS]
-    print(drawn(Table(COLUMNS, points), WIDTH, ruled=False))
+    print(drawn(Table(COLUMNS, points), WIDTH))
     limits: dict[str, int] = {}
     for point in points:
         if point.gain > 1.01:

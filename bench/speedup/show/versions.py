@@ -6,9 +6,6 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
-
-import numpy as np
 
 from ..judge.steps import Step
 from ..judge.verdict import IMPROVED, REGRESSED
@@ -98,25 +95,3 @@ def markdown(versions: Sequence[Measured], smallest: float) -> str:
     """Return the tables as Markdown."""
     made = [line for cell, one in tables(versions) for line in (plain(cell), "", *one.markdown(), "")]
     return as_markdown("Versions against the first", list(closing(versions, smallest)), *made[:-1])
-
-
-def plot(file: Path, versions: Sequence[Measured]) -> None:
-    """Draw how each cell changes from version to version, with intervals; raise `ImportError` without matplotlib."""
-    from matplotlib.figure import Figure
-
-    cells = [cell for cell, _ in tables(versions)]
-    figure = Figure(figsize=(max(6.0, 0.5 * len(versions)), 2.6 * len(cells)), layout="constrained")
-    for number, cell in enumerate(cells, start=1):
-        axes = figure.add_subplot(len(cells), 1, number)
-        axes.axhline(0.0, color="0.7", linewidth=1)
-        for n, quantity in enumerate(quantities_of(versions, cell)):
-            found = [(place + 0.12 * n, each) for place, one in enumerate(versions) if (each := one.of(cell, quantity))]
-            logs = np.array([(each.low, each.change, each.high) for _, each in found]).T
-            low, middle, high = 100 * np.expm1(-logs[::-1] if quantity == COST else logs)
-            errors = [middle - low, high - middle]
-            axes.errorbar([place for place, _ in found], middle, yerr=errors, fmt="o", ms=4, label=quantity)
-        axes.set_xticks(range(len(versions)), [one.name for one in versions], rotation=45, ha="right", fontsize=8)
-        axes.set_ylabel(f"% against {versions[0].name}", fontsize=8)
-        axes.set_title(cell, fontsize=9)
-        axes.legend(fontsize=7)
-    figure.savefig(file)
