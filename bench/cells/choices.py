@@ -45,8 +45,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     kinds = "red, white or all wines, or several (red,all); or a CSV file in the UCI format. Default: red."
     add("--wine", metavar="KIND|PATH", help=kinds)
     sources = (
-        "Where the wines come from: twin (embedded, synthetic), openml, a CSV file, or a folder with a red and a white "
-        "one. Default: auto, which is the cache of OpenML if it is there, else the twin."
+        "Where the wines come from: twin (embedded, synthetic), openml, or a CSV file. Default: auto, which is the cache "
+        "of OpenML if it is there, else the twin."
     )
     add("--wine-source", default="auto", metavar="SOURCE", help=sources)
     nightly = "nightly: measure all 6,497 wines too, with more pairs. Default: %(default)s."
@@ -153,9 +153,9 @@ def source_and_kinds(config: pytest.Config) -> tuple[str, dict[str, str]]:
     kinds = usual if chosen is None else [part.strip() for part in chosen.split(",")]
     if all(kind in WINE_KINDS for kind in kinds):
         return config.getoption("wine_source"), {kind: kind for kind in kinds}
-    if not Path(chosen).exists():
+    if not Path(chosen).is_file():
         raise pytest.UsageError(f"--wine {chosen}: neither {', '.join(WINE_KINDS)} nor an existing file")
-    return chosen, {Path(chosen).stem if Path(chosen).is_file() else "all": "all"}
+    return chosen, {Path(chosen).stem: "all"}
 
 
 def wines(config: pytest.Config) -> dict[str, WineData]:
