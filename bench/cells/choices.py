@@ -45,7 +45,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     kinds = "red, white or all wines, or several (red,all); or a CSV file in the UCI format. Default: red."
     add("--wine", metavar="KIND|PATH", help=kinds)
     sources = (
-        "Where the wines come from: twin (embedded, synthetic), openml, or a CSV file. Default: auto, which is the cache "
+        "Where the wines come from: twin (embedded, synthetic), openml, or a CSV file. Default: auto, the cache "
         "of OpenML if it is there, else the twin."
     )
     add("--wine-source", default="auto", metavar="SOURCE", help=sources)
