@@ -160,10 +160,10 @@ def test_the_model_is_made_of_what_was_measured_last_and_kept_for_the_report(
         "3 forests, red wines: 4.2 s alone; measured: 2.00 ms of dispatch per task, 4.0 ms between tasks, "
         "fits 23.5% longer beside each other"
     )
-    assert check.startswith("check on 2 CPUs: modelled over measured time 1.00")
+    assert check.startswith("check on 2 CPUs: modelled over measured time 1.02")
     ((curve,), _) = read_curves(tmp_path)
     assert curve.lines["ideal"][-1] == (1024.0, 1024.0)
-    assert curve.note.endswith("contention from 2 CPUs on, tail from 16 CPUs on, dispatch from 64 CPUs on.")
+    assert curve.note.endswith("contention from 2 CPUs on, tail from 32 CPUs on, dispatch from 64 CPUs on.")
 
 
 def test_what_was_not_measured_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
