@@ -288,12 +288,19 @@ def test_what_was_seen_before_ctrl_c_is_told_and_taken_up_again(tmp_path: Path) 
     assert Log(tmp_path / "store" / "bisect.jsonl", NAMES, ["other.py"]).read() == []
 
 
+def test_a_search_whose_log_has_lost_good_or_bad_visits_it_again() -> None:
+    machine = Machine((11, -0.02))
+    lost = [Visited(version, machine(version), 50.0) for version in (0, 4, 8, 12, 0, 8)]
+    assert last(machine.search(task=Search(NAMES, visits=lost))).startswith("culprit: 2.11")
+
+
 def test_of_a_log_nothing_is_taken_but_figures(tmp_path: Path, capsys: Out) -> None:
     log = Log(tmp_path / "bisect.jsonl", ["good", "bad"], [])
     log.keep(Visited(1, {"cell": {"speedup": 0.5}}, 1.0))
     line = json.loads((tmp_path / "bisect.jsonl").read_text())
     was_passed_over = {**line, "visit": {}, "cannot": "no such release"}  # as once
-    odd = [{**line, "name": "evil==1"}, {**line, "visit": {"cell": {"speedup": math.nan}}}, {**line, "visit": 3}]
+    odd = [{**line, "name": "evil==1"}, {**line, "visit": 3}]
+    odd += [{**line, "visit": {"cell": {"speedup": figure}}} for figure in (math.nan, 1e200, 10**400, "0.5")]
     with (tmp_path / "bisect.jsonl").open("a") as lines:
         lines.writelines(json.dumps(one) + "\n" for one in [was_passed_over, *odd])
     assert log.read() == [Visited(1, {"cell": {"speedup": 0.5}}, 1.0)]

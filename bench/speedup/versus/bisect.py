@@ -41,6 +41,8 @@ NO_LOSS = 0.01
 KNOWN, NONE = "known", "no difference"
 TOLD = 5
 """Candidates that are named, of those that hold 95 %."""
+LARGEST = 1e9
+"""Of what a visit measured no figure is larger: neither its seconds nor a log."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ class Search:
     @property
     def next(self) -> int:
         """The version to visit next: good, bad, bad and good, and then where it tells most."""
-        return self.known[1].next if self.is_begun else (0, self.count, self.count, 0)[len(self.visits)]
+        return self.known[1].next if self.is_begun else (0, self.count, self.count, 0)[len(self.visits) % START]
 
     @cached_property
     def quantities(self) -> list[tuple[str, str]]:
@@ -95,8 +97,8 @@ class Search:
 
     @property
     def is_begun(self) -> bool:
-        """Whether enough was seen to know anything."""
-        return len(self.visits) >= START
+        """Whether enough was seen to know anything: of what a log has, a full disk may have lost good or bad."""
+        return len(self.visits) >= START and {0, self.count} <= {one.version for one in self.visits}
 
     @property
     def known(self) -> tuple[tuple[str, str], Posterior]:
@@ -271,8 +273,8 @@ class Log:
         if parts["search"] != self._key or parts.get("cannot"):  # as was once kept of what was passed over
             return None
         logs = [log for one in parts["visit"].values() for log in one.values()]
-        if not all(map(math.isfinite, [parts["seconds"], *logs])):
-            raise ValueError("a figure is not finite")
+        if not all(abs(one) < LARGEST for one in [parts["seconds"], *logs]):
+            raise ValueError("a figure is none that was measured")
         return Visited(self._names.index(parts["name"]), parts["visit"], parts["seconds"])
 
 
