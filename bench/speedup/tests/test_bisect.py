@@ -318,6 +318,19 @@ def test_a_full_disk_ends_no_search(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert capsys.readouterr().out.count("No space left") == 2
 
 
+def test_a_disk_that_is_full_in_a_visit_costs_none_that_was_kept(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: Out
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "visit")
+
+    project.commit("Next")
+    monkeypatch.setattr(bisect, "measure", full)
+    monkeypatch.chdir(project.root)
+    assert bisect.main(["--good", "v1", "--bad", "HEAD"], "bisect") == 2
+    assert capsys.readouterr().err == "bisect: visit cannot be written: No space left on device; --resume goes on\n"
+
+
 # What lies between
 
 

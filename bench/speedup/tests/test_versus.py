@@ -239,7 +239,11 @@ def test_versions_without_a_common_cell_are_told_so() -> None:
 
 @pytest.mark.parametrize(
     ("code", "why"),
-    [("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"), ("", "no tests ran in ")],
+    [
+        ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
+        ("", "no tests ran in "),
+        ("import atexit; atexit.register(print, 'lost\\n')", "lost"),
+    ],
 )
 def test_a_visit_that_measures_nothing_says_why_in_a_line(
     code: str, why: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -248,7 +252,9 @@ def test_a_visit_that_measures_nothing_says_why_in_a_line(
     (tmp_path / "bench").symlink_to(Path(__file__).parents[2])
     with pytest.raises(VersionFailure, match=rf"^pytest ended with status \d: {why}"):
         measure(Environment(tmp_path), ["test_x.py", "-p", "bench.speedup.plugin"], 1)
-    assert why in capsys.readouterr().out  # with what else it printed last
+    where, *said = capsys.readouterr().out.splitlines()
+    assert where == f"{tmp_path}:"
+    assert any(why in line for line in said)  # with what else it printed last
 
 
 def test_after_ctrl_c_a_visit_has_time_to_end_what_it_started(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def run(
     except (CommandError, VersionFailure, GitError) as error:
         trouble, status = str(error), 2
     except OSError as error:
-        trouble, status = unwritten(error, options), 2
+        trouble, status = unwritten(error, options) + ("; --resume goes on" if "resume" in options else ""), 2
     except KeyboardInterrupt:
         trouble, status = "interrupted before there was anything to compare", STOPPED
     finally:

@@ -120,7 +120,7 @@ def measure(
     """Measure cells once in an environment, with so many pairs each; `cells` are arguments for pytest.
 
     If there are any ids of tests in `only`, no others run of what pytest collects. Raises `VersionFailure` if pytest
-    fails, whose last lines are said, or measures no cell; `Busy` if the machine was.
+    fails, whose folder and last lines are said, or measures no cell; `Busy` if the machine was.
     """
     with tempfile.TemporaryDirectory(prefix="bench-visit-") as name:
         folder, variables = Path(name), environment.variables
@@ -140,8 +140,8 @@ def measure(
                 raise Busy("the machine was busy, or another suite measured on it")
             if only and status == NO_TESTS:
                 raise VersionFailure(f"pytest collects none of the cells in {environment.code}; {HINT}")
-            tail = printed.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL:]
-            for line in tail:
+            tail = printed.read_text(encoding="utf-8", errors="replace").rstrip().splitlines()[-TAIL:]
+            for line in (f"{environment.code}:", *tail):
                 say(line)
             # What was raised, where pytest shows it, else the last line.
             why = [*tail, *(line[4:] for line in tail if re.match(r"E   \S", line))][-1:]
