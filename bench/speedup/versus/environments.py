@@ -110,7 +110,10 @@ def prepare(version: Version, root: Path, folder: Path) -> Environment:
 
     A copy of a commit is put into `folder`. Raises `VersionFailure` if the commit or the packages cannot be had.
     """
-    code = _checkout(version, root, folder) if version.commit else root
+    try:
+        code = _checkout(version, root, folder) if version.commit else root
+    except git.GitError as error:
+        raise VersionFailure(f"{version.name}: {error}") from None
     path = _importable(code, root)
     if version.commit and _is_compiled(root):
         say(f"{version.name}: building it")
