@@ -21,8 +21,9 @@ from bench.speedup.judge.changepoint import Floats
 from bench.speedup.judge.rule import LEARN, Rule, SuiteRule
 from bench.speedup.judge.suite import GUESSED, SPREADS
 from bench.speedup.judge.verdict import REGRESSED, SUSPECT, Verdict, Verdicts
-from bench.speedup.judge.versus import UNDECIDED, compare, find
+from bench.speedup.judge.versus import compare, find
 from bench.speedup.keep.runs import QUANTITIES
+from bench.speedup.keep.settled import UNDECIDED
 from bench.speedup.measure.pairs import SPEEDUP
 
 SCALE = {SPEEDUP: 1.0, "engine": 0.1}

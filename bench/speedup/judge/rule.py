@@ -9,13 +9,21 @@ from statistics import NormalDist
 
 from ..keep.records import QUANTITIES, Record
 
+OF_A_SUITE = 1 / 1000
+"""Chance, per run, that the suite fails although nothing changed (`--speedup-false-alarms`)."""
 OF_ONE_SERIES = 1 / 2000
 """Chance, per run, that a series on which nothing changed is called regressed, if it is judged by itself (`replay`)."""
+OF_A_COMPARISON = 1 / 100
+"""Chance that versions that do not differ, measured in turn, are said to (`ab`, `settle`, steps of a `backfill`)."""
 WARNINGS_OF_A_SUITE = 1 / 100
 """Chance, per run, that something in a suite on which nothing changed is suspect."""
 OF_A_ROW = 1 / 2000
 """Chance at most, per run, of the suspect runs in a row that are a loss by themselves, if runs are as often suspect as
 they were before."""
+SUSPICIOUS, EARLY, CONFIRMED = 3.0, 2.5, 2.5
+"""Normal deviates beyond which a run is low, and so measured again (with many series more, see `SuiteRule`); among the
+first runs of a series, where how far they lie apart is mostly a guess and rather too wide a one; and in that second
+measurement."""
 SMALLEST = 0.01
 """A loss of a smaller share of the speedup is no failure, however sure it is (`--speedup-smallest`)."""
 LEARN = 10
@@ -30,7 +38,7 @@ class Rule:
     """Chance, per run, that a series on which nothing changed is called regressed."""
     smallest: float = SMALLEST
     """A loss of a smaller share of the speedup is no failure, however sure it is."""
-    suspicious: float = 3.0
+    suspicious: float = SUSPICIOUS
     """Normal deviate beyond which this run alone is suspect, and measured again."""
     prior: tuple[float, float] = (0.03**2, 6.0)
     """Variance of a run of a new series, and the degrees of freedom that it counts for while the series is learnt: in
@@ -51,8 +59,8 @@ class Rule:
 class SuiteRule:
     """The constants that a user may want to change."""
 
-    false_alarms: float = 1 / 1000
-    """Chance, per run, that the suite fails although nothing changed (`--speedup-false-alarms`)."""
+    false_alarms: float = OF_A_SUITE
+    """Chance, per run, that the suite fails although nothing changed."""
     smallest: float = SMALLEST
     """A loss of a smaller share of the speedup is no failure."""
 
@@ -62,7 +70,7 @@ class SuiteRule:
         return Rule(
             false_alarms=self.false_alarms / series,
             smallest=self.smallest,
-            suspicious=max(Rule().suspicious, -NormalDist().inv_cdf(WARNINGS_OF_A_SUITE / series)),
+            suspicious=max(SUSPICIOUS, -NormalDist().inv_cdf(WARNINGS_OF_A_SUITE / series)),
         )
 
     def for_each_in(self, cells: Sequence[Sequence[Record]]) -> Rule:

@@ -15,16 +15,13 @@ from ..keep.settled import MACHINE, Settled
 from .changepoint import SPLITS, Floats, Indices, Likeliest, limit_for
 from .levels import Levels, beginning, is_of_several
 from .points import Columns, Point
-from .rule import LEARN, OF_A_ROW, Rule
+from .rule import CONFIRMED, EARLY, LEARN, OF_A_ROW, Rule
 from .segment import LEAST_SCALE, Outlook, Segment, Sized
 from .splits import Changes, changes, early_change
 from .verdict import IMPROVED, INCOMPARABLE, LEARNING, OK, RECOVERED, REGRESSED, SUSPECT, Verdict, Verdicts
 
 RULE = Rule()
 
-EARLY, CONFIRMED = 2.5, 2.5
-"""Normal deviates beyond which a run is low: among the first runs of a series, where how far they lie apart is mostly a
-guess and rather too wide a one; and in a second measurement. Else it is `Rule.suspicious`."""
 NOT_LOW, LOW, LOW_TWICE = 0, 1, 2
 """Whether a run is low, by itself or in a second measurement too."""
 WHY_LOW = {LOW: "low once; one run decides nothing", LOW_TWICE: "low in two measurements"}

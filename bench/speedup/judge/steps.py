@@ -15,7 +15,7 @@ import numpy.typing as npt
 from scipy import special
 
 from ..measure.estimate import half_width
-from .versus import STEADY, Limits, Visit, quantities_of
+from .versus import STEADY_PRODUCT, Limits, Visit, quantities_of
 
 LEAST = 2
 """Versions before and after a step: what a single one does is seen when it is compared with the first."""
@@ -56,7 +56,7 @@ def steps(visits: Sequence[Mapping[int, Visit]], limits: Limits) -> list[Step]:
     for place, rounds in enumerate(visits):
         for number, visit in rounds.items():
             for cell, logs in visit.items():
-                for quantity in (one for one in quantities_of(logs) if one != STEADY):
+                for quantity in (one for one in quantities_of(logs) if one != STEADY_PRODUCT):
                     seen[cell, quantity].append((place, number, logs[quantity]))
     places = {name: sorted({place for place, *_ in rows}) for name, rows in seen.items()}
     looks = sum(max(len(known) - 2 * LEAST + 1, 0) for known in places.values())

@@ -15,29 +15,28 @@ import numpy as np
 
 from ..keep.records import Record
 from ..keep.runs import QUANTITIES
-from ..keep.settled import MACHINE
+from ..keep.settled import MACHINE, UNDECIDED
 from ..measure.estimate import CONFIDENCE, Spread, Spreads, half_width, pooled, pooled_by_name
-from ..measure.factors import FACTORS
-from ..measure.factors import STEADY as STEADY_FACTORS
+from ..measure.factors import FACTORS, STEADY
+from .rule import OF_A_COMPARISON, SMALLEST
 from .suite import SPREADS
 from .verdict import IMPROVED, OK, REGRESSED
 
-UNDECIDED = "undecided"
-STEADY = " × ".join(STEADY_FACTORS)
+STEADY_PRODUCT = " × ".join(STEADY)
 """The part of the speedup that is the engine's doing; its interval decides when there are rounds enough."""
 
 Visit = Mapping[str, Mapping[str, float]]
 """Logs of the speedup and its factors, or of a cost, by cell."""
-Rounds = Sequence[tuple[Visit, Visit]]
+Turns = Sequence[tuple[Visit, Visit]]
 """The visits to A and to B of each round."""
 Within = Mapping[str, Spreads]
 """How far the pairs of a visit leave its logs open, by cell and quantity: variances of the logs in `Visit`."""
 
-VISITS = {name: spread / (2 if name in STEADY_FACTORS else 1) for name, spread in SPREADS.items()}
+VISITS = {name: spread / (2 if name in STEADY else 1) for name, spread in SPREADS.items()}
 """How far visits are taken to lie apart before there are any, beside their pairs, as the standard deviation of a log: a
 steady factor no further than runs do in bench/evidence; the factor ``cpu`` as means of 45 s, minutes apart, do."""
 LEAST_ROUNDS = 4
-"""Rounds before they are enough, however little they seem to differ."""
+"""Turns before they are enough, however little they seem to differ."""
 KNOWN = 3
 """Degrees of freedom of what is known before the first round: less than a round's own soon have."""
 
@@ -46,12 +45,12 @@ KNOWN = 3
 class Limits:
     """What is a difference, and what is none."""
 
-    smallest: float = 0.01
+    smallest: float = SMALLEST
     """A smaller share of the speedup is no failure."""
-    false_alarms: float = 1 / 100
+    false_alarms: float = OF_A_COMPARISON
     """Chance that a run of A against A calls anything regressed or improved."""
     precision: float = 0.01
-    """Half the width of the 95 % interval of `STEADY` at which there are rounds enough, as a share."""
+    """Half the width of the 95 % interval of `STEADY_PRODUCT` at which there are rounds enough, as a share."""
 
     @property
     def least(self) -> float:
@@ -87,8 +86,8 @@ class Difference:
 
     @property
     def is_judged(self) -> bool:
-        """Whether its state counts: `STEADY` only says when there are rounds enough."""
-        return self.quantity != STEADY
+        """Whether its state counts: `STEADY_PRODUCT` only says when there are rounds enough."""
+        return self.quantity != STEADY_PRODUCT
 
 
 NARROW, TIME_UP, FAILED = "the intervals are narrow enough", "the time is up", "a visit failed"
@@ -124,8 +123,8 @@ def within(records: Sequence[Record]) -> dict[str, Spread]:
     return pooled_by_name(known)
 
 
-def compare(rounds: Rounds, limits: Limits = Limits(), within: Within | None = None) -> list[Difference]:
-    """Return how B differs from A, for every cell, in the order of the first visit, and its quantities and `STEADY`.
+def compare(rounds: Turns, limits: Limits = Limits(), within: Within | None = None) -> list[Difference]:
+    """Return how B differs from A, for every cell, in the order of the first visit, and each of its `quantities_of`.
 
     A cell takes part in the rounds of which both visits have it, if there are two: one tells no interval. What the
     pairs of these visits tell of their spread is known from `within`.
@@ -143,7 +142,7 @@ def compare(rounds: Rounds, limits: Limits = Limits(), within: Within | None = N
         if len(both) < 2:
             continue
         for quantity in quantities_of(both[0][0][cell]):
-            names = STEADY_FACTORS if quantity == STEADY else (quantity,)
+            names = STEADY if quantity == STEADY_PRODUCT else (quantity,)
             a, b = (np.array([math.fsum(pair[side][cell][one] for one in names) for pair in both]) for side in (0, 1))
             found.append((cell, quantity, a, b))
             pairs = (within or {}).get(cell, {})
@@ -151,7 +150,7 @@ def compare(rounds: Rounds, limits: Limits = Limits(), within: Within | None = N
             known.append(Spread(2 * math.fsum(visits), KNOWN))
     if not found:
         return []
-    judged = sum(quantity != STEADY for _, quantity, _, _ in found)
+    judged = sum(quantity != STEADY_PRODUCT for _, quantity, _, _ in found)
     own = [Spread(float((b - a).var(ddof=1)), len(a) - 1) for _, _, a, b in found]
     # All of an hour's visits tell whether it is a bad one.
     worse = max(1.0, float(np.mean([one.variance / before.variance for one, before in zip(own, known, strict=True)])))
@@ -174,8 +173,8 @@ def enough(differences: Sequence[Difference], rounds: int, limits: Limits = Limi
 
 
 def quantities_of(logs: Mapping[str, float]) -> tuple[str, ...]:
-    """Return what a visit tells of a cell: the speedup, its factors and `STEADY`, or what there is."""
-    return (*QUANTITIES, STEADY) if set(FACTORS) <= logs.keys() else tuple(logs)
+    """Return what a visit tells of a cell: the speedup, its factors and `STEADY_PRODUCT`, or what there is."""
+    return (*QUANTITIES, STEADY_PRODUCT) if set(FACTORS) <= logs.keys() else tuple(logs)
 
 
 def _difference(

@@ -9,8 +9,8 @@ from itertools import groupby
 from rich.text import Text
 
 from ..judge.verdict import IMPROVED, REGRESSED
-from ..judge.versus import INTERRUPTED, UNDECIDED, Comparison, Difference
-from ..keep.settled import CANNOT, MACHINE, Settled
+from ..judge.versus import INTERRUPTED, Comparison, Difference
+from ..keep.settled import CANNOT, MACHINE, UNDECIDED, Settled
 from ..measure.costs import COST
 from .columns import Column, Table
 from .encodings import as_markdown as as_markdown

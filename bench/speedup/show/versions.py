@@ -9,9 +9,9 @@ from functools import partial
 
 from ..judge.steps import Step
 from ..judge.verdict import IMPROVED, REGRESSED
-from ..judge.versus import STEADY, Difference
+from ..judge.versus import STEADY_PRODUCT, Difference
 from ..measure.costs import COST
-from ..measure.factors import STEADY as STEADY_FACTORS
+from ..measure.factors import STEADY
 from ..measure.pairs import SPEEDUP
 from .columns import Column, Table
 from .differences import as_markdown, with_interval
@@ -20,7 +20,7 @@ from .figures import amount, plural
 
 
 @dataclass(frozen=True)
-class Measured:
+class VersionRow:
     """A version, and how it differs from the first one."""
 
     name: str
@@ -39,11 +39,11 @@ class Measured:
         return next((one for one in self.differences if (one.cell, one.quantity) == (cell, quantity)), None)
 
 
-def tables(versions: Sequence[Measured]) -> Iterator[tuple[str, Table[Measured]]]:
+def tables(versions: Sequence[VersionRow]) -> Iterator[tuple[str, Table[VersionRow]]]:
     """Yield a table for each cell, with its name."""
     for cell in dict.fromkeys(cell for one in versions for cell in one.levels):
         rows = [one for one in versions if cell in one.levels]
-        columns: list[Column[Measured]] = [
+        columns: list[Column[VersionRow]] = [
             Column("version", lambda one: one.name, right=False),
             Column(COST if any(one.levels[cell][1] for one in rows) else SPEEDUP, partial(_level, cell=cell)),
             *(
@@ -54,12 +54,12 @@ def tables(versions: Sequence[Measured]) -> Iterator[tuple[str, Table[Measured]]
         yield cell, Table(columns, rows)
 
 
-def _level(one: Measured, cell: str) -> str:
+def _level(one: VersionRow, cell: str) -> str:
     value, unit = one.levels[cell]
     return amount(value, unit) if unit else f"{value:.2f}"
 
 
-def _against_the_first(one: Measured, cell: str, quantity: str) -> str:
+def _against_the_first(one: VersionRow, cell: str, quantity: str) -> str:
     difference = one.of(cell, quantity)
     return _change(difference) if difference else "-"
 
@@ -68,13 +68,13 @@ def _change(one: Difference | Step) -> str:
     return with_interval(one.quantity, one.change, one.low, one.high)
 
 
-def quantities_of(versions: Sequence[Measured], cell: str) -> list[str]:
+def quantities_of(versions: Sequence[VersionRow], cell: str) -> list[str]:
     """Return what is told of a cell: the speedup and what of it is the engine's doing, or the cost."""
     known = {one.quantity for version in versions for one in version.differences if one.cell == cell}
-    return [one for one in (SPEEDUP, STEADY, STEADY_FACTORS[-1]) if one in known] or sorted(known)
+    return [one for one in (SPEEDUP, STEADY_PRODUCT, STEADY[-1]) if one in known] or sorted(known)
 
 
-def closing(versions: Sequence[Measured], smallest: float) -> Iterator[str]:
+def closing(versions: Sequence[VersionRow], smallest: float) -> Iterator[str]:
     """Yield what is to be said under the tables; the last line says it all. `smallest` is the smallest change told."""
     yield from (f"{one.name} is left out: {one.why}" for one in versions if one.why)
     differences = [(one.name, each) for one in versions for each in one.differences]
@@ -84,14 +84,14 @@ def closing(versions: Sequence[Measured], smallest: float) -> Iterator[str]:
     for name, step in steps:
         against = f"{plural(step.after, 'version')} against {step.before}"
         yield f"since {name}: {step.cell}, {step.quantity} {_change(step)}, {against}"
-    widths = [each.half_width for _, each in differences if each.quantity == STEADY]
-    seen = f"; a loss of {math.expm1(max(widths)):.1%} in {STEADY} would have been seen" if widths else ""
+    widths = [each.half_width for _, each in differences if each.quantity == STEADY_PRODUCT]
+    seen = f"; a loss of {math.expm1(max(widths)):.1%} in {STEADY_PRODUCT} would have been seen" if widths else ""
     count = plural(sum(not one.why for one in versions), "version")
     found = f"{plural(len(told), 'difference')} and {plural(len(steps), 'step')} that several versions share"
     yield f"{count} against the first, from {100 * smallest:g}% on: {found}{seen}"
 
 
-def markdown(versions: Sequence[Measured], smallest: float) -> str:
+def markdown(versions: Sequence[VersionRow], smallest: float) -> str:
     """Return the tables as Markdown."""
     made = [line for cell, one in tables(versions) for line in (plain(cell), "", *one.markdown(), "")]
     return as_markdown("Versions against the first", list(closing(versions, smallest)), *made[:-1])

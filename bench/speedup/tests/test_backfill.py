@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 
 from bench.speedup.judge.points import Columns
-from bench.speedup.judge.versus import STEADY, Limits
+from bench.speedup.judge.versus import STEADY_PRODUCT, Limits
 from bench.speedup.keep.index import read_store
 from bench.speedup.keep.runs import BACKFILLED, Record
 from bench.speedup.measure.cell import BLOCK, Fingerprint
-from bench.speedup.show.versions import Measured, closing, markdown, tables
+from bench.speedup.show.versions import VersionRow, closing, markdown, tables
 from bench.speedup.versus import backfill
 from bench.speedup.versus.backfill import in_turn, measured
 from bench.speedup.versus.environments import Environment, Version, VersionFailure
@@ -115,7 +115,7 @@ def visited(rounds: int, losses: dict[str, float]) -> list[tuple[str, int, list[
     return found
 
 
-def told(losses: dict[str, float], rounds: int = 3) -> list[Measured]:
+def told(losses: dict[str, float], rounds: int = 3) -> list[VersionRow]:
     return measured(versions(len(losses)), visited(rounds, losses), {}, Limits())
 
 
@@ -130,7 +130,7 @@ def test_versions_are_compared_with_the_first_round_by_round() -> None:
     assert engine.low is not None
     assert engine.high is not None
     assert engine.low < -0.03 < engine.high
-    assert slow.of("forests", STEADY) is not None
+    assert slow.of("forests", STEADY_PRODUCT) is not None
 
 
 def test_the_table_says_changes_with_intervals_and_costs_as_costs() -> None:
@@ -138,7 +138,7 @@ def test_the_table_says_changes_with_intervals_and_costs_as_costs() -> None:
     (forests, speedups), (start, costs) = tables(made)
     assert (forests, start) == ("forests", "start")
     assert [column.heading for column in speedups.columns][1:] == [
-        "speedup", "speedup\nagainst the first", f"{STEADY}\nagainst the first", "engine\nagainst the first",
+        "speedup", "speedup\nagainst the first", f"{STEADY_PRODUCT}\nagainst the first", "engine\nagainst the first",
     ]  # fmt: skip
     assert [one.heading for one in costs.columns][1:] == ["cost", "cost\nagainst the first"]
     first, slow = costs.rows

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from bench.speedup.keep.git import GitError
+from bench.speedup.keep import git
 from bench.speedup.tests.projects import BACKEND, Project, only_these, wheel
 from bench.speedup.versus import environments
 from bench.speedup.versus.environments import Environment, Version, VersionFailure, differences, prepare
@@ -91,9 +91,9 @@ def test_a_commit_is_a_checkout_that_stands_first_on_the_path(
 
 def test_a_git_that_takes_too_long_costs_one_version_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def stuck(*_: object, **__: object) -> None:
-        raise GitError("git rev-parse took more than 300 s")
+        raise git.GitError("git rev-parse took more than 300 s")
 
-    monkeypatch.setattr(environments.git, "run", stuck)
+    monkeypatch.setattr(git, "run", stuck)
     with pytest.raises(VersionFailure, match="v1: git rev-parse took more than 300 s"):
         prepare(Version("v1", commit="1" * 40), tmp_path, tmp_path)
 

@@ -18,9 +18,8 @@ import pytest
 from bench.speedup.judge.versus import (
     INTERRUPTED,
     NARROW,
-    STEADY,
+    STEADY_PRODUCT,
     TIME_UP,
-    UNDECIDED,
     Comparison,
     Difference,
     Limits,
@@ -29,6 +28,7 @@ from bench.speedup.judge.versus import (
     enough,
 )
 from bench.speedup.keep.runs import Record
+from bench.speedup.keep.settled import UNDECIDED
 from bench.speedup.measure.cell import Fingerprint
 from bench.speedup.measure.estimate import Spread
 from bench.speedup.show.differences import closing, markdown
@@ -74,12 +74,13 @@ def test_two_or_three_rounds_have_an_interval_that_holds_the_truth(count: int) -
     for seed in range(100):
         found = compare(rounds(count, seed, engine=-0.01))
         missed += sum(
-            not one.low <= (-0.01 if one.quantity in ("engine", STEADY) else 0.0) <= one.high for one in found[1:]
+            not one.low <= (-0.01 if one.quantity in ("engine", STEADY_PRODUCT) else 0.0) <= one.high
+            for one in found[1:]
         )
         alarms += any(one.state == "regressed" for one in found if one.quantity != "engine" and one.is_judged)
     assert missed <= 0.05 * 100 * 6
     assert alarms <= 2
-    half_width = next(one.half_width for one in compare(rounds(count)) if one.quantity == STEADY)
+    half_width = next(one.half_width for one in compare(rounds(count)) if one.quantity == STEADY_PRODUCT)
     assert half_width < 0.03
 
 
@@ -361,7 +362,7 @@ def test_a_comparison_as_markdown_says_the_last_line_first(time: Time) -> None:
     assert text.splitlines()[2].startswith("**B has regressed")
     assert "A\\|1" in text
     assert "<b>" not in text.replace("\\<b\\>", "")
-    assert STEADY in text
+    assert STEADY_PRODUCT in text
 
 
 Ask = Callable[[str], Version]

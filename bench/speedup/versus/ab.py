@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from ..judge.verdict import REGRESSED
-from ..judge.versus import STEADY, Difference, Limits, Rounds, enough
+from ..judge.versus import STEADY_PRODUCT, Difference, Limits, Turns, enough
 from ..session.options import chance, positive, share
 from ..show.columns import drawn
 from ..show.differences import closing, markdown, table
@@ -23,10 +23,10 @@ from .visits import countdown, in_turn, measure
 MINUTES = 20
 
 
-def narrow(limits: Limits, found: Sequence[Difference], rounds: Rounds, took: float) -> bool:
+def narrow(limits: Limits, found: Sequence[Difference], rounds: Turns, took: float) -> bool:
     """Say how much is known after a round, and return whether that is enough."""
     widest = max((one.half_width for one in found if not one.is_judged), default=math.nan)
-    known = f", {STEADY} known to ±{math.expm1(widest):.2%}" if math.isfinite(widest) else ""
+    known = f", {STEADY_PRODUCT} known to ±{math.expm1(widest):.2%}" if math.isfinite(widest) else ""
     say(f"round {len(rounds)}: {took:.0f} s{known}")
     return enough(found, len(rounds), limits)
 
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str], prog: str, default: Sequence[str] = ()) -> in
     made.add_argument("--a", required=True, metavar="VERSION", help="what B is compared with")
     made.add_argument("--b", default=WORK_TREE, metavar="VERSION", help="default: the work tree")
     made.add_argument("--pairs", type=positive, help="per cell and visit (default: chosen by the time)")
-    known = f"stop when {STEADY} of every cell is known to ± this (default: 1%%)"
+    known = f"stop when {STEADY_PRODUCT} of every cell is known to ± this (default: 1%%)"
     made.add_argument("--precision", type=share, default=Limits().precision, help=known)
     often = "how often A against A may find a difference (default: 1/100)"
     made.add_argument("--false-alarms", type=chance, default=Limits().false_alarms, metavar="N/RUNS", help=often)

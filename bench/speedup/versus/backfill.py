@@ -34,7 +34,7 @@ from ..session.options import positive
 from ..show.columns import drawn
 from ..show.encodings import say
 from ..show.figures import plural
-from ..show.versions import Measured, closing, markdown, tables
+from ..show.versions import VersionRow, closing, markdown, tables
 from .candidates import between, exact_version, last_patches, releases_of
 from .command import STOPPED, parser, run, write
 from .environments import Version, VersionFailure, git_says, prepare
@@ -139,7 +139,7 @@ def measured(
     runs: Iterable[tuple[str, int, Sequence[Record]]],
     left_out: Mapping[str, str],
     limits: Limits,
-) -> list[Measured]:
+) -> list[VersionRow]:
     """Return each version against the first one that was measured, from the rounds that both have."""
     comparable = Comparable()
     visits: dict[str, dict[int, Visit]] = defaultdict(dict)
@@ -149,7 +149,7 @@ def measured(
         visits[name][number] = {cell: one.logs for cell, one in accepted.items()}
         for cell, one in accepted.items():
             records[name][cell].append(one)
-    found: list[Measured] = []
+    found: list[VersionRow] = []
     first: dict[int, Visit] = {}
     for name in [one.name for one in versions]:
         own = visits[name]
@@ -157,7 +157,7 @@ def measured(
         differences = tuple(compare(both, limits, comparable.within)) if len(both) > 1 else ()
         levels = {cell: _level(several) for cell, several in records[name].items()}
         why = "" if own else left_out.get(name, "it was not visited")
-        found.append(Measured(name, len(own), levels, differences, why))
+        found.append(VersionRow(name, len(own), levels, differences, why))
         first = first or own
     for step in steps([visits[one.name] for one in found], limits):
         begins = found[step.since]

@@ -15,18 +15,19 @@ from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from ..judge.versus import FAILED, INTERRUPTED, STEADY, TIME_UP, Visit, quantities_of
+from ..judge.rule import SMALLEST
+from ..judge.versus import FAILED, INTERRUPTED, STEADY_PRODUCT, TIME_UP, Visit, quantities_of
 from ..keep.files import add_lines, read_lines
 from ..keep.runs import QUANTITIES
 from ..measure.costs import COST
-from ..measure.factors import STEADY as STEADY_FACTORS
+from ..measure.factors import STEADY
 from ..show.differences import as_markdown, with_interval
 from ..show.encodings import say
 from ..show.figures import duration, plural
 from .candidates import between, exact_version
 from .command import STOPPED, parser, run, write
 from .environments import Environment, Version, VersionFailure, prepare
-from .posterior import SURE, Posterior, Step, posterior
+from .posterior import SURE, Onset, Posterior, posterior
 from .visits import PAIRS, Busy, Comparable, countdown, measure, turns
 
 MINUTES = 30
@@ -60,7 +61,7 @@ class Search:
 
     names: Sequence[str]
     """Those of the versions: good, and the candidates up to bad."""
-    smallest: float = 0.01
+    smallest: float = SMALLEST
     """A smaller loss, as a share, is none."""
     quantity: str = ""
     """The one to look at; by default whichever shows the loss most clearly."""
@@ -92,7 +93,7 @@ class Search:
         """What all visits have measured, and is looked at: cells, and quantities of them."""
         first, *others = [one.visit for one in self.visits] or [{}]
         cells = [cell for cell in first if all(cell in visit for visit in others)]
-        each = [(cell, name) for cell in cells for name in quantities_of(first[cell]) if name != STEADY]
+        each = [(cell, name) for cell in cells for name in quantities_of(first[cell]) if name != STEADY_PRODUCT]
         return [one for one in each if self.quantity in ("", one[1])]
 
     @property
@@ -124,7 +125,7 @@ class Search:
         # Of many quantities one looks low by chance.
         if best.is_known and best.loss >= SURE and best.evidence >= math.log(len(self._each)):
             return KNOWN
-        steady = [one for (_, name), one in self._each.items() if name in (*STEADY_FACTORS, COST)]
+        steady = [one for (_, name), one in self._each.items() if name in (*STEADY, COST)]
         is_none = len(self.visits) >= LEAST_VISITS and all(one.loss <= NO_LOSS for one in steady or self._each.values())
         return NONE if is_none else ""
 
@@ -319,11 +320,11 @@ def _likely(task: Search, most: int) -> str:
     return f"{', '.join(_shared(task, one) for one in few[:most])}{more}{' hold 95 %' if len(few) > 1 else ''}"
 
 
-def _shared(task: Search, one: Step) -> str:
+def _shared(task: Search, one: Onset) -> str:
     return f"{' or '.join(task.names[candidate] for candidate in one.candidates)} ({one.share:.0%})"
 
 
-def _size(one: Step, quantity: str) -> str:
+def _size(one: Onset, quantity: str) -> str:
     return with_interval(quantity, one.change, one.low, one.high)
 
 

@@ -23,10 +23,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
+from ..judge.changepoint import Floats, Indices
+from ..judge.rule import Rule
 from ..measure.estimate import half_width
 
-Floats = npt.NDArray[np.float64]
-Indices = npt.NDArray[np.intp]
 Booleans = npt.NDArray[np.bool_]
 Fit = tuple[Floats, Floats, Floats, Floats]
 
@@ -43,8 +43,6 @@ DRIFTS = (0.0, 0.2, 1.0)
 """How far the machine's own speed may move from visit to visit, in SDs of a visit: all are believed alike."""
 ERROR, DEGREES = 0.003, 1.0
 """SD of a visit as it is believed beforehand, and for how many degrees of freedom that counts: next to none."""
-SMALLEST = -math.log1p(-0.01)
-"""A smaller loss is none."""
 BESIDE, PROBABLY = 2, 0.8
 """After so many visits in a row that were on one side of the loss, with this chance, one on the other side is due."""
 LEAST_VISITS = 3
@@ -54,7 +52,7 @@ TINY = 1e-300
 
 
 @dataclass(frozen=True)
-class Step:
+class Onset:
     """A loss, and the candidates with which it may have begun."""
 
     candidates: tuple[int, ...]
@@ -72,15 +70,15 @@ class Step:
 class Posterior:
     """What is known of where a loss began."""
 
-    steps: tuple[Step, ...]
+    steps: tuple[Onset, ...]
     """The loss, or each of its two steps if it more probably came in two: the most likely place of each."""
-    few: tuple[Step, ...]
+    few: tuple[Onset, ...]
     """The candidates that hold `SURE` together, the most likely first."""
     is_known: bool
     """Whether all of `steps` are known with `SURE`."""
     loss: float
     """Chance that the last version is worse than the first by the smallest loss that counts, at least."""
-    total: Step
+    total: Onset
     """How the last version differs from the first, wherever that began; its candidates are all."""
     evidence: float
     """Log of how much better some change explains what was seen than none."""
@@ -93,7 +91,7 @@ Seen = tuple[int, float]
 
 
 def posterior(
-    seen: Sequence[Seen], count: int, unusable: Collection[int] = (), smallest: float = SMALLEST
+    seen: Sequence[Seen], count: int, unusable: Collection[int] = (), smallest: float = Rule().least
 ) -> Posterior:
     """Return what visits tell of where a loss began; a loss whose log is smaller than `smallest` counts as none.
 
@@ -216,7 +214,7 @@ class _Known:
         apart = (-smallest - self._sizes[BOTH]) / np.maximum(self._errors[BOTH], TINY)
         return float((self._chance * special.stdtr(self._degrees, apart))[:, 1:].sum())
 
-    def steps(self) -> tuple[Step, ...]:
+    def steps(self) -> tuple[Onset, ...]:
         """Return the most likely step, or two of them if that is more likely."""
         is_two = self._second < len(self._groups)
         if self._two[0].sum() > self._one.sum():
@@ -224,28 +222,28 @@ class _Known:
         shares = self._any if self._any.max() >= SURE_OF_A_STEP else self._one
         return (self._at(int(shares.argmax()), shares, 0, ~is_two),)
 
-    def few(self) -> tuple[Step, ...]:
+    def few(self) -> tuple[Onset, ...]:
         """Return the candidates that hold `SURE` together."""
         begins, shares = self._one + self._two[0], self._any
         order = np.argsort(-shares.round(12), kind="stable")  # those that nothing tells apart in their order
         needed = int(np.searchsorted(np.cumsum(shares[order]), SURE * shares.sum())) + 1
         return tuple(self._at(k, shares, int(begins[k] < self._two[1][k])) for k in order[:needed].tolist())
 
-    def _at(self, place: int, shares: Floats, which: int, among: Booleans | bool = True) -> Step:
+    def _at(self, place: int, shares: Floats, which: int, among: Booleans | bool = True) -> Onset:
         """Return the first or second step where it begins at a place, in those cases that are asked about."""
         chosen = ((self._first, self._second)[which] == place) & among
         return self.step(float(shares[place]), self._groups[place], which, chosen)
 
-    def step(self, share: float, group: tuple[int, ...], which: int, chosen: Booleans | slice = slice(None)) -> Step:
+    def step(self, share: float, group: tuple[int, ...], which: int, chosen: Booleans | slice = slice(None)) -> Onset:
         """Return a step, with the mean of a mixture of Student's distributions and the ends of its 95 % interval."""
         sizes, errors, weights = (one[:, chosen] for one in (self._sizes[which], self._errors[which], self._chance))
         whole = float(weights.sum())
         if whole < TINY:
-            return Step(group, share, 0.0, -math.inf, math.inf)
+            return Onset(group, share, 0.0, -math.inf, math.inf)
         mean = float((weights * sizes).sum()) / whole
         error = math.sqrt(float((weights * (errors**2 + (sizes - mean) ** 2)).sum()) / whole)
         margin = half_width(error, self._degrees)
-        return Step(group, share, mean, mean - margin, mean + margin)
+        return Onset(group, share, mean, mean - margin, mean + margin)
 
     def _begun(self, begins: Indices, values: Floats) -> Floats:
         """Return by place the mean of what each case adds from where it begins on."""

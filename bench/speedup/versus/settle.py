@@ -17,10 +17,10 @@ from pathlib import Path
 from ..commands.store import find_series, load
 from ..judge.store import Series, Suite, suites
 from ..judge.verdict import REGRESSED, SUSPECT
-from ..judge.versus import INTERRUPTED, UNDECIDED, Difference, Finding, Limits, Rounds, find
+from ..judge.versus import INTERRUPTED, Difference, Finding, Limits, Turns, find
 from ..keep import settled as kept
 from ..keep.runs import Record
-from ..keep.settled import CANNOT, MACHINE, Settled, Settlements
+from ..keep.settled import CANNOT, MACHINE, UNDECIDED, Settled, Settlements
 from ..session.options import FALSE_ALARMS, SMALLEST, chance, share
 from ..show import differences as show
 from ..show.encodings import say
@@ -125,7 +125,7 @@ def settle(
     found: dict[str, Finding] = {}
     seen: set[str] = set()
 
-    def decided(differences: Sequence[Difference], rounds: Rounds, took: float) -> bool:
+    def decided(differences: Sequence[Difference], rounds: Turns, took: float) -> bool:
         known = {(one.cell, one.quantity): one for one in differences}
         for one in group:
             if difference := known.get((one.name, one.quantity)):

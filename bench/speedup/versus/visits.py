@@ -29,7 +29,7 @@ from ..judge.versus import (
     Comparison,
     Difference,
     Limits,
-    Rounds,
+    Turns,
     Visit,
     Within,
     compare,
@@ -47,7 +47,7 @@ PAIRS = 4
 FEWEST, MOST = 2, 12
 """Pairs in a visit: each order once at least, and so few that the machine stays the same."""
 WANTED, LEAST = 4, 2
-"""Rounds that there should be time for, and must be: with one, whatever came second had the later hour."""
+"""Turns that there should be time for, and must be: with one, whatever came second had the later hour."""
 
 NO_TESTS = 5
 """Exit status of pytest where there are none."""
@@ -224,7 +224,7 @@ def turns(minutes: float, least: int = 0, clock: Callable[[], float] | None = No
 
 def in_turn(
     sides: Sequence[Callable[[int], Sequence[Record]]],
-    enough: Callable[[Sequence[Difference], Rounds, float], bool],
+    enough: Callable[[Sequence[Difference], Turns, float], bool],
     limits: Limits,
     *,
     minutes: float,
