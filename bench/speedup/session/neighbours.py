@@ -44,7 +44,8 @@ class Alone:
                     fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
                     self._seen = True
-                fcntl.lockf(self._lock, fcntl.LOCK_SH)
+                finally:  # after Ctrl-C too: another suite would wait for this one to end
+                    fcntl.lockf(self._lock, fcntl.LOCK_SH)
         return self._seen
 
     def end(self) -> None:

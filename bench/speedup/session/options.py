@@ -87,11 +87,16 @@ def positive(text: str) -> int:
     return int(text)
 
 
-def _number(text: str, holds: Callable[[float], bool], what: str) -> float:
-    """Return `text`, such as ``0.01``, ``1/100`` or ``1%``, as a number of which something holds, for an option."""
+def _part(text: str) -> float:
+    """Return ``0.01``, ``1/100`` or ``1%`` as a number."""
     above, _, below = re.sub("%$", "/100", text.strip()).partition("/")
+    return float(above) / float(below or "1")
+
+
+def _number(text: str, holds: Callable[[float], bool], what: str, read: Callable[[str], float] = float) -> float:
+    """Return `text` as a number of which something holds, for an option."""
     try:
-        number = float(above) / float(below or "1")
+        number = read(text)
     except (ValueError, ZeroDivisionError):
         number = math.nan
     if not holds(number):
@@ -111,12 +116,12 @@ def duration(text: str) -> float:
 
 def chance(text: str) -> float:
     """Return `text`, such as ``1/1000`` or ``0.001``, as a number between 0 and 1, for an option."""
-    return _number(text, lambda n: LEAST_CHANCE <= n < 1, "not a chance between 0 and 1, such as 1/1000")
+    return _number(text, lambda n: LEAST_CHANCE <= n < 1, "not a chance between 0 and 1, such as 1/1000", _part)
 
 
 def share(text: str) -> float:
     """Return `text`, such as ``1%`` or ``0.01``, as a number from 0 to 1, for an option."""
-    return _number(text, lambda n: 0 <= n < 1, "not a share from 0 to 1, such as 1% or 0.01")
+    return _number(text, lambda n: 0 <= n < 1, "not a share from 0 to 1, such as 1% or 0.01", _part)
 
 
 def folder(text: str) -> Path:

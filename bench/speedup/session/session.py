@@ -229,6 +229,9 @@ class Session:
         report = yield
         if report.failed:
             self.keep_apart(item.nodeid, TEST_FAILED)
+            benchmark = getattr(item, "funcargs", {}).get("benchmark")
+            if report.when == "setup" and is_cell(item) and benchmark:
+                benchmark.skipped = True  # or pytest-benchmark would warn that the test has not used it
         return report
 
     def pytest_benchmark_update_json(self, output_json: dict[str, Any]) -> None:

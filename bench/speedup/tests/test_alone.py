@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -62,6 +63,22 @@ def test_a_suite_that_looks_for_others_is_seen_meanwhile(other: subprocess.Popen
             assert mine.was_not()
     finally:
         mine.end()
+
+
+def test_a_suite_that_is_interrupted_while_it_looks_keeps_no_other_waiting(
+    cache: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[int] = []
+
+    def lockf(file: object, how: int) -> None:
+        held.append(how)
+        if how & fcntl.LOCK_EX:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(fcntl, "lockf", lockf)
+    with pytest.raises(KeyboardInterrupt):
+        Alone().begin()
+    assert held[-1] == fcntl.LOCK_SH
 
 
 @pytest.mark.promise("fair and true: two suites at once on one machine are left out of the history")

@@ -348,9 +348,12 @@ def test_the_cell_of_a_failed_test_is_shown_and_kept_apart(session: pytest.Pytes
 
 
 @pytest.mark.parametrize("ends", ["pytest.skip('not here')", "raise OSError('broken')"])
-def test_a_set_up_that_ends_is_not_said_to_have_measured_nothing(session: pytest.Pytester, ends: str) -> None:
-    fixture = f"import pytest\n\n@pytest.fixture\ndef later(speedup):\n    {ends}\n"
-    session.makepyfile(f"{fixture}\ndef test_cell(later): pass\n\ndef test_none(speedup): pass\n")
+@pytest.mark.parametrize(("asked", "asks"), [("later", "speedup"), ("speedup, later", "")])
+def test_a_set_up_that_ends_is_not_said_to_have_measured_nothing(
+    session: pytest.Pytester, asked: str, asks: str, ends: str
+) -> None:
+    fixture = f"import pytest\n\n@pytest.fixture\ndef later({asks}):\n    {ends}\n"
+    session.makepyfile(f"{fixture}\ndef test_cell({asked}): pass\n\ndef test_none(speedup): pass\n")
     said = session.runpytest("-rN", "-W", "default").stdout.str().partition("warnings summary")[2]
     assert "fixture was not used at all" in said
     assert "::test_none" in said

@@ -241,7 +241,14 @@ def test_what_ends_a_second_measurement_costs_not_the_first(
 
 @pytest.mark.parametrize(
     "option",
-    ["--speedup-false-alarms=0", "--speedup-false-alarms=often", "--speedup-smallest=-1%", "--speedup-smallest=x"],
+    [
+        "--speedup-false-alarms=0",
+        "--speedup-false-alarms=often",
+        "--speedup-smallest=-1%",
+        "--speedup-smallest=x",
+        "--minutes=50%",
+        "--minutes=1/inf",
+    ],
 )
 def test_nonsense_limits_are_refused(session: pytest.Pytester, option: str) -> None:
     result = session.runpytest(option)
