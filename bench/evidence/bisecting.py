@@ -11,7 +11,7 @@ from itertools import product
 
 import numpy as np
 
-from bench.evidence.tables import Table, Values, labelled, mean, share
+from bench.evidence.tables import Experiment, Values, labelled, mean, share
 from bench.speedup.versus.bisect import KNOWN, Search, search
 
 MOST_VISITS = 150
@@ -61,7 +61,7 @@ def searched(candidates: int, loss: float, noise: float, drift: float, odd: floa
     return [True, not more and first.candidates == (culprit,), is_held, len(made)]
 
 
-TABLE = Table(
+TABLE = Experiment(
     "What a bisection takes",
     f"Given up after {MOST_VISITS} visits.",
     "candidates | loss | SD of a visit",

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bench.evidence.tables import markdown
-from bench.evidence.tools import ASKS, TOOLS, Alarms, History, Loss, is_installed
+from bench.evidence.tools import ASKS, TOOLS, Alarms, Figures, Loss, is_installed
 from bench.speedup.judge.replay import ReplayError, read_csv
 
 MARKS = Path(__file__).with_name("histories.csv")
@@ -56,10 +56,10 @@ def marks() -> dict[str, list[Mark]]:
     return found
 
 
-def read(file: Path) -> History:
+def read(file: Path) -> Figures:
     """Return a series."""
     logs, ses = np.array([(point.value, point.se or math.nan) for point in read_csv(file)]).T
-    return History(logs, ses)
+    return Figures(logs, ses)
 
 
 class Found(NamedTuple):
@@ -88,7 +88,7 @@ def compare(alarms: Alarms, seen: Sequence[Mark]) -> tuple[list[Found], list[tup
 
 def report(folder: Path) -> Iterator[str]:
     """Yield a table of all tools that are installed as Markdown."""
-    seen, histories = marks(), dict[str, History]()
+    seen, histories = marks(), dict[str, Figures]()
     for name in seen:
         try:
             histories[name] = read(folder / f"{name}.csv")

@@ -15,8 +15,8 @@ import numpy as np
 
 from bench.evidence import made
 from bench.evidence.made import Made, Noise, normal
-from bench.evidence.tables import Table, Values, each, labelled, one_in, rare, rate, share_of, within
-from bench.evidence.tools import ASV, ASV_1, ONE_MACHINE, SEVERAL, TOOLS, Ask, History, failures, red_in
+from bench.evidence.tables import Experiment, Values, each, labelled, one_in, rare, rate, share_of, within
+from bench.evidence.tools import ASV, ASV_1, ONE_MACHINE, SEVERAL, TOOLS, Ask, Figures, failures, red_in
 from bench.speedup.judge.changepoint import limit_for
 from bench.speedup.judge.rule import LEARN, Rule
 from bench.speedup.judge.verdict import REGRESSED
@@ -49,7 +49,7 @@ AT_ONCE = [(0.02, 1), (0.03, 1), (0.05, 1), (0.10, 1)]
 RAMPS = [(0.03, 20), (0.10, 20)]
 COMMON: dict[str, Noise] = {"clean": normal, "outlier": made.outliers, "ar1": partial(made.ar1, 0.3)}
 
-SERIES = Table(
+SERIES = Experiment(
     "Losses in three kinds of noise",
     f"{QUIET} runs without a loss, and losses after {LONG_BEFORE}; per cent that are found within 3, 7 and 30 runs, of "
     "those that come over 20 runs within 7, 14 and 30.",
@@ -76,7 +76,7 @@ def at_rate(chance: float, seed: int) -> Values:
     return [failures(one[LEARN - 1 :]) / (QUIET - LEARN) for one in red]
 
 
-LIMITS = Table(
+LIMITS = Experiment(
     "How the limit follows from the rate",
     f"Failures of single series of {QUIET} runs without a change.",
     "asked for, one series | limit of log R",
@@ -97,7 +97,7 @@ def of_fleet(kinds: str, apart: float, sd: float, loss: float, ask: Ask, seed: i
     return of_losses(Made(normal, sd, None, kinds, apart), [(loss, 1)], BEFORE, QUIET, LEARN, ask, seed)
 
 
-MACHINES = Table(
+MACHINES = Experiment(
     "Several kinds of machine",
     "With equal shares of the runs or others (4, skewed: 40, 30, 20, 10 %), or so many at a time, of which every ten "
     f"runs a new one comes and the oldest goes; a loss after {BEFORE} runs.",
@@ -130,7 +130,7 @@ def one_machine(kinds: str, loss: float, sd: float, ask: Ask, seed: int) -> Valu
     return [said.false(LEARN, BEFORE), of_its_own]
 
 
-ONE = Table(
+ONE = Experiment(
     "A loss on one machine only",
     f"Two kinds of machine, one of which loses after {BEFORE} runs of both; runs count on that one.",
     "kinds | loss | SD",
@@ -163,7 +163,7 @@ NOISES: dict[str, tuple[Made, int, int]] = {
 }
 """What makes it, the runs of a history without a loss, and the one from which they count."""
 
-NOISY = Table(
+NOISY = Experiment(
     "Noise that is not as modelled",
     f"{QUIET} runs without a loss, counted from run 30 on (40 where noise triples), 60 of those with one odd run; "
     f"losses after {LONG_BEFORE} runs; per cent found within 3, 7 and 30.",
@@ -180,11 +180,11 @@ NOISY = Table(
 
 def first_runs(sd: float, loss: float, run: int, seed: int) -> Values:
     """Judge a loss in the first runs of a series."""
-    verdicts = History(normal(sd, AFTER, random(seed)), sd / 2).losing(loss, run - 1).judge()
+    verdicts = Figures(normal(sd, AFTER, random(seed)), sd / 2).losing(loss, run - 1).judge()
     return [verdicts[t].state for t in (run - 1, 11, AFTER - 1)]
 
 
-FIRST = Table(
+FIRST = Experiment(
     "A loss among the first runs",
     "What is said on its first run, on run 12 and on run 30. Half of the SD is the standard error of the run.",
     "SD | loss | at run",
@@ -214,7 +214,7 @@ def intervals(sd: float, before: int, loss: str, seed: int) -> Values:
     levels = [math.log1p(-share) for share in LOST[loss]]
     at = before + APART * (len(levels) - 1)
     effect = np.repeat([0.0, *levels], [before, *[APART] * (len(levels) - 1), AFTER])
-    verdicts = History(normal(sd, at + AFTER, random(seed)) + effect).judge()
+    verdicts = Figures(normal(sd, at + AFTER, random(seed)) + effect).judge()
     is_loss = levels[-1] < [0.0, *levels][-2]
     new = (verdict.events[-1] for verdict in verdicts[at:] if is_loss and verdict.is_new)
     off = next((abs(int(event.since) - at) for event in new), None)
@@ -223,7 +223,7 @@ def intervals(sd: float, before: int, loss: str, seed: int) -> Values:
     return [*held, *(None if off is None else off <= n for n in (0, 1, 3))]
 
 
-INTERVALS = Table(
+INTERVALS = Experiment(
     "Intervals and dates",
     f"A loss, or one and {APART} runs later what is named. Of the runs that are then red, those whose 95 % interval "
     "holds the present level against the first one, so many runs later; dates of the latest loss as first told.",

@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 
-from bench.evidence.tools import History
+from bench.evidence.tools import Figures
 from bench.speedup.judge.changepoint import Floats, Indices
 
 Random = np.random.Generator
@@ -106,12 +106,12 @@ class Made:
     offset_sd: float = 0.0
     """Standard deviation of the log between kinds of machine."""
 
-    def __call__(self, runs: int, random: Random) -> History:
+    def __call__(self, runs: int, random: Random) -> Figures:
         machines, logs = FLEETS[self.fleet](runs, random), self.noise(self.sd, runs, random)
         if self.offset_sd:
             logs = logs + random.normal(0.0, self.offset_sd, machines.max() + 1)[machines]
         if self.pair_sd is None:
-            return History(logs, machines=machines)
+            return Figures(logs, machines=machines)
         pairs = random.normal(0.0, self.pair_sd, (2, runs, PAIRS))
         first, again = logs + pairs.mean(axis=2)
-        return History(first, pairs[0].std(axis=1, ddof=1) / math.sqrt(PAIRS), again, machines)
+        return Figures(first, pairs[0].std(axis=1, ddof=1) / math.sqrt(PAIRS), again, machines)

@@ -15,8 +15,8 @@ import numpy as np
 
 from bench.evidence import suites
 from bench.evidence.made import Made, Random, ar1, heavy, normal, outliers, two_levels
-from bench.evidence.tables import Table, Values, labelled, mean, share, total
-from bench.evidence.tools import History, failures, red_in
+from bench.evidence.tables import Experiment, Values, labelled, mean, share, total
+from bench.evidence.tools import Figures, failures, red_in
 from bench.speedup.judge.changepoint import Floats
 from bench.speedup.judge.rule import LEARN, Rule, SuiteRule
 from bench.speedup.judge.suite import GUESSED, SPREADS
@@ -63,7 +63,7 @@ def settle(quantity: str, verdict: Verdict, noise: Floats, change: float = 0.0, 
 def judged(quantity: str, noise: str, runs: int, random: Random, loss: float = 0.0) -> Verdicts:
     """Judge a history with the noise of a quantity, of which the last run loses so much."""
     made, by = NOISES[noise](runs, random), SCALE[quantity]
-    history = History(by * made.logs, by * made.ses, by * made.again, made.machines).losing(loss, runs - 1)
+    history = Figures(by * made.logs, by * made.ses, by * made.again, made.machines).losing(loss, runs - 1)
     return history.judge(Rule(prior=(SPREADS[quantity] ** 2, GUESSED)))
 
 
@@ -114,7 +114,7 @@ def of_suite(noisier: float, seed: int) -> Values:
 
 
 TABLES = (
-    Table(
+    Experiment(
         "A loss that is settled",
         f"A loss after {BEFORE} runs, and in the second run of all; one cell; at most {MOST} rounds.",
         "quantity | loss | runs by (engine: a tenth) | visits by",
@@ -122,7 +122,7 @@ TABLES = (
         {"suspect": share, "red in its first run": share, "rounds": mean("{:.1f}"), "in the second run of all": share},
         of_loss,
     ),
-    Table(
+    Experiment(
         "Quiet runs that are settled",
         "One cell on which nothing changes.",
         "quantity | runs by (engine: a tenth) | visits by",
@@ -130,7 +130,7 @@ TABLES = (
         {"runs": total, "settled": total, "called regressed": total, "by the history": total},
         of_quiet,
     ),
-    Table(
+    Experiment(
         "Quiet suites that are settled",
         f"{suites.CELLS} cells, six quantities each; visits as in A against A, with heavy tails.",
         "noise",

@@ -13,11 +13,11 @@ from itertools import chain
 from pathlib import Path
 
 from bench.evidence import bisecting, histories, losses, settling, stopping, suites
-from bench.evidence.tables import Table, lines
+from bench.evidence.tables import Experiment, lines
 from bench.evidence.tools import NEEDS, is_installed
 from bench.speedup.session.options import positive
 
-PARTS: dict[str, tuple[str, Sequence[Table]]] = {
+PARTS: dict[str, tuple[str, Sequence[Experiment]]] = {
     "series": ("histories of each kind of noise; the default part, 200 of them", (losses.SERIES,)),
     "limits": ("histories for how often series pass the limits of the evidence", (losses.LIMITS,)),
     "hard": ("hard histories of each kind", losses.HARD),

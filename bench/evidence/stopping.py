@@ -12,7 +12,7 @@ from statistics import fmean, stdev
 
 import numpy as np
 
-from bench.evidence.tables import Table, Values, labelled, mean
+from bench.evidence.tables import Experiment, Values, labelled, mean
 from bench.speedup.budget.allocation import FEW, MORE, USUAL
 from bench.speedup.budget.enough import is_narrow
 from bench.speedup.judge.rule import Rule
@@ -53,7 +53,7 @@ def in_errors(means: Values) -> str:
     return f"{fmean(means) / stdev(means) * math.sqrt(len(means)):+.1f} SE" if len(means) > 1 else ""
 
 
-TABLE = Table(
+TABLE = Experiment(
     "Ending when it is sure enough",
     f"Series of {RUNS} runs. Held: intervals that contain the truth; pairs: their mean number.",
     "runs differ by | pair SD | rule",

@@ -10,8 +10,8 @@ import math
 
 import numpy as np
 
-from bench.evidence.tables import Table, Values, labelled, one_in, total, within
-from bench.evidence.tools import Alarms, History, Red, failures, red_in
+from bench.evidence.tables import Experiment, Values, labelled, one_in, total, within
+from bench.evidence.tools import Alarms, Figures, Red, failures, red_in
 from bench.speedup.judge.rule import SuiteRule
 from bench.speedup.judge.series import judge
 from bench.speedup.judge.suite import pooled
@@ -26,26 +26,26 @@ RUNS = 400
 CELLS = 4
 BEFORE, AFTER = 60, 14
 
-Suite = list[dict[str, History]]
+MadeSuite = list[dict[str, Figures]]
 """The runs of every quantity of every cell."""
 
 
 def make(
     cells: int, runs: int, rng: np.random.Generator, noisier: float = 1.0, loss: float = 0.0, since: int = 0
-) -> Suite:
+) -> MadeSuite:
     """Return a suite of which all engines lose `loss` from `since` on."""
-    sds, suite = noisier * np.array(list(SDS.values()))[:, np.newaxis], Suite()
+    sds, suite = noisier * np.array(list(SDS.values()))[:, np.newaxis], MadeSuite()
     shared = rng.normal(0.0, math.sqrt(SHARED) * sds, (len(SDS), runs))
     for _ in range(cells):
         logs = shared + rng.normal(0.0, math.sqrt(1 - SHARED) * sds, shared.shape)
-        factors = {name: History(one) for name, one in zip(SDS, logs, strict=True)}
+        factors = {name: Figures(one) for name, one in zip(SDS, logs, strict=True)}
         factors["engine"] = factors["engine"].losing(loss, since)
-        speedup = History(np.sum([one.logs for one in factors.values()], axis=0))
+        speedup = Figures(np.sum([one.logs for one in factors.values()], axis=0))
         suite.append({SPEEDUP: speedup, **factors})
     return suite
 
 
-def red_runs(suite: Suite, rule: SuiteRule) -> tuple[Red, Red]:
+def red_runs(suite: MadeSuite, rule: SuiteRule) -> tuple[Red, Red]:
     """Return which runs fail by a cell, and which by the mean of all cells."""
     each = rule.for_each_of(len(suite))
     alone, together = np.zeros((2, len(suite[0][SPEEDUP].logs)), dtype=bool)
@@ -71,7 +71,7 @@ def found(loss: float, seed: int) -> Values:
 
 
 TABLES = (
-    Table(
+    Experiment(
         "False alarms",
         f"Failures of suites of {CELLS} cells in {RUNS} runs without a change each.",
         f"asked for, {CELLS} cells",
@@ -79,7 +79,7 @@ TABLES = (
         {"failures": total, "seen": one_in},
         false_failures,
     ),
-    Table(
+    Experiment(
         "A loss of all engines",
         f"Per cent that are found within 3, 7 and {AFTER} runs.",
         f"engine's loss in {3 * CELLS} noisy cells",

@@ -57,7 +57,7 @@ def labelled(form: str, rows: Iterable[Sequence[Any]]) -> dict[str, Sequence[Any
 
 
 @dataclass(frozen=True)
-class Table:
+class Experiment:
     """A table: a row for every kind of history and every tool."""
 
     title: str
@@ -84,7 +84,9 @@ def markdown(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator
         yield "| " + " | ".join(row) + " |"
 
 
-def lines(table: Table, histories: int, peers: int = 0, seed: int = 1, processes: int | None = None) -> Iterator[str]:
+def lines(
+    table: Experiment, histories: int, peers: int = 0, seed: int = 1, processes: int | None = None
+) -> Iterator[str]:
     """Yield a table as Markdown, each row as soon as it is known.
 
     Our rule is asked about so many `histories` for each row, each other tool about `peers`; the seed of the first is

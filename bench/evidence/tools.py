@@ -24,7 +24,7 @@ from bench.speedup.judge.verdict import REGRESSED, Verdicts
 Red = npt.NDArray[np.bool_]
 
 
-class History:
+class Figures:
     """A series, as every tool sees it, in arrays of shape (runs,).
 
     Logs of the speedup; the standard error of each within the run, and what a second measurement would give, NaN where
@@ -44,11 +44,11 @@ class History:
         )
         return judge(points, *how, **more)
 
-    def plus(self, effect: Floats) -> History:
+    def plus(self, effect: Floats) -> Figures:
         """Return the same runs with an effect of each added to its logs."""
-        return History(self.logs + effect, self.ses, self.again + effect, self.machines)
+        return Figures(self.logs + effect, self.ses, self.again + effect, self.machines)
 
-    def losing(self, loss: float, since: int, over: int = 1) -> History:
+    def losing(self, loss: float, since: int, over: int = 1) -> Figures:
         """Return the same runs with this share of the speedup lost from one on, all at once or over so many runs."""
         lost = np.clip((np.arange(len(self.logs)) - since + 1) / over, 0.0, 1.0)
         return self.plus(math.log1p(-loss) * lost)
@@ -97,7 +97,7 @@ class Alarms:
         return 100 * failures(self.red[start - 1 : end]) / (end - start)
 
 
-Ask = Callable[[History], Alarms]
+Ask = Callable[[Figures], Alarms]
 """Asks about a history."""
 
 
@@ -106,7 +106,7 @@ def red_in(verdicts: Verdicts) -> Red:
     return np.array([state == REGRESSED for state in verdicts.states])
 
 
-def ours(history: History) -> Alarms:
+def ours(history: Figures) -> Alarms:
     """Apply the rule of `bench.speedup.judge`: every loss that it tells counts, from the run that finds it."""
     verdicts = history.judge()
     red = red_in(verdicts)
@@ -116,12 +116,12 @@ def ours(history: History) -> Alarms:
     return Alarms(red, said, onsets)
 
 
-def by_machine(ask: Ask, history: History) -> Alarms:
+def by_machine(ask: Ask, history: Figures) -> Alarms:
     """Ask a tool about each machine as a series of its own."""
     red = np.zeros(len(history.logs), dtype=bool)
     for machine in np.unique(history.machines):
         here = history.machines == machine
-        red[here] = ask(History(history.logs[here], history.ses[here], history.again[here])).red
+        red[here] = ask(Figures(history.logs[here], history.ses[here], history.again[here])).red
     return Alarms(red)
 
 
@@ -133,7 +133,7 @@ SAME = 5
 """A change point that is reported this many runs or less from one that was reported before is that one, moved."""
 
 
-def run_by_run(look: Look, has_change_points: bool, history: History) -> Alarms:
+def run_by_run(look: Look, has_change_points: bool, history: Figures) -> Alarms:
     """Ask a tool after every run: it fails where it tells a loss; one with change points, a loss not told before."""
     runs = len(history.logs)
     said = {t: look(history.logs[: t + 1]) for t in range(WAIT, runs)}

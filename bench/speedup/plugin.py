@@ -16,7 +16,7 @@ from .session.names import COST_MARK, MEMORY_MARK, is_cell, name_cells
 
 if TYPE_CHECKING:
     from .session.fixture import Speedup
-    from .session.session import Session
+    from .session.hooks import Session
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -86,7 +86,7 @@ class SpeedupPlugin:
     @functools.cached_property
     def session(self) -> Session:
         """What is measured."""
-        from .session.session import Session  # it needs packages that nothing else does
+        from .session.hooks import Session  # it needs packages that nothing else does
 
         session = Session(self._config, self._compare, self._began)
         self._config.pluginmanager.register(session)

@@ -31,7 +31,7 @@ from bench.evidence.tools import (
     OTAVA,
     OURS,
     Alarms,
-    History,
+    Figures,
     Loss,
     by_machine,
     failures,
@@ -46,10 +46,10 @@ from bench.speedup.tests.test_history import run
 from bench.tools import nights
 
 
-def history(drop: float, at: int = 30, nights: int = 40) -> History:
+def history(drop: float, at: int = 30, nights: int = 40) -> Figures:
     logs = np.random.default_rng(1).normal(0.6, 0.002, nights)
     logs[at:] -= drop
-    return History(logs, np.full(nights, 0.001), logs)
+    return Figures(logs, np.full(nights, 0.001), logs)
 
 
 def test_a_made_history_is_what_its_kind_says() -> None:
@@ -89,9 +89,9 @@ def test_false_failures_and_delays_are_counted() -> None:
 
 
 def test_losses_are_made_in_other_histories_of_the_same_noise() -> None:
-    asked: list[History] = []
+    asked: list[Figures] = []
 
-    def ask(history: History) -> Alarms:
+    def ask(history: Figures) -> Alarms:
         asked.append(history)
         return said([20, 35, 36], len(history.logs))
 
@@ -120,7 +120,7 @@ def test_peers_that_are_installed_find_a_large_step(name: str) -> None:
     assert any(t >= 30 for t, _ in ASKS[name](history(0.4)).onsets)
 
 
-def few_of(table: tables.Table) -> tables.Table:
+def few_of(table: tables.Experiment) -> tables.Experiment:
     """Return the table with its first row alone."""
     return replace(table, rows=dict(itertools.islice(table.rows.items(), 1)))
 
@@ -182,7 +182,7 @@ def test_what_ends_a_simulation_is_said_in_a_line(
 
 
 @pytest.mark.parametrize("table", [losses.SERIES, losses.MACHINES, losses.ONE, losses.NOISY], ids=lambda one: one.title)
-def test_every_kind_of_history_can_be_made(table: tables.Table) -> None:
+def test_every_kind_of_history_can_be_made(table: tables.Experiment) -> None:
     for values in table.rows.values():
         false, *delays = table.measure(*values, lambda history: said([], len(history.logs)), 1)
         assert false == 0.0
@@ -209,7 +209,7 @@ def test_a_loss_that_is_settled_is_red_in_its_first_night_and_a_slow_night_is_no
         assert early or loss < 0.2
         counts = [rounds, *(settling.of_loss("speedup", loss, "1%", visits, seed)[2] for visits in ("5 %", "8.5 %"))]
         assert all(settling.LEAST <= count <= settling.MOST for count in counts)
-        low = History(np.append(np.random.default_rng(seed).normal(0.0, 0.01, 30), -loss)).judge()[-1]
+        low = Figures(np.append(np.random.default_rng(seed).normal(0.0, 0.01, 30), -loss)).judge()[-1]
         noise = normal(0.01, 2 * settling.MOST, np.random.default_rng(seed))
         assert settling.settle("speedup", low, noise)[0] == "machine"
         assert settling.settle("speedup", low, noise, -loss)[0] == "regressed"
@@ -230,7 +230,7 @@ def test_each_machine_is_asked_alone() -> None:
     machines = np.arange(80) % 2
     values = np.random.default_rng(1).normal(0.0, 0.005, 80) + 0.3 * machines
     values[(machines == 1) & (np.arange(80) >= 50)] -= 0.2
-    alone = by_machine(ours, History(values, machines=machines))
+    alone = by_machine(ours, Figures(values, machines=machines))
     assert not alone.red[:50].any()
     assert not alone.red[::2].any()
     assert alone.red[55::2].all()
@@ -297,7 +297,7 @@ def test_sizes_of_marks_are_those_of_the_series(name: str) -> None:
 
 def test_what_is_said_of_a_public_history_is_compared_with_what_is_seen() -> None:
     name = "hyper_http2_res_10mb"
-    alarms = ours(History(as_seen(name, 340), 0.001))
+    alarms = ours(Figures(as_seen(name, 340), 0.001))
     found, _ = histories.compare(alarms, MARKS[name])
     assert [one.mark.run for one in found if one.mark.sure] == [53, 318]
     for one in found:

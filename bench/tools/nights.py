@@ -19,7 +19,7 @@ from statistics import mean
 import numpy as np
 
 from bench.evidence.tables import markdown
-from bench.evidence.tools import ASKS, OTAVA, History, is_installed, pytest_benchmark
+from bench.evidence.tools import ASKS, OTAVA, Figures, is_installed, pytest_benchmark
 from bench.speedup.judge.rule import SuiteRule
 from bench.speedup.judge.suite import CellVerdict, fair, judge_cell, judge_suite
 from bench.speedup.judge.verdict import REGRESSED, Verdicts
@@ -130,7 +130,7 @@ def _failed(nights: Nights) -> dict[str, list[int]]:
     logs, runs = -np.log([night.parallel_s for night in nights]), range(1, len(nights))
     failed = {"mean:5%": [t for t in runs if pytest_benchmark(logs[: t + 1])]}
     if is_installed(OTAVA):
-        alarms = ASKS[OTAVA](History(np.array([night.logs["speedup"] for night in nights])))
+        alarms = ASKS[OTAVA](Figures(np.array([night.logs["speedup"] for night in nights])))
         failed["Otava"] = [t for t, _ in alarms.onsets]
     return {tool: [int(nights[t].date) for t in found] for tool, found in failed.items()}
 

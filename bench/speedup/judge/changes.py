@@ -13,7 +13,7 @@ from .segment import centre
 
 
 @dataclass(frozen=True)
-class Change:
+class Circumstances:
     """What differs across a change of level. It need not be the cause."""
 
     sequential: float
@@ -31,7 +31,7 @@ class Change:
         return self.sequential < -0.01 and self.parallel < 0.25 * -self.sequential and self.parallel > self.sequential
 
 
-def what_changed(records: Sequence[Record], since: str, runs: int) -> Change | None:
+def what_changed(records: Sequence[Record], since: str, runs: int) -> Circumstances | None:
     """Compare the runs of a series from `since` on with so many before; ``None`` if there is nothing on one side."""
     series = Records.of(records)
     cut, machines = bisect_left(series.dates, since), series.machines
@@ -48,7 +48,7 @@ def what_changed(records: Sequence[Record], since: str, runs: int) -> Change | N
         if first.setting.get(name, value) != value
     )
     differ = last.commit and first.commit and last.commit != first.commit
-    return Change(sequential, parallel, settings, (last.commit, first.commit) if differ else None)
+    return Circumstances(sequential, parallel, settings, (last.commit, first.commit) if differ else None)
 
 
 def moved(machines: Sequence[object], values: Sequence[float], cut: int, runs: int) -> float | None:

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 from .estimate import Spreads, pooled_by_name
-from .fits import Run
+from .fits import Arm
 from .machine import LoadMeter
 from .memory import BYTES, peak_mib
 from .pairs import Measurement
@@ -33,7 +33,7 @@ class Trainer:
     """Trains one small model: how long until the first result is there?"""
     warm_up: Callable[[], object]
     """Makes every worker train something."""
-    run: Run
+    run: Arm
     """Trains the sweep."""
     pieces: Sequence[int] = ()
     """Into how many parts it can divide each fit at most; empty if it divides none."""
@@ -95,7 +95,7 @@ class Showing:
 
 def compete(
     contestants: Sequence[Contestant],
-    sequential: Run,
+    sequential: Arm,
     *,
     cpus: int,
     rounds: int,

@@ -28,7 +28,7 @@ class FitSeconds(NamedTuple):
 Tasks = tuple[tuple[FitSeconds, ...], ...]
 """The fits of a run, one tuple per task, in the order of submission."""
 
-Run = Callable[[], Any]
+Arm = Callable[[], Any]
 """Trains the whole sweep and returns one `FitSeconds` per task in the order of submission, or a list of them for a
 task that does several fits. A coroutine function is run to its end."""
 
@@ -70,7 +70,7 @@ _running = _begun = 0
 """Calls of `timed` that have not returned, and all of them so far."""
 
 
-def called(run: Run) -> object:
+def called(run: Arm) -> object:
     """Let a run work; return what it reports when all is done: a coroutine is run to its end, what is lazy is read.
 
     ``map``, ``imap`` or a generator work while they are read.

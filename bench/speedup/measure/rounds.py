@@ -12,7 +12,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 from .checks import check_fits, check_run, check_seconds, check_timer
-from .fits import DIGITS, FitSeconds, Run, Tasks, as_tasks, called
+from .fits import DIGITS, Arm, FitSeconds, Tasks, as_tasks, called
 from .machine import LoadMeter, is_heavy
 from .memory import peak_memory
 from .pairs import PARALLEL_FIRST, SEQUENTIAL_FIRST, Measurement, Pair
@@ -39,7 +39,7 @@ class Stopwatch:
     def __post_init__(self) -> None:
         check_timer(self.timer)
 
-    def time(self, run: Run) -> tuple[object, float]:
+    def time(self, run: Arm) -> tuple[object, float]:
         """Return what a run reports, and its seconds."""
         __tracebackhide__ = True
         enabled = gc.isenabled()
@@ -59,8 +59,8 @@ class Stopwatch:
 class PairedRounds:
     """Measures the pairs of one cell."""
 
-    sequential: Run
-    parallel: Run
+    sequential: Arm
+    parallel: Arm
     _: KW_ONLY
     cpus: int
     """CPU limit of the parallel run."""
@@ -157,7 +157,7 @@ class PairedRounds:
         )
 
     def _both(
-        self, order: str, measured: Callable[[str, Run], tuple[object, float]]
+        self, order: str, measured: Callable[[str, Arm], tuple[object, float]]
     ) -> tuple[tuple[FitSeconds, ...], Tasks, dict[str, float]]:
         """Do both runs in their order; return the fits of the sequential one, the tasks of the other, a figure of each.
 
@@ -181,7 +181,7 @@ class PairedRounds:
         return fits, reports[PARALLEL], figures
 
 
-def _peak(arm: str, run: Run) -> tuple[object, float]:
+def _peak(arm: str, run: Arm) -> tuple[object, float]:
     with peak_memory(without_present=arm == SEQUENTIAL) as peak:
         report = called(run)
     return report, peak()

@@ -17,14 +17,14 @@ from ..measure.checks import checked_count
 from ..measure.contest import Contestant, compete
 from ..measure.costs import MIB, SECONDS, Costs, Runs, measure_costs
 from ..measure.estimate import Spread
-from ..measure.fits import Run
+from ..measure.fits import Arm
 from ..measure.machine import LoadMeter
 from ..measure.memory import peak_mib
 from ..measure.pairs import STEADY_PART, Measurement
 from ..measure.rounds import PairedRounds
 from .benchmark import Rounds
+from .hooks import Session
 from .names import MEMORY_MARK, name_of
-from .session import Session
 
 Measured = TypeVar("Measured", Measurement, Costs)
 
@@ -41,8 +41,8 @@ class Speedup:
 
     def measure(
         self,
-        sequential: Run,
-        parallel: Run,
+        sequential: Arm,
+        parallel: Arm,
         *,
         cpus: int,
         rounds: int = USUAL,
@@ -139,7 +139,7 @@ class Speedup:
             return self._finish(subject, measured, again, profiled=parallel, curves=drawn)
 
     def compete(
-        self, subject: Subject, contestants: Sequence[Contestant], sequential: Run, *, group: str, rounds: int
+        self, subject: Subject, contestants: Sequence[Contestant], sequential: Arm, *, group: str, rounds: int
     ) -> Measurement | None:
         """Measure an engine side by side with others; once per test, with the same arguments but for its name.
 
@@ -260,7 +260,7 @@ class Speedup:
         subject: Subject,
         measured: Measured,
         again: Callable[[Measured], Measurement] | None = None,
-        profiled: Run | None = None,
+        profiled: Arm | None = None,
         **more: Any,
     ) -> Measured | None:
         """Report, save and judge what was measured, and measure it `again` if it is suspect; return the first of both.

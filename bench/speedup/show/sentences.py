@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..judge.changes import Change, what_changed
+from ..judge.changes import Circumstances, what_changed
 from ..judge.store import Series
 from ..judge.suite import CellVerdict
 from ..judge.verdict import IMPROVED, RECOVERED, REGRESSED, SUSPECT, Verdict
@@ -138,7 +138,7 @@ def what_else(one: Series, root: Path) -> list[str]:
     return circumstances(change, one.fingerprint.engine, root) if change else []
 
 
-def circumstances(change: Change, engine: str, root: Path) -> list[str]:
+def circumstances(change: Circumstances, engine: str, root: Path) -> list[str]:
     """Return what else changed, as lines to print: the two arms, settings, commits."""
     lead = "the loop got faster: " if change.loop_got_faster else ""
     loop, parallel = (share_of(log, SPEEDUP).replace(" %", "%") for log in (change.sequential, change.parallel))

@@ -28,8 +28,8 @@ STYLES = {
     INCOMPARABLE: "yellow",
 }
 
-Speedup = tuple[Shown, Measurement]
-Cost = tuple[Shown, Costs]
+SpeedupRow = tuple[Shown, Measurement]
+CostRow = tuple[Shown, Costs]
 
 
 def render(outcome: Outcome, width: int, color: bool = False, verbosity: int = 0) -> Iterator[str]:
@@ -80,17 +80,17 @@ def contest_table(contest: Mapping[str, Showing]) -> Table[str]:
     return Table(columns, ranked(contest))
 
 
-def speedup_table(outcome: Outcome) -> Table[Speedup]:
+def speedup_table(outcome: Outcome) -> Table[SpeedupRow]:
     """Return the table of speedups, those that need attention first."""
     engines = {cell.engine for cell, _ in outcome.speedups}
     parallel = engines.pop() if len(engines) == 1 else "parallel"
     has_memory = any(measured.memory for _, measured in outcome.speedups)
     wide = WIDTH + 20 * has_memory
 
-    def mib(row: Speedup, which: int) -> str:
+    def mib(row: SpeedupRow, which: int) -> str:
         return f"{row[1].memory[which]:.0f}" if row[1].memory else "-"
 
-    columns: list[Column[Speedup]] = [
+    columns: list[Column[SpeedupRow]] = [
         _name("cell", lambda row: row[0].name),
         Column("loop s", lambda row: seconds(row[1].sequential_s), MEDIUM),
         Column(f"{parallel} s", lambda row: seconds(row[1].parallel_s), MEDIUM),
@@ -106,17 +106,17 @@ def speedup_table(outcome: Outcome) -> Table[Speedup]:
     return Table(columns, outcome.speedups)
 
 
-def factor_table(outcome: Outcome, width: int = WIDTH) -> Table[Speedup]:
+def factor_table(outcome: Outcome, width: int = WIDTH) -> Table[SpeedupRow]:
     """Return the table of factors, with margins where there is room; the one that a loss comes from is marked."""
     has_margins = width >= WIDTH
 
-    def factor(row: Speedup, name: str) -> Text:
+    def factor(row: SpeedupRow, name: str) -> Text:
         said, one = row[0].verdict, row[1].factors[name]
         text = with_margin(one) if has_margins else f"{one.value:.3f}"
         lost = said is not None and said.state in (REGRESSED, SUSPECT) and said.culprit == name
         return Text(f"▼{text}", STYLES[row[0].state]) if lost else Text(text)
 
-    columns: list[Column[Speedup]] = [
+    columns: list[Column[SpeedupRow]] = [
         _name("factors ±95 %" if has_margins else "factors", lambda row: row[0].name),
         *(Column(name, partial(factor, name=name)) for name in FACTORS),
         Column("CPUs", lambda row: f"× {row[1].pairs[0].cpus}", MEDIUM),
@@ -144,9 +144,9 @@ def pair_table(pairs: Sequence[Mapping[str, Any]], engine: str) -> Table[Mapping
     return Table(columns, [{"number": number, **pair, **pair["factors"]} for number, pair in enumerate(pairs, start=1)])
 
 
-def cost_table(outcome: Outcome) -> Table[Cost]:
+def cost_table(outcome: Outcome) -> Table[CostRow]:
     """Return the table of what an engine costs beside the training."""
-    columns: list[Column[Cost]] = [
+    columns: list[Column[CostRow]] = [
         _name("overhead", lambda row: row[0].name),
         Column("cost [95 %]", lambda row: with_unit(row[1])),
         Column("× bare", lambda row: short(row[1].own.value / row[1].bare.value) if row[1].against else "-", MEDIUM),

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 # The sessions inside take out of sys.modules what they imported, and NumPy and vl-convert cannot be imported again.
-import bench.speedup.session.session  # noqa: F401
+import bench.speedup.session.hooks  # noqa: F401
 
 with contextlib.suppress(ImportError):  # guest.py does without
     import vl_convert  # noqa: F401

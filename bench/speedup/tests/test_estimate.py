@@ -201,5 +201,5 @@ def test_a_store_that_is_compared_with_is_not_read_again_for_the_plan(
 ) -> None:
     session.makepyfile(SIZES)
     session.runpytest().assert_outcomes(passed=5)
-    monkeypatch.setattr("bench.speedup.session.session.read_store", lambda _: pytest.fail("it was read again"))
+    monkeypatch.setattr("bench.speedup.session.hooks.read_store", lambda _: pytest.fail("it was read again"))
     session.runpytest("--benchmark-compare").assert_outcomes(passed=5)

@@ -238,7 +238,7 @@ def timed(session: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.P
     def now() -> float:
         return float(getattr(sys.modules.get("fakeclock"), "now", 0.0))
 
-    monkeypatch.setattr("bench.speedup.session.session.monotonic", now)
+    monkeypatch.setattr("bench.speedup.session.hooks.monotonic", now)
     monkeypatch.setattr("bench.speedup.plugin.monotonic", now)
     session.makepyfile(FILE)
     return session

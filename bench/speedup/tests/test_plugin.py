@@ -346,7 +346,7 @@ def test_a_run_of_a_machine_without_a_clock_is_judged_as_the_latest(
         judged.append(series[0].dates)
         return judge_suite(series, *others)
 
-    monkeypatch.setattr("bench.speedup.session.verdict.judge_suite", judge)
+    monkeypatch.setattr("bench.speedup.session.judging.judge_suite", judge)
     monkeypatch.setattr("bench.speedup.session.run.datetime", WithoutClock)
     assert session.runpytest("--benchmark-compare").ret == 0
     assert judged

@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from bench.speedup.judge.changes import Change, what_changed
+from bench.speedup.judge.changes import Circumstances, what_changed
 from bench.speedup.judge.rule import SuiteRule
 from bench.speedup.judge.store import evidence, suites
 from bench.speedup.judge.suite import CellVerdict, fair, judge_cell, judge_suite
@@ -24,7 +24,7 @@ from bench.speedup.keep.runs import QUANTITIES, History, Record
 from bench.speedup.measure.cell import Fingerprint
 from bench.speedup.measure.factors import FACTORS
 from bench.speedup.measure.pairs import SPEEDUP
-from bench.speedup.session.verdict import Verdicts
+from bench.speedup.session.judging import Judge
 from bench.speedup.show.sentences import circumstances
 
 SDS = {"loop": 0.0003, "cpu": 0.02, "wait": 0.005, "balance": 0.003, "engine": 0.002}
@@ -256,10 +256,10 @@ def test_what_changed_names_arms_versions_facts_and_commits() -> None:
 
 
 def test_a_loop_that_got_faster_is_said_so() -> None:
-    lines = circumstances(Change(-0.1, -0.02, (), None), "ray", Path())
+    lines = circumstances(Circumstances(-0.1, -0.02, (), None), "ray", Path())
     assert lines == ["the loop got faster: loop −9.5%, ray −2.0%"]
-    assert not Change(0.0, 0.05, (), None).loop_got_faster
-    assert not Change(-0.1, -0.1, (), None).loop_got_faster
+    assert not Circumstances(0.0, 0.05, (), None).loop_got_faster
+    assert not Circumstances(-0.1, -0.1, (), None).loop_got_faster
 
 
 def test_commits_that_git_does_not_know_are_none(tmp_path: Path) -> None:
@@ -276,7 +276,7 @@ def test_a_second_measurement_is_asked_for_at_the_limit_at_which_the_cell_is_jud
 
     def suspicion(names: list[str]) -> str:
         benchmarks, run = SimpleNamespace(compare=True, storage=None), SimpleNamespace(record=lambda cell: last)
-        verdicts = Verdicts(cast(Any, benchmarks), cast(Any, run), RULE, print)
+        verdicts = Judge(cast(Any, benchmarks), cast(Any, run), RULE, print)
         vars(verdicts)["history"] = History(Records.of(named))
         verdicts.names = names
         return verdicts.suspicion(cast(Any, SimpleNamespace(judged=True, again=None, measurement=None)))

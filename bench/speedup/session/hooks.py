@@ -29,11 +29,11 @@ from ..show.outcome import Outcome, Shown
 from ..show.progress import Progress
 from . import signals
 from .benchmark import Benchmarks, Rounds
+from .judging import Judge
 from .names import COST_MARK, is_cell, name_of
 from .neighbours import MEANWHILE, Alone
 from .options import PACKAGES
 from .run import ThisRun
-from .verdict import Verdicts
 
 if TYPE_CHECKING:
     from ..show.report import Content
@@ -59,7 +59,7 @@ class Session:
         wanted = {name: config.getoption(f"speedup_{name}") for name in ("false_alarms", "smallest")}
         rule = SuiteRule(**{name: value for name, value in wanted.items() if value is not None})
         self.run = ThisRun(self.benchmarks, config.getini(PACKAGES), asdict(rule))
-        self.verdicts = Verdicts(self.benchmarks, self.run, rule, self.note)
+        self.verdicts = Judge(self.benchmarks, self.run, rule, self.note)
         self.rounds: int | None = config.getoption("rounds")
         """Value of ``--rounds``."""
         self.signals, self.alone = signals.Once(), Alone()

@@ -26,7 +26,7 @@ from .run import ThisRun
 R = TypeVar("R", History, Decisions, Settlements)
 
 
-class Verdicts:
+class Judge:
     """Judges cells against the runs that ``--benchmark-compare`` names: with ``True``, all earlier ones.
 
     `note` is called with each sentence about what could not be read.
