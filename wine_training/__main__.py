@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import io
+import os
 import statistics
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 from wine_training import forest_sweep, load_wine, ray_session, train_ray, train_sequential
 from wine_training.data import WINE_KINDS
@@ -40,7 +43,7 @@ def _demonstrate(options: argparse.Namespace) -> None:
     cpus = checked_cpus(options.cpus, usable_cpus(), "this machine")
     sweep = forest_sweep(options.models)
     if options.plot:
-        _plot({}, "", options.plot)  # what cannot be drawn is refused before anything is trained
+        _check_plot(options.plot)
     data = load_wine(options.source, options.wine)
     print(f"Data: {data.provenance}; {len(data.y_train):,} wines to train on, {len(data.y_test):,} to test.")
 
@@ -78,8 +81,15 @@ def _demonstrate(options: argparse.Namespace) -> None:
         print(f"Plot: {options.plot}")
 
 
-def _plot(accuracies: Mapping[int, Sequence[float]], title: str, file: Path) -> None:
-    """Draw the accuracies of forests by their number of trees."""
+def _check_plot(file: Path) -> None:
+    """Refuse what cannot be drawn before anything is trained; a picture that is there stays until another is drawn."""
+    _plot({}, "", file, io.BytesIO())
+    if not os.access(file if file.exists() else file.absolute().parent, os.W_OK):
+        raise ValueError(f"--plot {file}: no file can be written there")
+
+
+def _plot(accuracies: Mapping[int, Sequence[float]], title: str, file: Path, to: IO[bytes] | None = None) -> None:
+    """Draw the accuracies of forests by their number of trees, as what the name of the file ends in."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import PercentFormatter
 
@@ -93,7 +103,7 @@ def _plot(accuracies: Mapping[int, Sequence[float]], title: str, file: Path) -> 
     axes.set_title(title, fontsize="medium")
     axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=1))
     axes.grid(alpha=0.3)
-    figure.savefig(file, dpi=150)
+    figure.savefig(to or file, dpi=150, format=file.suffix[1:])
 
 
 if __name__ == "__main__":

@@ -74,13 +74,16 @@ def _lock_on(folder: Path) -> int | None:
 
 
 def processes_in(folder: Path) -> list[psutil.Process]:
-    """Return the processes of Ray that belong to a session's folder, and have a file open there."""
+    """Return the processes of Ray that belong to a session's folder: they are told of it, or have a file open there."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             # What Ray has given a name of its own has no environment to read any more.
             is_rays = process.name().startswith("ray::") or process.environ().get(TOKEN_FILE) == str(folder / "token")
-            if is_rays and any(file.path.startswith(f"{folder}/") for file in process.open_files()):
+            # Those that have just begun have no file open yet.
+            if is_rays and any(
+                f"{folder}/" in text for text in (*process.cmdline(), *(file.path for file in process.open_files()))
+            ):
                 found.append(process)
     return found
 

@@ -169,11 +169,12 @@ def ray_session(
         stack.callback(_one_at_a_time.release)
         stack.enter_context(_own_sigterm())
         folder = stack.enter_context(private.private_folder()) if address is None else None
-        stack.enter_context(_environment(folder))
+        started = stack.enter_context(_environment(folder))
         stack.enter_context(_ended_ray(folder))
         try:
             _active = _start(own_cpus, folder, start_limit_s) if folder else _attach(cpus, str(address), nodes)
         finally:
+            started |= os.environ
             _sigterm_to_python()
         if not folder:
             stack.enter_context(cluster.carried(wine_training))
@@ -181,22 +182,24 @@ def ray_session(
 
 
 @contextmanager
-def _environment(folder: Path | None) -> Iterator[None]:
-    """Set the variables that Ray reads. At the end restore these, and what ray.init itself has changed."""
-    before = dict(os.environ)
+def _environment(folder: Path | None) -> Iterator[dict[str, str]]:
+    """Set the variables that Ray reads, and yield a dictionary for all that are there when it has started.
+
+    At the end restore what was changed until then: ray.init too leaves some behind. What is set later stays.
+    """
+    before, started = dict(os.environ), {**ONE_THREAD, **SETTINGS, MODE: "", TOKEN: "", TOKEN_FILE: ""}
     try:
         os.environ |= {**SETTINGS, **before, **ONE_THREAD}
         if folder:
             os.environ.pop(TOKEN, None)
             os.environ |= {MODE: "token", TOKEN_FILE: str(folder / "token")}
         private.read_environment_again()
-        yield
+        yield started
     finally:
-        for name in {*before, *os.environ}:
-            if name.startswith("RAY_") or name in (*ONE_THREAD, "PYTHONBREAKPOINT"):
-                os.environ.pop(name, None)
-                if name in before:
-                    os.environ[name] = before[name]
+        for name, _ in started.items() ^ before.items():
+            os.environ.pop(name, None)
+            if name in before:
+                os.environ[name] = before[name]
         private.read_environment_again()
 
 

@@ -57,10 +57,14 @@ def test_it_draws_a_plot(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         (["--source", "twn"], "unknown source 'twn'"),
         (["--source", "none.csv"], "none.csv cannot be read: No such file or directory"),
         (["--plot", "x.doc"], "Format 'doc' is not supported"),
-        (["--plot", "nowhere/x.png"], "No such file or directory: 'nowhere/x.png'"),
+        (["--plot", "x"], "Format '' is not supported"),
+        (["--plot", "nowhere/x.png"], "--plot nowhere/x.png: no file can be written there"),
     ],
 )
-def test_bad_input_is_one_line(capsys: pytest.CaptureFixture[str], arguments: list[str], message: str) -> None:
+def test_bad_input_is_one_line_before_anything_is_trained(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    monkeypatch.delattr(__main__, "train_sequential")
     assert __main__.main(arguments) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ")
@@ -74,6 +78,7 @@ def test_bad_input_is_one_line(capsys: pytest.CaptureFixture[str], arguments: li
 )
 def test_what_ends_it_is_said(
     monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     error: BaseException,
     status: int,
@@ -82,6 +87,11 @@ def test_what_ends_it_is_said(
     def fail(*args: Any, **options: Any) -> None:
         raise error
 
+    plot, new = tmp_path / "old.png", tmp_path / "new.png"
+    plot.write_text("an earlier one")
     monkeypatch.setattr(__main__, "train_ray", fail)
-    assert __main__.main(["--models", "1", "--source", "twin"]) == status
+    for file in (plot, new):
+        assert __main__.main(["--models", "1", "--source", "twin", "--plot", str(file)]) == status
+    assert plot.read_text() == "an earlier one"
+    assert not new.exists()
     assert capsys.readouterr().err.endswith(said)

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +138,8 @@ def test_variables_that_somebody_sets_meanwhile_stay(pretended_ray: None, monkey
     monkeypatch.setenv("SET_MEANWHILE", "before")
     with ray_session(1):
         assert os.environ["RAY_SET"] == "by Ray"
-        os.environ["SET_MEANWHILE"] = "meanwhile"
+        os.environ |= dict.fromkeys(("SET_MEANWHILE", "RAY_MEANWHILE"), "meanwhile")
+    assert os.environ.pop("RAY_MEANWHILE") == "meanwhile"
     assert "RAY_LEFT" not in os.environ
     assert "PYTHONBREAKPOINT" not in os.environ
     assert (os.environ["RAY_SET"], os.environ["SET_MEANWHILE"]) == ("before", "meanwhile")
@@ -173,10 +175,19 @@ def sleeping(folder: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen(["sleep", "60"], stdout=log)
 
 
-def test_processes_that_do_not_end_are_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def about_to_log(folder: Path) -> subprocess.Popen[bytes]:
+    """Start what lasts too long, and has been told of the folder of a session, but has no file open there yet."""
+    return subprocess.Popen([sys.executable, "-c", "input()", f"--logs-dir={folder}/logs"], stdin=subprocess.PIPE)
+
+
+@pytest.mark.parametrize("start", [sleeping, about_to_log])
+def test_processes_that_do_not_end_are_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: Callable[[Path], subprocess.Popen[bytes]]
+) -> None:
     monkeypatch.setenv(TOKEN_FILE, str(tmp_path / "token"))
-    with sleeping(tmp_path) as process:
-        assert private.end(private.processes_in(tmp_path), 0.1) == [f"sleep ({process.pid})"]
+    with start(tmp_path) as process:
+        name = psutil.Process(process.pid).name()
+        assert private.end(private.processes_in(tmp_path), 0.1) == [f"{name} ({process.pid})"]
         assert not psutil.pid_exists(process.pid)
 
 
