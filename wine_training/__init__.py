@@ -31,3 +31,7 @@ def __getattr__(name: str) -> object:
             if hasattr(found := importlib.import_module(f"{__name__}.{module}"), name):
                 return getattr(found, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

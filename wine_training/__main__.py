@@ -42,8 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _demonstrate(options: argparse.Namespace) -> None:
     cpus = checked_cpus(options.cpus, usable_cpus(), "this machine")
     sweep = forest_sweep(options.models)
-    if options.plot:
-        _check_plot(options.plot)
+    if options.plot:  # what cannot be drawn is refused before anything is trained
+        _plot({}, "", options.plot, io.BytesIO())
+        if not os.access(options.plot if options.plot.exists() else options.plot.absolute().parent, os.W_OK):
+            raise ValueError(f"--plot {options.plot}: no file can be written there")
     data = load_wine(options.source, options.wine)
     print(f"Data: {data.provenance}; {len(data.y_train):,} wines to train on, {len(data.y_test):,} to test.")
 
@@ -79,13 +81,6 @@ def _demonstrate(options: argparse.Namespace) -> None:
     if options.plot:
         _plot(accuracies, f"Random forests on {data.provenance}", options.plot)
         print(f"Plot: {options.plot}")
-
-
-def _check_plot(file: Path) -> None:
-    """Refuse what cannot be drawn before anything is trained; a picture that is there stays until another is drawn."""
-    _plot({}, "", file, io.BytesIO())
-    if not os.access(file if file.exists() else file.absolute().parent, os.W_OK):
-        raise ValueError(f"--plot {file}: no file can be written there")
 
 
 def _plot(accuracies: Mapping[int, Sequence[float]], title: str, file: Path, to: IO[bytes] | None = None) -> None:

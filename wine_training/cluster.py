@@ -23,14 +23,10 @@ RESERVE_SECONDS = 60.0
 
 WANTS_A_TOKEN = "InvalidAuthToken", "AuthenticationError"
 """What Ray says when a program has not got the token of a cluster."""
-TOKEN_HELP = (
-    "it wants a token that this program does not have: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH to a file with "
-    "the cluster's token (where it was started: ~/.ray/auth_token)"
-)
+TOKEN_HELP = "it wants a token that is not here: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH to a file with it"
 
 _TRIAL = """
-import os, sys
-import ray
+import os, sys, ray
 try:
     ray.init(address=sys.argv[1], log_to_driver=False, logging_level="CRITICAL")
     answer = int(ray.cluster_resources().get("CPU", 0))
@@ -105,10 +101,9 @@ def check_own_network(host: str) -> None:
             with socket.create_server((own, 0), family=socket.AF_INET6 if ":" in own else socket.AF_INET) as server:
                 socket.create_connection(server.getsockname()[:2], timeout=PROBE_SECONDS).close()
         except OSError as error:
-            raise RayStartError(
-                f"Ray did not start: this machine cannot reach itself at {own} ({one_line(error)}); is its loopback "
-                "interface up, and does a VPN or a firewall let it through?"
-            ) from None
+            advice = "is its loopback interface up, and does a VPN or a firewall let it through?"
+            why = f"this machine cannot reach itself at {own} ({one_line(error)}); {advice}"
+            raise RayStartError(f"Ray did not start: {why}") from None
 
 
 def can_train(address: str, group: Any) -> bool:
@@ -140,8 +135,7 @@ def reserve(cpus: int, address: str, nodes: int | None) -> tuple[Any, str]:
         sizes = [cpus // nodes + (n < cpus % nodes) for n in range(nodes)]
         able = sum(node["Alive"] and node["Resources"].get("CPU", 0) >= sizes[0] for node in ray.nodes())
         if able < nodes:
-            few = f"only {able} of {nodes} nodes with {sizes[0]} CPUs or more"
-            raise RayStartError(f"the Ray cluster at {address} has {few}")
+            raise RayStartError(f"the Ray cluster at {address} has {able} of {nodes} nodes with {sizes[0]} CPUs")
         group = ray.util.placement_group([{"CPU": size} for size in sizes], strategy="STRICT_SPREAD")
     if not group.wait(RESERVE_SECONDS):
         ray.util.remove_placement_group(group)

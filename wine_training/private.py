@@ -104,10 +104,9 @@ def end(processes: list[psutil.Process], patience_s: float = 0.0) -> list[str]:
 
 def runs(process: psutil.Process) -> bool:
     """Return whether a process has not ended."""
-    try:
+    with contextlib.suppress(psutil.NoSuchProcess):
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+    return False
 
 
 def has_tokens() -> bool:
@@ -119,9 +118,9 @@ def has_tokens() -> bool:
 
 def read_environment_again() -> None:
     """Let Ray look at the environment anew, if it has tokens: it does that once, when it is imported."""
-    if has_tokens():
-        from ray import _raylet
+    from ray import _raylet
 
-        raylet: Any = _raylet
+    raylet: Any = _raylet
+    if has_tokens():
         raylet.Config.initialize("")
         raylet.AuthenticationTokenLoader.instance().reset_cache()

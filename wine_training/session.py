@@ -95,10 +95,9 @@ def active_session() -> RaySession | None:
 
 def usable_cpus() -> int:
     """Return how many CPUs this process may use, given its affinity, its container and ``LOKY_MAX_CPU_COUNT``."""
-    if os.environ.get("LOKY_MAX_CPU_COUNT", "0").isdecimal():
-        return int(joblib.cpu_count())
     with mock.patch.dict(os.environ):
-        del os.environ["LOKY_MAX_CPU_COUNT"]  # it holds no number: it is as if it were not there
+        if not os.environ.get("LOKY_MAX_CPU_COUNT", "0").isdecimal():  # it is as if it were not there
+            del os.environ["LOKY_MAX_CPU_COUNT"]
         return int(joblib.cpu_count())
 
 
@@ -258,8 +257,7 @@ def _start(cpus: int, folder: Path, limit_s: float) -> RaySession:
         )
         return RaySession(cpus, "local", daemons=daemons_here())
     except Exception as error:
-        is_late = time.monotonic() - began >= limit_s
-        why = f" in {limit_s:g} s" if is_late else f": {one_line(error)}"
+        why = f" in {limit_s:g} s" if time.monotonic() - began >= limit_s else f": {one_line(error)}"
         raise RayStartError(f"Ray did not start{why}") from error
     finally:
         limit.cancel()

@@ -63,14 +63,12 @@ def forest_sweep(n: int) -> list[ModelSpec]:
     return [ModelSpec(forest, {"n_estimators": trees}, RANDOM_STATE + decade) for decade, trees in decades]
 
 
-def grid_sweep(
-    estimator: BaseEstimator, grid: Mapping[str, Sequence[Any]], *, random_state: int | None = RANDOM_STATE
-) -> list[ModelSpec]:
+def grid_sweep(estimator: BaseEstimator, grid: Mapping[str, Sequence[Any]]) -> list[ModelSpec]:
     """Return the specs of a hyperparameter search: one for each combination of values.
 
     `grid` holds the values to try for each hyperparameter, as in `sklearn.model_selection.ParameterGrid`.
     """
-    return [ModelSpec(estimator, params, random_state=random_state) for params in ParameterGrid(grid)]
+    return [ModelSpec(estimator, params, RANDOM_STATE) for params in ParameterGrid(grid)]
 
 
 def fold_sweep(specs: Iterable[ModelSpec], folds: int = 5) -> list[ModelSpec]:

@@ -265,9 +265,8 @@ class _Training:
             self._failed[task.works[0].number] = why
         else:
             first_line = next(iter(str(why).splitlines()), "no reason given")
-            reason = f"{type(why).__name__}: {first_line}"
             for number in (work.number for work in task.works):
-                self._failed[number] = kind(f"spec {number}, {self._sweep[number]}: {reason}")
+                self._failed[number] = kind(f"spec {number}, {self._sweep[number]}: {type(why).__name__}: {first_line}")
 
     def _add(self, number: int, part: TrainingResult | Votes, tries: int) -> None:
         """Add a part of a model, which usually is the whole model."""
@@ -295,10 +294,8 @@ def looking(session: RaySession) -> Iterator[None]:
         if session.address == "local" or cluster.can_train(session.address, session.placement_group):
             able = now
         elif now - able >= NO_CPU_S:
-            raise RayEndedError(
-                f"the Ray cluster at {session.address} has had no CPU for these tasks for {NO_CPU_S:.0f} s: its "
-                "head, or its last node with CPUs, is gone"
-            )
+            gone = "its head, or its last node with CPUs, is gone"
+            raise RayEndedError(f"the Ray cluster at {session.address} has had no CPU for {NO_CPU_S:.0f} s: {gone}")
 
 
 def train_task(

@@ -24,7 +24,7 @@ from wine_training.training import LONGEST_FIRST
 RayAgainstLoop = Callable[..., None]
 SideBySide = Callable[..., None]
 """What measures a sweep, and is called with the workload, which names the series, and the sweep."""
-Tasks = list[list[tuple[float, float]]]
+TaskSeconds = list[list[tuple[float, float]]]
 """Wall and CPU seconds of each fit, or part of one, by task in the order of submission."""
 WARM_UPS = 2
 """Small sweeps that an engine trains before it is measured."""
@@ -106,7 +106,7 @@ class SameModels:
     trained: list[tuple[float, bytes | None]] = field(default_factory=list)
     """Accuracy and predictions of each model."""
 
-    def tasks_of(self, results: Sequence[TrainingResult], *, planned: bool = True) -> Tasks:
+    def tasks_of(self, results: Sequence[TrainingResult], *, planned: bool = True) -> TaskSeconds:
         """Return the seconds of each fit by task, if the models are those that were trained before.
 
         If the tasks were not `planned`, each model was one.

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -77,6 +78,16 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
     """Not for types either; what a package hands on is in its modules."""
     ours = {name: file for name, file in modules() if file.name != "__init__.py"}
     TopologicalSorter({name: imports(file, name) & ours.keys() - {name} for name, file in ours.items()}).prepare()
+
+
+def test_no_two_types_have_one_name() -> None:
+    names = Counter(
+        node.name
+        for _, file in modules()
+        for node in ast.parse(file.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.ClassDef)
+    )
+    assert [name for name, count in names.items() if count > 1] == []
 
 
 def test_the_plugin_knows_nothing_of_what_it_measures() -> None:

@@ -46,7 +46,7 @@ class Overheads:
 
 
 @dataclass(frozen=True)
-class Point:
+class Modelled:
     """The model at one number of CPUs."""
 
     cpus: int
@@ -58,7 +58,7 @@ class Point:
     """By how much the speedup would grow without it, as a ratio of at least 1."""
 
 
-COLUMNS: list[Column[Point]] = [
+COLUMNS: list[Column[Modelled]] = [
     Column("CPUs", lambda point: f"{point.cpus:,}"),
     Column("tasks", lambda point: f"{point.tasks:,}"),
     Column("speedup", lambda point: f"{point.speedup:.1f}"),
@@ -78,7 +78,7 @@ def simulated_s(tasks: Sequence[float], cpus: int, costs: Overheads) -> float:
     return max(free) + costs.gap_s
 
 
-def model(sweep: Sequence[ModelSpec], alone_s: float, costs: Overheads, cpus: int) -> Point:
+def model(sweep: Sequence[ModelSpec], alone_s: float, costs: Overheads, cpus: int) -> Modelled:
     """Return what the model says of a sweep of forests, which takes so many seconds if nothing else runs."""
     tasks = planned(sweep, alone_s, cpus)
     even = math.ceil(len(tasks) / cpus) * cpus
@@ -88,7 +88,7 @@ def model(sweep: Sequence[ModelSpec], alone_s: float, costs: Overheads, cpus: in
         "contention": simulated_s(tasks, cpus, replace(costs, contention=1.0)),
     }
     here, limit = simulated_s(tasks, cpus, costs), min(without, key=without.__getitem__)
-    return Point(cpus, len(tasks), alone_s / here, limit, max(1.0, here / without[limit]))
+    return Modelled(cpus, len(tasks), alone_s / here, limit, max(1.0, here / without[limit]))
 
 
 def planned(sweep: Sequence[ModelSpec], alone_s: float, cpus: int) -> list[float]:

@@ -312,7 +312,7 @@ def test_a_cluster_without_a_cpu_is_given_up(monkeypatch: pytest.MonkeyPatch) ->
         return True
 
     looks = training.looking(RaySession(1, "host:1"))
-    with pytest.raises(RayEndedError, match="the Ray cluster at host:1 has had no CPU for these tasks for 20 s"):
+    with pytest.raises(RayEndedError, match="the Ray cluster at host:1 has had no CPU for 20 s"):
         all(map(pass_time, looks))
     assert now == 3 * training.LOOK_EVERY_S + training.NO_CPU_S
 

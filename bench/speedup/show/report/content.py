@@ -32,7 +32,7 @@ GLYPHS = "●■◆▲✚▶–➤"
 """The shapes of the machines in a plot, in text."""
 
 
-class Cell:
+class Entry:
     """One series, as it is shown."""
 
     def __init__(self, one: Series, decisions: Decisions, reader: Blocks, root: Path) -> None:
@@ -71,7 +71,7 @@ class Cell:
         """Columns and texts of the pairs of the latest run, if they are known."""
 
 
-class Part:
+class Chapter:
     """All series that were measured in one way, as they are shown."""
 
     def __init__(self, suite: Suite, decisions: Decisions, reader: Blocks, root: Path) -> None:
@@ -81,12 +81,12 @@ class Part:
         """What its runs were on."""
         latest = max((one.records[-1] for one in suite.series), key=lambda record: record.date)
         self.latest = latest.date[:16].replace("T", " ")
-        self.cells: list[Cell] = []
-        self.beside: list[Cell] = []
+        self.cells: list[Entry] = []
+        self.beside: list[Entry] = []
         """Engines side by side: stored, and not judged."""
         for one in sorted(suite.series, key=lambda one: (not one.is_current, URGENCY.index(one.verdict.state))):
             with reader.guarded(f"{one.name} in the report"):
-                cell = Cell(one, decisions, reader, root)
+                cell = Entry(one, decisions, reader, root)
                 (self.beside if one.side_by_side else self.cells).append(cell)
         self.matters = [cell for cell in self.cells if cell.state in TOLD or (cell.is_current and cell.lines)]
         """Those of which something is to be said first."""
@@ -127,7 +127,7 @@ class Content:
     ) -> None:
         reader = Blocks(blocks or {})
         found = suites(history, decisions, rule, settlements=settlements)
-        self.parts = [Part(suite, decisions, reader, root) for suite in reversed(found)]
+        self.parts = [Chapter(suite, decisions, reader, root) for suite in reversed(found)]
         """The one that measured last first."""
         self.curves = list(map(drawn, curves))
         """What was computed from the runs."""
@@ -135,12 +135,12 @@ class Content:
         self.problems = [*problems, *(problem for one in read for problem in one.problems)]
 
 
-def counted(cells: Sequence[Cell]) -> list[tuple[str, int]]:
+def counted(cells: Sequence[Entry]) -> list[tuple[str, int]]:
     """Return how many cells are in each state, those that need attention first."""
     return sorted(Counter(cell.state for cell in cells).items(), key=lambda one: URGENCY.index(one[0]))
 
 
-def _headline(cells: Sequence[Cell]) -> str:
+def _headline(cells: Sequence[Entry]) -> str:
     if not cells:
         return "Engines side by side only; nothing is judged"
     current, others = ([cell for cell in cells if cell.is_current is this] for this in (True, False))
@@ -148,7 +148,7 @@ def _headline(cells: Sequence[Cell]) -> str:
     return f"{text}. Not in the latest run: {_counts(others)}" if others else text
 
 
-def _counts(cells: Sequence[Cell]) -> str:
+def _counts(cells: Sequence[Entry]) -> str:
     return ", ".join(f"{n} {state}" for state, n in counted(cells))
 
 
