@@ -122,8 +122,10 @@ def merge(store: Path, branch: Path) -> Synced:
 
     def read_theirs(file: Path) -> Run:
         mine = store / file.relative_to(branch)
-        is_known = mine.is_file() and filecmp.cmp(mine, file, shallow=False)
-        return index.read(mine)._replace(file=str(file)) if is_known else read_run(file)
+        with contextlib.suppress(OSError):  # mine cannot be read, or its folder: that costs no run of theirs
+            if mine.is_file() and filecmp.cmp(mine, file, shallow=False):
+                return index.read(mine)._replace(file=str(file))
+        return read_run(file)
 
     here, there = _runs(store, index.read), _runs(branch, read_theirs)
     index.write()

@@ -14,10 +14,10 @@ import pytest
 
 from bench.__main__ import main
 from bench.speedup.keep.decisions import decide, read_decisions
-from bench.speedup.keep.index import read_store
+from bench.speedup.keep.index import Index, read_store
 from bench.speedup.keep.records import Run
 from bench.speedup.keep.runs import read_run
-from bench.speedup.keep.sync import PRUNED, SyncError, merge, sync
+from bench.speedup.keep.sync import PRUNED, Synced, SyncError, merge, sync
 from bench.speedup.tests.test_commands import HERE, run
 
 FOLDER = "Linux-CPython-3.11-64bit"
@@ -382,6 +382,24 @@ def test_merging_takes_no_path_of_another_file(tmp_path: Path) -> None:
     merge(store, branch)
     assert (store / "x.json").read_text() == "{"
     assert (store / "x_aaaaaaaa.json").exists()
+
+
+def test_a_file_that_is_closed_to_us_costs_no_run_of_the_branch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, branch = tmp_path / "store", tmp_path / "branch"
+    for folder in (store, branch):
+        put(folder, "x.json", "a")
+    closed = store / "x.json"
+
+    def read(_: Index, file: Path) -> Run:
+        if file == closed:
+            raise PermissionError(13, "Permission denied", str(file))
+        return read_run(file)
+
+    monkeypatch.setattr(Index, "read", read)
+    assert merge(store, branch) == Synced(fetched=1, sent=0, runs=1, behind=1)
+    assert (store / "x_aaaaaaaa.json").read_bytes() == closed.read_bytes()
 
 
 def test_of_two_versions_in_one_folder_the_whole_one_stays(tmp_path: Path) -> None:
