@@ -79,7 +79,7 @@ class Branch(contextlib.ExitStack):
         return self._call("commit-tree", *(["-p", parent] if parent else []), "-m", message, tree, env=self._identity())
 
     def send(self, commit: str) -> str:
-        """Set the branch to `commit` if it still is at its parent; return why it could not be, or an empty string."""
+        """Add `commit` to the branch, unless others added to it meanwhile; return why it was refused, or nothing."""
         pushed = self._run("push", "--quiet", "--no-verify", self._remote, f"{commit}:{self._branch}")
         return _reason(pushed.stderr) if pushed.returncode else ""
 
