@@ -90,7 +90,7 @@ class Progress:
         if not self._shown:
             return
         self._written = self._clock()
-        line, reporter = harmless(self._label + said), self._reporter
+        label, said, reporter = harmless(self._label), harmless(said), self._reporter
         with self._capture.global_and_fixture_disabled() if self._capture else contextlib.nullcontext():
             file = reporter.currentfspath
             if file is not None:
@@ -100,9 +100,10 @@ class Progress:
             reporter.ensure_newline()
             if self._moving:
                 reporter.rewrite("", erase=True)
-                # One that is wrapped could not move.
-                reporter.rewrite(line[: reporter._tw.fullwidth - 1] if moves else line)
+                # One that is wrapped could not move: a long name gives way to what is new.
+                room = reporter._tw.fullwidth - 1
+                reporter.rewrite((label[: max(0, room - len(said))] + said)[:room] if moves else label + said)
             if not moves:
-                reporter.write_line("" if self._moving else line)
+                reporter.write_line("" if self._moving else label + said)
                 reporter.currentfspath = self._file  # it need not be named again for the next cell
             reporter.flush()  # a log that is piped would be minutes behind

@@ -57,13 +57,19 @@ def test_a_log_gets_a_line_a_minute_at_least(told: Callable[..., Progress]) -> N
 
 
 def test_a_line_that_moves_is_one_row(told: Callable[..., Progress]) -> None:
-    reporter = Reporter(width=30)
+    reporter = Reporter(width=33)
     progress = told(reporter, lambda: 0.0)
     for name in ("cell", "cell-with-a-long-name"):
         progress.begin("test", name)
         progress.note("pair 2")
-    # The last column makes some terminals wrap.
-    assert reporter.lines == ["erased", "[1/1] cell: pair 2; 1 min 40 ", "erased", "[1/1] cell-with-a-long-name: "]
+    # The last column makes some terminals wrap; what is new is shown however long the name is.
+    said = ": pair 2; 1 min 40 s left"
+    assert reporter.lines == ["erased", f"[1/1] c{said}", "erased", f"[1/1] c{said}"]
+    narrow = Reporter(width=20)
+    progress = told(narrow, lambda: 0.0)
+    progress.begin("test", "cell")
+    progress.note("pair 2")
+    assert narrow.lines == ["erased", said[:19]]
 
 
 @pytest.mark.parametrize(

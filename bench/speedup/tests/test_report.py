@@ -269,6 +269,15 @@ def test_what_is_odd_in_a_stored_run_costs_no_report(odd: dict[str, Any], tmp_pa
     assert "</html>" in page(said)
 
 
+def test_a_broken_curve_leaves_the_others() -> None:
+    cells = series(fingerprint(10), 3), series(fingerprint(100), 3)
+    blocks = {(cell[-1].date, cell[-1].fingerprint.key): block(cell[-1]) for cell in cells}
+    next(iter(blocks.values()))["curves"] = [{"lines": 3}]
+    said = Content(history(*cells), Decisions(), SuiteRule(), root=Path.cwd(), blocks=blocks)
+    assert [plot["title"] for plot in said.parts[0].plots] == ["Accuracy and number of trees"]
+    assert said.problems[0].startswith("curves of test_forests-red-10-models-2-cpus-ray left out: ")
+
+
 def test_curves_of_a_store_are_read_and_shown(tmp_path: Path) -> None:
     for y in (1.0, 2.0):
         keep(tmp_path, Curve("Model", "CPUs", "speedup", {"ideal": [(1, 1), (2, y)]}, log=True))

@@ -227,10 +227,11 @@ def curves(suite: Suite, reader: Blocks) -> Iterator[Plot]:
     """Yield what else was kept of the latest runs; of several of one title and note, the one with most points."""
     found: dict[tuple[str, str], Plot] = {}
     for one in suite.series:
-        for parts in reader.of(one.records[-1]).get(CURVES, ()):
-            plot = drawn(Curve.from_json(parts))
-            known = found.get((plot["title"], plot["note"]), plot)
-            found[plot["title"], plot["note"]] = max(known, plot, key=lambda one: len(one["columns"]["x"]))
+        with reader.guarded(f"curves of {one.name}"):
+            for parts in reader.of(one.records[-1]).get(CURVES, ()):
+                plot = drawn(Curve.from_json(parts))
+                known = found.get((plot["title"], plot["note"]), plot)
+                found[plot["title"], plot["note"]] = max(known, plot, key=lambda one: len(one["columns"]["x"]))
     yield from found.values()
 
 
