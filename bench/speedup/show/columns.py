@@ -12,6 +12,7 @@ from io import StringIO
 from typing import Any, Generic, TypeVar
 
 from rich import box, table
+from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
@@ -81,17 +82,23 @@ def draw(shown: Table[Any], width: int, color: bool = False) -> str:
     """Return a table as text, without empty lines; with escape codes if `color`, which says nothing else."""
     drawn = table.Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, pad_edge=False)
     columns = shown.within(width)
-    for one in columns:
+    rows = [[_harmless(one.cell(row)) for one in columns] for row in shown.rows]
+    least = 0
+    for one, *cells in zip(columns, *rows, strict=True):
+        heading = Text("\n".join(map(harmless, one.heading.split("\n"))))
         drawn.add_column(
-            Text("\n".join(map(harmless, one.heading.split("\n")))),
+            heading,
             justify="right" if one.right else "left",
             overflow="fold",
             no_wrap=one.right,
             min_width=None if one.right else LEAST_TEXT,
         )
-    for row in shown.rows:
-        drawn.add_row(*(_harmless(one.cell(row)) for one in columns))
+        least += 2 + (max(map(_width, [heading, *cells])) if one.right else LEAST_TEXT)
+    for row in rows:
+        drawn.add_row(*row)
     text = StringIO()
+    # A terminal that is narrower continues the lines; rich would leave out the ends of the figures.
+    width = max(width, least - 1)
     console = Console(file=text, width=width, force_terminal=color, color_system="standard" if color else None)
     console.print(drawn)
     return no_command("\n".join(line.rstrip() for line in text.getvalue().splitlines() if line.strip()))
@@ -102,6 +109,10 @@ def drawn(shown: Table[Any], width: int) -> str:
     is_terminal = sys.stdout.isatty()
     columns = shutil.get_terminal_size().columns if is_terminal else width
     return draw(shown, columns, color=is_terminal and "NO_COLOR" not in os.environ)
+
+
+def _width(cell: Text) -> int:
+    return max(map(cell_len, cell.plain.split("\n")))
 
 
 def _harmless(cell: str | Text) -> Text:

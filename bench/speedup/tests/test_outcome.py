@@ -17,6 +17,7 @@ from bench.speedup.measure.costs import CostPair, Costs
 from bench.speedup.measure.fits import FitSeconds
 from bench.speedup.measure.pairs import Measurement, Pair
 from bench.speedup.show import differences
+from bench.speedup.show.columns import Column, Table, draw
 from bench.speedup.show.encodings import IN_ITS_PLACE, plain
 from bench.speedup.show.gates import OFF, WARN
 from bench.speedup.show.outcome import Outcome, Shown
@@ -151,6 +152,17 @@ def test_sixty_columns_are_enough(night: Outcome) -> None:
     outcome = replace(night, cells=(*night.cells, COST))
     for verbosity in (-1, 0):
         assert max(map(len, lines(outcome, 60, verbosity))) <= 60
+
+
+@pytest.mark.parametrize("width", [1, 40, 60, 80, 110])
+def test_nothing_is_left_out_of_a_table_that_is_wider_than_the_terminal(width: int) -> None:
+    figures = [Column[str](f"{name}\nagainst the first", lambda _: "−14.1 % [−23.1, −13.2]") for name in "ab"]
+    columns: list[Column[str]] = [Column("version", str, right=False), *figures]
+    columns.append(Column("state", lambda _: "regressed", right=False))
+    told = draw(Table(columns, ["ray==2.50.0"]), width)
+    assert told.count("−14.1 % [−23.1, −13.2]") == 2
+    said = [*(one.heading for one in columns), *(one.cell("ray==2.50.0") for one in columns)]
+    assert sorted(re.sub(r"[\s─]", "", told)) == sorted(re.sub(r"\s", "", "".join(map(str, said))))
 
 
 def test_peak_memory_is_shown_where_there_is_room(night: Outcome) -> None:
