@@ -99,7 +99,14 @@ def draw(shown: Table[Any], width: int, color: bool = False) -> str:
     text = StringIO()
     # A terminal that is narrower continues the lines; rich would leave out the ends of the figures.
     width = max(width, least - 1)
-    console = Console(file=text, width=width, force_terminal=color, color_system="standard" if color else None)
+    # Without a height, rich takes 80 columns where TERM is "dumb" or "unknown", as it is in many a CI.
+    console = Console(
+        file=text,
+        width=width,
+        height=len(rows),
+        force_terminal=color,
+        color_system="standard" if color else None,
+    )
     console.print(drawn)
     return no_command("\n".join(line.rstrip() for line in text.getvalue().splitlines() if line.strip()))
 

@@ -165,6 +165,14 @@ def test_nothing_is_left_out_of_a_table_that_is_wider_than_the_terminal(width: i
     assert sorted(re.sub(r"[\s─]", "", told)) == sorted(re.sub(r"\s", "", "".join(map(str, said))))
 
 
+@pytest.mark.parametrize("term", ["dumb", "unknown", "xterm"])
+def test_colour_takes_no_room(night: Outcome, monkeypatch: pytest.MonkeyPatch, term: str) -> None:
+    monkeypatch.setenv("TERM", term)
+    coloured = "\n".join(lines(night, 110, color=True))
+    assert "\x1b[" in coloured
+    assert re.sub(r" *(?=\n|$)", "", re.sub(r"\x1b\[[\d;]*m", "", coloured)).splitlines() == lines(night, 110)
+
+
 def test_peak_memory_is_shown_where_there_is_room(night: Outcome) -> None:
     looked_at = Shown(cell("red-2-cpus", replace(measurement(), memory=(120.0, 233.0))), verdict(OK))
     outcome = replace(night, cells=(*night.cells, looked_at))
