@@ -70,8 +70,7 @@ def ray_workers(request: pytest.FixtureRequest, cpus: int, nodes: int | None, ra
 def no_ray(request: pytest.FixtureRequest, ray_keeper: RayKeeper) -> None:
     """End Ray, if an earlier cell left it running: its daemons disturb other engines.
 
-    Skip if a running Ray is to be measured, because such a cell starts its engine itself. Ask for it before `speedup`:
-    pytest-benchmark warns of a skip that comes after it.
+    Skip if a running Ray is to be measured, because such a cell starts its engine itself.
     """
     if request.config.getoption("ray_address"):
         pytest.skip("this cell starts its engine itself, so it cannot use the one of --ray-address")

@@ -1,4 +1,4 @@
-"""The tables of a run, and how a terminal draws them."""
+"""The tables of a run: their columns, and what each says."""
 
 from __future__ import annotations
 
