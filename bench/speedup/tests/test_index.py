@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -168,6 +169,8 @@ def judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, list[
         return judge_suite(cells, *others)
 
     monkeypatch.setattr("bench.speedup.judge.store.judge_suite", counting)
+    # A test before may have had a folder of this name.
+    shutil.rmtree(index._folder(tmp_path / "store"), ignore_errors=True)
     return tmp_path / "store", calls
 
 
