@@ -269,10 +269,12 @@ def pip() -> list[str]:
     if importlib.util.find_spec("pip"):
         return [sys.executable, "-m", "pip"]
     bundled = importlib.util.find_spec("ensurepip")
+    if not (bundled and bundled.origin):
+        return []
     # Debian and Fedora keep it elsewhere.
-    folders = [Path(bundled.origin).with_name("_bundled")] if bundled and bundled.origin else []
-    folders += [Path(elsewhere)] if (elsewhere := sysconfig.get_config_var("WHEEL_PKG_DIR")) else []
-    return next(([sys.executable, str(wheel / "pip")] for one in folders for wheel in one.glob("pip-*.whl")), [])
+    folders = Path(bundled.origin).with_name("_bundled"), sysconfig.get_config_var("WHEEL_PKG_DIR")
+    wheels = [wheel for folder in folders if folder for wheel in Path(folder).glob("pip-*.whl")]
+    return [sys.executable, str(wheels[0] / "pip")] if wheels else []
 
 
 def _name(distribution: Distribution) -> str:
