@@ -36,7 +36,7 @@ VISITS = {name: spread / (2 if name in STEADY else 1) for name, spread in SPREAD
 """How far visits are taken to lie apart before there are any, beside their pairs, as the standard deviation of a log: a
 steady factor no further than runs do in bench/evidence; the factor ``cpu`` as means of 45 s, minutes apart, do."""
 LEAST_ROUNDS = 4
-"""Turns before they are enough, however little they seem to differ."""
+"""Rounds before they are enough, however little they seem to differ."""
 KNOWN = 3
 """Degrees of freedom of what is known before the first round: less than a round's own soon have."""
 

@@ -47,7 +47,7 @@ PAIRS = 4
 FEWEST, MOST = 2, 12
 """Pairs in a visit: each order once at least, and so few that the machine stays the same."""
 WANTED, LEAST = 4, 2
-"""Turns that there should be time for, and must be: with one, whatever came second had the later hour."""
+"""Rounds that there should be time for, and must be: with one, whatever came second had the later hour."""
 
 NO_TESTS = 5
 """Exit status of pytest where there are none."""
